@@ -1,0 +1,38 @@
+"""`python -m client`: joins the server, then loads MXNet, the model and the data, and works until goodbye."""
+
+import socket
+
+from fedmx import log, parsing
+from fedmx.link.node import LinkOptions, NodeLink
+from fedmx.program import run_program
+from fedmx.settings import ClientSettings, load
+
+
+def main() -> None:
+    """Serve one node."""
+    settings = load(ClientSettings)
+    log.configure(settings.log_level, settings.log_format)
+    link = NodeLink(
+        LinkOptions(
+            address=settings.server_address,
+            name=settings.node_name or _host_name(),
+            is_name_given=bool(settings.node_name),
+            wait_timeout_s=settings.server_wait_timeout,
+            max_model_bytes=settings.max_model_bytes,
+            proxy=settings.link_proxy,
+        )
+    )
+    # Hello is said first, so that the server knows of a node that takes seconds to import MXNet.
+    link.start()
+    from client import app  # noqa: PLC0415 - imports MXNet
+
+    link.serve(app.app, app.workbench().description())
+
+
+def _host_name() -> str:
+    name = socket.gethostname()[:64]
+    return name if parsing.is_name(name) else "node"
+
+
+if __name__ == "__main__":
+    run_program(main)

@@ -1,0 +1,31 @@
+"""The default task: handwritten digits with the multilayer perceptron of MXNet's digit tutorial."""
+
+from pathlib import Path
+
+import numpy as np
+
+from client.data import Dataset, read_idx_dataset
+from client.mx import gluon
+
+
+def build_model() -> gluon.HybridBlock:
+    """Build the network: 256 and 64 rectified units, 10 outputs, on images flattened by the first layer."""
+    net = gluon.nn.HybridSequential()
+    net.add(
+        gluon.nn.Dense(256, activation="relu"),
+        gluon.nn.Dense(64, activation="relu"),
+        gluon.nn.Dense(10),
+    )
+    return net
+
+
+def load_data(data_dir: Path) -> tuple[Dataset, Dataset]:
+    """Read the training and the test set: images float32 (n, 1, 28, 28) from 0 to 1, labels int64 (n,)."""
+    train, test = read_idx_dataset(data_dir)
+    return _as_network_input(train), _as_network_input(test)
+
+
+def _as_network_input(dataset: Dataset) -> Dataset:
+    images = dataset.examples[:, None].astype(np.float32)
+    images /= 255
+    return Dataset(images, dataset.labels)

@@ -1,0 +1,140 @@
+"""A node's network and data, kept warm between messages: what is costly to make, and no state of training."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord
+
+from client import model, training
+from client.data import Dataset, labels_sha256
+from client.device import pick_device
+from client.mx import mx
+from client.partition import split_indices, split_test_indices
+from client.task import Task, load_task
+from client.training import DeviceData, Hyperparameters
+from fedmx.errors import DataError
+from fedmx.parsing import PartitionRule
+from fedmx.settings import ClientSettings
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which part of the data a node works on; `partition` is None where all of it is its own."""
+
+    rule: PartitionRule
+    partition: int | None
+    number: int
+    seed: int
+
+
+class Workbench:
+    """Holds one task's network on the device, and the node's part of the data beside it.
+
+    Args:
+        task: the model and data.
+        data_dir: where the data is.
+        device: MXNet's context.
+
+    Raises:
+        DataError: the data cannot be read.
+    """
+
+    def __init__(self, task: Task, data_dir: Path, device: mx.Context) -> None:
+        self.task = task
+        self._data_dir = data_dir
+        self._device = device
+        # Kept until the first part is taken from it; another part reads it again.
+        self._sets: tuple[Dataset, Dataset] | None = task.load_data(data_dir)
+        self._sample = self._sets[0].examples[:2]
+        self._net = task.build_model()
+        model.initialize(self._net, 0, self._sample)
+        self._parameters = model.name_parameters(self._net)
+        self._description = self._describe(*self._sets)
+        self._part: Part | None = None
+        self._train_data: DeviceData
+        self._test_data: DeviceData
+
+    @classmethod
+    def from_settings(cls, settings: ClientSettings) -> "Workbench":
+        """Make the workbench that the settings name."""
+        return cls(load_task(settings.task), settings.data_dir, pick_device(settings.device))
+
+    def description(self) -> ConfigRecord:
+        """Say what must agree between nodes."""
+        return self._description
+
+    def initial_arrays(self, seed: int) -> ArrayRecord:
+        """Draw the arrays that a run starts from."""
+        model.initialize(self._net, seed, self._sample)
+        return model.read(self._parameters)
+
+    def take_part(self, part: Part) -> None:
+        """Put this part of the data on the device, where it stays until another is wanted.
+
+        Raises:
+            DataError: the data cannot be divided so.
+        """
+        if part == self._part:
+            return
+        train, test = self._sets or self.task.load_data(self._data_dir)
+        self._sets = None
+        self._part = None
+        self._train_data, self._test_data = (
+            DeviceData.put(data.examples[chosen], data.labels[chosen], self._device)
+            for data, chosen in zip((train, test), _choose(train, test, part), strict=True)
+        )
+        self._part = part
+
+    def train(
+        self, arrays: ArrayRecord, how: Hyperparameters, seed: list[int]
+    ) -> tuple[ArrayRecord, dict[str, float]]:
+        """Train from these arrays on this node's part; give the new arrays and the metrics."""
+        self._set(arrays)
+        metrics = training.train(self._net, self.task.loss, self.task.metrics, self._train_data, how, seed)
+        return model.read(self._parameters), metrics
+
+    def evaluate(self, arrays: ArrayRecord, batch_size: int) -> dict[str, float]:
+        """Measure these arrays on this node's part of the test set."""
+        self._set(arrays)
+        return training.evaluate(self._net, self.task.loss, self.task.metrics, self._test_data, batch_size)
+
+    def outputs(self, arrays: ArrayRecord, examples: np.ndarray) -> np.ndarray:
+        """Compute the network's outputs with these arrays."""
+        self._set(arrays)
+        outputs: np.ndarray = self._net(mx.nd.array(examples, ctx=self._device)).asnumpy()
+        return outputs
+
+    def _set(self, arrays: ArrayRecord) -> None:
+        self._net.collect_params().reset_ctx(self._device)
+        self._net.hybridize(static_alloc=True, static_shape=True)
+        model.write(self._parameters, arrays)
+
+    def _describe(self, train: Dataset, test: Dataset) -> ConfigRecord:
+        """Say what must agree between nodes, and how much data there is."""
+        sample = DeviceData.put(train.examples[:2], train.labels[:2], mx.cpu())
+        measured = self.task.metrics(self._net(sample.examples), sample.labels)
+        return ConfigRecord(
+            {
+                "task": self.task.name,
+                "arrays": model.describe(self._parameters),
+                "metrics": sorted({"loss", *measured}),
+                "labels-sha256": labels_sha256(train, test),
+                "train-examples": len(train),
+                "test-examples": len(test),
+            }
+        )
+
+
+def _choose(train: Dataset, test: Dataset, part: Part) -> tuple[np.ndarray, np.ndarray]:
+    """Give the indices of a part's training and test examples."""
+    if part.partition is None:
+        return np.arange(len(train)), np.arange(len(test))
+    if not 0 <= part.partition < part.number:
+        raise DataError(
+            f"partition {part.partition} of {part.number}: expected one below the number of partitions"
+        )
+    return (
+        split_indices(train.labels, part.rule, part.number, part.seed)[part.partition],
+        split_test_indices(len(test), part.number, part.seed)[part.partition],
+    )

@@ -1,0 +1,83 @@
+"""The few private names of Flower that a transport must touch, all of them.
+
+Flower makes messages for its own engines: who sends is process-wide state, an id is given by the SuperLink, and a
+received message is rebuilt by an internal function. flwr 1.42 has no public way for any of the three.
+"""
+
+import uuid
+from dataclasses import dataclass
+
+from flwr.app import Error, Message, Metadata, RecordDict
+from flwr.app.message.message import make_message
+from flwr.supercore.date import now
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+
+SERVER_NODE_ID = 1  # Flower's SuperLink uses the same
+_REQUEST_TTL_S = 30 * 24 * 3600.0  # deadlines are the grid's; a step of days must still be answerable
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """What is on a message, beside its content."""
+
+    run_id: int
+    message_type: str
+    group_id: str
+    node_id: int
+
+
+def set_identity(run_id: int, node_id: int) -> None:
+    """Say who this process is; before that, no `Message` can be made in it."""
+    TaskIdentity.run_id = run_id
+    TaskIdentity.node_id = node_id
+    TaskIdentity.task_id = 0
+
+
+def empty_run(run_id: int) -> Run:
+    """Make what Flower wants a grid to know of its run."""
+    return Run.create_empty(run_id)
+
+
+def give_id(message: Message) -> str:
+    """Give a new message its id, once, and return it."""
+    if not message.metadata.message_id:
+        message.metadata.__dict__["_message_id"] = uuid.uuid4().hex
+    return message.metadata.message_id
+
+
+def rebuild_request(envelope: Envelope, content: RecordDict) -> Message:
+    """Make the message a node received from the server."""
+    metadata = _metadata(envelope, SERVER_NODE_ID, envelope.node_id, reply_to="")
+    return make_message(metadata=metadata, content=content)
+
+
+def rebuild_reply(envelope: Envelope, reply_to: str, content: RecordDict | Error) -> Message:
+    """Make the message the server received from a node."""
+    metadata = _metadata(envelope, envelope.node_id, SERVER_NODE_ID, reply_to=reply_to)
+    if isinstance(content, Error):
+        return make_message(metadata=metadata, error=content)
+    return make_message(metadata=metadata, content=content)
+
+
+def with_content(message: Message, content: RecordDict) -> Message:
+    """Make the same message with another content."""
+    return make_message(metadata=message.metadata, content=content)
+
+
+def _metadata(envelope: Envelope, source: int, destination: int, *, reply_to: str) -> Metadata:
+    metadata = Metadata(
+        run_id=envelope.run_id,
+        message_id=uuid.uuid4().hex,
+        src_node_id=source,
+        dst_node_id=destination,
+        reply_to_message_id=reply_to,
+        group_id=envelope.group_id,
+        created_at=now().timestamp(),
+        ttl=_REQUEST_TTL_S,
+        message_type=envelope.message_type,
+        src_task_id=0,
+        dst_task_id=0,
+    )
+    metadata.delivered_at = ""
+    return metadata

@@ -1,0 +1,1 @@
+"""A whole federation on one machine: what `make run` starts, shows and ends."""

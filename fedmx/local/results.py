@@ -1,0 +1,71 @@
+"""Reads what a run has written so far in its folder. Writing it is the server's."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Round:
+    """One line of a run's history."""
+
+    number: int
+    nodes: int
+    train_loss: float | None
+    loss: float | None
+    accuracy: float | None
+    seconds: float | None
+
+    @classmethod
+    def parse(cls, line: str) -> "Round":
+        """Read a line of `history.jsonl`."""
+        values = json.loads(line)
+        train, evaluate = values.get("train") or {}, values.get("evaluate") or {}
+        return cls(
+            number=values["round"],
+            nodes=len(values.get("nodes") or ()),
+            train_loss=train.get("loss"),
+            loss=evaluate.get("loss"),
+            accuracy=evaluate.get("accuracy"),
+            seconds=(values.get("seconds") or {}).get("total"),
+        )
+
+
+class RunWatch:
+    """Finds the run that a server starts or continues after this watch was made."""
+
+    def __init__(self, runs_dir: Path) -> None:
+        """Remember what the newest run is now, so that it is not taken for the one to come."""
+        self._latest = runs_dir / "latest"
+        self._before = self._read_mark()
+
+    def find(self) -> Path | None:
+        """Give the run's folder, by its own name."""
+        mark = self._read_mark()
+        return None if mark is None or mark == self._before else mark[0]
+
+    def _read_mark(self) -> tuple[Path, int, int] | None:
+        # A server that starts or continues a run writes run.json anew.
+        try:
+            folder = self._latest.resolve()
+            status = (folder / "run.json").stat()
+        except OSError:
+            return None
+        return folder, status.st_ino, status.st_mtime_ns
+
+
+def read_rounds(folder: Path) -> list[Round]:
+    """Read a run's finished rounds; a line still being written is left for the next time."""
+    try:
+        text = (folder / "history.jsonl").read_text()
+    except OSError:
+        return []
+    return [Round.parse(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def read_run(folder: Path) -> Mapping[str, Any]:
+    """Read what `run.json` says."""
+    values: Mapping[str, Any] = json.loads((folder / "run.json").read_text())
+    return values

@@ -1,0 +1,185 @@
+"""Text of a setting -> value. Each parser raises `ValueError` saying what was expected."""
+
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - these are compared with, never bound to by themselves
+
+
+@dataclass(frozen=True)
+class Address:
+    """A TCP endpoint; `str` gives `host:port`, with brackets around an IPv6 host."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Address":
+        """Read `host:port` or `[ipv6]:port`."""
+        host, colon, port = text.rpartition(":")
+        host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        bare_ipv6 = ":" in host and not text.startswith("[")
+        if not colon or not host or bare_ipv6 or not re.fullmatch(r"[A-Za-z0-9._:%-]+", host):
+            raise ValueError("expected host:port, or [address]:port for IPv6")
+        if not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:  # noqa: PLR2004 - TCP's range
+            raise ValueError("expected a port from 1 to 65535 after the last colon")
+        return cls(host, int(port))
+
+    @classmethod
+    def parse_peer(cls, text: str) -> "Address":
+        """Read an address to dial; one that only makes sense for listening is refused."""
+        address = cls.parse(text)
+        if address.host in _ANY_ADDRESS:
+            raise ValueError(
+                f"{address.host} means every address of the machine that listens and cannot be dialled;"
+                " expected the server's name or address"
+            )
+        return address
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class PartitionRule:
+    """How a shared dataset is divided: `iid`, `dirichlet:ALPHA`, `labels:K`, `shards:K` or `none`."""
+
+    kind: str
+    parameter: float = 0.0
+
+    @classmethod
+    def parse(cls, text: str) -> "PartitionRule":
+        """Read a rule from its text."""
+        kind, colon, parameter = text.partition(":")
+        if kind in ("iid", "none") and not colon:
+            return cls(kind)
+        try:
+            if kind == "dirichlet":
+                return cls(kind, number(above=0)(parameter))
+            if kind in ("labels", "shards"):
+                return cls(kind, integer(at_least=1)(parameter))
+        except ValueError as error:
+            raise ValueError(f"{error} after {kind}:") from None
+        raise ValueError("expected iid, dirichlet:ALPHA, labels:K, shards:K or none")
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the nodes divide one dataset, rather than each having its own."""
+        return self.kind != "none"
+
+    def __str__(self) -> str:
+        return self.kind if self.kind in ("iid", "none") else f"{self.kind}:{self.parameter}"
+
+
+def integer(*, at_least: int) -> Callable[[str], int]:
+    """Make a parser of integers."""
+
+    def parse(text: str) -> int:
+        if re.fullmatch(r"[+-]?[0-9]{1,18}", text) and int(text) >= at_least:
+            return int(text)
+        raise ValueError(f"expected an integer of at least {at_least}")
+
+    return parse
+
+
+def number(
+    *, at_least: float | None = None, above: float | None = None, below: float | None = None
+) -> Callable[[str], float]:
+    """Make a parser of finite numbers."""
+    bounds = [
+        f"{word} {bound:g}"
+        for word, bound in (("of at least", at_least), ("above", above), ("below", below))
+        if bound is not None
+    ]
+
+    def is_within(value: float) -> bool:
+        return (
+            math.isfinite(value)
+            and (at_least is None or value >= at_least)
+            and (above is None or value > above)
+            and (below is None or value < below)
+        )
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if is_within(value):
+            return value
+        raise ValueError(f"expected a number {' and '.join(bounds)}")
+
+    return parse
+
+
+def choice(*words: str) -> Callable[[str], str]:
+    """Make a parser that takes one of some words, in any case."""
+
+    def parse(text: str) -> str:
+        for known in words:
+            if text.lower() == known.lower():
+                return known
+        raise ValueError(f"expected {', '.join(words[:-1])} or {words[-1]}")
+
+    return parse
+
+
+def word(text: str) -> str:
+    """Take a text without blanks."""
+    if any(character.isspace() or not character.isprintable() for character in text):
+        raise ValueError("expected a text without blanks")
+    return text
+
+
+def is_name(text: str) -> bool:
+    """Tell whether a text may stand for a node in a log line and a file name."""
+    return _NAME.fullmatch(text) is not None
+
+
+def name(text: str) -> str:
+    """Take a name that may stand in a log line and a file name."""
+    if not is_name(text):
+        raise ValueError("expected at most 64 letters, digits, '.', '_' or '-', a letter or digit first")
+    return text
+
+
+def json_object(text: str) -> Mapping[str, object]:
+    """Read a JSON object."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f'expected a JSON object such as {{"eta": 0.1}} ({error})') from None
+    if not isinstance(value, dict):
+        raise ValueError('expected a JSON object such as {"eta": 0.1}')  # noqa: TRY004 - parsers raise ValueError
+    return value
+
+
+def threads(text: str) -> int:
+    """Read a number of threads; `auto` is the cores this process may use, a cgroup's limit included."""
+    if text.lower() == "auto":
+        return available_cores()
+    try:
+        return integer(at_least=1)(text)
+    except ValueError:
+        raise ValueError("expected an integer of at least 1, or auto") from None
+
+
+def available_cores(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Count the cores this process may use: its affinity, capped by the cgroup's CPU quota.
+
+    Args:
+        cpu_max: the quota's file of cgroup v2, holding `max 100000` or `150000 100000`.
+    """
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = cpu_max.read_text().split()
+        limit = int(quota) / int(period)
+    except (OSError, ValueError):
+        return cores
+    return max(1, min(cores, math.ceil(limit)))

@@ -1,0 +1,190 @@
+"""All settings of both programs: names, defaults, meaning. The only place that touches `os.environ`.
+
+A field `num_rounds` is the environment variable NUM_ROUNDS. An unset or blank value means the default, and
+all wrong values are reported together.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fedmx import parsing
+from fedmx.errors import SettingsError
+from fedmx.parsing import Address, PartitionRule
+
+S = TypeVar("S")
+
+
+def _setting(default: object, parse: Callable[[str], object], meaning: str) -> Any:
+    """Declare a field: its default, how its text is read, and one line of meaning for the docs."""
+    metadata = {"parse": parse, "meaning": meaning}
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=default.copy, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+_positive = parsing.integer(at_least=1)
+_count = parsing.integer(at_least=0)
+_seconds = parsing.number(above=0)
+
+
+@dataclass(frozen=True)
+class CommonSettings:
+    """What both programs are told."""
+
+    log_level: str = _setting(
+        "INFO", parsing.choice("DEBUG", "INFO", "WARNING", "ERROR"), "DEBUG, INFO, WARNING or ERROR"
+    )
+    log_format: str = _setting("text", parsing.choice("text", "json"), "text or json, one line an event")
+    max_model_bytes: int = _setting(
+        4 * 1024**3, _positive, "largest set of arrays, in bytes, that a message may carry"
+    )
+
+
+@dataclass(frozen=True)
+class ServerSettings(CommonSettings):
+    """What the server is told; hyperparameters live here and travel in every message."""
+
+    num_rounds: int = _setting(3, _positive, "rounds of a run")
+    min_clients: int = _setting(2, _positive, "least number of nodes that a run starts with")
+    min_updates: int = _setting(0, _count, "least number of admitted updates a round; 0: MIN_CLIENTS")
+    num_partitions: int = _setting(
+        0, _count, "partitions of a shared dataset, and nodes awaited; 0: those that joined at the start"
+    )
+    join_window: float = _setting(
+        5.0, parsing.number(at_least=0), "seconds without a new node after which a run starts"
+    )
+    client_wait_timeout: float = _setting(300.0, _seconds, "seconds to wait for enough nodes")
+    round_timeout: float = _setting(600.0, _seconds, "seconds to wait for the replies of a round's step")
+    lease_grace: float = _setting(
+        120.0, parsing.number(at_least=0), "seconds to wait for a node whose stream is gone"
+    )
+    strategy: str = _setting("fedavg", parsing.word, "aggregation strategy by name")
+    strategy_args: Mapping[str, object] = _setting({}, parsing.json_object, "its arguments, a JSON object")
+    dp_mode: str = _setting(
+        "off",
+        parsing.choice("off", "dp-fixed", "dp-adaptive"),
+        "differential privacy: off, dp-fixed, dp-adaptive",
+    )
+    dp_args: Mapping[str, object] = _setting({}, parsing.json_object, "its arguments, a JSON object")
+    dp_delta: float = _setting(
+        1e-5, parsing.number(above=0, below=1), "delta at which the spent epsilon is computed"
+    )
+    local_epochs: int = _setting(2, _positive, "epochs a node trains in a round")
+    batch_size: int = _setting(100, _positive, "examples a step")
+    learning_rate: float = _setting(0.05, parsing.number(above=0), "of the nodes' SGD")
+    momentum: float = _setting(0.9, parsing.number(at_least=0, below=1), "of the nodes' SGD")
+    proximal_mu: float = _setting(0.0, parsing.number(at_least=0), "weight of FedProx's proximal term")
+    partition: PartitionRule = _setting(
+        PartitionRule("iid"),
+        PartitionRule.parse,
+        "iid, dirichlet:ALPHA, labels:K, shards:K, or none (each site's own data)",
+    )
+    seed: int = _setting(0, _count, "of initial arrays, partitions, sampling and shuffles")
+    listen_address: Address = _setting(
+        Address("127.0.0.1", 8080), Address.parse, "host:port the server listens on"
+    )
+    runs_dir: Path = _setting(Path("runs"), Path, "folder that keeps the runs")
+
+    @property
+    def least_updates(self) -> int:
+        """The number of admitted updates below which a round has failed."""
+        return self.min_updates or self.min_clients
+
+
+@dataclass(frozen=True)
+class ClientSettings(CommonSettings):
+    """What a client is told: who it is, where the server is, where its data is."""
+
+    server_address: Address = _setting(
+        Address("127.0.0.1", 8080), Address.parse_peer, "host:port of the server"
+    )
+    server_wait_timeout: float = _setting(300.0, _seconds, "seconds to wait for the server")
+    node_name: str = _setting("", parsing.name, "this node's name; empty: host name, and a counter")
+    task: str = _setting("client.tasks.mnist", parsing.word, "Python module with the model and the data")
+    data_dir: Path = _setting(Path("data/mnist"), Path, "folder with this node's data")
+    device: str = _setting("auto", parsing.choice("auto", "cpu", "gpu"), "auto, cpu or gpu")
+    client_threads: int = _setting(
+        1, parsing.threads, "OMP threads of MXNet; auto: the cores this process may use"
+    )
+    link_proxy: str = _setting("", parsing.word, "HTTP proxy host:port to dial through; empty: none")
+
+
+@dataclass(frozen=True)
+class LocalSettings:
+    """What `make run` is told beside the settings of the programs it starts."""
+
+    clients: int = _setting(2, _positive, "clients to start")
+    rounds: int = _setting(0, _count, "rounds to train; 0: NUM_ROUNDS")
+
+
+def load(
+    kind: type[S],
+    *checks: Callable[[S], Iterable[str]],
+    environ: Mapping[str, str] | None = None,
+) -> S:
+    """Read settings from the environment.
+
+    Args:
+        kind: the settings class.
+        checks: further rules, each giving the problems it sees in the settings as lines.
+        environ: read instead of the process's environment.
+
+    Raises:
+        SettingsError: with every problem of every setting, one line each.
+    """
+    environ = os.environ if environ is None else environ
+    values: dict[str, object] = {}
+    problems: list[str] = []
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        name = field.name.upper()
+        text = environ.get(name, "").strip()
+        if not text:
+            continue
+        try:
+            values[field.name] = field.metadata["parse"](text)
+        except ValueError as error:
+            problems.append(f"{name}={text!r}: {error}")
+    # A setting that could not be read has its default here, so that the other rules are still checked.
+    settings = kind(**values)
+    for check in checks:
+        problems.extend(check(settings))
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def describe(settings: object) -> dict[str, object]:
+    """Give settings by their environment names, as values that JSON can hold."""
+    fields = dataclasses.fields(settings)  # type: ignore[arg-type]
+    return {field.name.upper(): _as_json(getattr(settings, field.name)) for field in fields}
+
+
+def environment() -> dict[str, str]:
+    """Give a copy of this process's environment, to hand to a child process."""
+    return dict(os.environ)
+
+
+def silence_flower() -> None:
+    """Turn off what Flower sends and asks by itself; read by Flower at its first import."""
+    os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
+    os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
+
+
+def set_omp_threads(count: int) -> None:
+    """Fix the number of OMP threads; MXNet reads it at its first import.
+
+    Two runs are bit-identical only with the same number, so CLIENT_THREADS wins over what a shell exported.
+    """
+    os.environ["OMP_NUM_THREADS"] = str(count)
+
+
+def _as_json(value: object) -> object:
+    if isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return dict(value)
+    return str(value)

@@ -1,0 +1,57 @@
+"""`python -m server`: reads settings, opens the link, runs the app, exits with a documented code."""
+
+from functools import partial
+
+from flwr.app import Context, RecordDict
+
+from fedmx import log
+from fedmx.errors import FederationError, StopSignal, TrainingFailedError
+from fedmx.link import link_pb2 as pb
+from fedmx.link.grid import LinkGrid
+from fedmx.link.messages import SERVER_NODE_ID
+from fedmx.link.roster import Roster
+from fedmx.link.server import LinkServer
+from fedmx.log import event
+from fedmx.program import run_program
+from fedmx.settings import ServerSettings, load
+from server import admission, history, strategies
+from server.app import build_app, run_number
+
+
+def main() -> None:
+    """Serve one run."""
+    settings = load(ServerSettings, strategies.find_problems)
+    log.configure(settings.log_level, settings.log_format)
+    with history.lock(settings.runs_dir):
+        find_difference = partial(admission.find_difference, is_shared=settings.partition.is_shared)
+        server = LinkServer(
+            settings.listen_address,
+            Roster(find_difference),
+            max_model_bytes=settings.max_model_bytes,
+            lease_grace_s=settings.lease_grace,
+        )
+        server.start()
+        event("listening", address=settings.listen_address)
+        run_to_goodbye(server, settings)
+
+
+def run_to_goodbye(server: LinkServer, settings: ServerSettings) -> None:
+    """Run the app, and tell every node how it ended."""
+    run_id = history.new_run_id()
+    number = run_number(run_id)
+    try:
+        context = Context(number, SERVER_NODE_ID, node_config={}, state=RecordDict(), run_config={})
+        build_app(settings, run_id)(LinkGrid(server, number), context)
+    except FederationError as error:
+        server.stop(pb.Goodbye.FAILED, str(error))
+        raise
+    except StopSignal:
+        server.stop(
+            None
+        )  # no goodbye: a server that is stopped may be started again, and its nodes wait for it
+        raise
+    server.stop(pb.Goodbye.FINISHED)
+
+
+if __name__ == "__main__":
+    run_program(main)

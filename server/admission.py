@@ -1,0 +1,116 @@
+"""Which replies may be averaged, and why one may not; and which nodes belong together. Plain functions."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+
+from fedmx import arrays
+from server.model import Layout
+
+NUM_EXAMPLES = "num-examples"
+
+
+def find_fault_of_update(content: RecordDict, layout: Layout) -> str | None:
+    """Say why an update may not be averaged, or give None."""
+    records = list(content.array_records.values())
+    if len(records) != 1:
+        return f"{len(records)} array records, expected 1"
+    return _find_fault_of_arrays(records[0], layout) or find_fault_of_metrics(content, layout)
+
+
+def find_fault_of_metrics(content: RecordDict, layout: Layout) -> str | None:
+    """Say why a reply's metrics may not be averaged, or give None."""
+    records = list(content.metric_records.values())
+    if len(records) != 1:
+        return f"{len(records)} metric records, expected 1"
+    metrics = records[0]
+    expected = layout.metrics | {NUM_EXAMPLES}
+    for name in sorted(expected - set(metrics)):
+        return f"metric {name!r} is missing"
+    for name in sorted(set(metrics) - expected):
+        return f"metric {name!r} is not one of {', '.join(sorted(expected))}"
+    for name, value in metrics.items():
+        if isinstance(value, list) or not math.isfinite(value):
+            return f"metric {name!r} is {value}, expected a finite number"
+    if metrics_of(content)[NUM_EXAMPLES] <= 0:
+        return f"{NUM_EXAMPLES} is {metrics[NUM_EXAMPLES]}, expected a positive number"
+    return None
+
+
+def put_in_order(content: RecordDict, layout: Layout) -> ArrayRecord:
+    """Give an update's arrays in the model's order: several strategies pair arrays by position."""
+    record = arrays_of(content)
+    return ArrayRecord({name: record[name] for name in layout.arrays})
+
+
+def arrays_of(content: RecordDict) -> ArrayRecord:
+    """Give the only array record of a reply."""
+    return next(iter(content.array_records.values()))
+
+
+def metrics_of(content: RecordDict) -> dict[str, float]:
+    """Give the only metric record of a reply, as numbers."""
+    record: MetricRecord = next(iter(content.metric_records.values()))
+    return {name: value for name, value in record.items() if not isinstance(value, list)}
+
+
+def weighted_means(metrics: list[dict[str, float]]) -> dict[str, float]:
+    """Average metrics over nodes, weighted by examples; `num_examples` is their sum.
+
+    Args:
+        metrics: of each node, `num-examples` among them.
+    """
+    total = sum(node[NUM_EXAMPLES] for node in metrics)
+    names = [name for name in metrics[0] if name != NUM_EXAMPLES] if metrics else []
+    means = {name: sum(node[name] * node[NUM_EXAMPLES] for node in metrics) / total for name in names}
+    return {**means, "num_examples": total}
+
+
+def find_difference(description: ConfigRecord, reference: ConfigRecord, *, is_shared: bool) -> str | None:
+    """Say how a node differs from the federation, or give None.
+
+    Args:
+        description: what the node says of itself.
+        reference: what the federation's nodes say.
+        is_shared: whether all nodes divide one dataset, whose labels must then agree.
+    """
+    keys = ["task", "metrics", "arrays", *(["labels-sha256"] if is_shared else [])]
+    for key in keys:
+        if key not in description:
+            return f"its {key} is missing"
+        ours, theirs = reference[key], description[key]
+        if ours != theirs:
+            return f"its {key} is {_first_difference(theirs, ours)}"
+    return None
+
+
+def _first_difference(theirs: object, ours: object) -> str:
+    if not isinstance(theirs, list) or not isinstance(ours, list):
+        return f"{theirs}, expected {ours}"
+    for one, other in zip(theirs, ours, strict=False):
+        if one != other:
+            return f"{one}, expected {other}"
+    return f"of {len(theirs)} entries, expected {len(ours)}"
+
+
+def _find_fault_of_arrays(record: Mapping[str, Array], layout: Layout) -> str | None:
+    for name in layout.arrays:
+        if name not in record:
+            return f"array {name!r} is missing"
+    for name in record:
+        if name not in layout.arrays:
+            return f"array {name!r} is not in the model"
+    for name, (dtype, shape) in layout.arrays.items():
+        try:
+            values = arrays.view(record[name])
+        except ValueError as error:
+            return f"array {name!r}: {error}"
+        if values.shape != shape:
+            return f"array {name!r} has shape {values.shape}, expected {shape}"
+        if values.dtype.name != dtype:
+            return f"array {name!r} has dtype {values.dtype.name}, expected {dtype}"
+        if not np.isfinite(values).all():
+            return f"array {name!r} has values that are not finite"
+    return None

@@ -1,0 +1,113 @@
+"""The global model as the server knows it: named arrays in one order, of which some are trained."""
+
+import json
+import os
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord
+
+from fedmx import arrays
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What every set of arrays of this federation looks like.
+
+    Attributes:
+        arrays: name -> (dtype, shape), in the model's order.
+        trained: names of the arrays that gradients change; the others are running statistics and counters.
+        metrics: names of the metrics in every reply, `num-examples` not among them.
+    """
+
+    arrays: Mapping[str, tuple[str, tuple[int, ...]]]
+    trained: frozenset[str]
+    metrics: frozenset[str]
+
+    @classmethod
+    def from_description(cls, description: ConfigRecord) -> "Layout":
+        """Read it from what a node said of itself.
+
+        Raises:
+            ValueError: the description is not of a node of fedmx.
+        """
+        try:
+            heads = [json.loads(str(line)) for line in _texts(description, "arrays")]
+            return cls(
+                arrays={name: (dtype, tuple(shape)) for name, dtype, shape, _ in heads},
+                trained=frozenset(name for name, _, _, is_trained in heads if is_trained),
+                metrics=frozenset(_texts(description, "metrics")),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no description of a node: {error}") from error
+
+    @property
+    def running(self) -> list[str]:
+        """Names of the arrays that are not trained."""
+        return [name for name in self.arrays if name not in self.trained]
+
+    def pick_trained(self, record: Mapping[str, Array]) -> ArrayRecord:
+        """Give the trained arrays alone, in the model's order; nothing is copied."""
+        return ArrayRecord({name: record[name] for name in self.arrays if name in self.trained})
+
+    def merge(self, trained: Mapping[str, Array], running: Mapping[str, Array]) -> ArrayRecord:
+        """Put trained and other arrays together in the model's order, in the model's dtypes.
+
+        Raises:
+            ValueError: an array is missing, has another shape, or is not finite.
+        """
+        merged = ArrayRecord()
+        for name, (dtype, shape) in self.arrays.items():
+            source = trained if name in self.trained else running
+            if name not in source:
+                raise ValueError(f"aggregation left out array {name!r}")
+            values = arrays.view(source[name])
+            if values.shape != shape:
+                raise ValueError(f"aggregation gave array {name!r} shape {values.shape}, expected {shape}")
+            if not np.isfinite(values).all():
+                raise ValueError(f"aggregation gave values that are not finite in array {name!r}")
+            is_same = values.dtype.name == dtype
+            merged[name] = source[name] if is_same else arrays.pack(values.astype(dtype))
+        return merged
+
+
+def average_running(layout: Layout, updates: Iterable[tuple[Mapping[str, Array], float]]) -> dict[str, Array]:
+    """Average the arrays that are not trained, weighted by examples, and cast back (integers are rounded).
+
+    Args:
+        updates: (arrays, number of examples) of each admitted update.
+    """
+    updates = list(updates)
+    total = sum(weight for _, weight in updates)
+    averaged = {}
+    for name in layout.running:
+        dtype, shape = layout.arrays[name]
+        mean = np.zeros(shape, np.float64)
+        for record, weight in updates:
+            mean += arrays.view(record[name]).astype(np.float64) * (weight / total)
+        is_float = np.issubdtype(np.dtype(dtype), np.floating)
+        averaged[name] = arrays.pack((mean if is_float else np.rint(mean)).astype(dtype))
+    return averaged
+
+
+def save(record: Mapping[str, Array], path: Path) -> None:
+    """Write arrays as an `.npz` file of numpy, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        # An Array holds the bytes of an npy file, and npz is a zip of those: nothing is copied or converted.
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            for name, array in record.items():
+                archive.writestr(zipfile.ZipInfo(f"{name}.npy"), array.data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _texts(description: ConfigRecord, key: str) -> list[str]:
+    value = description[key]
+    if not isinstance(value, list):
+        raise TypeError(f"{key} is no list")
+    return [str(item) for item in value]

@@ -1,0 +1,181 @@
+"""From the first hello to round 1: who takes part, and the arrays they start from."""
+
+import time
+from dataclasses import dataclass
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
+from flwr.serverapp import Grid
+
+from fedmx.errors import SettingsError, TooFewNodesError, TrainingFailedError
+from fedmx.link.grid import LinkGrid
+from fedmx.link.node import ERROR_CODE_BASE
+from fedmx.link.roster import NodeView
+from fedmx.log import event, printable
+from fedmx.settings import ServerSettings
+from server import admission, ledger
+from server.ledger import Participant
+from server.model import Layout
+
+_POLL_S = 1.0
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What round 1 starts from."""
+
+    arrays: ArrayRecord
+    layout: Layout
+
+
+class Nodes:
+    """The nodes of a grid, and which of them hold leases; on every engine.
+
+    On the direct link nodes have names and come and go; on Flower's engines a node is its id.
+    """
+
+    def __init__(self, grid: Grid, settings: ServerSettings) -> None:
+        self._grid = grid
+        self._settings = settings
+        self._leases: dict[int, str] = {}
+        self._first_seen: dict[int, float] = {}
+        self._number = settings.num_partitions
+
+    @property
+    def number(self) -> int:
+        """Partitions in all; 0 where each site has its own data."""
+        return self._number if self._settings.partition.is_shared else 0
+
+    def all(self) -> list[NodeView]:
+        """Give everyone who ever joined."""
+        if isinstance(self._grid, LinkGrid):
+            return self._grid.roster.nodes()
+        now = time.monotonic()
+        ids = list(self._grid.get_node_ids())
+        seen = {node_id: self._first_seen.setdefault(node_id, now) for node_id in ids}
+        return [
+            NodeView(str(i), i, is_present=True, description=ConfigRecord(), since=t) for i, t in seen.items()
+        ]
+
+    def await_start(self) -> None:
+        """Wait for enough nodes, and fix the number of partitions.
+
+        Raises:
+            TooFewNodesError: they did not come within CLIENT_WAIT_TIMEOUT.
+        """
+        deadline = time.monotonic() + self._settings.client_wait_timeout
+        wanted = self._settings.num_partitions or self._settings.min_clients
+        event("waiting for nodes", wanted=wanted)
+        while not ledger.may_start(nodes := self.all(), self._settings, now=time.monotonic()):
+            if time.monotonic() >= deadline:
+                ready = sum(node.is_ready for node in nodes)
+                if not self._settings.num_partitions and ready >= wanted:
+                    break  # someone is still loading or joining: whoever is late waits for a free partition
+                raise TooFewNodesError(
+                    f"{ready} of {wanted} nodes were ready within {self._settings.client_wait_timeout:g} s"
+                    " (CLIENT_WAIT_TIMEOUT); start more clients, or lower"
+                    f" {'NUM_PARTITIONS' if self._settings.num_partitions else 'MIN_CLIENTS'}"
+                )
+            self._wait(min(_POLL_S, self._settings.join_window or _POLL_S, deadline - time.monotonic()))
+        self._number = self._number or sum(node.is_ready for node in nodes)
+
+    def await_any(self, least: int, timeout_s: float) -> None:
+        """Wait until at least so many nodes are ready, at most `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        while sum(n.is_ready for n in self.all()) < least and (left := deadline - time.monotonic()) > 0:
+            self._wait(min(_POLL_S, left))
+
+    def participants(self) -> list[Participant]:
+        """Renew the leases and list who takes part now, in the fixed order."""
+        nodes, now, grace_s = self.all(), time.monotonic(), self._settings.lease_grace
+        if not self._settings.partition.is_shared:
+            return ledger.participants_of_sites(nodes, now=now, grace_s=grace_s)
+        before = self._leases
+        self._leases = ledger.renew(before, self._number, nodes, now=now, grace_s=grace_s)
+        for partition, name in self._leases.items():
+            if before.get(partition) != name:
+                event("leased", partition=f"{partition}/{self._number}", node=name)
+        return ledger.participants(self._leases, nodes)
+
+    def _wait(self, timeout_s: float) -> None:
+        timeout_s = max(timeout_s, 0.01)
+        if isinstance(self._grid, LinkGrid):
+            self._grid.roster.wait_for_change(timeout_s)
+        else:
+            time.sleep(timeout_s)  # Flower's grids cannot signal a change
+
+
+def open_run(grid: Grid, nodes: Nodes, settings: ServerSettings) -> Opening:
+    """Wait for nodes, lease partitions, and fetch the arrays that all of them start from.
+
+    Raises:
+        TooFewNodesError: too few nodes came.
+        SettingsError: a node cannot work with the settings.
+        TrainingFailedError: the nodes do not agree, or do not answer.
+    """
+    nodes.await_start()
+    participants = nodes.participants()
+    asked = [_query(who, nodes.number, settings, with_arrays=who is participants[0]) for who in participants]
+    replies = {
+        m.metadata.src_node_id: m for m in grid.send_and_receive(asked, timeout=settings.round_timeout)
+    }
+    descriptions, digests, initial = {}, {}, None
+    for who in participants:
+        content = _read(replies.get(who.node_id), who)
+        record = next(iter(content.config_records.values()))
+        descriptions[who.name], digests[who.name] = record, str(record["initial-sha256"])
+        if content.array_records:
+            initial = admission.arrays_of(content)
+    opening = _agree(descriptions, digests, initial, settings)
+    if isinstance(grid, LinkGrid):
+        grid.roster.pin(next(iter(descriptions.values())))  # whoever comes later is compared with these
+    return opening
+
+
+def _query(who: Participant, number: int, settings: ServerSettings, *, with_arrays: bool) -> Message:
+    config = ConfigRecord({"with-arrays": with_arrays, **data_config(who, number, settings)})
+    return Message(RecordDict({"config": config}), who.node_id, MessageType.QUERY, group_id="0")
+
+
+def data_config(who: Participant, number: int, settings: ServerSettings) -> dict[str, str | int]:
+    """Say in a message's config which part of the data a node works on."""
+    shared = {} if who.partition is None else {"partition": who.partition, "num-partitions": number}
+    return {"seed": settings.seed, "partition-rule": str(settings.partition), **shared}
+
+
+def _read(reply: Message | None, who: Participant) -> RecordDict:
+    if reply is None:
+        raise TrainingFailedError(f"node {who.name} did not answer the query before round 1")
+    if reply.has_error():
+        reason = f"node {who.name}: {printable(reply.error.reason or 'an error without a reason')}"
+        is_setting = reply.error.code == ERROR_CODE_BASE + SettingsError.exit_code
+        raise SettingsError(reason) if is_setting else TrainingFailedError(reason)
+    return reply.content
+
+
+def _agree(
+    descriptions: dict[str, ConfigRecord],
+    digests: dict[str, str],
+    initial: ArrayRecord | None,
+    settings: ServerSettings,
+) -> Opening:
+    first = next(iter(descriptions))
+    reference = descriptions[first]
+    for name, description in descriptions.items():
+        difference = admission.find_difference(description, reference, is_shared=settings.partition.is_shared)
+        if difference:
+            raise TrainingFailedError(f"node {name} differs from node {first}: {printable(difference)}")
+    others = [name for name, digest in digests.items() if digest != digests[first]]
+    if others:
+        raise TrainingFailedError(
+            f"nodes {', '.join(others)} made other initial arrays than node {first} from SEED={settings.seed};"
+            " expected the same task and packages on every node"
+        )
+    layout = Layout.from_description(reference)
+    if initial is None or set(initial) != set(layout.arrays):
+        raise TrainingFailedError(f"node {first} sent no initial arrays, or others than it described")
+    if settings.dp_mode != "off" and layout.running:
+        raise SettingsError(
+            f"DP_MODE={settings.dp_mode}: the model has running statistics ({layout.running[0]}), which are"
+            " averaged without clipping and noise; expected a model without (no BatchNorm), or DP_MODE=off"
+        )
+    return Opening(ArrayRecord({name: initial[name] for name in layout.arrays}), layout)

@@ -1,0 +1,158 @@
+"""The round loop: ask for updates, admit, aggregate, evaluate, keep. Asking itself is `steps`."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from flwr.app import Array, ArrayRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.app.exception import AppExitException
+from flwr.serverapp import Grid
+
+from fedmx.errors import TrainingFailedError
+from fedmx.link.messages import with_content
+from fedmx.log import event, warn
+from fedmx.settings import ServerSettings
+from server import admission, model
+from server.history import History
+from server.model import Layout
+from server.opening import Nodes, Opening
+from server.steps import Asker, Replies
+from server.strategies import Plan
+
+_ATTEMPTS = 3  # a failed round is tried again twice
+
+
+class RoundLoop:
+    """Trains a model round by round.
+
+    Args:
+        grid: reaches the nodes.
+        nodes: who they are.
+        plan: the strategy.
+        settings: what the server was told.
+    """
+
+    def __init__(self, grid: Grid, nodes: Nodes, plan: Plan, settings: ServerSettings) -> None:
+        self._grid = grid
+        self._nodes = nodes
+        self._plan = plan
+        self._settings = settings
+
+    def run(self, opening: Opening, history: History) -> ArrayRecord:
+        """Train all rounds and give the final arrays.
+
+        Raises:
+            TrainingFailedError: a round stayed without enough admissible updates, its retries included.
+        """
+        asker = Asker(self._grid, self._nodes, self._plan, self._settings, opening.layout)
+        arrays = opening.arrays
+        for number in range(1, self._settings.num_rounds + 1):
+            started = time.monotonic()
+            trained = Replies()
+            arrays, aggregate_s = self._train(asker, opening.layout, number, arrays, trained)
+            evaluated = Replies()
+            asker.ask(MessageType.EVALUATE, number, 0, arrays, evaluated)
+            line = describe_round(number, trained, evaluated)
+            if self._plan.privacy is not None:
+                line["privacy"] = self._plan.privacy.spend()
+            line["seconds"] = {
+                "train": round(trained.seconds, 4),
+                "aggregate": round(aggregate_s, 4),
+                "evaluate": round(evaluated.seconds, 4),
+                "checkpoint": 0.0,
+                "total": round(time.monotonic() - started, 4),
+            }
+            history.add_round(line, is_whole=len(evaluated.admitted) == len(self._nodes.participants()))
+            self._log(number, line)
+        return arrays
+
+    def _train(
+        self, asker: Asker, layout: Layout, number: int, arrays: ArrayRecord, replies: Replies
+    ) -> tuple[ArrayRecord, float]:
+        """Ask until the updates can be aggregated, keeping what was admitted; give arrays and seconds."""
+        cause = ""
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                warn("the round failed, trying again", round=number, cause=cause)
+                self._nodes.await_any(self._settings.least_updates, self._settings.lease_grace)
+            asker.ask(MessageType.TRAIN, number, attempt, arrays, replies)
+            started = time.monotonic()
+            try:
+                return self._aggregate(layout, number, replies), time.monotonic() - started
+            except (ValueError, ArithmeticError, AppExitException) as error:
+                cause = str(error)  # Flower's strategies raise all of these for what they cannot aggregate
+        raise TrainingFailedError(f"round {number} failed {_ATTEMPTS} times, the last time: {cause}")
+
+    def _aggregate(self, layout: Layout, number: int, replies: Replies) -> ArrayRecord:
+        """Make the new global arrays.
+
+        Raises:
+            ValueError: too few updates were admitted, or the strategy made nothing of them.
+        """
+        admitted = [reply for _, reply in replies.in_order()]
+        least = max(self._plan.least_nodes, min(self._settings.least_updates, replies.wanted))
+        if len(admitted) < least:
+            raise ValueError(f"{len(admitted)} updates admitted, {least} needed: {replies.explain()}")
+        updates = [self._for_strategy(layout, reply) for reply in admitted]
+        trained, _ = self._plan.strategy.aggregate_train(number, updates)
+        if not trained:
+            raise ValueError(f"STRATEGY={self._settings.strategy} gave no arrays for {len(admitted)} updates")
+        running = model.average_running(layout, [_arrays_and_weight(reply) for reply in admitted])
+        return layout.merge(trained, running)
+
+    def _for_strategy(self, layout: Layout, reply: Message) -> Message:
+        """Give a copy of a reply with the trained arrays alone; the strategy may change it."""
+        metrics = dict(admission.metrics_of(reply.content))
+        if self._plan.privacy is not None:
+            metrics[admission.NUM_EXAMPLES] = 1  # the noise is calibrated to equal weights
+        arrays = layout.pick_trained(admission.arrays_of(reply.content))
+        return with_content(reply, RecordDict({"arrays": arrays, "metrics": MetricRecord(metrics)}))
+
+    def _log(self, number: int, line: Mapping[str, Any]) -> None:
+        metrics = line["evaluate"] or line["train"]
+        event(
+            round=f"{number}/{self._settings.num_rounds}",
+            nodes=len(line["nodes"]),
+            **{name: value for name, value in metrics.items() if name != "num_examples"},
+            epsilon=line.get("privacy", {}).get("epsilon"),
+            seconds=line["seconds"]["total"],
+        )
+
+
+def describe_round(number: int, trained: Replies, evaluated: Replies) -> dict[str, Any]:
+    """Say what happened in a round, as `history.jsonl` keeps it (its seconds apart)."""
+    steps = {"train": trained, "evaluate": evaluated}
+    refusals = [
+        {"name": name, "step": step, "reason": reason}
+        for step, replies in steps.items()
+        for name, reason in sorted(replies.refused.items())
+    ]
+    return {
+        "round": number,
+        "train": trained.means(),
+        "evaluate": evaluated.means(),
+        "nodes": [_describe_node(who.name, who.partition, reply, steps) for who, reply in trained.in_order()],
+        "refused": refusals,
+        "missing": sorted(trained.missing | evaluated.missing),
+    }
+
+
+def _describe_node(
+    name: str, partition: int | None, reply: Message, steps: Mapping[str, Replies]
+) -> dict[str, Any]:
+    metrics = admission.metrics_of(reply.content)
+    examples = metrics.pop(admission.NUM_EXAMPLES)
+    return {
+        "name": name,
+        "partition": partition,
+        "examples": examples,
+        **metrics,
+        "seconds": round(steps["train"].node_seconds.get(name, 0.0), 4),
+        "bytes_up": sum(replies.bytes_up.get(name, 0) for replies in steps.values()),
+        "bytes_down": sum(replies.bytes_down.get(name, 0) for replies in steps.values()),
+    }
+
+
+def _arrays_and_weight(reply: Message) -> tuple[Mapping[str, Array], float]:
+    weight = admission.metrics_of(reply.content)[admission.NUM_EXAMPLES]
+    return admission.arrays_of(reply.content), weight

@@ -1,0 +1,213 @@
+"""One step of a round, train or evaluate: ask the nodes, and sort what comes back."""
+
+import random
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+
+from fedmx.link.grid import LinkGrid
+from fedmx.log import printable, warn
+from fedmx.settings import ServerSettings
+from server import admission
+from server.ledger import Participant
+from server.model import Layout
+from server.opening import Nodes, data_config
+from server.strategies import Plan
+
+
+@dataclass
+class Replies:
+    """What came back in a step, over all its attempts.
+
+    Attributes:
+        wanted: how many nodes the strategy asked at first.
+        admitted: replies that may be averaged.
+        refused: node name -> why its reply may not be averaged; an error is a reason too.
+        missing: names of nodes that did not answer.
+        seconds: from sending to the last reply, all attempts together.
+        node_seconds, bytes_down, bytes_up: by node name, all attempts together.
+    """
+
+    wanted: int = 0
+    admitted: dict[Participant, Message] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    missing: set[str] = field(default_factory=set)
+    seconds: float = 0.0
+    node_seconds: dict[str, float] = field(default_factory=dict)
+    bytes_down: dict[str, int] = field(default_factory=dict)
+    bytes_up: dict[str, int] = field(default_factory=dict)
+
+    def in_order(self) -> list[tuple[Participant, Message]]:
+        """Give the admitted replies by partition, then node name: never by who answered first."""
+        return sorted(self.admitted.items(), key=lambda item: (item[0].partition or 0, item[0].name))
+
+    def means(self) -> dict[str, float] | None:
+        """Give the example-weighted means of the admitted replies' metrics, if there are any."""
+        if not self.admitted:
+            return None
+        return admission.weighted_means([admission.metrics_of(reply.content) for _, reply in self.in_order()])
+
+    def explain(self) -> str:
+        """Say what became of the replies that were not admitted."""
+        reasons = [f"node {name}: {reason}" for name, reason in sorted(self.refused.items())]
+        return (
+            "; ".join([*reasons, *(f"node {name}: no answer" for name in sorted(self.missing))]) or "no nodes"
+        )
+
+
+class Asker:
+    """Carries out the steps of one run.
+
+    Args:
+        grid: reaches the nodes.
+        nodes: who they are.
+        plan: the strategy, which chooses among them.
+        settings: what the server was told.
+        layout: what replies must look like.
+    """
+
+    def __init__(
+        self, grid: Grid, nodes: Nodes, plan: Plan, settings: ServerSettings, layout: Layout
+    ) -> None:
+        self._grid = grid
+        self._nodes = nodes
+        self._plan = plan
+        self._settings = settings
+        self._layout = layout
+
+    def ask(self, step: str, number: int, attempt: int, arrays: ArrayRecord, replies: Replies) -> None:
+        """Ask the nodes that have no admitted reply yet, and sort their replies into `replies`.
+
+        Args:
+            step: `train` or `evaluate`.
+            number: the round.
+            attempt: 0 at first, counting up when the step is tried again.
+            arrays: the global arrays, all of them, in the model's order.
+            replies: of the attempts before this one; filled.
+        """
+        started = time.monotonic()
+        everyone = {who.node_id: who for who in self._nodes.participants() if who not in replies.admitted}
+        messages = self._configure(step, number, attempt, arrays, everyone)
+        if not attempt:
+            replies.wanted = len(messages)
+        replies.refused.clear()
+        asked = {message.metadata.dst_node_id for message in messages}
+        for reply in self._grid.send_and_receive(messages, timeout=self._settings.round_timeout):
+            asked.discard(reply.metadata.src_node_id)
+            self._sort(step, number, everyone[reply.metadata.src_node_id], reply, replies)
+        replies.missing = {everyone[node_id].name for node_id in asked}
+        for name in replies.missing:
+            warn("no answer", round=number, step=step, node=name)
+        replies.seconds += time.monotonic() - started
+
+    def _configure(
+        self, step: str, number: int, attempt: int, arrays: ArrayRecord, everyone: dict[int, Participant]
+    ) -> list[Message]:
+        """Have the strategy choose among the nodes, and complete its messages."""
+        # Strategies sample with the global generator, in the order of the view: by partition.
+        random.seed(f"{self._settings.seed}/{number}/{step}/{attempt}")
+        strategy = self._plan.strategy
+        configure = strategy.configure_train if step == MessageType.TRAIN else strategy.configure_evaluate
+        if not everyone:
+            return []
+        view = FrozenView(list(everyone))
+        chosen = configure(number, self._layout.pick_trained(arrays), self._hyperparameters(), view)
+        return [self._complete(message, number, arrays, everyone) for message in chosen]
+
+    def _complete(
+        self, message: Message, number: int, arrays: ArrayRecord, everyone: dict[int, Participant]
+    ) -> Message:
+        """Add what the strategy does not know: all arrays, and the node's part of the data."""
+        node_id = message.metadata.dst_node_id
+        config = next(iter(message.content.config_records.values()))
+        part = data_config(everyone[node_id], self._nodes.number, self._settings)
+        content = RecordDict({"arrays": arrays, "config": ConfigRecord({**config, **part})})
+        return Message(content, node_id, message.metadata.message_type, group_id=str(number))
+
+    def _hyperparameters(self) -> ConfigRecord:
+        settings = self._settings
+        return ConfigRecord(
+            {
+                "local-epochs": settings.local_epochs,
+                "batch-size": settings.batch_size,
+                "learning-rate": settings.learning_rate,
+                "momentum": settings.momentum,
+                "proximal-mu": settings.proximal_mu,
+            }
+        )
+
+    def _sort(self, step: str, number: int, who: Participant, reply: Message, replies: Replies) -> None:
+        transfer = self._grid.transfer(reply) if isinstance(self._grid, LinkGrid) else None
+        if transfer is not None:
+            replies.node_seconds[who.name] = transfer.seconds
+            replies.bytes_down[who.name] = replies.bytes_down.get(who.name, 0) + transfer.bytes_down
+            replies.bytes_up[who.name] = replies.bytes_up.get(who.name, 0) + transfer.bytes_up
+        fault = self._find_fault(step, reply)
+        if fault is None:
+            replies.admitted[who] = reply
+            return
+        replies.refused[who.name] = printable(fault)
+        warn("refused a reply", round=number, step=step, node=who.name, reason=fault)
+
+    def _find_fault(self, step: str, reply: Message) -> str | None:
+        if reply.has_error():
+            return reply.error.reason or "an error without a reason"
+        if step == MessageType.TRAIN:
+            return admission.find_fault_of_update(reply.content, self._layout)
+        return admission.find_fault_of_metrics(reply.content, self._layout)
+
+
+class FrozenView(Grid):
+    """The nodes a strategy may choose from, as they were when the step began.
+
+    A strategy only ever asks a grid for its nodes; everything else is the round loop's.
+    """
+
+    def __init__(self, node_ids: list[int]) -> None:
+        self._node_ids = node_ids
+
+    def get_node_ids(self) -> list[int]:
+        """Give the nodes, in the fixed order."""
+        return self._node_ids
+
+    def set_run(self, run: Run) -> None:
+        """Belongs to the grid itself."""
+        self._refuse()
+
+    @property
+    def run(self) -> Run:
+        """Belongs to the grid itself."""
+        self._refuse()
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """Make a message to a node."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Belongs to the round loop."""
+        self._refuse()
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Belongs to the round loop."""
+        self._refuse()
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Belongs to the round loop."""
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise NotImplementedError("a strategy chooses nodes; sending is the round loop's")
