@@ -1,0 +1,24 @@
+"""Federations of real processes, each of which is ended with its test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.federation.programs import Federation, find_free_port
+
+
+@pytest.fixture
+def federation(tmp_path: Path) -> Iterator[Federation]:
+    """A federation to be; what a test leaves running is ended after it."""
+    made = Federation(tmp_path, find_free_port())
+    yield made
+    made.end()
+
+
+@pytest.fixture(scope="module")
+def shared_federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    """A federation whose one run serves several tests."""
+    made = Federation(tmp_path_factory.mktemp("federation"), find_free_port())
+    yield made
+    made.end()

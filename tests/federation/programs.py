@@ -1,0 +1,116 @@
+"""The real programs as processes on loopback."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+TASKS = Path(__file__).parent / "tasks"
+
+
+def find_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class Program:
+    """A running `python -m server` or `python -m client`, and the file its log goes to."""
+
+    process: "subprocess.Popen[bytes]"
+    log_path: Path
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    def wait(self, timeout_s: float = 60) -> int:
+        """Give its exit code."""
+        return self.process.wait(timeout_s)
+
+    def wait_for(self, pattern: str, timeout_s: float = 30) -> str:
+        """Wait until a line of its log matches, and give what matched."""
+        deadline = time.monotonic() + timeout_s
+        while (found := re.search(pattern, self.log)) is None:
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise AssertionError(f"{pattern!r} is not in the log:\n{self.log}")
+            time.sleep(0.02)
+        return found.group()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.wait(5)
+
+
+@dataclass
+class Federation:
+    """One server's address and folder, and whatever was started against it."""
+
+    folder: Path
+    port: int
+    programs: list[Program] = field(default_factory=list)
+
+    @property
+    def runs_dir(self) -> Path:
+        return self.folder / "runs"
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start_server(self, **settings: object) -> Program:
+        return self._start("server", {"LISTEN_ADDRESS": self.address, "RUNS_DIR": self.runs_dir, **settings})
+
+    def start_client(self, **settings: object) -> Program:
+        return self._start("client", {"SERVER_ADDRESS": self.address, **settings})
+
+    def run(self, clients: int = 2, client_settings: dict[str, object] | None = None, **settings: object) -> int:
+        """Run a whole federation and give the server's exit code; every program has ended by then."""
+        server = self.start_server(NUM_PARTITIONS=clients, MIN_CLIENTS=clients, **settings)
+        nodes = [self.start_client(**(client_settings or {})) for _ in range(clients)]
+        code = server.wait(110)
+        for node in nodes:
+            node.wait(10)
+        return code
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = json.loads((self.runs_dir / "latest" / "run.json").read_text())
+        return facts
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        lines = (self.runs_dir / "latest" / "history.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    @property
+    def logs(self) -> str:
+        return "\n".join(program.log for program in self.programs)
+
+    def end(self) -> None:
+        """End whatever still runs."""
+        for program in self.programs:
+            if program.process.poll() is None:
+                program.process.kill()
+                program.process.wait()
+
+    def _start(self, name: str, settings: dict[str, object]) -> Program:
+        kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LD_LIBRARY_PATH")}
+        environ = kept | {"PYTHONPATH": str(TASKS)} | {key: str(value) for key, value in settings.items()}
+        path = self.folder / f"{name}-{len(self.programs)}.log"
+        with path.open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", name], cwd=ROOT, env=environ, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+        self.programs.append(Program(process, path))
+        return self.programs[-1]

@@ -1,0 +1,66 @@
+"""`make run` as a user sees it: the launcher, a real server and real clients on this machine."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def free_address() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+def launch(address: str, runs_dir: Path, **settings: str) -> "subprocess.CompletedProcess[str]":
+    environment = {"PATH": os.defpath, "LISTEN_ADDRESS": address, "RUNS_DIR": str(runs_dir), **settings}
+    return subprocess.run(
+        [sys.executable, "-m", "fedmx.local"],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def test_a_federation_on_one_machine_trains_mnist_and_says_where_the_model_is(
+    free_address: str, tmp_path: Path
+) -> None:
+    done = launch(free_address, tmp_path, CLIENTS="2", ROUNDS="1", LOCAL_EPOCHS="1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    folder = (tmp_path / "latest").resolve()
+    digest = json.loads((folder / "run.json").read_text())["model_sha256"]
+    assert done.stdout.splitlines()[-2:] == [f"model: {folder}/model.npz", f"model_sha256: {digest}"]
+    row = next(line.split() for line in done.stdout.splitlines() if line.split()[:2] == ["1", "2"])
+    assert float(row[4]) > 0.9
+    with np.load(folder / "model.npz") as model:
+        assert sum(model[name].size for name in model) == 784 * 256 + 256 + 256 * 64 + 64 + 64 * 10 + 10
+
+
+def test_a_port_in_use_is_the_servers_clear_error_and_ends_all(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        done = launch(address, tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"server ended with exit code 2: LISTEN_ADDRESS={address}: ")
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stdout
+
+
+def test_a_wrong_folder_of_data_is_named_with_exit_2(free_address: str, tmp_path: Path) -> None:
+    done = launch(free_address, tmp_path, DATA_DIR=str(tmp_path / "nowhere"))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"client-1 ended with exit code 2: DATA_DIR={tmp_path}/nowhere: ")
+    assert "Traceback" not in done.stdout
+    assert not (tmp_path / "latest").exists()

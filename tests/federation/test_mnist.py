@@ -1,0 +1,83 @@
+"""Real MNIST over real processes: what is learnt, what travels, and that it is the same every time."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from client.tasks import mnist
+from fedmx import arrays
+from flwr.app import Array, ArrayRecord
+
+from tests.federation.programs import Federation
+
+DATA_DIR = Path("data/mnist")
+
+
+def read_model(federation: Federation) -> ArrayRecord:
+    with np.load(federation.runs_dir / "latest" / "model.npz", allow_pickle=False) as file:
+        return ArrayRecord({name: Array(file[name]) for name in file.files})
+
+
+def compute_outputs(model: ArrayRecord, images: np.ndarray) -> np.ndarray:
+    """Compute the network by hand: three dense layers, two of them rectified."""
+    values = images.reshape(len(images), -1).astype(np.float64)
+    for layer in range(3):
+        values = values @ model[f"{layer}.weight"].numpy().T.astype(np.float64) + model[f"{layer}.bias"].numpy()
+        if layer < 2:
+            values = np.maximum(values, 0)
+    return values
+
+
+@pytest.fixture(scope="module")
+def default_run(shared_federation: Federation) -> Federation:
+    assert shared_federation.run(client_settings={"TASK": "watched_mnist"}) == 0, shared_federation.logs
+    return shared_federation
+
+
+def test_three_rounds_reach_97_percent_and_every_program_ends_well(default_run: Federation) -> None:
+    assert [line["round"] for line in default_run.history] == [1, 2, 3]
+    assert default_run.history[-1]["evaluate"]["accuracy"] >= 0.97
+    assert default_run.history[-1]["evaluate"]["num_examples"] == 10_000
+    assert [program.process.returncode for program in default_run.programs] == [0, 0, 0]
+    assert "Traceback" not in default_run.logs
+
+
+def test_the_nodes_networks_give_the_outputs_that_the_servers_arrays_give(default_run: Federation) -> None:
+    _, test = mnist.load_data(DATA_DIR)
+    outputs = compute_outputs(read_model(default_run), test.examples)
+    evaluated = default_run.history[-1]["evaluate"]
+    for digit in range(10):
+        assert evaluated[f"output-{digit}"] == pytest.approx(outputs[:, digit].mean(), abs=1e-4)
+    # A float32 sum and a float64 one may disagree on an example whose two largest outputs are all but equal.
+    hits = (outputs.argmax(axis=1) == test.labels).mean()
+    assert evaluated["accuracy"] == pytest.approx(hits, abs=2e-4)
+
+
+def test_the_digest_in_run_json_is_of_the_arrays_in_the_model_file(default_run: Federation) -> None:
+    assert default_run.facts["status"] == "finished"
+    assert default_run.facts["model_sha256"] == arrays.sha256(read_model(default_run))
+
+
+def test_every_node_has_its_own_half_of_the_examples(default_run: Federation) -> None:
+    nodes = default_run.history[0]["nodes"]
+    assert [node["partition"] for node in nodes] == [0, 1]
+    assert [node["examples"] for node in nodes] == [30_000, 30_000]
+    assert nodes[0]["accuracy"] != nodes[1]["accuracy"]
+
+
+def test_the_order_in_which_clients_start_does_not_change_the_model(
+    default_run: Federation, federation: Federation
+) -> None:
+    second = federation.start_client(NODE_NAME="zebra")
+    server = federation.start_server(NUM_PARTITIONS=2)
+    second.wait_for("joined")
+    first = federation.start_client(NODE_NAME="aardvark")
+    assert [program.wait(100) for program in (server, first, second)] == [0, 0, 0], federation.logs
+    assert federation.facts["model_sha256"] == default_run.facts["model_sha256"]
+
+
+def test_two_nodes_with_five_digits_each_learn_all_ten(federation: Federation) -> None:
+    assert federation.run(PARTITION="labels:5", NUM_ROUNDS=5) == 0, federation.logs
+    accuracies = [line["evaluate"]["accuracy"] for line in federation.history]
+    assert max(accuracies) >= 0.85, accuracies  # alone, a node cannot reach more than 0.52: it never saw the others

@@ -1,0 +1,63 @@
+"""Who waits for whom, how long, and what is said when nobody comes."""
+
+import time
+
+from tests.federation.programs import Federation
+
+TINY = {"TASK": "tiny_task"}
+
+
+def test_a_client_may_start_20_seconds_before_its_server(federation: Federation) -> None:
+    client = federation.start_client(**TINY)
+    time.sleep(20)  # the claim is about a server that is away for this long
+    server = federation.start_server(MIN_CLIENTS=1, JOIN_WINDOW=0)
+    assert [server.wait(), client.wait()] == [0, 0], federation.logs
+
+
+def test_a_client_whose_server_never_comes_gives_up_and_names_the_address(federation: Federation) -> None:
+    client = federation.start_client(SERVER_WAIT_TIMEOUT=3, **TINY)
+    started = time.monotonic()
+    assert client.wait() == 5
+    assert time.monotonic() - started < 10
+    assert f"SERVER_ADDRESS={federation.address}: no server answered within 3 s" in client.log
+    assert "Connection refused" in client.log
+    assert "Traceback" not in client.log
+
+
+def test_one_client_is_enough_where_min_clients_says_so(federation: Federation) -> None:
+    server = federation.start_server(MIN_CLIENTS=1, JOIN_WINDOW=0.5)
+    client = federation.start_client(**TINY)
+    assert [server.wait(), client.wait()] == [0, 0], federation.logs
+    assert len(federation.history) == 3
+
+
+def test_too_few_clients_end_the_server_with_3_and_a_count(federation: Federation) -> None:
+    server = federation.start_server(MIN_CLIENTS=2, CLIENT_WAIT_TIMEOUT=6)
+    client = federation.start_client(**TINY)
+    assert server.wait() == 3
+    assert "1 of 2 nodes were ready within 6 s (CLIENT_WAIT_TIMEOUT)" in server.log
+    assert client.wait() == 4
+    assert "the server says that the run failed: 1 of 2 nodes were ready" in client.log
+    assert not (federation.runs_dir / "latest").exists()
+    assert "Traceback" not in federation.logs
+
+
+def test_a_run_without_a_number_of_partitions_takes_who_came_in_the_join_window(federation: Federation) -> None:
+    server = federation.start_server(MIN_CLIENTS=2, JOIN_WINDOW=2)
+    clients = [federation.start_client(**TINY) for _ in range(3)]
+    assert [program.wait() for program in (server, *clients)] == [0, 0, 0, 0], federation.logs
+    assert [node["partition"] for node in federation.history[0]["nodes"]] == [0, 1, 2]
+    assert sum(node["examples"] for node in federation.history[0]["nodes"]) == 230
+
+
+def test_a_node_too_many_waits_and_leaves_with_the_others(federation: Federation) -> None:
+    server = federation.start_server(NUM_PARTITIONS=2, NUM_ROUNDS=5)
+    clients = [federation.start_client(**TINY) for _ in range(3)]
+    assert [program.wait() for program in (server, *clients)] == [0, 0, 0, 0], federation.logs
+    assert {len(line["nodes"]) for line in federation.history} == {2}
+
+
+def test_sites_with_data_of_their_own_train_together(federation: Federation) -> None:
+    assert federation.run(client_settings=TINY, PARTITION="none") == 0, federation.logs
+    nodes = federation.history[0]["nodes"]
+    assert [(node["partition"], node["examples"]) for node in nodes] == [(None, 230), (None, 230)]

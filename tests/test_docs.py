@@ -1,0 +1,47 @@
+"""The documents say what the code does."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from fedmx.settings import ClientSettings, CommonSettings, LocalSettings, ServerSettings
+
+README = Path("README.md").read_text()
+
+
+def list_rows(kind: type, *, without: type | None = None) -> list[str]:
+    """Give the rows of a settings table: name, default, meaning."""
+    inherited = {field.name for field in dataclasses.fields(without)} if without else set()
+    defaults = kind()
+    return [
+        f"| `{field.name.upper()}` | {show(getattr(defaults, field.name))} | {field.metadata['meaning']} |"
+        for field in dataclasses.fields(kind)
+        if field.name not in inherited
+    ]
+
+
+def show(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "`{}`"
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return f"`{text}`" if text else ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "without"),
+    [(CommonSettings, None), (ServerSettings, CommonSettings), (ClientSettings, CommonSettings), (LocalSettings, None)],
+)
+def test_the_readme_lists_every_setting_with_its_default_and_meaning(kind: type, without: type | None) -> None:
+    rows = list_rows(kind, without=without)
+    assert rows
+    assert [row for row in rows if row not in README] == []
+
+
+def test_the_readme_lists_no_setting_that_does_not_exist() -> None:
+    kinds = (ServerSettings, ClientSettings, LocalSettings)
+    known = {field.name.upper() for kind in kinds for field in dataclasses.fields(kind)}
+    listed = set(re.findall(r"^\| `([A-Z_]+)` \|", README, re.MULTILINE))
+    assert listed <= known
