@@ -13,7 +13,7 @@ from rich.table import Table
 
 from fedmx.local.results import Round
 
-_ROUTINE = re.compile(r"[0-9:.]{12} (INFO|DEBUG) ")
+_TEXT_LINE = re.compile(r"[0-9:.]{12} ([A-Z]+) +(.*)")
 
 
 class Display(Protocol):
@@ -82,12 +82,18 @@ class _TerminalDisplay:
 
 def is_routine(line: str) -> bool:
     """Whether a program's line tells only that all is well; what is no log line at all never is routine."""
-    if not line.startswith("{"):
-        return bool(_ROUTINE.match(line))
+    return split_line(line)[0] in ("INFO", "DEBUG")
+
+
+def split_line(line: str) -> tuple[str, str]:
+    """Give the level and the message of a log line of either format; no level for what is none."""
+    if match := _TEXT_LINE.fullmatch(line):
+        return match[1], match[2]
     try:
-        return json.loads(line).get("level") in ("INFO", "DEBUG")
-    except (ValueError, AttributeError):
-        return False
+        fields = json.loads(line)
+        return str(fields["level"]), str(fields["message"])
+    except (ValueError, KeyError, TypeError):
+        return "", line
 
 
 def make_table(rounds: Sequence[Round]) -> Table:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedmx.errors import FederationError
-from fedmx.local.display import Display, is_routine
+from fedmx.local.display import Display, is_routine, split_line
 from fedmx.local.plan import Plan
 from fedmx.local.processes import Child, Processes
 from fedmx.local.results import RunWatch, read_rounds
@@ -28,7 +28,7 @@ class ProgramFailedError(FederationError):
         """Name the program and repeat the last thing that it complained about."""
         self.exit_code = child.exit_code or 1
         complaints = [line for line in child.last_lines if line and not is_routine(line)]
-        words = f": {complaints[-1]}" if complaints else ""
+        words = f": {split_line(complaints[-1])[1]}" if complaints else ""
         super().__init__(f"{child.name} ended with exit code {self.exit_code}{words}")
 
 
@@ -49,7 +49,7 @@ def run(plan: Plan, display: Display) -> Outcome:
         while server.exit_code is None and not _are_lost(clients):
             ended = processes.wait(_TICK_S)
             if ended and ended is not server and ended.exit_code:
-                display.say(str(ProgramFailedError(ended)))
+                display.say(f"{ended.name} ended with exit code {ended.exit_code}")
             folder = watch.find()
             display.update(read_rounds(folder) if folder else [])
         culprit = _bring_to_an_end(processes, server, clients)

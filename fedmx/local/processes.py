@@ -88,7 +88,7 @@ class Processes:
 
     def end(self, children: Iterable[Child]) -> None:
         """Send SIGTERM to those that run, and SIGKILL to those that then stay."""
-        children = list(children)
+        children = list(children)[::-1]  # the server last, so that no client dials it again
         for number in (signal.SIGTERM, signal.SIGKILL):
             for child in children:
                 if child.process.poll() is None:
