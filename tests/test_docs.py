@@ -2,12 +2,13 @@
 
 import dataclasses
 import re
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from fedmx.settings import ClientSettings, CommonSettings, LocalSettings, ServerSettings
+from fedmx.settings import ClientSettings, CommonSettings, LocalSettings, ServerSettings, describe, load
 
 README = Path("README.md").read_text()
 
@@ -32,9 +33,16 @@ def show(value: object) -> str:
 
 @pytest.mark.parametrize(
     ("kind", "without"),
-    [(CommonSettings, None), (ServerSettings, CommonSettings), (ClientSettings, CommonSettings), (LocalSettings, None)],
+    [
+        (CommonSettings, None),
+        (ServerSettings, CommonSettings),
+        (ClientSettings, CommonSettings),
+        (LocalSettings, None),
+    ],
 )
-def test_the_readme_lists_every_setting_with_its_default_and_meaning(kind: type, without: type | None) -> None:
+def test_the_readme_lists_every_setting_with_its_default_and_meaning(
+    kind: type, without: type | None
+) -> None:
     rows = list_rows(kind, without=without)
     assert rows
     assert [row for row in rows if row not in README] == []
@@ -45,3 +53,20 @@ def test_the_readme_lists_no_setting_that_does_not_exist() -> None:
     known = {field.name.upper() for kind in kinds for field in dataclasses.fields(kind)}
     listed = set(re.findall(r"^\| `([A-Z_]+)` \|", README, re.MULTILINE))
     assert listed <= known
+
+
+def test_what_flower_may_override_is_the_servers_settings_with_their_defaults() -> None:
+    config = tomllib.loads(Path("pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
+    not_of_a_run = {  # of the machine: the environment says them on every engine
+        "LISTEN_ADDRESS",
+        "LEASE_GRACE",
+        "RUNS_DIR",
+        "LOG_LEVEL",
+        "LOG_FORMAT",
+        "MAX_MODEL_BYTES",
+    }
+    assert {name.replace("-", "_").upper() for name in config} == set(
+        describe(ServerSettings())
+    ) - not_of_a_run
+    environ = {name.replace("-", "_").upper(): str(value) for name, value in config.items()}
+    assert load(ServerSettings, environ=environ) == ServerSettings()

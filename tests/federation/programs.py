@@ -74,7 +74,9 @@ class Federation:
     def start_client(self, **settings: object) -> Program:
         return self._start("client", {"SERVER_ADDRESS": self.address, **settings})
 
-    def run(self, clients: int = 2, client_settings: dict[str, object] | None = None, **settings: object) -> int:
+    def run(
+        self, clients: int = 2, client_settings: dict[str, object] | None = None, **settings: object
+    ) -> int:
         """Run a whole federation and give the server's exit code; every program has ended by then."""
         server = self.start_server(NUM_PARTITIONS=clients, MIN_CLIENTS=clients, **settings)
         nodes = [self.start_client(**(client_settings or {})) for _ in range(clients)]
@@ -110,7 +112,12 @@ class Federation:
         path = self.folder / f"{name}-{len(self.programs)}.log"
         with path.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", name], cwd=ROOT, env=environ, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                [sys.executable, "-m", name],
+                cwd=ROOT,
+                env=environ,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
             )
         self.programs.append(Program(process, path))
         return self.programs[-1]

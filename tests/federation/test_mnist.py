@@ -23,7 +23,9 @@ def compute_outputs(model: ArrayRecord, images: np.ndarray) -> np.ndarray:
     """Compute the network by hand: three dense layers, two of them rectified."""
     values = images.reshape(len(images), -1).astype(np.float64)
     for layer in range(3):
-        values = values @ model[f"{layer}.weight"].numpy().T.astype(np.float64) + model[f"{layer}.bias"].numpy()
+        values = (
+            values @ model[f"{layer}.weight"].numpy().T.astype(np.float64) + model[f"{layer}.bias"].numpy()
+        )
         if layer < 2:
             values = np.maximum(values, 0)
     return values
@@ -80,4 +82,6 @@ def test_the_order_in_which_clients_start_does_not_change_the_model(
 def test_two_nodes_with_five_digits_each_learn_all_ten(federation: Federation) -> None:
     assert federation.run(PARTITION="labels:5", NUM_ROUNDS=5) == 0, federation.logs
     accuracies = [line["evaluate"]["accuracy"] for line in federation.history]
-    assert max(accuracies) >= 0.85, accuracies  # alone, a node cannot reach more than 0.52: it never saw the others
+    assert max(accuracies) >= 0.85, (
+        accuracies
+    )  # alone, a node cannot reach more than 0.52: it never saw the others

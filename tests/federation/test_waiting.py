@@ -42,7 +42,9 @@ def test_too_few_clients_end_the_server_with_3_and_a_count(federation: Federatio
     assert "Traceback" not in federation.logs
 
 
-def test_a_run_without_a_number_of_partitions_takes_who_came_in_the_join_window(federation: Federation) -> None:
+def test_a_run_without_a_number_of_partitions_takes_who_came_in_the_join_window(
+    federation: Federation,
+) -> None:
     server = federation.start_server(MIN_CLIENTS=2, JOIN_WINDOW=2)
     clients = [federation.start_client(**TINY) for _ in range(3)]
     assert [program.wait() for program in (server, *clients)] == [0, 0, 0, 0], federation.logs
