@@ -2,6 +2,9 @@
 
 import socket
 
+# Runs `lscpu` at its import. MXNet imports it too, but when gRPC has started and nothing may fork any more.
+import numpy.testing  # noqa: F401 - imported for MXNet
+
 from fedmx import log, parsing
 from fedmx.link.node import LinkOptions, NodeLink
 from fedmx.program import run_program

@@ -1,7 +1,7 @@
-"""The Flower ClientApp: train, evaluate, query. Reads a message's config, leaves the work to the workbench."""
+"""The Flower ClientApp: train, evaluate, query. Reads messages, leaves the work to the workbench."""
 
 from functools import cache
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
@@ -14,6 +14,7 @@ from fedmx.parsing import PartitionRule
 from fedmx.settings import ClientSettings, load
 
 T = TypeVar("T", int, float, str, bool)
+N = TypeVar("N", int, float)
 
 app = ClientApp()
 
@@ -26,10 +27,10 @@ def workbench() -> Workbench:
 
 @app.query()
 def query(message: Message, _: Context) -> Message:
-    """Describe this node and the arrays that a run with this seed starts from; send those if they are asked for."""
+    """Describe this node and the arrays that a run with this seed starts from; send those if asked to."""
     config = _config(message)
     workbench().take_part(_part(config))
-    initial = workbench().initial_arrays(_get(config, "seed", int))
+    initial = workbench().initial_arrays(_at_least(config, "seed", int, 0))
     description = ConfigRecord({**workbench().description(), "initial-sha256": arrays.sha256(initial)})
     content = RecordDict({"description": description})
     if _get(config, "with-arrays", bool):
@@ -44,15 +45,15 @@ def train(message: Message, _: Context) -> Message:
     part = _part(config)
     workbench().take_part(part)
     how = Hyperparameters(
-        local_epochs=_get(config, "local-epochs", int),
-        batch_size=_get(config, "batch-size", int),
-        learning_rate=_get(config, "learning-rate", float),
-        momentum=_get(config, "momentum", float),
-        proximal_mu=_get(config, "proximal-mu", float),
+        local_epochs=_at_least(config, "local-epochs", int, 1),
+        batch_size=_at_least(config, "batch-size", int, 1),
+        learning_rate=_at_least(config, "learning-rate", float, 0),
+        momentum=_at_least(config, "momentum", float, 0),
+        proximal_mu=_at_least(config, "proximal-mu", float, 0),
     )
-    seed = [part.seed, _get(config, "server-round", int), part.partition or 0]
+    seed = [part.seed, _at_least(config, "server-round", int, 0), part.partition or 0]
     updated, metrics = workbench().train(_arrays(message), how, seed)
-    return Message(RecordDict({"arrays": updated, "metrics": MetricRecord(metrics)}), reply_to=message)
+    return Message(RecordDict({"arrays": updated, "metrics": MetricRecord({**metrics})}), reply_to=message)
 
 
 @app.evaluate()
@@ -60,17 +61,21 @@ def evaluate(message: Message, _: Context) -> Message:
     """Measure the global arrays on this node's part of the test set."""
     config = _config(message)
     workbench().take_part(_part(config))
-    metrics = workbench().evaluate(_arrays(message), _get(config, "batch-size", int))
-    return Message(RecordDict({"metrics": MetricRecord(metrics)}), reply_to=message)
+    metrics = workbench().evaluate(_arrays(message), _at_least(config, "batch-size", int, 1))
+    return Message(RecordDict({"metrics": MetricRecord({**metrics})}), reply_to=message)
 
 
 def _part(config: ConfigRecord) -> Part:
-    is_shared = "partition" in config
+    text = _get(config, "partition-rule", str)
+    try:
+        rule = PartitionRule.parse(text)
+    except ValueError as error:
+        raise SettingsError(f"the message's config has partition-rule={text!r}; {error}") from None
     return Part(
-        rule=PartitionRule.parse(_get(config, "partition-rule", str)),
-        partition=_get(config, "partition", int) if is_shared else None,
-        number=_get(config, "num-partitions", int) if is_shared else 1,
-        seed=_get(config, "seed", int),
+        rule=rule,
+        partition=_at_least(config, "partition", int, 0) if rule.is_shared else None,
+        number=_at_least(config, "num-partitions", int, 1) if rule.is_shared else 1,
+        seed=_at_least(config, "seed", int, 0),
     )
 
 
@@ -82,11 +87,19 @@ def _arrays(message: Message) -> ArrayRecord:
     return next(iter(message.content.array_records.values()), ArrayRecord())
 
 
+def _at_least(config: ConfigRecord, key: str, kind: type[N], least: int) -> N:
+    """Read a number of a message's config."""
+    value = _get(config, key, kind)
+    if not value >= least:  # so that NaN is refused too
+        raise SettingsError(f"the message's config has {key}={value!r}; expected at least {least}")
+    return value
+
+
 def _get(config: ConfigRecord, key: str, kind: type[T]) -> T:
     """Read a value of a message's config."""
     value = config.get(key)
-    if kind is float and isinstance(value, int):
+    if kind is float and type(value) is int:
         value = float(value)
-    if not isinstance(value, kind):
+    if type(value) is not kind:  # the very type, since True is an int too
         raise SettingsError(f"the message's config has {key}={value!r}; expected {kind.__name__}")
-    return cast(T, value)
+    return value

@@ -1,32 +1,48 @@
 """Gluon parameters <-> named arrays, under names and in an order that do not depend on the process.
 
-MXNet numbers layers by a process-wide counter (`dense0_weight`, then `dense3_weight` for the same network built
-again). Structural names (`0.weight`) are what `save_parameters` uses; all parameters have one, biases and running
-statistics too.
+MXNet numbers layers by a process-wide counter (`dense0_weight`, then `dense3_weight` for the same network
+built again). Structural names (`0.weight`) are what `save_parameters` uses; all parameters have one, biases
+and running statistics too.
 """
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord
+from numpy.typing import NDArray
 
+from client.device import put
 from client.mx import gluon, mx
 from fedmx import arrays
+from fedmx.errors import SettingsError
 
 Parameters = dict[str, gluon.Parameter]
 
 
 def name_parameters(net: gluon.HybridBlock) -> Parameters:
-    """Give all parameters by structural name, in the network's order; a shared one once, by its first name."""
+    """Give all parameters by structural name, in the network's order; a shared one once, by its first name.
+
+    Raises:
+        SettingsError: a parameter has no such name, so that it would never leave the node.
+    """
     named: Parameters = {}
+    known: set[int] = set()
     for name, parameter in net._collect_params_with_prefix().items():  # noqa: SLF001 - gluon has no public way
-        if not any(parameter is known for known in named.values()):
+        if id(parameter) not in known:
             named[name] = parameter
+            known.add(id(parameter))
+    for parameter in net.collect_params().values():
+        if id(parameter) not in known:
+            raise SettingsError(
+                f"TASK: parameter {parameter.name} of the model is no attribute of a block;"
+                " expected self.<name> = self.params.get(...), which gives it a name of its own"
+            )
     return named
 
 
-def initialize(net: gluon.HybridBlock, seed: int, sample: np.ndarray) -> None:
+def initialize(net: gluon.HybridBlock, seed: int, sample: NDArray[Any]) -> None:
     """Draw a network's initial arrays from a seed, on the CPU, so that every kind of device has the same.
 
     Args:
@@ -34,10 +50,13 @@ def initialize(net: gluon.HybridBlock, seed: int, sample: np.ndarray) -> None:
         seed: of MXNet's and numpy's generators, both used by initializers.
         sample: one batch of examples; shapes that the network leaves open are inferred from it.
     """
+    net.initialize(mx.init.Xavier(), ctx=mx.cpu(), force_reinit=True)
+    net(put(sample, mx.cpu()))
+    # Arrays of open shapes were drawn where the batch met them, the others before. Drawn again, now that no
+    # shape is open, the order is the network's, whether it was initialized before or not.
     mx.random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - MXNet's initializers draw from numpy's global generator
     net.initialize(mx.init.Xavier(), ctx=mx.cpu(), force_reinit=True)
-    net(mx.nd.array(sample, ctx=mx.cpu()))
     mx.nd.waitall()
 
 
@@ -57,21 +76,25 @@ def write(parameters: Parameters, record: Mapping[str, Array]) -> None:
     Raises:
         ValueError: a name is missing or extra, or a shape or dtype is another.
     """
-    if set(record) != set(parameters):
-        odd = sorted(set(record) ^ set(parameters))
-        raise ValueError(f"arrays and parameters differ in {', '.join(odd[:3])}")
+    expected, found = parameters.keys(), record.keys()
+    for fault, names in (("missing", expected - found), ("unknown", found - expected)):
+        if names:
+            raise ValueError(
+                f"arrays {fault}: {', '.join(sorted(names))}; expected exactly the model's {len(expected)}"
+            )
     for name, parameter in parameters.items():
         values = arrays.view(record[name])
         target = parameter.data()
         if values.shape != target.shape or values.dtype != target.dtype:
             raise ValueError(
-                f"array {name!r} is {values.dtype} {values.shape}, expected {target.dtype} {target.shape}"
+                f"array {name!r} is {values.dtype} {values.shape};"
+                f" expected {np.dtype(target.dtype)} {target.shape}"
             )
         target[:] = values
 
 
 def describe(parameters: Parameters) -> list[str]:
-    """Say what the arrays look like: a JSON list of name, dtype, shape and whether it is trained, for each."""
+    """Say what each array looks like: a JSON list of name, dtype, shape and whether it is trained."""
     return [
         json.dumps([name, np.dtype(p.dtype).name, list(p.shape), is_trained(p)])
         for name, p in parameters.items()

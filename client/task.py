@@ -11,6 +11,7 @@ from client.data import Dataset, make_dataset
 from client.mx import gluon, mx
 from fedmx.errors import DataError, SettingsError
 
+Loss = Callable[[Any, Any], mx.nd.NDArray]
 Metrics = Callable[[Any, Any], Mapping[str, Any]]
 
 _EXPECTED = "expected a module with build_model() and load_data(data_dir)"
@@ -24,15 +25,16 @@ class Task:
         name: the module's name.
         build_model: makes the network, not initialized.
         load_data: folder -> training and test set.
-        loss: (outputs, labels) -> one loss an example; softmax cross entropy where the module has none.
-        metrics: (outputs, labels) -> by name, one value an example or the batch's mean; accuracy where the module
-            has none. Both arguments are MXNet arrays of one batch.
+        loss: (outputs, labels) -> one loss or several an example, as gluon's losses give; softmax cross
+            entropy where the module has none.
+        metrics: (outputs, labels) -> by name, one value or several an example, or the batch's mean; accuracy
+            where the module has none. Both arguments are MXNet arrays of one batch.
     """
 
     name: str
     build_model: Callable[[], gluon.HybridBlock]
     load_data: Callable[[Path], tuple[Dataset, Dataset]]
-    loss: gluon.loss.Loss
+    loss: Loss
     metrics: Metrics
 
 
@@ -42,49 +44,88 @@ def load_task(name: str) -> Task:
     Raises:
         SettingsError: there is no such module, it cannot be imported, or lacks what a task has.
     """
-    try:
-        module = importlib.import_module(name)
-    except (ImportError, SyntaxError, ValueError) as error:
-        raise SettingsError(f"TASK={name}: cannot be imported: {error}; {_EXPECTED}") from None
+    module = _import(name)
     for function in ("build_model", "load_data"):
         if not callable(getattr(module, function, None)):
             raise SettingsError(f"TASK={name}: {function} is missing; {_EXPECTED}")
-    loss = module.loss() if hasattr(module, "loss") else gluon.loss.SoftmaxCrossEntropyLoss()
+    metrics = getattr(module, "metrics", accuracy)
+    if not callable(metrics):
+        raise SettingsError(f"TASK={name}: metrics is {_kind(metrics)}; expected a function or none")
     return Task(
         name=name,
-        build_model=module.build_model,
+        build_model=lambda: _build_model(module),
         load_data=lambda data_dir: _load_data(module, data_dir),
-        loss=loss,
-        metrics=getattr(module, "metrics", accuracy),
+        loss=_make_loss(module),
+        metrics=metrics,
     )
 
 
 def accuracy(outputs: mx.nd.NDArray, labels: mx.nd.NDArray) -> Mapping[str, mx.nd.NDArray]:
-    """Tell for each example whether the largest output is its label's.
+    """Tell for each example whether its largest output is its label's; nothing if outputs are no such scores.
 
     Args:
-        outputs: float (n, classes).
-        labels: (n,).
+        outputs: float (n, classes, ...).
+        labels: (n, ...).
     """
+    if outputs.shape[1:2] in ((), (1,)) or (outputs.shape[0], *outputs.shape[2:]) != labels.shape:
+        return {}
     return {"accuracy": outputs.argmax(axis=1) == labels}
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # the module is the user's code, and may fail in any way
+        reason = str(error).strip().partition("\n")[0] or "no reason given"
+        kind = "" if isinstance(error, ImportError | SyntaxError) else f"{type(error).__name__}: "
+        raise SettingsError(f"TASK={name}: cannot be imported: {kind}{reason}; {_EXPECTED}") from error
+
+
+def _make_loss(module: ModuleType) -> Loss:
+    make = getattr(module, "loss", gluon.loss.SoftmaxCrossEntropyLoss)
+    if not callable(make) or isinstance(make, gluon.Block):  # a loss itself can be called too
+        raise SettingsError(
+            f"TASK={module.__name__}: loss is {_kind(make)}; expected a function that gives a loss, or none"
+        )
+    loss: Loss = make()
+    if not callable(loss):
+        raise SettingsError(f"TASK={module.__name__}: loss() gave {_kind(loss)}; expected a loss of gluon's")
+    return loss
+
+
+def _build_model(module: ModuleType) -> gluon.HybridBlock:
+    net = module.build_model()
+    if not isinstance(net, gluon.HybridBlock):
+        raise SettingsError(
+            f"TASK={module.__name__}: build_model() gave {_kind(net)}; expected gluon's HybridBlock"
+        )
+    return net
 
 
 def _load_data(module: ModuleType, data_dir: Path) -> tuple[Dataset, Dataset]:
     try:
         sets = module.load_data(data_dir)
     except OSError as error:
-        raise DataError(f"DATA_DIR={data_dir}: {error.filename or ''} {error.strerror or error}") from None
-    try:
-        train, test = (_as_dataset(word, data) for word, data in zip(("train", "test"), sets, strict=True))
-    except (TypeError, ValueError) as error:
-        raise SettingsError(
-            f"TASK={module.__name__}: load_data gave no (train, test) of (examples, labels) each: {error}"
-        ) from None
-    return train, test
+        raise DataError(f"DATA_DIR={data_dir}: cannot be read: {error}") from error
+    train, test = _unpack(module, "", sets)
+    return _as_dataset(module, "training set", train), _as_dataset(module, "test set", test)
 
 
-def _as_dataset(word: str, data: Any) -> Dataset:
-    if isinstance(data, Dataset):
-        return data
-    examples, labels = data
-    return make_dataset(f"{word} set", examples, labels)
+def _as_dataset(module: ModuleType, word: str, data: Any) -> Dataset:
+    # One that the task made itself is checked like any other.
+    pair = (data.examples, data.labels) if isinstance(data, Dataset) else data
+    return make_dataset(f"TASK={module.__name__}: {word}", *_unpack(module, f" as {word}", pair))
+
+
+def _unpack(module: ModuleType, place: str, pair: Any) -> tuple[Any, Any]:
+    if isinstance(pair, tuple | list) and len(pair) == 2:  # noqa: PLR2004 - a pair
+        return pair[0], pair[1]
+    count = f" of {len(pair)}" if isinstance(pair, tuple | list) else ""
+    raise SettingsError(
+        f"TASK={module.__name__}: load_data() gave {_kind(pair)}{count}{place};"
+        " expected (train, test), each (examples, labels)"
+    )
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"an object of type {type(value).__name__}"

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from client.device import put
 from client.model import is_trained
 from client.mx import autograd, gluon, mx
-from client.task import Metrics
-from fedmx.errors import TrainingFailedError
+from client.task import Task
+from fedmx.errors import SettingsError, TrainingFailedError
 
-_INDEX_DTYPE = "int32"
+_COUNT = "num-examples"
+_LOSS = "loss"
 
 
 @dataclass(frozen=True)
@@ -31,31 +34,46 @@ class DeviceData:
     """A dataset on the device.
 
     Attributes:
-        examples: (n, ...).
-        labels: (n, ...); class numbers as float32, as MXNet's losses take them.
+        examples: float32 (n, ...).
+        labels: float32 (n, ...), class numbers too, as MXNet's losses take them.
     """
 
     examples: mx.nd.NDArray
     labels: mx.nd.NDArray
 
     @classmethod
-    def put(cls, examples: np.ndarray, labels: np.ndarray, device: mx.Context) -> "DeviceData":
-        """Copy a dataset to the device."""
-        dtype = np.float32 if labels.dtype.kind in "iub" else labels.dtype
-        return cls(
-            mx.nd.array(examples, ctx=device, dtype=examples.dtype),
-            mx.nd.array(labels, ctx=device, dtype=dtype),
-        )
+    def put(
+        cls,
+        examples: NDArray[Any],
+        labels: NDArray[Any],
+        device: mx.Context,
+        chosen: NDArray[np.int64] | None = None,
+    ) -> "DeviceData":
+        """Copy a dataset to the device, or the rows of it that are chosen by index."""
+        return cls(put(examples, device, chosen), put(labels, device, chosen))
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def batches(self, batch_size: int) -> Iterator[tuple[mx.nd.NDArray, mx.nd.NDArray]]:
+        """Give every example once, in order; the last batch may be short."""
+        for start in range(0, len(self), batch_size):
+            yield self.examples[start : start + batch_size], self.labels[start : start + batch_size]
+
+    def shuffled_batches(
+        self, batch_size: int, rng: np.random.Generator
+    ) -> Iterator[tuple[mx.nd.NDArray, mx.nd.NDArray]]:
+        """Give every example once, in a new order; the last batch may be short."""
+        order = mx.nd.array(rng.permutation(len(self)), ctx=self.labels.context, dtype="int32")
+        for start in range(0, len(self), batch_size):
+            chosen = order[start : start + batch_size]
+            yield mx.nd.take(self.examples, chosen), mx.nd.take(self.labels, chosen)
 
 
 class _Sums:
     """Sums of what is measured, kept on the device: reading them stops MXNet's engine, so once an epoch."""
 
-    def __init__(self, device: mx.Context) -> None:
-        self._device = device
+    def __init__(self) -> None:
         self._sums: dict[str, mx.nd.NDArray] = {}
         self._examples = 0
 
@@ -64,13 +82,15 @@ class _Sums:
 
         Args:
             losses: one an example.
-            measured: by name, one value an example, or the batch's mean as any kind of number.
+            measured: by name, one value or several an example, or the batch's mean; as any kind of number.
         """
-        count = len(losses)
-        self._examples += count
-        for name, values in {"loss": losses, **measured}.items():
-            total = _sum_of_batch(values, count, self._device)
-            self._sums[name] = self._sums[name] + total if name in self._sums else total
+        self._examples += len(losses)
+        for name, values in {_LOSS: losses, **measured}.items():
+            total = _sum_of_batch(name, values, losses)
+            if name in self._sums:
+                self._sums[name] += total
+            else:
+                self._sums[name] = total
 
     def read(self) -> dict[str, float]:
         """Wait for the device, and give the means."""
@@ -78,19 +98,15 @@ class _Sums:
 
 
 def train(
-    net: gluon.HybridBlock,
-    loss: gluon.loss.Loss,
-    metrics: Metrics,
-    data: DeviceData,
-    how: Hyperparameters,
-    seed: list[int],
+    net: gluon.HybridBlock, task: Task, data: DeviceData, how: Hyperparameters, seed: list[int]
 ) -> dict[str, float]:
-    """Train in place with SGD, and FedProx's proximal term (Li et al. 2020, arXiv:1812.06127) if its weight is above 0.
+    """Train in place with SGD, and FedProx's proximal term where its weight is above 0.
+
+    The term is of Li et al. 2020 (arXiv:1812.06127).
 
     Args:
         net: initialized, on the device of `data`.
-        loss: one loss an example.
-        metrics: what else to measure, per batch.
+        task: whose loss is minimized and whose metrics are measured, on each batch before its step.
         data: the node's training data.
         how: hyperparameters.
         seed: of the shuffles and of dropout, for this message alone.
@@ -109,38 +125,51 @@ def train(
     pull = _ProximalPull(trained, how.proximal_mu)
     means: dict[str, float] = {}
     for epoch in range(how.local_epochs):
-        sums = _Sums(data.labels.context)
-        for examples, labels in _shuffled_batches(data, how.batch_size, rng):
+        sums = _Sums()
+        for examples, labels in data.shuffled_batches(how.batch_size, rng):
             with autograd.record():
                 outputs = net(examples)
-                losses = _per_example(loss(outputs, labels))
+                losses = _average_each(_LOSS, task.loss(outputs, labels), len(labels))
             losses.backward()
             pull.add_gradients(len(labels))
             trainer.step(len(labels))
-            sums.add(losses, metrics(outputs, labels))
+            sums.add(losses, measure(task, outputs, labels))
         means = sums.read()
-        if not math.isfinite(means["loss"]):
+        if not math.isfinite(means[_LOSS]):
             raise TrainingFailedError(
-                f"the loss is {means['loss']} in epoch {epoch + 1} of {how.local_epochs};"
+                f"the loss is {means[_LOSS]} in epoch {epoch + 1} of {how.local_epochs};"
                 f" expected a finite number, try a LEARNING_RATE below {how.learning_rate:g}"
             )
-    return {**means, "num-examples": len(data)}
+    return {**means, _COUNT: len(data)}
 
 
-def evaluate(
-    net: gluon.HybridBlock, loss: gluon.loss.Loss, metrics: Metrics, data: DeviceData, batch_size: int
-) -> dict[str, float]:
+def evaluate(net: gluon.HybridBlock, task: Task, data: DeviceData, batch_size: int) -> dict[str, float]:
     """Measure a network.
 
     Returns:
         The means of loss and metrics over all of `data`, and `num-examples`.
     """
-    sums = _Sums(data.labels.context)
-    for start in range(0, len(data), batch_size):
-        examples, labels = data.examples[start : start + batch_size], data.labels[start : start + batch_size]
+    sums = _Sums()
+    for examples, labels in data.batches(batch_size):
         outputs = net(examples)
-        sums.add(_per_example(loss(outputs, labels)), metrics(outputs, labels))
-    return {**sums.read(), "num-examples": len(data)}
+        losses = _average_each(_LOSS, task.loss(outputs, labels), len(labels))
+        sums.add(losses, measure(task, outputs, labels))
+    return {**sums.read(), _COUNT: len(data)}
+
+
+def measure(task: Task, outputs: Any, labels: mx.nd.NDArray) -> Mapping[str, Any]:
+    """Give a task's metrics of a batch.
+
+    Raises:
+        SettingsError: one has a name that is taken.
+    """
+    measured = task.metrics(outputs, labels)
+    for name in (_LOSS, _COUNT):
+        if name in measured:
+            raise SettingsError(
+                f"TASK={task.name}: metrics() gave {name!r}, which is measured anyway; expected other names"
+            )
+    return measured
 
 
 class _ProximalPull:
@@ -157,25 +186,20 @@ class _ProximalPull:
             gradient += (self._mu * batch_size) * (parameter.data() - start)
 
 
-def _shuffled_batches(
-    data: DeviceData, batch_size: int, rng: np.random.Generator
-) -> Iterator[tuple[mx.nd.NDArray, mx.nd.NDArray]]:
-    """Give every example once, in a new order; the last batch may be short."""
-    order = mx.nd.array(rng.permutation(len(data)), ctx=data.labels.context, dtype=_INDEX_DTYPE)
-    for start in range(0, len(data), batch_size):
-        chosen = order[start : start + batch_size]
-        yield mx.nd.take(data.examples, chosen), mx.nd.take(data.labels, chosen)
+def _average_each(name: str, values: mx.nd.NDArray, count: int) -> mx.nd.NDArray:
+    """Average several values an example (a pixel's, say) to one."""
+    if len(values) != count:
+        raise SettingsError(
+            f"TASK: {name} has shape {values.shape} for a batch of {count}; expected a row an example"
+        )
+    return values if values.ndim == 1 else values.reshape((count, -1)).mean(axis=1)
 
 
-def _per_example(losses: mx.nd.NDArray) -> mx.nd.NDArray:
-    """Average a loss that has more than one value an example (a pixel's, say) to one."""
-    return losses if losses.ndim == 1 else losses.reshape((len(losses), -1)).mean(axis=1)
-
-
-def _sum_of_batch(values: Any, count: int, device: mx.Context) -> mx.nd.NDArray:
+def _sum_of_batch(name: str, values: Any, losses: mx.nd.NDArray) -> mx.nd.NDArray:
+    """Sum a batch's values, or its mean times its size, in float32 on the device of the losses."""
     if not isinstance(values, mx.nd.NDArray):
-        numbers = np.asarray(values, np.float32)
-        total = float(numbers) * count if numbers.ndim == 0 else float(numbers.sum())
-        return mx.nd.array([total], ctx=device)
-    summed = values.astype("float32", copy=False).sum()
-    return summed * count if values.size == 1 and count > 1 else summed
+        values = mx.nd.array(np.atleast_1d(np.asarray(values, np.float32)), ctx=losses.context)
+    values = values.astype("float32", copy=False)
+    if values.size == 1:
+        return values.reshape(1) * len(losses)
+    return _average_each(name, values, len(losses)).sum()

@@ -10,12 +10,14 @@ from client import model, training
 from client.data import Dataset, labels_sha256
 from client.device import pick_device
 from client.mx import mx
-from client.partition import split_indices, split_test_indices
+from client.partition import Indices, split_indices, split_test_indices
 from client.task import Task, load_task
 from client.training import DeviceData, Hyperparameters
 from fedmx.errors import DataError
 from fedmx.parsing import PartitionRule
 from fedmx.settings import ClientSettings
+
+_SAMPLE = 2
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Workbench:
 
     Raises:
         DataError: the data cannot be read.
+        SettingsError: the task's model or metrics are not what a task has.
     """
 
     def __init__(self, task: Task, data_dir: Path, device: mx.Context) -> None:
@@ -46,14 +49,16 @@ class Workbench:
         self._device = device
         # Kept until the first part is taken from it; another part reads it again.
         self._sets: tuple[Dataset, Dataset] | None = task.load_data(data_dir)
-        self._sample = self._sets[0].examples[:2]
+        # A copy: a slice would keep the whole set alive.
+        self._sample = self._sets[0].examples[:_SAMPLE].copy()
         self._net = task.build_model()
         model.initialize(self._net, 0, self._sample)
         self._parameters = model.name_parameters(self._net)
         self._description = self._describe(*self._sets)
+        self._net.hybridize(static_alloc=True, static_shape=True)
+        self._move_net()
         self._part: Part | None = None
-        self._train_data: DeviceData
-        self._test_data: DeviceData
+        self._data: tuple[DeviceData, ...] = ()
 
     @classmethod
     def from_settings(cls, settings: ClientSettings) -> "Workbench":
@@ -67,7 +72,9 @@ class Workbench:
     def initial_arrays(self, seed: int) -> ArrayRecord:
         """Draw the arrays that a run starts from."""
         model.initialize(self._net, seed, self._sample)
-        return model.read(self._parameters)
+        initial = model.read(self._parameters)
+        self._move_net()
+        return initial
 
     def take_part(self, part: Part) -> None:
         """Put this part of the data on the device, where it stays until another is wanted.
@@ -77,11 +84,12 @@ class Workbench:
         """
         if part == self._part:
             return
+        # What was held goes first: there may be no room for two parts.
+        self._part, self._data = None, ()
         train, test = self._sets or self.task.load_data(self._data_dir)
         self._sets = None
-        self._part = None
-        self._train_data, self._test_data = (
-            DeviceData.put(data.examples[chosen], data.labels[chosen], self._device)
+        self._data = tuple(
+            DeviceData.put(data.examples, data.labels, self._device, chosen)
             for data, chosen in zip((train, test), _choose(train, test, part), strict=True)
         )
         self._part = part
@@ -90,30 +98,24 @@ class Workbench:
         self, arrays: ArrayRecord, how: Hyperparameters, seed: list[int]
     ) -> tuple[ArrayRecord, dict[str, float]]:
         """Train from these arrays on this node's part; give the new arrays and the metrics."""
-        self._set(arrays)
-        metrics = training.train(self._net, self.task.loss, self.task.metrics, self._train_data, how, seed)
+        data, _ = self._data
+        model.write(self._parameters, arrays)
+        metrics = training.train(self._net, self.task, data, how, seed)
         return model.read(self._parameters), metrics
 
     def evaluate(self, arrays: ArrayRecord, batch_size: int) -> dict[str, float]:
         """Measure these arrays on this node's part of the test set."""
-        self._set(arrays)
-        return training.evaluate(self._net, self.task.loss, self.task.metrics, self._test_data, batch_size)
-
-    def outputs(self, arrays: ArrayRecord, examples: np.ndarray) -> np.ndarray:
-        """Compute the network's outputs with these arrays."""
-        self._set(arrays)
-        outputs: np.ndarray = self._net(mx.nd.array(examples, ctx=self._device)).asnumpy()
-        return outputs
-
-    def _set(self, arrays: ArrayRecord) -> None:
-        self._net.collect_params().reset_ctx(self._device)
-        self._net.hybridize(static_alloc=True, static_shape=True)
+        _, data = self._data
         model.write(self._parameters, arrays)
+        return training.evaluate(self._net, self.task, data, batch_size)
+
+    def _move_net(self) -> None:
+        self._net.collect_params().reset_ctx(self._device)
 
     def _describe(self, train: Dataset, test: Dataset) -> ConfigRecord:
         """Say what must agree between nodes, and how much data there is."""
-        sample = DeviceData.put(train.examples[:2], train.labels[:2], mx.cpu())
-        measured = self.task.metrics(self._net(sample.examples), sample.labels)
+        sample = DeviceData.put(self._sample, train.labels[:_SAMPLE], mx.cpu())
+        measured = training.measure(self.task, self._net(sample.examples), sample.labels)
         return ConfigRecord(
             {
                 "task": self.task.name,
@@ -126,7 +128,7 @@ class Workbench:
         )
 
 
-def _choose(train: Dataset, test: Dataset, part: Part) -> tuple[np.ndarray, np.ndarray]:
+def _choose(train: Dataset, test: Dataset, part: Part) -> tuple[Indices, Indices]:
     """Give the indices of a part's training and test examples."""
     if part.partition is None:
         return np.arange(len(train)), np.arange(len(test))

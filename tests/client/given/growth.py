@@ -1,0 +1,30 @@
+"""`python -m tests.client.given.growth`: resident bytes after 3 and after 20 train messages, as JSON."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from fedmx.program import reuse_memory
+from tests.client.given import node
+
+PART: dict[str, node.Value] = node.PART | {"num-partitions": 20, "batch-size": 100, "local-epochs": 1}
+
+
+def read_resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def main() -> None:
+    _, arrays = node.query(PART)
+    resident = {}
+    for number in range(1, 21):
+        arrays, _ = node.train(arrays, PART | {"server-round": number})
+        node.evaluate(arrays, PART)
+        resident[number] = read_resident_bytes()
+    json.dump({"after-3": resident[3], "after-20": resident[20]}, sys.stdout)
+
+
+if __name__ == "__main__":
+    reuse_memory()
+    main()

@@ -1,0 +1,52 @@
+"""A node without a network: messages go to the app as the link hands them over."""
+
+from collections.abc import Mapping
+from typing import cast
+
+from flwr.app import ArrayRecord, ConfigRecord, Context, RecordDict
+
+from client import app
+from fedmx.link.messages import Envelope, rebuild_request, set_identity
+
+Value = int | float | str | bool
+PART: dict[str, Value] = {"partition-rule": "iid", "partition": 0, "num-partitions": 2, "seed": 0}
+HOW: dict[str, Value] = {
+    "server-round": 1,
+    "local-epochs": 2,
+    "batch-size": 20,
+    "learning-rate": 0.1,
+    "momentum": 0.9,
+    "proximal-mu": 0.0,
+}
+
+
+def ask(kind: str, config: Mapping[str, Value], arrays: ArrayRecord | None = None) -> RecordDict:
+    """Send a message to the app and give what it replies with."""
+    set_identity(run_id=1, node_id=7)
+    content = RecordDict({"config": ConfigRecord({**config})})
+    if arrays is not None:
+        content["arrays"] = arrays
+    context = Context(1, 7, node_config={}, state=RecordDict(), run_config={})
+    reply = app.app(rebuild_request(Envelope(1, kind, "1", 7), content), context)
+    assert not reply.has_error()
+    return reply.content
+
+
+def query(
+    config: Mapping[str, Value] = PART, *, with_arrays: bool = True
+) -> tuple[ConfigRecord, ArrayRecord]:
+    content = ask("query", {**config, "with-arrays": with_arrays})
+    return content.config_records["description"], content.array_records.get("arrays", ArrayRecord())
+
+
+def train(arrays: ArrayRecord, config: Mapping[str, Value] = PART) -> tuple[ArrayRecord, dict[str, float]]:
+    content = ask("train", {**HOW, **config}, arrays)
+    return content.array_records["arrays"], _read_metrics(content)
+
+
+def evaluate(arrays: ArrayRecord, config: Mapping[str, Value] = PART) -> dict[str, float]:
+    return _read_metrics(ask("evaluate", {**HOW, **config}, arrays))
+
+
+def _read_metrics(content: RecordDict) -> dict[str, float]:
+    return cast(dict[str, float], dict(content.metric_records["metrics"]))

@@ -1,0 +1,82 @@
+"""Networks, data and losses that are small enough to compute by hand."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.mx import autograd, gluon, mx
+from client.task import Loss, Metrics, Task, accuracy
+from client.training import DeviceData, Hyperparameters
+
+Floats = NDArray[np.float32]
+CPU = mx.cpu()
+
+
+def measure_nothing(outputs: mx.nd.NDArray, labels: mx.nd.NDArray) -> dict[str, Any]:
+    return {}
+
+
+def make_task(loss: Loss | None = None, metrics: Metrics = measure_nothing) -> Task:
+    """Make a task for a training that brings its own network and data."""
+    return Task("by-hand", _refuse, _refuse, loss or gluon.loss.L2Loss(), metrics)
+
+
+def _refuse(_: Path | None = None) -> Any:
+    raise AssertionError
+
+
+def make_scale(weight: float = 1.0) -> gluon.HybridBlock:
+    """Build y = weight * x."""
+    net = gluon.nn.Dense(1, use_bias=False, in_units=1)
+    net.initialize(mx.init.Constant(weight), ctx=CPU)
+    return net
+
+
+def make_mlp(*extra: gluon.HybridBlock, hybridized: bool = True, seed: int = 3) -> gluon.HybridBlock:
+    """Build 6 -> 5 -> 4 with other layers between, initialized."""
+    net = gluon.nn.HybridSequential()
+    net.add(gluon.nn.Dense(5, activation="tanh", in_units=6), *extra, gluon.nn.Dense(4, in_units=5))
+    mx.random.seed(seed)
+    net.initialize(mx.init.Xavier(), ctx=CPU)
+    if hybridized:
+        net.hybridize(static_alloc=True, static_shape=True)
+    return net
+
+
+def make_ones(count: int) -> DeviceData:
+    """Make examples that are all x = 1 with the label 0, so that no shuffle matters."""
+    return DeviceData.put(np.ones((count, 1), np.float32), np.zeros((count, 1), np.float32), CPU)
+
+
+def make_clusters(count: int, seed: int = 5) -> DeviceData:
+    """Draw four clusters in six dimensions, with their numbers as labels."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(4, size=count)
+    examples = 2 * np.eye(6)[labels] + rng.standard_normal((count, 6))
+    return DeviceData.put(examples.astype(np.float32), labels, CPU)
+
+
+def how(epochs: int = 1, batch_size: int = 2, **others: float) -> Hyperparameters:
+    rates = {"learning_rate": 0.5, "momentum": 0.0, "proximal_mu": 0.0} | others
+    return Hyperparameters(epochs, batch_size, **rates)
+
+
+def values_of(net: gluon.HybridBlock) -> list[Floats]:
+    """Copy all parameters, in the network's order."""
+    return [parameter.data().asnumpy() for parameter in net.collect_params().values()]
+
+
+def put_values(net: gluon.HybridBlock, values: list[Floats]) -> None:
+    with autograd.pause():
+        for parameter, array in zip(net.collect_params().values(), values, strict=True):
+            parameter.data()[:] = array
+
+
+def scores_of(net: gluon.HybridBlock, data: DeviceData) -> Floats:
+    outputs: Floats = net(data.examples).asnumpy()
+    return outputs
+
+
+CLASSES = make_task(gluon.loss.SoftmaxCrossEntropyLoss(), accuracy)

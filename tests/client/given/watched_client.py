@@ -1,0 +1,22 @@
+"""`python -m tests.client.given.watched_client`: the client program, writing down every process it starts."""
+
+import subprocess
+import sys
+
+from fedmx.program import run_program
+
+STARTS = ("os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system", "pty.spawn", "subprocess.Popen")
+
+
+def watch(event: str, arguments: tuple[object, ...]) -> None:
+    if event in STARTS:
+        print("started a process:", event, arguments[:1], flush=True)
+
+
+if __name__ == "__main__":
+    sys.addaudithook(watch)
+    subprocess.run(["true"], check=True)  # the one start that must be seen, or nothing would be
+    from client.__main__ import main
+
+    print("the client begins", flush=True)
+    run_program(main)

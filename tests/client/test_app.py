@@ -1,0 +1,251 @@
+"""The ClientApp through Flower's messages: what it replies, and what it says to a config that is wrong."""
+
+import json
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord
+
+from client import app
+from client.training import Hyperparameters
+from client.workbench import Workbench
+from fedmx import arrays
+from fedmx.errors import DataError, FederationError, SettingsError
+from tests.client.given import clusters, regression
+from tests.client.given.node import PART, Value, ask, evaluate, query, train
+
+Use = Callable[[str], None]
+
+
+@pytest.fixture(autouse=True)
+def use(monkeypatch: pytest.MonkeyPatch) -> Use:
+    """Give a function that starts a node with another task; the clusters' at first."""
+
+    def start(task: str) -> None:
+        monkeypatch.setenv("TASK", f"tests.client.given.{task}")
+        monkeypatch.setenv("DEVICE", "cpu")
+        app.workbench.cache_clear()
+
+    start("clusters")
+    return start
+
+
+def part(partition: int, number: int, rule: str = "iid") -> dict[str, Value]:
+    return PART | {"partition": partition, "num-partitions": number, "partition-rule": rule}
+
+
+def words_of(kind: type[FederationError], run: Callable[[], object]) -> str:
+    with pytest.raises(kind) as caught:
+        run()
+    return str(caught.value)
+
+
+# Query
+
+
+def test_a_query_describes_the_node_and_names_its_initial_arrays() -> None:
+    description, initial = query()
+    assert description["task"] == "tests.client.given.clusters"
+    layout = [json.loads(line) for line in cast(list[str], description["arrays"])]
+    assert layout == [["weight", "float32", [4, 8], True], ["bias", "float32", [4], True]]
+    assert description["metrics"] == ["accuracy", "loss"]
+    assert (description["train-examples"], description["test-examples"]) == (230, 50)
+    assert len(str(description["labels-sha256"])) == 64
+    assert list(initial) == ["weight", "bias"]
+    assert description["initial-sha256"] == arrays.sha256(initial)
+
+
+def test_arrays_are_sent_only_when_asked_for() -> None:
+    description, initial = query(with_arrays=False)
+    assert not initial
+    assert description == query()[0]
+
+
+def test_two_nodes_name_the_same_arrays_for_a_seed_and_others_for_another(use: Use) -> None:
+    first, _ = query()
+    use("clusters")
+    description, initial = query(part(1, 2))
+    assert description == first
+    train(initial, part(1, 2))
+    assert query()[0] == first
+    assert query(PART | {"seed": 1})[0]["initial-sha256"] != first["initial-sha256"]
+
+
+# Train and evaluate
+
+
+def test_a_node_trains_on_its_part_and_replies_with_arrays_metrics_and_count() -> None:
+    _, initial = query()
+    updated, metrics = train(initial)
+    assert list(updated) == ["weight", "bias"]
+    assert sorted(metrics) == ["accuracy", "loss", "num-examples"]
+    assert metrics["num-examples"] == 115
+    before, after = evaluate(initial), evaluate(updated)
+    assert before["num-examples"] == after["num-examples"] == 25
+    assert after["accuracy"] > before["accuracy"]
+    assert after["loss"] < before["loss"]
+
+
+def test_the_same_message_gives_the_same_reply_and_another_round_another() -> None:
+    _, initial = query()
+    first, first_metrics = train(initial)
+    other, _ = train(initial, PART | {"server-round": 2})
+    again, again_metrics = train(initial)
+    assert arrays.sha256(again) == arrays.sha256(first) != arrays.sha256(other)
+    assert again_metrics == first_metrics
+
+
+def test_shuffles_go_by_seed_round_and_partition(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, initial = query()
+    seeds: list[list[int]] = []
+
+    def note(_: Workbench, record: ArrayRecord, how: Hyperparameters, seed: list[int]) -> Any:
+        assert how == Hyperparameters(2, 20, learning_rate=0.1, momentum=0.9, proximal_mu=0.0)
+        seeds.append(seed)
+        return record, {}
+
+    monkeypatch.setattr(Workbench, "train", note)
+    train(initial, part(1, 3) | {"seed": 5, "server-round": 4})
+    train(initial, {"partition-rule": "none", "seed": 5, "server-round": 6})
+    assert seeds == [[5, 4, 1], [5, 6, 0]]
+
+
+def test_integers_are_taken_for_numbers() -> None:
+    _, initial = query()
+    updated, _ = train(initial, PART | {"learning-rate": 1, "momentum": 0, "proximal-mu": 0})
+    assert arrays.sha256(updated) == arrays.sha256(
+        train(initial, PART | {"learning-rate": 1.0, "momentum": 0.0})[0]
+    )
+
+
+@pytest.mark.parametrize("number", [1, 3, 7])
+def test_the_weighted_accuracy_of_all_parts_is_that_of_the_whole_test_set(number: int) -> None:
+    _, initial = query()
+    updated, _ = train(initial)
+    parts = [evaluate(updated, part(index, number)) for index in range(number)]
+    weight, bias = updated["weight"].numpy(), updated["bias"].numpy()
+    examples, labels = clusters.draw(50, 2)
+    hits = int(((examples @ weight.T + bias).argmax(axis=1) == labels).sum())
+    assert 0 < hits < 50
+    counts = [metrics["accuracy"] * metrics["num-examples"] for metrics in parts]
+    assert sum(round(count) for count in counts) == hits
+    assert sum(counts) / 50 == pytest.approx(hits / 50, abs=1e-12)
+    assert sum(metrics["num-examples"] for metrics in parts) == 50
+
+
+def test_another_part_is_another_set_of_examples() -> None:
+    _, initial = query()
+    counts = [train(initial, part(index, 3))[1]["num-examples"] for index in range(3)]
+    assert sorted(counts) == [76, 77, 77]
+    digests = [arrays.sha256(train(initial, part(index, 2) | {"server-round": 1})[0]) for index in (0, 1, 0)]
+    assert digests[0] == digests[2] != digests[1]
+
+
+def test_a_site_with_its_own_data_works_on_all_of_it() -> None:
+    own: dict[str, Value] = {"partition-rule": "none", "seed": 0}
+    _, initial = query(own)
+    assert train(initial, own)[1]["num-examples"] == 230
+    assert evaluate(initial, own)["num-examples"] == 50
+
+
+# Tasks
+
+
+def test_metrics_of_numpys_kinds_are_sent(use: Use) -> None:
+    use("numpy_metrics")
+    description, initial = query()
+    names = ["mxnet-rows", "numpy-rows", "numpy-scalar"]
+    assert description["metrics"] == ["loss", *names]
+    for metrics in (train(initial)[1], evaluate(initial)):
+        first = metrics["mxnet-rows"]
+        assert [metrics[name] for name in names] == [pytest.approx(first, abs=1e-6)] * 3
+        assert all(type(metrics[name]) is float for name in names)
+
+
+def test_a_regression_with_real_labels_and_a_loss_of_its_own_learns(use: Use) -> None:
+    use("regression")
+    description, current = query()
+    assert description["metrics"] == ["distance", "loss"]
+    for number in range(1, 6):
+        current, _ = train(current, PART | {"server-round": number})
+    np.testing.assert_allclose(current["weight"].numpy(), [[3, -1]], atol=0.02)
+    np.testing.assert_allclose(current["bias"].numpy(), [2], atol=0.02)
+    metrics = evaluate(current, part(0, 1))
+    examples, labels = regression.draw(30, 2)
+    distances = np.abs(examples @ current["weight"].numpy()[0] + current["bias"].numpy() - labels)
+    assert metrics["distance"] == pytest.approx(distances.mean(), abs=1e-5)
+    assert metrics["loss"] == pytest.approx((distances**2).mean() / 2, abs=1e-5)
+
+
+def test_a_rule_of_classes_does_not_divide_real_labels(use: Use) -> None:
+    use("regression")
+    assert words_of(DataError, lambda: query(part(0, 2, "labels:1"))) == (
+        "PARTITION=labels:1: training labels are float64 of shape (120,): expected class numbers, one whole"
+        " number an example; PARTITION=iid and PARTITION=none take any labels"
+    )
+
+
+# What is wrong
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"batch-size": 0}, "batch-size=0; expected at least 1"),
+        ({"batch-size": "many"}, "batch-size='many'; expected int"),
+        ({"batch-size": True}, "batch-size=True; expected int"),
+        ({"local-epochs": 0}, "local-epochs=0; expected at least 1"),
+        ({"learning-rate": float("nan")}, "learning-rate=nan; expected at least 0"),
+        ({"learning-rate": "fast"}, "learning-rate='fast'; expected float"),
+        ({"momentum": -0.5}, "momentum=-0.5; expected at least 0"),
+        ({"proximal-mu": -1.0}, "proximal-mu=-1.0; expected at least 0"),
+        ({"server-round": -1}, "server-round=-1; expected at least 0"),
+        ({"seed": -1}, "seed=-1; expected at least 0"),
+        ({"partition": -1}, "partition=-1; expected at least 0"),
+        ({"num-partitions": 0}, "num-partitions=0; expected at least 1"),
+        (
+            {"partition-rule": "odd"},
+            "partition-rule='odd'; expected iid, dirichlet:ALPHA, labels:K, shards:K or none",
+        ),
+    ],
+)
+def test_a_wrong_value_of_the_config_is_named(change: dict[str, Value], words: str) -> None:
+    _, initial = query()
+    assert (
+        words_of(SettingsError, lambda: train(initial, PART | change)) == f"the message's config has {words}"
+    )
+
+
+@pytest.mark.parametrize(("key", "kind"), [("partition", "int"), ("num-partitions", "int"), ("seed", "int")])
+def test_a_value_that_the_config_lacks_is_named(key: str, kind: str) -> None:
+    lacking = {name: value for name, value in PART.items() if name != key}
+    assert words_of(SettingsError, lambda: query(lacking)) == (
+        f"the message's config has {key}=None; expected {kind}"
+    )
+
+
+def test_a_message_without_config_or_arrays_is_refused() -> None:
+    assert words_of(SettingsError, lambda: ask("evaluate", {})) == (
+        "the message's config has partition-rule=None; expected str"
+    )
+    with pytest.raises(ValueError, match="arrays missing: bias, weight; expected exactly the model's 2"):
+        train(ArrayRecord())
+
+
+def test_more_partitions_than_examples_is_one_line() -> None:
+    assert words_of(DataError, lambda: query(part(0, 231))) == (
+        "NUM_PARTITIONS=231: only 230 training examples: expected at most 230 partitions"
+    )
+    assert words_of(DataError, lambda: query(part(0, 51))) == (
+        "NUM_PARTITIONS=51: only 50 test examples: expected at most 50 partitions"
+    )
+    _, initial = query(part(49, 50))  # and the node works on
+    assert evaluate(initial, part(49, 50))["num-examples"] == 1
+
+
+def test_a_partition_beyond_the_last_is_refused() -> None:
+    assert words_of(DataError, lambda: query(part(2, 2))) == (
+        "partition 2 of 2: expected one below the number of partitions"
+    )

@@ -1,0 +1,24 @@
+"""How a node without a name is called."""
+
+import socket
+
+import pytest
+
+from client import __main__ as program
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("node-3.example.org", "node-3.example.org"),
+        ("a" * 70, "a" * 64),
+        ("", "node"),
+        ("a host", "node"),
+        ("-host", "node"),
+    ],
+)
+def test_a_node_is_called_like_its_host_if_that_may_be_a_name(
+    monkeypatch: pytest.MonkeyPatch, host: str, name: str
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: host)
+    assert program._host_name() == name

@@ -1,0 +1,260 @@
+"""Parameters as named arrays: all of them, under names of their own, and applied for good."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord
+from numpy.typing import NDArray
+
+from client import model
+from client.mx import autograd, gluon, mx
+from fedmx import arrays
+from fedmx.errors import SettingsError
+from tests.client.given.small import CPU
+
+SAMPLE = np.linspace(-1, 1, 2 * 6 * 6, dtype=np.float32).reshape(2, 1, 6, 6)
+NAMES = [
+    "0.weight", "0.bias", "1.gamma", "1.beta", "1.running_mean", "1.running_var", "3.weight", "3.bias",
+]  # fmt: skip
+
+
+def build() -> gluon.HybridBlock:
+    """Build a network with every kind of parameter, of which shapes are left open."""
+    net = gluon.nn.HybridSequential()
+    net.add(
+        gluon.nn.Conv2D(3, kernel_size=3),
+        gluon.nn.BatchNorm(),
+        gluon.nn.Activation("relu"),
+        gluon.nn.Dense(4),
+    )
+    return net
+
+
+def make(seed: int = 0, *, hybridized: bool = True) -> tuple[gluon.HybridBlock, model.Parameters]:
+    net = build()
+    model.initialize(net, seed, SAMPLE)
+    if hybridized:
+        net.hybridize(static_alloc=True, static_shape=True)
+    return net, model.name_parameters(net)
+
+
+def outputs_of(net: gluon.HybridBlock) -> NDArray[np.float32]:
+    outputs: NDArray[np.float32] = net(mx.nd.array(SAMPLE)).asnumpy()
+    return outputs
+
+
+def fill(record: ArrayRecord, value: float) -> ArrayRecord:
+    return ArrayRecord({name: Array(np.full_like(array.numpy(), value)) for name, array in record.items()})
+
+
+class TwoUses(gluon.HybridBlock):  # type: ignore[misc]  # MXNet has no types
+    """Uses one layer twice, and another one's weight in a layer of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = gluon.nn.Dense(3, in_units=3)
+        self.again = self.first
+        self.tied = gluon.nn.Dense(3, in_units=3, use_bias=False, params=self.first.params)
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:  # noqa: ARG002, N803 - MXNet's name
+        return self.tied(self.again(self.first(x)))
+
+
+class Unordered(gluon.HybridBlock):  # type: ignore[misc]  # MXNet has no types
+    """Runs its layers in another order than it names them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = gluon.nn.Dense(2)
+        self.first = gluon.nn.Dense(3)
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:  # noqa: ARG002, N803 - MXNet's name
+        return self.last(self.first(x))
+
+
+class Hidden(gluon.HybridBlock):  # type: ignore[misc]  # MXNet has no types
+    """Keeps a parameter where no attribute names it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = [self.params.get("scale", shape=(1,))]
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:  # noqa: ARG002, N803 - MXNet's name
+        return x
+
+
+# Names
+
+
+def test_names_are_structural_in_network_order_and_the_same_however_many_networks_were_built() -> None:
+    for _ in range(3):
+        net, parameters = make()
+        assert list(parameters) == NAMES
+        assert set(parameters.values()) == set(net.collect_params().values())
+
+
+def test_a_shared_parameter_is_named_once_by_its_first_name() -> None:
+    assert list(model.name_parameters(TwoUses())) == ["first.weight", "first.bias"]
+
+
+def test_a_parameter_that_would_never_travel_is_refused() -> None:
+    with pytest.raises(SettingsError) as caught:
+        model.name_parameters(Hidden())
+    words = str(caught.value)
+    assert words.startswith("TASK: parameter hidden")
+    assert words.endswith(
+        "_scale of the model is no attribute of a block;"
+        " expected self.<name> = self.params.get(...), which gives it a name of its own"
+    )
+
+
+def test_the_description_says_name_dtype_shape_and_who_is_trained() -> None:
+    _, parameters = make()
+    parameters["3.bias"].grad_req = "null"
+    described = [json.loads(line) for line in model.describe(parameters)]
+    assert described == [
+        ["0.weight", "float32", [3, 1, 3, 3], True],
+        ["0.bias", "float32", [3], True],
+        ["1.gamma", "float32", [3], True],
+        ["1.beta", "float32", [3], True],
+        ["1.running_mean", "float32", [3], False],
+        ["1.running_var", "float32", [3], False],
+        ["3.weight", "float32", [4, 48], True],
+        ["3.bias", "float32", [4], False],
+    ]
+
+
+def test_counters_are_not_trained() -> None:
+    counter = gluon.Parameter("counter", shape=(1,), dtype="int64")
+    assert not model.is_trained(counter)
+
+
+# Reading and writing
+
+
+def test_all_parameters_are_read_in_order() -> None:
+    _, parameters = make()
+    record = model.read(parameters)
+    assert list(record) == NAMES
+    for name, array in record.items():
+        assert (array.numpy() == parameters[name].data().asnumpy()).all()
+
+
+@pytest.mark.parametrize("hybridized", [True, False])
+def test_zeros_everywhere_are_read_back_and_give_outputs_of_zero(*, hybridized: bool) -> None:
+    net, parameters = make(hybridized=hybridized)
+    with autograd.record():
+        net(mx.nd.array(SAMPLE))
+    assert outputs_of(net).any()  # and the cached graph has run
+    zeros = fill(model.read(parameters), 0)
+    model.write(parameters, zeros)
+    for parameter in net.collect_params().values():
+        assert not parameter.data().asnumpy().any()
+    assert (outputs_of(net) == 0).all()
+
+
+def test_two_networks_of_two_seeds_give_equal_outputs_after_one_was_written_to_the_other() -> None:
+    (one, of_one), (two, of_two) = make(1), make(2)
+    before = outputs_of(one)
+    assert (before != outputs_of(two)).any()
+    model.write(of_two, model.read(of_one))
+    assert (outputs_of(two) == before).all()
+
+
+def test_what_is_written_is_read_bit_for_bit() -> None:
+    _, parameters = make()
+    rng = np.random.default_rng(4)
+    odd = [np.nan, np.inf, -0.0, np.float32(1e-45)]
+    record = ArrayRecord()
+    for name, parameter in parameters.items():
+        values = rng.standard_normal(parameter.shape).astype(np.float32)
+        values.flat[:3] = odd[:3]
+        values.flat[-1] = odd[3]
+        record[name] = Array(values)
+    model.write(parameters, record)
+    back = model.read(parameters)
+    assert [array.data for array in back.values()] == [array.data for array in record.values()]
+    assert arrays.sha256(back) == arrays.sha256(record)
+
+
+def test_other_dtypes_are_read_as_they_were_written() -> None:
+    half = gluon.nn.Dense(2, in_units=3, dtype="float16")
+    half.initialize(ctx=CPU)
+    parameters = model.name_parameters(half)
+    ones = fill(model.read(parameters), 1)
+    assert {array.dtype for array in ones.values()} == {"float16"}
+    model.write(parameters, ones)
+    assert arrays.sha256(model.read(parameters)) == arrays.sha256(ones)
+
+
+def test_the_order_of_a_record_does_not_matter() -> None:
+    _, parameters = make()
+    record = model.read(parameters)
+    model.write(parameters, {name: record[name] for name in reversed(NAMES)})
+    assert arrays.sha256(model.read(parameters)) == arrays.sha256(record)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"0.bias": None}, "arrays missing: 0.bias; expected exactly the model's 8"),
+        (
+            {"0.bias": None, "0.weight": None, "spam": np.zeros(1)},
+            "arrays missing: 0.bias, 0.weight; expected exactly the model's 8",
+        ),
+        ({"spam": np.zeros(1)}, "arrays unknown: spam; expected exactly the model's 8"),
+        ({"0.bias": np.zeros(1, np.float32)}, "array '0.bias' is float32 (1,); expected float32 (3,)"),
+        ({"0.bias": np.zeros((1, 3), np.float32)}, "array '0.bias' is float32 (1, 3); expected float32 (3,)"),
+        ({"0.bias": np.zeros(3)}, "array '0.bias' is float64 (3,); expected float32 (3,)"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(changes: dict[str, NDArray[Any] | None], words: str) -> None:
+    _, parameters = make()
+    record = dict(model.read(parameters)) | {k: v if v is None else Array(v) for k, v in changes.items()}
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the words are compared whole
+        model.write(parameters, {name: array for name, array in record.items() if array is not None})
+    assert str(caught.value) == words
+
+
+# Initial arrays
+
+
+def test_a_seed_gives_the_same_arrays_whatever_was_drawn_before() -> None:
+    _, one = make(5)
+    mx.nd.random.uniform(shape=(3,))
+    np.random.default_rng().random()
+    net, two = make(6)
+    digest = arrays.sha256(model.read(one))
+    assert arrays.sha256(model.read(two)) != digest
+    model.initialize(net, 5, SAMPLE)
+    assert arrays.sha256(model.read(two)) == digest
+
+
+def test_a_seed_of_any_size_will_do() -> None:
+    digests = [arrays.sha256(model.read(make(seed)[1])) for seed in (10**17, 10**17, 10**17 + 1)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_network_that_was_initialized_before_draws_what_a_new_one_does() -> None:
+    digests = []
+    net = Unordered()
+    for _ in range(2):
+        model.initialize(net, 5, SAMPLE)
+        digests.append(arrays.sha256(model.read(model.name_parameters(net))))
+    assert digests[0] == digests[1]
+
+
+def test_initializers_that_draw_with_numpy_follow_the_seed() -> None:
+    digests = []
+    for seed in (1, 1, 2):
+        net = gluon.nn.Dense(3, weight_initializer=_DrawnWithNumpy())
+        model.initialize(net, seed, SAMPLE)
+        digests.append(arrays.sha256(model.read(model.name_parameters(net))))
+    assert digests[0] == digests[1] != digests[2]
+
+
+class _DrawnWithNumpy(mx.init.Initializer):  # type: ignore[misc]  # MXNet has no types
+    def _init_weight(self, _: str, array: mx.nd.NDArray) -> None:
+        array[:] = np.random.uniform(size=array.shape)  # noqa: NPY002 - the global generator is the subject

@@ -1,0 +1,90 @@
+"""What holds in a process of its own: threads, digests, memory, and that MXNet's process never forks."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.federation.programs import Federation, find_free_port
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(module: str, **settings: str) -> "subprocess.Popen[bytes]":
+    kept = {key: os.environ[key] for key in ("PATH", "HOME", "LD_LIBRARY_PATH") if key in os.environ}
+    command = [sys.executable, "-m", f"tests.client.given.{module}"]
+    return subprocess.Popen(command, cwd=ROOT, env=kept | settings, stdout=subprocess.PIPE)
+
+
+def read(process: "subprocess.Popen[bytes]") -> dict[str, Any]:
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    facts: dict[str, Any] = json.loads(output)
+    return facts
+
+
+@pytest.fixture(scope="module")
+def processes() -> list[dict[str, Any]]:
+    """Give what three processes found: two with one thread, whatever the shell exported, and one with two."""
+    shells: tuple[dict[str, str], ...] = (
+        {},
+        {"OMP_NUM_THREADS": "7", "CLIENT_THREADS": ""},
+        {"OMP_NUM_THREADS": "1", "CLIENT_THREADS": "2"},
+    )
+    return [read(process) for process in [start("digests", **shell) for shell in shells]]
+
+
+def test_client_threads_wins_over_what_the_shell_exported(processes: list[dict[str, Any]]) -> None:
+    assert [facts["OMP_NUM_THREADS"] for facts in processes] == ["1", "1", "2"]
+    assert [facts["omp_get_max_threads"] for facts in processes] == [1, 1, 2]
+
+
+def test_mxnet_finds_the_name_that_numpy_dropped(processes: list[dict[str, Any]]) -> None:
+    assert all(facts["numpy.bool is bool"] for facts in processes)
+
+
+@pytest.mark.parametrize("net", ["dense", "convolution"])
+def test_initial_arrays_are_the_same_in_every_process_with_any_number_of_threads(
+    processes: list[dict[str, Any]], net: str
+) -> None:
+    for name in ("initial-0", "initial-1"):
+        assert len({facts[net][name] for facts in processes}) == 1
+    assert processes[0][net]["initial-0"] != processes[0][net]["initial-1"]
+
+
+@pytest.mark.parametrize("net", ["dense", "convolution"])
+def test_training_is_bit_identical_in_two_processes(processes: list[dict[str, Any]], net: str) -> None:
+    first, second, _ = processes
+    assert first[net]["trained"] == second[net]["trained"] != first[net]["initial-0"]
+
+
+def test_memory_does_not_grow_from_message_to_message() -> None:
+    resident = read(start("growth"))
+    assert resident["after-20"] < 1.2 * resident["after-3"]
+
+
+@pytest.fixture
+def federation(tmp_path: Path) -> Iterator[Federation]:
+    made = Federation(tmp_path, find_free_port())
+    yield made
+    made.end()
+
+
+def test_a_client_starts_no_process_from_its_first_line_to_its_last(federation: Federation) -> None:
+    server = federation.start_server(NUM_PARTITIONS=1, MIN_CLIENTS=1, NUM_ROUNDS=2)
+    client = start(
+        "watched_client",
+        SERVER_ADDRESS=federation.address,
+        TASK="tests.client.given.clusters",
+    )
+    output, _ = client.communicate(timeout=60)
+    assert (client.returncode, server.wait()) == (0, 0), federation.logs
+    before, begins, after = output.decode().partition("the client begins\n")
+    assert begins
+    assert "started a process: subprocess.Popen ('true',)" in before
+    assert "started a process" not in after

@@ -1,0 +1,217 @@
+"""The user's module: what it may leave out, and the one line that each fault in it gives."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from client.data import Dataset
+from client.mx import gluon, mx
+from client.task import Task, accuracy, load_task
+from fedmx.errors import DataError, FederationError, SettingsError
+
+EXPECTED = "expected a module with build_model() and load_data(data_dir)"
+PAIRS = "expected (train, test), each (examples, labels)"
+GOOD = """
+import numpy as np
+from mxnet import gluon
+
+def build_model():
+    return gluon.nn.Dense(2)
+
+def load_data(data_dir):
+    return (np.ones((4, 3)), np.arange(4)), (np.ones((2, 3)), np.arange(2))
+"""
+
+Load = Callable[[str], Task]
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
+    """Give a function that loads a task of this source."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def write_and_load(source: str) -> Task:
+        (tmp_path / "their_task.py").write_text(source)
+        return load_task("their_task")
+
+    yield write_and_load
+    sys.modules.pop("their_task", None)
+
+
+def words_of(kind: type[FederationError], run: Callable[[], object]) -> str:
+    with pytest.raises(kind) as caught:
+        run()
+    assert caught.value.exit_code == 2
+    words = str(caught.value)
+    assert "\n" not in words
+    return words
+
+
+# What may be left out
+
+
+def test_a_task_without_loss_and_metrics_has_softmax_and_accuracy(load: Load) -> None:
+    task = load(GOOD)
+    assert task.name == "their_task"
+    outputs, labels = mx.nd.array([[0, 0], [0, 0]]), mx.nd.array([0, 1])
+    np.testing.assert_allclose(task.loss(outputs, labels).asnumpy(), np.log([2, 2]), rtol=1e-5)
+    assert task.metrics is accuracy
+    assert isinstance(task.build_model(), gluon.HybridBlock)
+
+
+def test_tuples_become_datasets(load: Load) -> None:
+    train, test = load(GOOD).load_data(Path())
+    assert isinstance(train, Dataset)
+    assert (train.examples.shape, train.labels.tolist()) == ((4, 3), [0, 1, 2, 3])
+    assert (len(train), len(test)) == (4, 2)
+
+
+def test_a_tasks_own_loss_and_metrics_are_taken(load: Load) -> None:
+    task = load(
+        GOOD + "def loss(): return gluon.loss.L1Loss()\ndef metrics(outputs, labels): return {'a': 1}\n"
+    )
+    assert isinstance(task.loss, gluon.loss.L1Loss)
+    assert task.metrics(None, None) == {"a": 1}
+
+
+# What cannot be imported
+
+
+def test_a_module_that_is_not_there_is_named() -> None:
+    assert words_of(SettingsError, lambda: load_task("no_such.task")) == (
+        f"TASK=no_such.task: cannot be imported: No module named 'no_such'; {EXPECTED}"
+    )
+
+
+@pytest.mark.parametrize("name", ["", ".task", "..", "client/tasks/mnist.py"])
+def test_a_text_that_names_no_module_is_one_line(name: str) -> None:
+    words = words_of(SettingsError, lambda: load_task(name))
+    assert words.startswith(f"TASK={name}: cannot be imported: ")
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("def build_model(:", "invalid syntax (their_task.py, line 1)"),
+        ("import no_such_package", "No module named 'no_such_package'"),
+        ("from client.data import no_such_name", "cannot import name 'no_such_name' from 'client.data' ("),
+        ("raise KeyError('spam')", "KeyError: 'spam'"),
+        ("raise RuntimeError('first\\nsecond')", "RuntimeError: first"),
+        ("assert False", "AssertionError: no reason given"),
+        ("open('/no/such')", "FileNotFoundError: [Errno 2] No such file or directory: '/no/such'"),
+    ],
+)
+def test_a_module_that_fails_on_import_is_one_line_with_the_reason(
+    load: Load, source: str, reason: str
+) -> None:
+    words = words_of(SettingsError, lambda: load(source))
+    assert words.startswith(f"TASK=their_task: cannot be imported: {reason}")
+    assert words.endswith(f"; {EXPECTED}")
+
+
+# What is missing or of the wrong kind
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("", f"build_model is missing; {EXPECTED}"),
+        ("build_model = 3", f"build_model is missing; {EXPECTED}"),
+        ("def build_model(): pass", f"load_data is missing; {EXPECTED}"),
+        (
+            GOOD + "loss = 3",
+            "loss is an object of type int; expected a function that gives a loss, or none",
+        ),
+        (
+            GOOD + "loss = gluon.loss.L2Loss()",
+            "loss is an object of type L2Loss; expected a function that gives a loss, or none",
+        ),
+        (GOOD + "metrics = {}", "metrics is an object of type dict; expected a function or none"),
+        (GOOD + "def loss(): pass", "loss() gave None; expected a loss of gluon's"),
+    ],
+)
+def test_a_module_that_is_no_task_says_what_it_lacks(load: Load, source: str, words: str) -> None:
+    assert words_of(SettingsError, lambda: load(source)) == f"TASK=their_task: {words}"
+
+
+@pytest.mark.parametrize(
+    ("model", "found"),
+    [
+        ("None", "None"),
+        ("gluon.nn.Sequential()", "an object of type Sequential"),
+        ("3", "an object of type int"),
+    ],
+)
+def test_a_model_that_is_no_hybrid_block_is_refused(load: Load, model: str, found: str) -> None:
+    task = load(f"{GOOD}\ndef build_model(): return {model}")
+    assert words_of(SettingsError, task.build_model) == (
+        f"TASK=their_task: build_model() gave {found}; expected gluon's HybridBlock"
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("None", f"load_data() gave None; {PAIRS}"),
+        ("np.ones((2, 2))", f"load_data() gave an object of type ndarray; {PAIRS}"),
+        ("(1, 2, 3)", f"load_data() gave an object of type tuple of 3; {PAIRS}"),
+        ("{'train': 1, 'test': 2}", f"load_data() gave an object of type dict; {PAIRS}"),
+        ("(one, np.ones(2))", f"load_data() gave an object of type ndarray as test set; {PAIRS}"),
+        ("((1, 2, 3), one)", f"load_data() gave an object of type tuple of 3 as training set; {PAIRS}"),
+    ],
+)
+def test_data_that_is_no_pair_of_pairs_is_refused(load: Load, data: str, words: str) -> None:
+    task = load(f"{GOOD}\none = np.ones(2), np.ones(2)\ndef load_data(data_dir): return {data}")
+    assert words_of(SettingsError, lambda: task.load_data(Path())) == f"TASK=their_task: {words}"
+
+
+@pytest.mark.parametrize(
+    ("test", "words"),
+    [
+        ("([1.0], np.ones(1))", "test set: examples are of type list: expected a numpy array"),
+        (
+            "(np.ones(3), np.ones(2))",
+            "test set: 3 examples, but 2 labels: expected one label an example",
+        ),
+        (
+            "Dataset(np.ones(3), np.ones(2))",
+            "test set: 3 examples, but 2 labels: expected one label an example",
+        ),
+    ],
+)
+def test_data_that_is_no_dataset_names_task_and_set(load: Load, test: str, words: str) -> None:
+    source = f"from client.data import Dataset\n{GOOD}\none = np.ones(2), np.ones(2)\n"
+    task = load(f"{source}def load_data(data_dir): return one, {test}")
+    assert words_of(DataError, lambda: task.load_data(Path())) == f"TASK=their_task: {words}"
+
+
+def test_a_file_that_a_task_cannot_read_is_one_line(load: Load) -> None:
+    task = load(f"{GOOD}\ndef load_data(data_dir): return np.load(data_dir / 'x.npy')")
+    assert words_of(DataError, lambda: task.load_data(Path("/no/such"))) == (
+        "DATA_DIR=/no/such: cannot be read: [Errno 2] No such file or directory: '/no/such/x.npy'"
+    )
+
+
+# Accuracy
+
+
+def test_accuracy_tells_for_each_example_or_pixel_whether_the_largest_score_is_its_labels() -> None:
+    scores = mx.nd.array([[1, 3, 2], [5, 1, 1], [0, 0, 1]])
+    assert accuracy(scores, mx.nd.array([1, 2, 2]))["accuracy"].asnumpy().tolist() == [1, 0, 1]
+    pixels = mx.nd.array([[[1, 0, 5]], [[0, 1, 4]]]).reshape((1, 2, 3))
+    assert accuracy(pixels, mx.nd.array([[0, 1, 1]]))["accuracy"].asnumpy().tolist() == [[1, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "labels"),
+    [((4,), (4,)), ((4, 1), (4,)), ((4, 1), (4, 1)), ((4, 3), (4, 3)), ((4, 3, 2), (4,))],
+)
+def test_outputs_that_are_no_scores_of_classes_have_no_accuracy(
+    outputs: tuple[int, ...], labels: tuple[int, ...]
+) -> None:
+    nothing: dict[str, Any] = {}
+    assert accuracy(mx.nd.zeros(outputs), mx.nd.zeros(labels)) == nothing

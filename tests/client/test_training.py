@@ -1,0 +1,239 @@
+"""Training and evaluation against arithmetic by hand: weights, losses, metrics and counts.
+
+Of a network y = w * x with x = 1 and the label 0, L2 loss is w * w / 2 and its gradient w; a step of rate 0.5
+halves w. All numbers are powers of two, so that float32 holds them exactly.
+"""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from client.mx import gluon, mx
+from client.training import DeviceData, Hyperparameters, evaluate, train
+from fedmx.errors import SettingsError, TrainingFailedError
+from tests.client.given.small import (
+    CLASSES,
+    CPU,
+    how,
+    make_clusters,
+    make_mlp,
+    make_ones,
+    make_scale,
+    make_task,
+    scores_of,
+    values_of,
+)
+
+Doubles = NDArray[np.float64]
+
+
+def weight_of(net: gluon.HybridBlock) -> float:
+    weight: float = net.weight.data().asnumpy().item()
+    return weight
+
+
+# One weight
+
+
+def test_a_short_last_batch_counts_by_its_size() -> None:
+    net = make_scale()
+    means = train(net, make_task(), make_ones(3), how(batch_size=2), [0])
+    assert means == {"loss": (0.5 + 0.5 + 0.125) / 3, "num-examples": 3}
+    assert weight_of(net) == 0.25
+
+
+def test_the_loss_is_of_the_last_epoch_alone() -> None:
+    net = make_scale()
+    means = train(net, make_task(), make_ones(3), how(epochs=2), [0])
+    assert means == {"loss": (0.03125 + 0.03125 + 0.0078125) / 3, "num-examples": 3}
+    assert weight_of(net) == 0.0625
+
+
+def test_momentum_carries_half_of_the_step_before() -> None:
+    net = make_scale()
+    means = train(net, make_task(), make_ones(3), how(epochs=2, momentum=0.5), [0])
+    # w: 1, -0.5 -> 0.5, -0.25 - 0.25 -> 0; then -0.25 - 0 -> -0.25, -0.125 + 0.125 -> -0.25
+    assert weight_of(net) == -0.25
+    assert means["loss"] == (0 + 0 + 0.03125) / 3
+
+
+def test_the_proximal_term_pulls_to_the_weights_that_came_from_the_server() -> None:
+    net = make_scale()
+    train(net, make_task(), make_ones(4), how(batch_size=2, proximal_mu=1.0), [0])
+    # Step 1: gradient 1 + 0 -> w = 0.5. Step 2: gradient 0.5 + 1 * (0.5 - 1) = 0.
+    assert weight_of(net) == 0.5
+
+
+def test_the_proximal_term_of_a_short_batch_weighs_what_it_does_in_a_whole_one() -> None:
+    net = make_scale()
+    train(net, make_task(), make_ones(5), how(batch_size=4, proximal_mu=0.5), [0])
+    # Step 1, of four: w = 0.5. Step 2, of one: gradient 0.5 + 0.5 * (0.5 - 1) = 0.25.
+    assert weight_of(net) == 0.375
+
+
+def square(outputs: mx.nd.NDArray, labels: mx.nd.NDArray) -> mx.nd.NDArray:
+    return mx.nd.broadcast_sub(outputs, labels) ** 2
+
+
+def test_the_losses_of_an_examples_pixels_are_averaged() -> None:
+    net = gluon.nn.HybridLambda(lambda F, pixels: F.identity(pixels))  # noqa: N803 - MXNet's name
+    pixels = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
+    data = DeviceData.put(pixels, np.zeros((3, 2, 2), np.uint8), CPU)
+    means = evaluate(net, make_task(square), data, 2)
+    assert means == {"loss": sum(value**2 for value in range(12)) / 12, "num-examples": 3}
+
+
+def test_a_step_goes_by_the_average_of_an_examples_losses() -> None:
+    net = make_scale()
+    data = DeviceData.put(np.ones((2, 1), np.float32), np.array([[0, 1], [0, 1]]), CPU)
+    means = train(net, make_task(square), data, how(), [0])
+    assert means["loss"] == (1 + 0) / 2
+    assert weight_of(net) == 1 - 0.5 * (2 + 0) / 2
+
+
+@pytest.mark.parametrize(
+    ("epochs", "rate", "words"),
+    [
+        (
+            3,
+            1e20,
+            "the loss is inf in epoch 2 of 3; expected a finite number, try a LEARNING_RATE below 1e+20",
+        ),
+        (
+            1,
+            1e30,
+            "the loss is nan in epoch 1 of 1; expected a finite number, try a LEARNING_RATE below 1e+30",
+        ),
+    ],
+)
+def test_a_loss_that_is_not_finite_names_epoch_and_rate(epochs: int, rate: float, words: str) -> None:
+    data = make_ones(2 if epochs > 1 else 8)
+    with pytest.raises(TrainingFailedError) as caught:
+        train(make_scale(), make_task(), data, how(epochs=epochs, learning_rate=rate), [0])
+    assert str(caught.value) == words
+
+
+# A layer with bias and softmax, in numpy with the same shuffles
+
+
+def train_by_hand(
+    weights: Doubles, bias: Doubles, data: DeviceData, settings: Hyperparameters, seed: list[int]
+) -> tuple[Doubles, Doubles, float, float]:
+    examples, labels = data.examples.asnumpy().astype(np.float64), data.labels.asnumpy().astype(int)
+    start = (weights, bias)
+    speeds = [np.zeros_like(weights), np.zeros_like(bias)]
+    rng = np.random.default_rng(seed)
+    rng.integers(2**31)  # of dropout
+    losses: list[float] = []
+    hits: list[bool] = []
+    for _ in range(settings.local_epochs):
+        losses, hits = [], []
+        order = rng.permutation(len(labels))
+        for at in range(0, len(labels), settings.batch_size):
+            chosen = order[at : at + settings.batch_size]
+            scores = examples[chosen] @ weights.T + bias
+            shares = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+            losses += list(-np.log(shares[np.arange(len(chosen)), labels[chosen]]))
+            hits += list(scores.argmax(axis=1) == labels[chosen])
+            slopes = (shares - np.eye(bias.size)[labels[chosen]]) / len(chosen)
+            gradients = [slopes.T @ examples[chosen], slopes.sum(axis=0)]
+            pulls = [weights - start[0], bias - start[1]]
+            speeds = [
+                settings.momentum * speed - settings.learning_rate * (gradient + settings.proximal_mu * pull)
+                for speed, gradient, pull in zip(speeds, gradients, pulls, strict=True)
+            ]
+            weights, bias = weights + speeds[0], bias + speeds[1]
+    return weights, bias, float(np.mean(losses)), float(np.mean(hits))
+
+
+@pytest.mark.parametrize("mu", [0.0, 0.7])
+@pytest.mark.parametrize(("count", "batch_size"), [(47, 10), (40, 10), (7, 100)])
+def test_softmax_training_is_what_numpy_computes(count: int, batch_size: int, mu: float) -> None:
+    data = make_clusters(count)
+    net = gluon.nn.Dense(4, in_units=6)
+    mx.random.seed(1)
+    net.initialize(mx.init.Xavier(), ctx=CPU)
+    settings = Hyperparameters(3, batch_size, learning_rate=0.2, momentum=0.9, proximal_mu=mu)
+    before = [net.weight.data().asnumpy().astype(np.float64), net.bias.data().asnumpy().astype(np.float64)]
+    weights, bias, loss, hits = train_by_hand(before[0], before[1], data, settings, [7, 2, 1])
+    means = train(net, CLASSES, data, settings, [7, 2, 1])
+    np.testing.assert_allclose(net.weight.data().asnumpy(), weights, rtol=0, atol=5e-5)
+    np.testing.assert_allclose(net.bias.data().asnumpy(), bias, rtol=0, atol=5e-5)
+    assert means["loss"] == pytest.approx(loss, abs=1e-5)
+    assert means["accuracy"] == hits
+    assert means["num-examples"] == count
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 13, 100])
+def test_evaluation_weighs_every_example_alike_whatever_the_batch(batch_size: int) -> None:
+    data, net = make_clusters(13), make_mlp(gluon.nn.BatchNorm(in_channels=5), gluon.nn.Dropout(0.5))
+    scores = scores_of(net, data).astype(np.float64)
+    labels = data.labels.asnumpy().astype(int)
+    losses = np.log(np.exp(scores).sum(axis=1)) - scores[np.arange(13), labels]
+    means = evaluate(net, CLASSES, data, batch_size)
+    assert means["loss"] == pytest.approx(losses.mean(), abs=1e-6)
+    assert means["accuracy"] == (scores.argmax(axis=1) == labels).sum() / 13
+    assert means["num-examples"] == 13
+
+
+def test_evaluation_changes_no_parameter() -> None:
+    net = make_mlp(gluon.nn.BatchNorm(in_channels=5), gluon.nn.Dropout(0.5))
+    before = values_of(net)
+    evaluate(net, CLASSES, make_clusters(13), 4)
+    assert all((a == b).all() for a, b in zip(before, values_of(net), strict=True))
+
+
+# Metrics
+
+
+def test_a_metric_may_be_rows_or_a_mean_of_any_kind_of_number() -> None:
+    def metrics(outputs: mx.nd.NDArray, labels: mx.nd.NDArray) -> dict[str, object]:
+        hits = outputs.argmax(axis=1) == labels
+        rows = hits.asnumpy()
+        return {
+            "mxnet-rows": hits,
+            "mxnet-mean": hits.mean(),
+            "mxnet-half": hits.astype("float16"),
+            "numpy-rows": rows,
+            "numpy-mean": rows.mean(),  # np.float32
+            "numpy-many": np.stack([rows, rows], axis=1),
+            "double": np.float64(rows.mean()),
+            "float": float(rows.mean()),
+            "list": rows.tolist(),
+            "whole": np.int64(3),
+        }
+
+    net, data = make_mlp(), make_clusters(13)
+    hits = int((scores_of(net, data).argmax(axis=1) == data.labels.asnumpy()).sum())
+    means = evaluate(net, make_task(CLASSES.loss, metrics), data, 4)
+    assert means.pop("whole") == 3
+    del means["loss"], means["num-examples"]
+    assert len(means) == 9
+    assert means == {name: pytest.approx(hits / 13, abs=1e-6) for name in means}
+    assert all(type(value) is float for value in means.values())
+
+
+@pytest.mark.parametrize("name", ["loss", "num-examples"])
+def test_a_metric_with_the_name_of_what_is_measured_anyway_is_refused(name: str) -> None:
+    task = make_task(metrics=lambda *_: {name: 1.0})
+    with pytest.raises(SettingsError) as caught:
+        evaluate(make_scale(), task, make_ones(2), 2)
+    assert (
+        str(caught.value)
+        == f"TASK=by-hand: metrics() gave {name!r}, which is measured anyway; expected other names"
+    )
+
+
+def test_a_loss_or_metric_of_another_number_of_rows_is_refused() -> None:
+    words = "TASK: {} has shape {} for a batch of 2; expected a row an example"
+    mean = make_task(lambda outputs, labels: (outputs - labels).mean())
+    with pytest.raises(SettingsError) as caught:
+        train(make_scale(), mean, make_ones(2), how(), [0])
+    assert str(caught.value) == words.format("loss", (1,))
+    with pytest.raises(SettingsError) as caught:
+        evaluate(make_scale(), mean, make_ones(2), 2)
+    assert str(caught.value) == words.format("loss", (1,))
+    task = make_task(metrics=lambda *_: {"odd": np.ones(3)})
+    with pytest.raises(SettingsError) as caught:
+        evaluate(make_scale(), task, make_ones(2), 2)
+    assert str(caught.value) == words.format("odd", (3,))
