@@ -1,11 +1,12 @@
 """`python -m server`: reads settings, opens the link, runs the app, exits with a documented code."""
 
+import gc
 from functools import partial
 
 from flwr.app import Context, RecordDict
 
 from fedmx import log
-from fedmx.errors import FederationError, StopSignal, TrainingFailedError
+from fedmx.errors import FederationError, StopSignal
 from fedmx.link import link_pb2 as pb
 from fedmx.link.grid import LinkGrid
 from fedmx.link.messages import SERVER_NODE_ID
@@ -22,6 +23,7 @@ def main() -> None:
     """Serve one run."""
     settings = load(ServerSettings, strategies.find_problems)
     log.configure(settings.log_level, settings.log_format)
+    gc.freeze()  # some of Flower's strategies collect garbage for every reply; what was imported is none
     with history.lock(settings.runs_dir):
         find_difference = partial(admission.find_difference, is_shared=settings.partition.is_shared)
         server = LinkServer(
@@ -46,9 +48,8 @@ def run_to_goodbye(server: LinkServer, settings: ServerSettings) -> None:
         server.stop(pb.Goodbye.FAILED, str(error))
         raise
     except StopSignal:
-        server.stop(
-            None
-        )  # no goodbye: a server that is stopped may be started again, and its nodes wait for it
+        # No goodbye: a server that is stopped may be started again, and its nodes wait for it.
+        server.stop(None)
         raise
     server.stop(pb.Goodbye.FINISHED)
 

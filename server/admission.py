@@ -2,27 +2,32 @@
 
 import math
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from numpy.typing import NDArray
 
 from fedmx import arrays
 from server.model import Layout
 
+R = TypeVar("R", ArrayRecord, MetricRecord, ConfigRecord)
+
 NUM_EXAMPLES = "num-examples"
+_MOST_EXAMPLES = 2**53  # sums of weights stay finite: an infinite one turns every average into zeros
 
 
 def find_fault_of_update(content: RecordDict, layout: Layout) -> str | None:
     """Say why an update may not be averaged, or give None."""
-    records = list(content.array_records.values())
+    records = records_of(content, ArrayRecord)
     if len(records) != 1:
         return f"{len(records)} array records, expected 1"
-    return _find_fault_of_arrays(records[0], layout) or find_fault_of_metrics(content, layout)
+    return find_fault_of_arrays(records[0], layout) or find_fault_of_metrics(content, layout)
 
 
 def find_fault_of_metrics(content: RecordDict, layout: Layout) -> str | None:
     """Say why a reply's metrics may not be averaged, or give None."""
-    records = list(content.metric_records.values())
+    records = records_of(content, MetricRecord)
     if len(records) != 1:
         return f"{len(records)} metric records, expected 1"
     metrics = records[0]
@@ -34,25 +39,46 @@ def find_fault_of_metrics(content: RecordDict, layout: Layout) -> str | None:
     for name, value in metrics.items():
         if isinstance(value, list) or not math.isfinite(value):
             return f"metric {name!r} is {value}, expected a finite number"
-    if metrics_of(content)[NUM_EXAMPLES] <= 0:
-        return f"{NUM_EXAMPLES} is {metrics[NUM_EXAMPLES]}, expected a positive number"
+    if not 0 < metrics_of(content)[NUM_EXAMPLES] <= _MOST_EXAMPLES:
+        return f"{NUM_EXAMPLES} is {metrics[NUM_EXAMPLES]}, expected a positive number up to 2**53"
     return None
 
 
-def put_in_order(content: RecordDict, layout: Layout) -> ArrayRecord:
-    """Give an update's arrays in the model's order: several strategies pair arrays by position."""
-    record = arrays_of(content)
-    return ArrayRecord({name: record[name] for name in layout.arrays})
+def find_fault_of_arrays(record: Mapping[str, Array], layout: Layout) -> str | None:
+    """Say why a set of arrays is none of this model, or give None."""
+    for name in layout.arrays:
+        if name not in record:
+            return f"array {name!r} is missing"
+    for name in record:
+        if name not in layout.arrays:
+            return f"array {name!r} is not in the model"
+    for name, (dtype, shape) in layout.arrays.items():
+        try:
+            fault = _find_fault_of_values(arrays.view(record[name]), dtype, shape)
+        except ValueError as error:
+            fault = f"cannot be read: {error}"
+        if fault:
+            return f"array {name!r} {fault}"
+    return None
+
+
+def records_of(content: RecordDict, kind: type[R]) -> list[R]:
+    """Give the records of one kind.
+
+    Flower's own views of them (`content.array_records`) are reference cycles: the model that was looked at
+    stays in memory until the garbage collector comes, to which it is one small object.
+    """
+    return [record for record in content.values() if isinstance(record, kind)]
 
 
 def arrays_of(content: RecordDict) -> ArrayRecord:
     """Give the only array record of a reply."""
-    return next(iter(content.array_records.values()))
+    return records_of(content, ArrayRecord)[0]
 
 
 def metrics_of(content: RecordDict) -> dict[str, float]:
     """Give the only metric record of a reply, as numbers."""
-    record: MetricRecord = next(iter(content.metric_records.values()))
+    record = records_of(content, MetricRecord)[0]
     return {name: value for name, value in record.items() if not isinstance(value, list)}
 
 
@@ -64,7 +90,7 @@ def weighted_means(metrics: list[dict[str, float]]) -> dict[str, float]:
     """
     total = sum(node[NUM_EXAMPLES] for node in metrics)
     names = [name for name in metrics[0] if name != NUM_EXAMPLES] if metrics else []
-    means = {name: sum(node[name] * node[NUM_EXAMPLES] for node in metrics) / total for name in names}
+    means = {name: sum(node[name] * (node[NUM_EXAMPLES] / total) for node in metrics) for name in names}
     return {**means, "num_examples": total}
 
 
@@ -95,22 +121,11 @@ def _first_difference(theirs: object, ours: object) -> str:
     return f"of {len(theirs)} entries, expected {len(ours)}"
 
 
-def _find_fault_of_arrays(record: Mapping[str, Array], layout: Layout) -> str | None:
-    for name in layout.arrays:
-        if name not in record:
-            return f"array {name!r} is missing"
-    for name in record:
-        if name not in layout.arrays:
-            return f"array {name!r} is not in the model"
-    for name, (dtype, shape) in layout.arrays.items():
-        try:
-            values = arrays.view(record[name])
-        except ValueError as error:
-            return f"array {name!r}: {error}"
-        if values.shape != shape:
-            return f"array {name!r} has shape {values.shape}, expected {shape}"
-        if values.dtype.name != dtype:
-            return f"array {name!r} has dtype {values.dtype.name}, expected {dtype}"
-        if not np.isfinite(values).all():
-            return f"array {name!r} has values that are not finite"
+def _find_fault_of_values(values: NDArray[np.generic], dtype: str, shape: tuple[int, ...]) -> str | None:
+    if values.shape != shape:
+        return f"has shape {values.shape}, expected {shape}"
+    if values.dtype.name != dtype:
+        return f"has dtype {values.dtype.name}, expected {dtype}"
+    if not np.isfinite(values).all():
+        return "has values that are not finite"
     return None

@@ -1,12 +1,14 @@
 """The Flower ServerApp: one run from the first hello to the final model, on any Flower grid."""
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from fedmx.errors import FederationError, StopSignal
+from fedmx import log
+from fedmx.errors import DataError, StopSignal
 from fedmx.log import event
 from fedmx.settings import ServerSettings, environment, load
 from server import history, strategies
@@ -28,17 +30,16 @@ def federate(grid: Grid, settings: ServerSettings, run_id: str) -> None:
     """
     plan = strategies.build(settings)
     nodes = Nodes(grid, settings)
-    opening = open_run(grid, nodes, settings)
+    model = open_run(grid, nodes, settings)
     record = History(settings.runs_dir, run_id, settings)
     event("run begins", run=run_id, nodes=len(nodes.participants()), folder=record.folder)
     try:
-        arrays = RoundLoop(grid, nodes, plan, settings).run(opening, record)
-        digest = record.finish(arrays)
-    except FederationError as error:
-        record.end("failed", str(error))
-        raise
-    except StopSignal:
-        record.end("interrupted")
+        RoundLoop(grid, nodes, plan, settings).run(model, record)
+        digest = record.finish(model.arrays)
+    except BaseException as error:
+        status, reason = ("interrupted", None) if isinstance(error, StopSignal) else ("failed", str(error))
+        with contextlib.suppress(DataError):  # a full disk is what `error` tells already
+            record.end(status, reason)
         raise
     event("run finished", model=record.folder / "model.npz", model_sha256=digest)
 
@@ -64,8 +65,9 @@ app = ServerApp()
 
 @app.main()
 def _main_on_flowers_engine(grid: Grid, context: Context) -> None:
-    """Run on an engine of Flower's: settings come from the run config (`num-rounds`), then the environment."""
+    """Run on an engine of Flower's: settings come from the run config, then from the environment."""
     settings = load(ServerSettings, strategies.find_problems, environ=_with_run_config(context.run_config))
+    log.configure(settings.log_level, settings.log_format)
     with history.lock(settings.runs_dir):
         federate(grid, settings, history.new_run_id())
 

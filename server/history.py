@@ -17,6 +17,7 @@ from fedmx import __version__, arrays
 from fedmx.errors import DataError
 from fedmx.settings import ServerSettings, describe
 from server import model
+from server.files import named_errors, whole_file
 
 
 def new_run_id() -> str:
@@ -33,22 +34,27 @@ def lock(runs_dir: Path) -> IO[str]:
     try:
         runs_dir.mkdir(parents=True, exist_ok=True)
         file = (runs_dir / ".lock").open("w")
-    except OSError as error:
-        raise DataError(
-            f"RUNS_DIR={runs_dir}: {error.strerror}; expected a folder that this user (uid {os.getuid()}) can write"
-        ) from None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            raise
+    except BlockingIOError:
         raise DataError(
             f"RUNS_DIR={runs_dir}: another server writes in this folder; expected a folder for each server"
+        ) from None
+    except OSError as error:
+        raise DataError(
+            f"RUNS_DIR={runs_dir}: {error.strerror};"
+            f" expected a folder that this user (uid {os.getuid()}) can write"
         ) from None
     return file
 
 
 class History:
     """The record of one run. Its folder appears when the first round is about to begin.
+
+    All of it raises `DataError` where the disk does not take it.
 
     Args:
         runs_dir: the folder of all runs.
@@ -70,12 +76,14 @@ class History:
             "settings": describe(settings),
             "versions": _versions(),
         }
-        self.folder.mkdir(parents=True)
+        with named_errors(self.folder):
+            self.folder.mkdir(parents=True)
         self._write_facts()
         link = runs_dir / f".latest.{os.getpid()}"
-        link.unlink(missing_ok=True)
-        link.symlink_to(run_id)
-        link.replace(runs_dir / "latest")
+        with named_errors(runs_dir / "latest"):
+            link.unlink(missing_ok=True)
+            link.symlink_to(run_id)
+            link.replace(runs_dir / "latest")
 
     def add_round(self, line: Mapping[str, Any], *, is_whole: bool) -> None:
         """Append a round.
@@ -84,7 +92,8 @@ class History:
             line: what `history.jsonl` keeps of it.
             is_whole: whether it was evaluated on all partitions, so that its loss may be compared.
         """
-        with (self.folder / "history.jsonl").open("a") as file:
+        path = self.folder / "history.jsonl"
+        with named_errors(path), path.open("a") as file:
             file.write(json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -108,10 +117,8 @@ class History:
         self._write_facts()
 
     def _write_facts(self) -> None:
-        path = self.folder / "run.json"
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(self._facts, indent=2) + "\n")
-        temporary.replace(path)
+        with whole_file(self.folder / "run.json") as file:
+            file.write((json.dumps(self._facts, indent=2) + "\n").encode())
 
 
 def _now() -> str:

@@ -61,8 +61,8 @@ def participants_of_sites(nodes: Iterable[NodeView], *, now: float, grace_s: flo
 def may_start(nodes: Iterable[NodeView], settings: ServerSettings, *, now: float) -> bool:
     """Whether enough nodes are ready to give out leases.
 
-    That is NUM_PARTITIONS nodes; where it is 0, MIN_CLIENTS, once for JOIN_WINDOW seconds nobody has joined and
-    nobody who joined is still loading.
+    That is NUM_PARTITIONS nodes; where it is 0, MIN_CLIENTS, once for JOIN_WINDOW seconds nobody has joined
+    and nobody who joined is still loading.
     """
     present = [node for node in nodes if node.is_present]
     ready = [node for node in present if node.is_ready]
@@ -74,3 +74,18 @@ def may_start(nodes: Iterable[NodeView], settings: ServerSettings, *, now: float
         and len(ready) == len(present)
         and now - newest >= settings.join_window
     )
+
+
+def find_shortage(nodes: Iterable[NodeView], settings: ServerSettings) -> str | None:
+    """Say which node has fewer examples than there are to be partitions, or give None."""
+    if not settings.partition.is_shared:
+        return None
+    for node in nodes:
+        for kind in ("train", "test"):
+            count = None if node.description is None else node.description.get(f"{kind}-examples")
+            if isinstance(count, int) and count < settings.num_partitions:
+                return (
+                    f"NUM_PARTITIONS={settings.num_partitions}: node {node.name} has {count} {kind}"
+                    f" examples; expected at most {count} partitions"
+                )
+    return None

@@ -1,16 +1,23 @@
 """The global model as the server knows it: named arrays in one order, of which some are trained."""
 
 import json
-import os
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord
+from numpy.typing import NDArray
 
-from fedmx import arrays
+from fedmx import arrays, parsing
+from server.files import whole_file
+
+# A node's line of the history, and the log's line of a round, hold metrics beside these.
+_TAKEN = frozenset(
+    ("name", "partition", "examples", "seconds", "bytes_up", "bytes_down", "num_examples", "num-examples")
+).union(("time", "level", "message", "round", "nodes", "epsilon"))
 
 
 @dataclass(frozen=True)
@@ -32,17 +39,19 @@ class Layout:
         """Read it from what a node said of itself.
 
         Raises:
-            ValueError: the description is not of a node of fedmx.
+            ValueError: the description is not of a node of fedmx, or a metric's name cannot be used.
         """
         try:
-            heads = [json.loads(str(line)) for line in _texts(description, "arrays")]
-            return cls(
+            heads = [json.loads(line) for line in _texts(description, "arrays")]
+            layout = cls(
                 arrays={name: (dtype, tuple(shape)) for name, dtype, shape, _ in heads},
                 trained=frozenset(name for name, _, _, is_trained in heads if is_trained),
                 metrics=frozenset(_texts(description, "metrics")),
             )
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"no description of a node: {error}") from error
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"it does not describe itself as a node: {error}") from None
+        _check_metrics(layout.metrics)
+        return layout
 
     @property
     def running(self) -> list[str]:
@@ -67,17 +76,28 @@ class Layout:
             values = arrays.view(source[name])
             if values.shape != shape:
                 raise ValueError(f"aggregation gave array {name!r} shape {values.shape}, expected {shape}")
+            merged[name] = source[name]
+            if values.dtype.name != dtype:
+                values = _cast(values, dtype)
+                merged[name] = arrays.pack(values)
             if not np.isfinite(values).all():
                 raise ValueError(f"aggregation gave values that are not finite in array {name!r}")
-            is_same = values.dtype.name == dtype
-            merged[name] = source[name] if is_same else arrays.pack(values.astype(dtype))
         return merged
+
+
+@dataclass
+class GlobalModel:
+    """The model as it stands after the newest round; the arrays of older rounds are not kept."""
+
+    arrays: ArrayRecord
+    layout: Layout
 
 
 def average_running(layout: Layout, updates: Iterable[tuple[Mapping[str, Array], float]]) -> dict[str, Array]:
     """Average the arrays that are not trained, weighted by examples, and cast back (integers are rounded).
 
     Args:
+        layout: says which arrays these are.
         updates: (arrays, number of examples) of each admitted update.
     """
     updates = list(updates)
@@ -89,21 +109,25 @@ def average_running(layout: Layout, updates: Iterable[tuple[Mapping[str, Array],
         for record, weight in updates:
             mean += arrays.view(record[name]).astype(np.float64) * (weight / total)
         is_float = np.issubdtype(np.dtype(dtype), np.floating)
-        averaged[name] = arrays.pack((mean if is_float else np.rint(mean)).astype(dtype))
+        averaged[name] = arrays.pack(_cast(mean if is_float else np.rint(mean), dtype))
     return averaged
 
 
 def save(record: Mapping[str, Array], path: Path) -> None:
-    """Write arrays as an `.npz` file of numpy, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        # An Array holds the bytes of an npy file, and npz is a zip of those: nothing is copied or converted.
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            for name, array in record.items():
-                archive.writestr(zipfile.ZipInfo(f"{name}.npy"), array.data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    """Write arrays as an `.npz` file of numpy, whole or not at all.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    # An Array holds the bytes of an npy file, and npz is a zip of those: nothing is copied or converted.
+    with whole_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in record.items():
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), array.data)
+
+
+def _cast(values: NDArray[Any], dtype: str) -> NDArray[Any]:
+    with np.errstate(over="ignore"):  # too large becomes infinite, which is looked for afterwards
+        return values.astype(dtype)
 
 
 def _texts(description: ConfigRecord, key: str) -> list[str]:
@@ -111,3 +135,13 @@ def _texts(description: ConfigRecord, key: str) -> list[str]:
     if not isinstance(value, list):
         raise TypeError(f"{key} is no list")
     return [str(item) for item in value]
+
+
+def _check_metrics(names: frozenset[str]) -> None:
+    if "loss" not in names:
+        raise ValueError("its metrics lack 'loss'")
+    for name in sorted(names):
+        if not parsing.is_name(name):
+            raise ValueError(f"metric {name!r}: expected at most 64 letters, digits, '.', '_' or '-'")
+        if name in _TAKEN:
+            raise ValueError(f"metric {name!r}: the history has this name for something else")

@@ -1,30 +1,22 @@
 """From the first hello to round 1: who takes part, and the arrays they start from."""
 
 import time
-from dataclasses import dataclass
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
+from fedmx import arrays
 from fedmx.errors import SettingsError, TooFewNodesError, TrainingFailedError
 from fedmx.link.grid import LinkGrid
-from fedmx.link.node import ERROR_CODE_BASE
+from fedmx.link.messages import ERROR_CODE_BASE
 from fedmx.link.roster import NodeView
 from fedmx.log import event, printable
 from fedmx.settings import ServerSettings
 from server import admission, ledger
 from server.ledger import Participant
-from server.model import Layout
+from server.model import GlobalModel, Layout
 
 _POLL_S = 1.0
-
-
-@dataclass(frozen=True)
-class Opening:
-    """What round 1 starts from."""
-
-    arrays: ArrayRecord
-    layout: Layout
 
 
 class Nodes:
@@ -61,11 +53,14 @@ class Nodes:
 
         Raises:
             TooFewNodesError: they did not come within CLIENT_WAIT_TIMEOUT.
+            SettingsError: a node has fewer examples than NUM_PARTITIONS.
         """
         deadline = time.monotonic() + self._settings.client_wait_timeout
         wanted = self._settings.num_partitions or self._settings.min_clients
         event("waiting for nodes", wanted=wanted)
         while not ledger.may_start(nodes := self.all(), self._settings, now=time.monotonic()):
+            if shortage := ledger.find_shortage(nodes, self._settings):
+                raise SettingsError(shortage)  # known before all have come, which may be never
             if time.monotonic() >= deadline:
                 ready = sum(node.is_ready for node in nodes)
                 if not self._settings.num_partitions and ready >= wanted:
@@ -104,7 +99,7 @@ class Nodes:
             time.sleep(timeout_s)  # Flower's grids cannot signal a change
 
 
-def open_run(grid: Grid, nodes: Nodes, settings: ServerSettings) -> Opening:
+def open_run(grid: Grid, nodes: Nodes, settings: ServerSettings) -> GlobalModel:
     """Wait for nodes, lease partitions, and fetch the arrays that all of them start from.
 
     Raises:
@@ -114,21 +109,23 @@ def open_run(grid: Grid, nodes: Nodes, settings: ServerSettings) -> Opening:
     """
     nodes.await_start()
     participants = nodes.participants()
+    if not participants:
+        raise TooFewNodesError("every node left before round 1; start the clients again")
     asked = [_query(who, nodes.number, settings, with_arrays=who is participants[0]) for who in participants]
     replies = {
         m.metadata.src_node_id: m for m in grid.send_and_receive(asked, timeout=settings.round_timeout)
     }
-    descriptions, digests, initial = {}, {}, None
+    descriptions = {}
+    initial = ArrayRecord()
     for who in participants:
         content = _read(replies.get(who.node_id), who)
-        record = next(iter(content.config_records.values()))
-        descriptions[who.name], digests[who.name] = record, str(record["initial-sha256"])
-        if content.array_records:
-            initial = admission.arrays_of(content)
-    opening = _agree(descriptions, digests, initial, settings)
+        descriptions[who.name] = next(iter(admission.records_of(content, ConfigRecord)), ConfigRecord())
+        if who is participants[0]:
+            initial = next(iter(admission.records_of(content, ArrayRecord)), initial)
+    model = _agree(descriptions, initial, settings)
     if isinstance(grid, LinkGrid):
         grid.roster.pin(next(iter(descriptions.values())))  # whoever comes later is compared with these
-    return opening
+    return model
 
 
 def _query(who: Participant, number: int, settings: ServerSettings, *, with_arrays: bool) -> Message:
@@ -153,29 +150,30 @@ def _read(reply: Message | None, who: Participant) -> RecordDict:
 
 
 def _agree(
-    descriptions: dict[str, ConfigRecord],
-    digests: dict[str, str],
-    initial: ArrayRecord | None,
-    settings: ServerSettings,
-) -> Opening:
-    first = next(iter(descriptions))
-    reference = descriptions[first]
+    descriptions: dict[str, ConfigRecord], initial: ArrayRecord, settings: ServerSettings
+) -> GlobalModel:
+    first, reference = next(iter(descriptions.items()))
     for name, description in descriptions.items():
         difference = admission.find_difference(description, reference, is_shared=settings.partition.is_shared)
         if difference:
             raise TrainingFailedError(f"node {name} differs from node {first}: {printable(difference)}")
-    others = [name for name, digest in digests.items() if digest != digests[first]]
+    try:
+        layout = Layout.from_description(reference)
+    except ValueError as error:
+        raise TrainingFailedError(f"node {first}: {printable(str(error))}") from None
+    fault = admission.find_fault_of_arrays(initial, layout)
+    if fault:
+        raise TrainingFailedError(f"node {first}: its initial arrays: {printable(fault)}")
+    digest = arrays.sha256(initial)
+    others = [name for name, said in descriptions.items() if said.get("initial-sha256") != digest]
     if others:
         raise TrainingFailedError(
-            f"nodes {', '.join(others)} made other initial arrays than node {first} from SEED={settings.seed};"
-            " expected the same task and packages on every node"
+            f"nodes {', '.join(others)} made other initial arrays than node {first} from"
+            f" SEED={settings.seed}; expected the same task and packages on every node"
         )
-    layout = Layout.from_description(reference)
-    if initial is None or set(initial) != set(layout.arrays):
-        raise TrainingFailedError(f"node {first} sent no initial arrays, or others than it described")
     if settings.dp_mode != "off" and layout.running:
         raise SettingsError(
             f"DP_MODE={settings.dp_mode}: the model has running statistics ({layout.running[0]}), which are"
             " averaged without clipping and noise; expected a model without (no BatchNorm), or DP_MODE=off"
         )
-    return Opening(ArrayRecord({name: initial[name] for name in layout.arrays}), layout)
+    return GlobalModel(ArrayRecord({name: initial[name] for name in layout.arrays}), layout)

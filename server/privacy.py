@@ -1,9 +1,9 @@
-"""Differential privacy around a strategy: what each round spends, and noise that cannot be guessed.
+"""Differential privacy around a strategy: clipped updates, noise that cannot be guessed, what a round spends.
 
-Clipping is Flower's. Three things are not, because the guarantee hangs on them: the noise comes from the system's
-entropy instead of numpy's global generator (which can be reseeded and replayed), it is calibrated to the number of
-updates that were admitted, and with adaptive clipping to the norm that the updates were clipped with (Flower 1.42
-moves the norm first).
+Names, defaults and configuration are Flower's. What the guarantee hangs on is done here, because Flower
+1.42 draws noise from numpy's global generator (which can be reseeded and replayed), leaves scalars unclipped,
+divides by the length of an update that changed nothing, moves an adaptive norm before it calibrates the noise
+to it, and moves it away from its target. The number of updates in a round, and the metrics, are not hidden.
 """
 
 import math
@@ -12,10 +12,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
-from flwr.serverapp import Grid
+from flwr.app import ArrayRecord, Message, MetricRecord
 from flwr.serverapp import strategy as flower
-from flwr.supercore.differential_privacy import compute_adaptive_noise_params, compute_stdv
+from flwr.supercore.differential_privacy import compute_stdv
 from flwr.supercore.privacy_accounting import (
     GaussianPrivacyEvent,
     NeighboringRelation,
@@ -28,6 +27,8 @@ from numpy.typing import NDArray
 from fedmx import arrays
 from fedmx.errors import SettingsError
 from fedmx.settings import ServerSettings
+from server import admission
+from server.arguments import find_problems
 
 _FIXED = {"noise_multiplier": 1.0, "clipping_norm": 1.0}
 _ADAPTIVE = {
@@ -51,16 +52,27 @@ def draw_gaussian(count: int, stddev: float) -> NDArray[np.float64]:
     uniform = (bits.astype(np.float64) + 1.0) * 2.0**-53  # in (0, 1]: its logarithm is finite
     radius = np.sqrt(-2.0 * np.log(uniform[:pairs])) * stddev
     angle = 2.0 * math.pi * uniform[pairs:]
-    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count]
+    drawn: NDArray[np.float64] = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count]
+    return drawn
 
 
-def _add_noise(record: ArrayRecord, stddev: float) -> ArrayRecord:
-    noisy = ArrayRecord()
-    for name, array in record.items():
-        values = arrays.view(array)
-        noise = draw_gaussian(values.size, stddev).reshape(values.shape)
-        noisy[name] = arrays.pack((values + noise).astype(values.dtype))
-    return noisy
+def clip(update: ArrayRecord, start: ArrayRecord, norm: float) -> tuple[ArrayRecord, bool]:
+    """Shorten what an update changed to at most `norm`, over all arrays together; tell whether it was longer.
+
+    Args:
+        update: the arrays after training.
+        start: the arrays before it.
+        norm: the most that the L2 norm of their difference may be.
+    """
+    length = math.sqrt(sum(float(np.square(_difference(update, start, name)).sum()) for name in update))
+    if length <= norm:
+        return update, False
+    clipped = ArrayRecord()
+    for name in update:
+        before: NDArray[Any] = arrays.view(start[name])
+        values = before + _difference(update, start, name) * (norm / length)
+        clipped[name] = arrays.pack(values.astype(before.dtype))
+    return clipped, True
 
 
 class FixedClipping(flower.DifferentialPrivacyServerSideFixedClipping):
@@ -71,49 +83,31 @@ class FixedClipping(flower.DifferentialPrivacyServerSideFixedClipping):
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Clip, average and add noise, calibrated to the updates at hand."""
         replies = list(replies)
-        self.num_sampled_clients = len(replies)
-        return super().aggregate_train(server_round, replies)
-
-    def _add_noise_to_aggregated_arrays(self, aggregated_arrays: ArrayRecord) -> ArrayRecord:
-        stddev = compute_stdv(self.noise_multiplier, self.clipping_norm, self.num_sampled_clients)
-        return _add_noise(aggregated_arrays, stddev)
+        _clip_all(replies, self.current_arrays, self.clipping_norm)
+        aggregated, metrics = self.strategy.aggregate_train(server_round, replies)
+        stddev = compute_stdv(self.noise_multiplier, self.clipping_norm, len(replies))
+        return _add_noise(aggregated, stddev), metrics
 
 
 class AdaptiveClipping(flower.DifferentialPrivacyServerSideAdaptiveClipping):
-    """Central differential privacy whose norm follows a quantile (Andrew et al. 2021, arXiv:1905.03871)."""
+    """Central differential privacy whose norm follows a quantile (Andrew et al. 2021, arXiv:1905.03871).
 
-    def __init__(
-        self, strategy: flower.Strategy, num_sampled_clients: int, arguments: Mapping[str, Any]
-    ) -> None:
-        super().__init__(strategy, num_sampled_clients=num_sampled_clients, **arguments)
-        self._total_noise_multiplier = arguments["noise_multiplier"]
-        self._given_count_stddev = arguments["clipped_count_stddev"]
-        self._clipped_with = self.clipping_norm
-
-    def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        """Remember the norm that this round's updates are clipped with."""
-        self._clipped_with = self.clipping_norm
-        return super().configure_train(server_round, arrays, config, grid)
+    `noise_multiplier` is divided between the model and the count of clipped updates, so that both together
+    spend what a single release with it would.
+    """
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Clip, average and add noise, calibrated to the updates at hand."""
+        """Clip, average and add noise, calibrated to the updates at hand; then move the norm."""
         replies = list(replies)
-        self.num_sampled_clients = len(replies)
-        self.clipped_count_stddev, self.noise_multiplier = compute_adaptive_noise_params(
-            self._total_noise_multiplier, len(replies), self._given_count_stddev
-        )
-        return super().aggregate_train(server_round, replies)
-
-    def _noisy_fraction(self, count: int, total: int) -> float:
-        return float(count + draw_gaussian(1, self.clipped_count_stddev)[0]) / total
-
-    def _add_noise_to_aggregated_arrays(self, aggregated: ArrayRecord) -> ArrayRecord:
-        stddev = compute_stdv(self.noise_multiplier, self._clipped_with, self.num_sampled_clients)
-        return _add_noise(aggregated, stddev)
+        norm = self.clipping_norm
+        count = _clip_all(replies, self.current_arrays, norm)
+        fraction = (count + float(draw_gaussian(1, self.clipped_count_stddev)[0])) / len(replies)
+        self.clipping_norm *= math.exp(self.clip_norm_lr * (fraction - self.target_clipped_quantile))
+        aggregated, metrics = self.strategy.aggregate_train(server_round, replies)
+        stddev = compute_stdv(self.noise_multiplier, norm, len(replies))
+        return _add_noise(aggregated, stddev), metrics
 
 
 class PrivacyLedger:
@@ -139,32 +133,54 @@ class PrivacyLedger:
         return {"epsilon": spent.epsilon, "delta": spent.delta}
 
 
-def wrap(strategy: flower.Strategy, settings: ServerSettings) -> tuple[flower.Strategy, PrivacyLedger]:
+def wrap(
+    strategy: flower.Strategy, settings: ServerSettings, nodes: int
+) -> tuple[flower.Strategy, PrivacyLedger]:
     """Wrap a strategy as DP_MODE says.
+
+    Args:
+        strategy: a plain average.
+        settings: what the server was told.
+        nodes: updates a round.
 
     Raises:
         SettingsError: an argument is unknown or wrong.
     """
-    defaults: Mapping[str, Any] = _FIXED if settings.dp_mode == "dp-fixed" else _ADAPTIVE
-    problems = _find_problems(settings.dp_args, defaults)
+    is_fixed = settings.dp_mode == "dp-fixed"
+    defaults: Mapping[str, Any] = _FIXED if is_fixed else _ADAPTIVE
+    problems = find_problems("DP_ARGS", settings.dp_args, defaults)
     if problems:
         raise SettingsError(problems)
     arguments = {**defaults, **settings.dp_args}
-    nodes = settings.num_partitions or settings.min_clients
     ledger = PrivacyLedger(arguments["noise_multiplier"], nodes, settings.dp_delta)
+    kind = FixedClipping if is_fixed else AdaptiveClipping
     try:
-        if settings.dp_mode == "dp-fixed":
-            return FixedClipping(strategy, num_sampled_clients=nodes, **arguments), ledger
-        return AdaptiveClipping(strategy, nodes, arguments), ledger
+        return kind(strategy, num_sampled_clients=nodes, **arguments), ledger
     except ValueError as error:
-        raise SettingsError(f"DP_ARGS with {nodes} nodes: {error}") from None
+        raise SettingsError(f"DP_ARGS with {nodes} nodes a round: {error}") from None
 
 
-def _find_problems(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
-    problems = []
-    for name, value in given.items():
-        if name not in defaults:
-            problems.append(f"DP_ARGS: {name!r} is unknown; expected {', '.join(defaults)}")
-        elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-            problems.append(f"DP_ARGS: {name}={value!r}: expected a finite number above 0")
-    return problems
+def _difference(update: ArrayRecord, start: ArrayRecord, name: str) -> NDArray[np.float64]:
+    before: NDArray[Any] = arrays.view(start[name])
+    change: NDArray[np.float64] = arrays.view(update[name]).astype(np.float64) - before
+    return change
+
+
+def _clip_all(replies: list[Message], start: ArrayRecord, norm: float) -> int:
+    """Clip every reply's arrays in place; count those that were longer."""
+    count = 0
+    for reply in replies:
+        reply.content["arrays"], was_longer = clip(admission.arrays_of(reply.content), start, norm)
+        count += was_longer
+    return count
+
+
+def _add_noise(record: ArrayRecord | None, stddev: float) -> ArrayRecord | None:
+    if record is None:
+        return None
+    noisy = ArrayRecord()
+    for name, array in record.items():
+        values: NDArray[Any] = arrays.view(array)
+        noise = draw_gaussian(values.size, stddev).reshape(values.shape)
+        noisy[name] = arrays.pack((values + noise).astype(values.dtype))
+    return noisy

@@ -12,10 +12,10 @@ from fedmx.errors import TrainingFailedError
 from fedmx.link.messages import with_content
 from fedmx.log import event, warn
 from fedmx.settings import ServerSettings
-from server import admission, model
+from server import admission
 from server.history import History
-from server.model import Layout
-from server.opening import Nodes, Opening
+from server.model import GlobalModel, Layout, average_running
+from server.opening import Nodes
 from server.steps import Asker, Replies
 from server.strategies import Plan
 
@@ -38,20 +38,18 @@ class RoundLoop:
         self._plan = plan
         self._settings = settings
 
-    def run(self, opening: Opening, history: History) -> ArrayRecord:
-        """Train all rounds and give the final arrays.
+    def run(self, model: GlobalModel, history: History) -> None:
+        """Train all rounds; `model` becomes the trained one.
 
         Raises:
             TrainingFailedError: a round stayed without enough admissible updates, its retries included.
         """
-        asker = Asker(self._grid, self._nodes, self._plan, self._settings, opening.layout)
-        arrays = opening.arrays
+        asker = Asker(self._grid, self._nodes, self._plan, self._settings, model.layout)
         for number in range(1, self._settings.num_rounds + 1):
             started = time.monotonic()
-            trained = Replies()
-            arrays, aggregate_s = self._train(asker, opening.layout, number, arrays, trained)
-            evaluated = Replies()
-            asker.ask(MessageType.EVALUATE, number, 0, arrays, evaluated)
+            trained, evaluated = Replies(), Replies()
+            aggregate_s = self._train(asker, number, model, trained)
+            asker.ask(MessageType.EVALUATE, number, 0, model.arrays, evaluated)
             line = describe_round(number, trained, evaluated)
             if self._plan.privacy is not None:
                 line["privacy"] = self._plan.privacy.spend()
@@ -62,61 +60,78 @@ class RoundLoop:
                 "checkpoint": 0.0,
                 "total": round(time.monotonic() - started, 4),
             }
-            history.add_round(line, is_whole=len(evaluated.admitted) == len(self._nodes.participants()))
+            history.add_round(line, is_whole=evaluated.are_whole(self._nodes.number))
             self._log(number, line)
-        return arrays
 
-    def _train(
-        self, asker: Asker, layout: Layout, number: int, arrays: ArrayRecord, replies: Replies
-    ) -> tuple[ArrayRecord, float]:
-        """Ask until the updates can be aggregated, keeping what was admitted; give arrays and seconds."""
+    def _train(self, asker: Asker, number: int, model: GlobalModel, replies: Replies) -> float:
+        """Ask until the updates can be aggregated, keeping what was admitted; give the aggregation's seconds.
+
+        `model` gets the new arrays, or keeps those it has.
+        """
         cause = ""
         for attempt in range(_ATTEMPTS):
             if attempt:
                 warn("the round failed, trying again", round=number, cause=cause)
                 self._nodes.await_any(self._settings.least_updates, self._settings.lease_grace)
-            asker.ask(MessageType.TRAIN, number, attempt, arrays, replies)
+            asker.ask(MessageType.TRAIN, number, attempt, model.arrays, replies)
             started = time.monotonic()
             try:
-                return self._aggregate(layout, number, replies), time.monotonic() - started
+                with self._plan.undone_on_failure():
+                    model.arrays = self._aggregate(number, model.layout, replies)
             except (ValueError, ArithmeticError, AppExitException) as error:
                 cause = str(error)  # Flower's strategies raise all of these for what they cannot aggregate
+            else:
+                replies.drop_arrays()
+                return time.monotonic() - started
         raise TrainingFailedError(f"round {number} failed {_ATTEMPTS} times, the last time: {cause}")
 
-    def _aggregate(self, layout: Layout, number: int, replies: Replies) -> ArrayRecord:
+    def _aggregate(self, number: int, layout: Layout, replies: Replies) -> ArrayRecord:
         """Make the new global arrays.
 
         Raises:
             ValueError: too few updates were admitted, or the strategy made nothing of them.
         """
         admitted = [reply for _, reply in replies.in_order()]
-        least = max(self._plan.least_nodes, min(self._settings.least_updates, replies.wanted))
+        least = self._least_updates(replies)
         if len(admitted) < least:
             raise ValueError(f"{len(admitted)} updates admitted, {least} needed: {replies.explain()}")
         updates = [self._for_strategy(layout, reply) for reply in admitted]
-        trained, _ = self._plan.strategy.aggregate_train(number, updates)
+        try:
+            trained, _ = self._plan.strategy.aggregate_train(number, updates)
+        finally:
+            for update in updates:  # Flower's strategies leave cycles behind, see `records_of`
+                admission.arrays_of(update.content).clear()
         if not trained:
             raise ValueError(f"STRATEGY={self._settings.strategy} gave no arrays for {len(admitted)} updates")
-        running = model.average_running(layout, [_arrays_and_weight(reply) for reply in admitted])
+        running = average_running(layout, [_arrays_and_weight(reply) for reply in admitted])
         return layout.merge(trained, running)
+
+    def _least_updates(self, replies: Replies) -> int:
+        """Say how many updates the round needs: nodes left out by sampling are not missed, nodes gone are."""
+        least = self._settings.least_updates
+        if replies.present >= least:
+            least = min(least, replies.wanted)
+        return max(self._plan.least_nodes, least)
 
     def _for_strategy(self, layout: Layout, reply: Message) -> Message:
         """Give a copy of a reply with the trained arrays alone; the strategy may change it."""
-        metrics = dict(admission.metrics_of(reply.content))
+        metrics = MetricRecord(dict(admission.metrics_of(reply.content)))
         if self._plan.privacy is not None:
             metrics[admission.NUM_EXAMPLES] = 1  # the noise is calibrated to equal weights
         arrays = layout.pick_trained(admission.arrays_of(reply.content))
-        return with_content(reply, RecordDict({"arrays": arrays, "metrics": MetricRecord(metrics)}))
+        return with_content(reply, RecordDict({"arrays": arrays, "metrics": metrics}))
 
     def _log(self, number: int, line: Mapping[str, Any]) -> None:
-        metrics = line["evaluate"] or line["train"]
-        event(
-            round=f"{number}/{self._settings.num_rounds}",
-            nodes=len(line["nodes"]),
-            **{name: value for name, value in metrics.items() if name != "num_examples"},
-            epsilon=line.get("privacy", {}).get("epsilon"),
-            seconds=line["seconds"]["total"],
-        )
+        metrics = dict(line["evaluate"] or line["train"])
+        del metrics["num_examples"]
+        fields: dict[str, Any] = {
+            "round": f"{number}/{self._settings.num_rounds}",
+            "nodes": len(line["nodes"]),
+            **metrics,
+            "epsilon": line.get("privacy", {}).get("epsilon"),
+            "seconds": line["seconds"]["total"],
+        }
+        event(**fields)
 
 
 def describe_round(number: int, trained: Replies, evaluated: Replies) -> dict[str, Any]:

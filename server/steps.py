@@ -25,14 +25,16 @@ class Replies:
     """What came back in a step, over all its attempts.
 
     Attributes:
-        wanted: how many nodes the strategy asked at first.
+        present: the most nodes that could be asked or had been admitted.
+        wanted: the most nodes that the strategy asked or had been admitted.
         admitted: replies that may be averaged.
-        refused: node name -> why its reply may not be averaged; an error is a reason too.
-        missing: names of nodes that did not answer.
+        refused: node name -> why its newest reply may not be averaged; an error is a reason too.
+        missing: names of nodes that did not answer when they were asked last.
         seconds: from sending to the last reply, all attempts together.
         node_seconds, bytes_down, bytes_up: by node name, all attempts together.
     """
 
+    present: int = 0
     wanted: int = 0
     admitted: dict[Participant, Message] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
@@ -52,12 +54,20 @@ class Replies:
             return None
         return admission.weighted_means([admission.metrics_of(reply.content) for _, reply in self.in_order()])
 
+    def are_whole(self, partitions: int) -> bool:
+        """Whether the admitted replies are of all data: of every partition, or of every site."""
+        return 0 < len(self.admitted) == (partitions or self.present)
+
+    def drop_arrays(self) -> None:
+        """Let go of the updates' arrays, each a whole model; metrics stay."""
+        for reply in self.admitted.values():
+            admission.arrays_of(reply.content).clear()
+
     def explain(self) -> str:
         """Say what became of the replies that were not admitted."""
         reasons = [f"node {name}: {reason}" for name, reason in sorted(self.refused.items())]
-        return (
-            "; ".join([*reasons, *(f"node {name}: no answer" for name in sorted(self.missing))]) or "no nodes"
-        )
+        reasons += [f"node {name}: no answer" for name in sorted(self.missing)]
+        return "; ".join(reasons) or f"nodes present: {self.present}"
 
 
 class Asker:
@@ -93,16 +103,16 @@ class Asker:
         started = time.monotonic()
         everyone = {who.node_id: who for who in self._nodes.participants() if who not in replies.admitted}
         messages = self._configure(step, number, attempt, arrays, everyone)
-        if not attempt:
-            replies.wanted = len(messages)
-        replies.refused.clear()
+        replies.present = max(replies.present, len(replies.admitted) + len(everyone))
+        replies.wanted = max(replies.wanted, len(replies.admitted) + len(messages))
         asked = {message.metadata.dst_node_id for message in messages}
         for reply in self._grid.send_and_receive(messages, timeout=self._settings.round_timeout):
             asked.discard(reply.metadata.src_node_id)
             self._sort(step, number, everyone[reply.metadata.src_node_id], reply, replies)
-        replies.missing = {everyone[node_id].name for node_id in asked}
-        for name in replies.missing:
-            warn("no answer", round=number, step=step, node=name)
+        for who in (everyone[node_id] for node_id in asked):
+            replies.refused.pop(who.name, None)
+            replies.missing.add(who.name)
+            warn("no answer", round=number, step=step, node=who.name)
         replies.seconds += time.monotonic() - started
 
     def _configure(
@@ -124,7 +134,7 @@ class Asker:
     ) -> Message:
         """Add what the strategy does not know: all arrays, and the node's part of the data."""
         node_id = message.metadata.dst_node_id
-        config = next(iter(message.content.config_records.values()))
+        config = admission.records_of(message.content, ConfigRecord)[0]
         part = data_config(everyone[node_id], self._nodes.number, self._settings)
         content = RecordDict({"arrays": arrays, "config": ConfigRecord({**config, **part})})
         return Message(content, node_id, message.metadata.message_type, group_id=str(number))
@@ -144,9 +154,11 @@ class Asker:
     def _sort(self, step: str, number: int, who: Participant, reply: Message, replies: Replies) -> None:
         transfer = self._grid.transfer(reply) if isinstance(self._grid, LinkGrid) else None
         if transfer is not None:
-            replies.node_seconds[who.name] = transfer.seconds
+            replies.node_seconds[who.name] = replies.node_seconds.get(who.name, 0.0) + transfer.seconds
             replies.bytes_down[who.name] = replies.bytes_down.get(who.name, 0) + transfer.bytes_down
             replies.bytes_up[who.name] = replies.bytes_up.get(who.name, 0) + transfer.bytes_up
+        replies.missing.discard(who.name)
+        replies.refused.pop(who.name, None)
         fault = self._find_fault(step, reply)
         if fault is None:
             replies.admitted[who] = reply
@@ -177,7 +189,7 @@ class FrozenView(Grid):
 
     def set_run(self, run: Run) -> None:
         """Belongs to the grid itself."""
-        self._refuse()
+        self._refuse(run)
 
     @property
     def run(self) -> Run:
@@ -197,17 +209,17 @@ class FrozenView(Grid):
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Belongs to the round loop."""
-        self._refuse()
+        self._refuse(messages)
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Belongs to the round loop."""
-        self._refuse()
+        self._refuse(message_ids)
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
         """Belongs to the round loop."""
-        self._refuse()
+        self._refuse(messages, timeout)
 
-    def _refuse(self) -> NoReturn:
+    def _refuse(self, *_: object) -> NoReturn:
         raise NotImplementedError("a strategy chooses nodes; sending is the round loop's")

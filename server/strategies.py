@@ -2,21 +2,18 @@
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from flwr.app import ArrayRecord
 from flwr.serverapp import strategy as flower
 
 from fedmx.errors import SettingsError
 from fedmx.settings import ServerSettings
+from server import arguments
 from server.privacy import PrivacyLedger, wrap
-
-# What fedmx sets itself: it counts nodes and it names the records and metrics.
-_OWNED = frozenset(
-    ("min_train_nodes", "min_evaluate_nodes", "min_available_nodes", "weighted_by_key", "arrayrecord_key")
-    + ("configrecord_key", "train_metrics_aggr_fn", "evaluate_metrics_aggr_fn", "selection_rule")
-)
 
 Arguments = Mapping[str, Any]
 
@@ -37,14 +34,20 @@ class _Known:
     least_nodes: Callable[[Arguments], int] = lambda _: 1
     why: str = ""
 
+    @property
+    def accepted(self) -> list[str]:
+        """Names of the arguments that STRATEGY_ARGS may give; nodes, records and metrics are fedmx's."""
+        parameters = inspect.signature(self.kind.__init__).parameters
+        return [name for name in parameters if name in arguments.NAMES]
 
-def _malicious(arguments: Arguments) -> int:
-    return int(arguments.get("num_malicious_nodes", 0))
+
+def _malicious(given: Arguments) -> int:
+    return int(given.get("num_malicious_nodes", 0))
 
 
-def _least_trimmed(arguments: Arguments) -> int:
-    beta = arguments.get("beta", 0.2)
-    return math.ceil(1 / beta) if beta > 0 else 1
+def _least_trimmed(given: Arguments) -> int:
+    beta = given.get("beta", 0.2)
+    return math.ceil(min(1 / beta, 2**53)) if beta else 1  # the least of floats has no finite inverse
 
 
 _LEARNING_RATE = {"eta_l": "learning_rate"}
@@ -61,10 +64,13 @@ _KNOWN: Mapping[str, _Known] = {
     "fedtrimmedavg": _Known(
         flower.FedTrimmedAvg, {}, _least_trimmed, "with fewer than 1 / beta it trims nothing"
     ),
-    "krum": _Known(flower.Krum, {}, lambda a: 2 * _malicious(a) + 3, _KRUM),
-    "multikrum": _Known(flower.MultiKrum, {}, lambda a: 2 * _malicious(a) + 3, _KRUM),
+    "krum": _Known(flower.Krum, {}, lambda given: 2 * _malicious(given) + 3, _KRUM),
+    "multikrum": _Known(flower.MultiKrum, {}, lambda given: 2 * _malicious(given) + 3, _KRUM),
     "bulyan": _Known(
-        flower.Bulyan, {}, lambda a: 4 * _malicious(a) + 3, "it needs 4 * num_malicious_nodes + 3 updates"
+        flower.Bulyan,
+        {},
+        lambda given: 4 * _malicious(given) + 3,
+        "it needs 4 * num_malicious_nodes + 3 updates",
     ),
     "qfedavg": _Known(flower.QFedAvg, {"client_learning_rate": "learning_rate"}),
 }
@@ -85,6 +91,22 @@ class Plan:
     least_nodes: int
     privacy: PrivacyLedger | None = None
 
+    @contextmanager
+    def undone_on_failure(self) -> Iterator[None]:
+        """Put the strategy's state back if the block fails, so that trying again finds what it found before.
+
+        Momentum, second moments and clipping norms move in `aggregate_train`, before anybody has looked at
+        what it gives. Strategies replace their state instead of writing into it, but for a record that
+        QFedAvg empties.
+        """
+        state = vars(self.strategy)
+        before = {k: v.copy() if isinstance(v, ArrayRecord) else v for k, v in state.items()}
+        try:
+            yield
+        except Exception:
+            state.update(before)
+            raise
+
 
 def build(settings: ServerSettings) -> Plan:
     """Make the strategy that the settings name.
@@ -95,21 +117,24 @@ def build(settings: ServerSettings) -> Plan:
     known = _KNOWN.get(settings.strategy)
     if known is None:
         raise SettingsError(f"STRATEGY={settings.strategy!r}: expected one of {', '.join(NAMES)}")
-    allowed = _allowed_arguments(known)
-    problems = list(_find_wrong_arguments("STRATEGY_ARGS", settings.strategy_args, allowed))
+    problems = arguments.find_problems("STRATEGY_ARGS", settings.strategy_args, known.accepted)
     if problems:
         raise SettingsError(problems)
     least = known.least_nodes(settings.strategy_args)
-    _check_nodes(settings, least, known.why)
+    if _sampled_nodes(settings) < least:
+        raise SettingsError(
+            f"{_describe_nodes(settings)}: STRATEGY={settings.strategy} needs at least {least} nodes a round:"
+            f" {known.why}"
+        )
     strategy = _construct(known, settings)
     if settings.dp_mode == "off":
         return Plan(strategy, least)
     if known.kind.aggregate_train is not flower.FedAvg.aggregate_train:
         raise SettingsError(
-            f"DP_MODE={settings.dp_mode}: STRATEGY={settings.strategy} is no plain average, for which the noise is"
-            " calibrated; expected fedavg or fedprox"
+            f"DP_MODE={settings.dp_mode}: STRATEGY={settings.strategy} is no plain average, for which the"
+            " noise is calibrated; expected fedavg or fedprox"
         )
-    wrapped, ledger = wrap(strategy, settings)
+    wrapped, ledger = wrap(strategy, settings, _sampled_nodes(settings))
     return Plan(wrapped, least, ledger)
 
 
@@ -125,60 +150,44 @@ def find_problems(settings: ServerSettings) -> list[str]:
         build(settings)
     except SettingsError as error:
         problems += error.problems
+    else:
+        if settings.min_updates > (sampled := _sampled_nodes(settings)):
+            problems.append(
+                f"MIN_UPDATES={settings.min_updates}: with {_describe_nodes(settings)} a round may have"
+                f" {sampled} updates; expected at most that many"
+            )
     return problems
 
 
 def _construct(known: _Known, settings: ServerSettings) -> flower.FedAvg:
     given = {argument: getattr(settings, setting) for argument, setting in known.hyperparameters.items()}
-    keys = {"train_loss_key": "loss"} if known.kind is flower.QFedAvg else {}
-    minimums = {"min_train_nodes": 1, "min_evaluate_nodes": 1, "min_available_nodes": 1}
-    try:
-        return known.kind(**settings.strategy_args, **given, **keys, **minimums)
-    except ValueError as error:
-        raise SettingsError(f"STRATEGY_ARGS: {error}") from None
+    keys: Arguments = {"train_loss_key": "loss"} if known.kind is flower.QFedAvg else {}
+    minimums: Arguments = {"min_train_nodes": 1, "min_evaluate_nodes": 1, "min_available_nodes": 1}
+    everything: Arguments = {**settings.strategy_args, **given, **keys, **minimums}
+    return known.kind(**everything)
 
 
-def _allowed_arguments(known: _Known) -> dict[str, inspect.Parameter]:
-    taken = _OWNED | set(known.hyperparameters) | {"self", "train_loss_key"}
-    parameters = inspect.signature(known.kind.__init__).parameters
-    return {name: parameter for name, parameter in parameters.items() if name not in taken}
+def _nodes(settings: ServerSettings) -> int:
+    """The fewest nodes that a run begins with."""
+    return settings.num_partitions or settings.min_clients
 
 
-def _find_wrong_arguments(
-    setting: str, arguments: Arguments, allowed: Mapping[str, inspect.Parameter]
-) -> list[str]:
-    problems = []
-    for name, value in arguments.items():
-        if name not in allowed:
-            problems.append(f"{setting}: {name!r} is unknown; expected {', '.join(allowed)}")
-        elif not _is_of_kind(value, allowed[name].annotation):
-            kind = "an integer of at least 0" if allowed[name].annotation is int else "a finite number"
-            problems.append(f"{setting}: {name}={value!r}: expected {kind}")
-        elif name.startswith("fraction_") and not 0 <= value <= 1:
-            problems.append(f"{setting}: {name}={value!r}: expected a number from 0 to 1")
-    if arguments.get("fraction_train") == 0:
-        problems.append(f"{setting}: fraction_train=0 trains nothing; expected a number above 0")
-    return problems
+def _fraction(settings: ServerSettings) -> float:
+    given: Arguments = settings.strategy_args
+    return float(given.get("fraction_train", 1.0))
 
 
-def _is_of_kind(value: object, annotation: object) -> bool:
-    if isinstance(value, bool):
-        return False
-    if annotation is int:
-        return isinstance(value, int) and value >= 0
-    return isinstance(value, int | float) and math.isfinite(value)
+def _sampled_nodes(settings: ServerSettings) -> int:
+    """The fewest nodes that train in a round, as Flower counts them."""
+    return max(1, int(_nodes(settings) * _fraction(settings)))
 
 
-def _check_nodes(settings: ServerSettings, least: int, why: str) -> None:
-    """Refuse a run whose rounds may have fewer updates than the strategy can aggregate."""
+def _describe_nodes(settings: ServerSettings) -> str:
     setting = "NUM_PARTITIONS" if settings.num_partitions else "MIN_CLIENTS"
-    nodes = settings.num_partitions or settings.min_clients
-    fraction = settings.strategy_args.get("fraction_train", 1.0)
-    sampled = max(1, int(nodes * fraction)) if isinstance(fraction, int | float) else nodes
-    if sampled < least:
-        of_them = (
-            f", of which {sampled} train in a round (fraction_train={fraction:g})" if fraction != 1 else ""
-        )
-        raise SettingsError(
-            f"{setting}={nodes}{of_them}: STRATEGY={settings.strategy} needs at least {least} nodes a round: {why}"
-        )
+    words = f"{setting}={_nodes(settings)}"
+    if _fraction(settings) == 1:
+        return words
+    return (
+        f"{words}, of which {_sampled_nodes(settings)} train in a round"
+        f" (fraction_train={_fraction(settings):g})"
+    )

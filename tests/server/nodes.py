@@ -1,0 +1,352 @@
+"""Nodes made of functions: no MXNet in them, and everything between them and the server is the real thing."""
+
+import json
+import multiprocessing
+import multiprocessing.process
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+from numpy.typing import NDArray
+
+from fedmx import arrays
+from fedmx.errors import FederationError
+from fedmx.link.messages import empty_run, give_id, set_identity
+from fedmx.link.node import LinkOptions, NodeLink
+from fedmx.link.roster import Roster
+from fedmx.link.server import LinkServer
+from fedmx.parsing import Address
+from fedmx.settings import ServerSettings
+from server import admission, strategies
+from server.__main__ import run_to_goodbye
+from server.model import GlobalModel, Layout
+from server.opening import Nodes
+from server.rounds import RoundLoop
+from server.steps import Asker, Replies
+
+Values = dict[str, NDArray[Any]]
+Metrics = dict[str, Any]
+Config = dict[str, Any]
+
+GOOD: Metrics = {"loss": 0.5, "accuracy": 0.75, "num-examples": 10}
+
+
+def pack(values: Mapping[str, NDArray[Any]]) -> ArrayRecord:
+    return ArrayRecord({name: arrays.pack(value) for name, value in values.items()})
+
+
+def unpack(record: Mapping[str, Any]) -> Values:
+    return {name: arrays.view(array).copy() for name, array in record.items()}
+
+
+def keep(values: Values, _: Config) -> tuple[Values, Metrics]:
+    """Train nothing."""
+    return values, GOOD
+
+
+def shift(by: float, **metrics: float) -> Callable[[Values, Config], tuple[Values, Metrics]]:
+    """Add a number to every value of the model."""
+    return lambda values, _: (
+        {name: value + value.dtype.type(by) for name, value in values.items()},
+        GOOD | metrics,
+    )
+
+
+def measure(_: Values, __: Config) -> Metrics:
+    return GOOD
+
+
+@dataclass
+class NullNode:
+    """One node: what it does with a message, and what it was asked.
+
+    Attributes:
+        train: (arrays, config) -> new arrays and metrics.
+        evaluate: (arrays, config) -> metrics.
+        initial: the arrays it says a run starts from.
+        running: names of those that are not trained.
+        description: replaces or adds entries of what it says of itself.
+        asked: step, round and config of each message that reached it.
+        outcome: how its program would have ended: the error, or None.
+    """
+
+    train: Callable[[Values, Config], tuple[Values, Metrics]] = keep
+    evaluate: Callable[[Values, Config], Metrics] = measure
+    initial: Values = field(default_factory=lambda: {"0.weight": np.zeros((2, 3), np.float32)})
+    running: tuple[str, ...] = ()
+    description: Mapping[str, Any] = field(default_factory=dict)
+    asked: list[tuple[str, int, Config]] = field(default_factory=list)
+    outcome: FederationError | None = None
+
+    def asked_to(self, step: str) -> list[Config]:
+        return [config for name, _, config in self.asked if name == step]
+
+    def describe(self) -> ConfigRecord:
+        heads = [
+            json.dumps([name, value.dtype.name, value.shape, name not in self.running])
+            for name, value in self.initial.items()
+        ]
+        said: dict[str, Any] = {
+            "task": "null",
+            "arrays": heads,
+            "metrics": ["accuracy", "loss"],
+            "labels-sha256": "ab",
+            "train-examples": 60,
+            "test-examples": 30,
+        }
+        return ConfigRecord(said | dict(self.description))
+
+    def make_app(self) -> ClientApp:
+        app = ClientApp()
+        app.query()(self._query)
+        app.train()(self._train)
+        app.evaluate()(self._evaluate)
+        return app
+
+    def _query(self, message: Message, _: Context) -> Message:
+        config = self._note("query", message)
+        digest = arrays.sha256(pack(self.initial))
+        description = ConfigRecord({**self.describe(), "initial-sha256": digest, **self.description})
+        content = RecordDict({"description": description})
+        if config["with-arrays"]:
+            content["arrays"] = pack(self.initial)
+        return Message(content, reply_to=message)
+
+    def _train(self, message: Message, _: Context) -> Message:
+        config = self._note("train", message)
+        values, metrics = self.train(unpack(admission.arrays_of(message.content)), config)
+        content = RecordDict({"arrays": pack(values), "metrics": MetricRecord(metrics)})
+        return Message(content, reply_to=message)
+
+    def _evaluate(self, message: Message, _: Context) -> Message:
+        config = self._note("evaluate", message)
+        metrics = self.evaluate(unpack(admission.arrays_of(message.content)), config)
+        return Message(RecordDict({"metrics": MetricRecord(metrics)}), reply_to=message)
+
+    def _note(self, step: str, message: Message) -> Config:
+        config = dict(admission.records_of(message.content, ConfigRecord)[0])
+        self.asked.append((step, int(message.metadata.group_id), config))
+        return config
+
+
+class Federation:
+    """A server and its nodes in this process, each node on a thread of its own, over gRPC on loopback."""
+
+    def __init__(self, folder: Path) -> None:
+        self.runs_dir = folder / "runs"
+
+    def settings(self, nodes: int, **settings: Any) -> ServerSettings:
+        """Give the settings of a run of one round with so many nodes; what is given counts more."""
+        defaults = {
+            "num_rounds": 1,
+            "num_partitions": nodes,
+            "min_clients": nodes,
+            "client_wait_timeout": 10.0,
+            "round_timeout": 10.0,
+            "lease_grace": 0.2,
+            "runs_dir": self.runs_dir,
+            "listen_address": Address("127.0.0.1", _find_free_port()),
+        }
+        return ServerSettings(**{**defaults, **settings})
+
+    def run(self, nodes: Mapping[str, NullNode | None], **settings: Any) -> None:
+        """Run the server to its end, and every node to its own; the n-th node gets partition n.
+
+        Args:
+            nodes: by name; None is one in a process of its own, which is gone when it is to train in round 2.
+            settings: of the server.
+
+        Raises:
+            FederationError: what would end the server's program.
+        """
+        told = self.settings(len(nodes), **settings)
+        roster = Roster(
+            lambda one, other: admission.find_difference(one, other, is_shared=told.partition.is_shared)
+        )
+        server = LinkServer(
+            told.listen_address, roster, max_model_bytes=2**20, lease_grace_s=told.lease_grace
+        )
+        server.start()
+        started = [_start(name, node, told.listen_address, roster) for name, node in nodes.items()]
+        try:
+            run_to_goodbye(server, told)
+        finally:
+            for one in started:
+                one.join(10)
+        assert not any(one.is_alive() for one in started)
+
+    @property
+    def folder(self) -> Path:
+        return self.runs_dir / "latest"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = json.loads((self.folder / "run.json").read_text())
+        return facts
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / "history.jsonl").read_text().splitlines()]
+
+    @property
+    def model(self) -> Values:
+        with np.load(self.folder / "model.npz", allow_pickle=False) as file:
+            return dict(file)
+
+
+class LocalGrid(Grid):
+    """A grid without a network: a node has a number only, as on Flower's own, and is called on the spot.
+
+    A node that is taken out of `nodes` is gone.
+
+    Args:
+        nodes: by number.
+        reverse: replies come in the opposite order.
+    """
+
+    def __init__(self, nodes: Mapping[int, NullNode], *, reverse: bool = False) -> None:
+        self.nodes = dict(nodes)
+        self.sent: list[list[Message]] = []
+        self._reverse = reverse
+        self.set_run(empty_run(1))
+
+    def set_run(self, run: Run) -> None:
+        self._run = run
+        set_identity(run.run_id, 1)
+
+    @property
+    def run(self) -> Run:
+        return self._run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> Iterable[int]:
+        return list(self.nodes)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        raise NotImplementedError
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        raise NotImplementedError
+
+    def send_and_receive(
+        self,
+        messages: Iterable[Message],
+        *,
+        timeout: float | None = None,  # noqa: ARG002 - nothing here takes time
+    ) -> Iterable[Message]:
+        sent = list(messages)
+        self.sent.append(sent)
+        calls = (self._call(message) for message in sent)
+        replies = [reply for reply in calls if reply is not None]
+        return reversed(replies) if self._reverse else replies
+
+    def _call(self, message: Message) -> Message | None:
+        give_id(message)
+        node = self.nodes.get(message.metadata.dst_node_id)
+        if node is None:
+            return None
+        context = Context(1, message.metadata.dst_node_id, node_config={}, state=RecordDict(), run_config={})
+        try:
+            return node.make_app()(message, context)
+        except ArithmeticError as error:
+            return Message(Error(2, str(error)), reply_to=message)
+
+
+class Table:
+    """A run on a grid without a network, up to the point where a step can be asked for.
+
+    Attributes:
+        grid: its nodes have numbers and partitions from 0 upwards.
+    """
+
+    def __init__(self, nodes: list[NullNode], **settings: Any) -> None:
+        self.grid = LocalGrid(dict(enumerate(nodes)))
+        given = {"num_partitions": len(nodes), "min_clients": len(nodes), "lease_grace": 0.0}
+        self.settings = ServerSettings(**{**given, **settings})
+        self.nodes = Nodes(self.grid, self.settings)
+        self.nodes.await_start()
+        self.plan = strategies.build(self.settings)
+        self.model = GlobalModel(pack(nodes[0].initial), Layout.from_description(nodes[0].describe()))
+        self.asker = Asker(self.grid, self.nodes, self.plan, self.settings, self.model.layout)
+
+    def ask(self, step: str, number: int = 1, attempt: int = 0, replies: Replies | None = None) -> Replies:
+        replies = replies or Replies()
+        self.asker.ask(step, number, attempt, self.model.arrays, replies)
+        return replies
+
+    @property
+    def strategy(self) -> Any:
+        """The strategy, for a look at what only its kind has."""
+        return self.plan.strategy
+
+    def train_round(self, number: int = 1) -> None:
+        """Ask for updates and aggregate them into the model."""
+        loop = RoundLoop(self.grid, self.nodes, self.plan, self.settings)
+        loop._train(self.asker, number, self.model, Replies())
+
+    def asked(self) -> list[int]:
+        """Give the partitions of the newest messages."""
+        records = [admission.records_of(m.content, ConfigRecord)[0] for m in self.grid.sent[-1]]
+        return [int(str(record["partition"])) for record in records]
+
+
+def _start(
+    name: str, node: NullNode | None, address: Address, roster: Roster
+) -> threading.Thread | multiprocessing.process.BaseProcess:
+    """Start a node and wait until it is ready, so that nodes join in order."""
+    started: threading.Thread | multiprocessing.process.BaseProcess
+    if node is None:
+        started = multiprocessing.get_context("spawn").Process(
+            target=_serve_doomed, args=(name, address), daemon=True
+        )
+    else:
+        started = threading.Thread(target=_serve, args=(name, node, address), name=name, daemon=True)
+    started.start()
+    while not any(member.name == name and member.is_ready for member in roster.nodes()):
+        roster.wait_for_change(0.1)
+    return started
+
+
+def _serve(name: str, node: NullNode, address: Address) -> None:
+    link = NodeLink(
+        LinkOptions(address, name, is_name_given=True, wait_timeout_s=10.0, max_model_bytes=2**20)
+    )
+    link.start()
+    try:
+        link.serve(node.make_app(), node.describe())
+    except FederationError as error:
+        node.outcome = error
+
+
+def _serve_doomed(name: str, address: Address) -> None:
+    def train(values: Values, config: Config) -> tuple[Values, Metrics]:
+        if config["server-round"] == 2:
+            os._exit(1)
+        return shift(1.0)(values, config)
+
+    _serve(name, NullNode(train), address)
+
+
+def _find_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,130 @@
+"""The ServerApp: on Flower's grids, and what is left of a run however it ends."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Context, RecordDict
+
+from fedmx.errors import DataError, SettingsError, StopSignal
+from fedmx.settings import ServerSettings
+from server.app import app, federate, run_number
+from tests.server.nodes import GOOD, Config, LocalGrid, Metrics, NullNode, Values, shift
+
+
+@pytest.fixture(autouse=True)
+def _environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNS_DIR", str(tmp_path / "environment"))
+    monkeypatch.setenv("NUM_ROUNDS", "5")
+    monkeypatch.setenv("MIN_CLIENTS", "1")
+    monkeypatch.setenv("JOIN_WINDOW", "0")
+
+
+def run(nodes: list[NullNode], **run_config: Any) -> None:
+    given = {name.replace("_", "-"): value for name, value in run_config.items()}
+    context = Context(1, 1, node_config={}, state=RecordDict(), run_config=given)
+    app(LocalGrid(dict(enumerate(nodes, start=100))), context)
+
+
+def facts(runs_dir: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((runs_dir / "latest" / "run.json").read_text())
+    return found
+
+
+def history(runs_dir: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (runs_dir / "latest" / "history.jsonl").read_text().splitlines()]
+
+
+def test_settings_come_from_the_run_config_before_the_environment(tmp_path: Path) -> None:
+    runs_dir = tmp_path / "config"
+    run([NullNode(shift(1.0))], num_rounds=2, runs_dir=str(runs_dir), strategy_args='{"fraction_train": 1.0}')
+    found = facts(runs_dir)
+    assert (found["status"], found["rounds"]) == ("finished", 2)
+    assert found["settings"]["STRATEGY_ARGS"] == {"fraction_train": 1.0}
+    assert found["settings"]["MIN_CLIENTS"] == 1, "from the environment"
+    assert not (tmp_path / "environment").exists()
+
+
+def test_without_a_run_config_the_environment_counts(tmp_path: Path) -> None:
+    run([NullNode()])
+    assert facts(tmp_path / "environment")["rounds"] == 5
+
+
+def test_a_wrong_run_config_is_told_by_the_settings_name() -> None:
+    with pytest.raises(SettingsError, match=r"^NUM_ROUNDS='0': expected an integer of at least 1$"):
+        run([NullNode()], num_rounds=0)
+
+
+def test_nodes_of_flowers_engines_are_named_by_their_number_and_hold_partitions(tmp_path: Path) -> None:
+    nodes = [NullNode(shift(1.0)), NullNode(shift(3.0))]
+    run(nodes, num_rounds=1, min_clients=2)
+    (line,) = history(tmp_path / "environment")
+    assert [(node["name"], node["partition"]) for node in line["nodes"]] == [("100", 0), ("101", 1)]
+    assert [node["bytes_up"] for node in line["nodes"]] == [0, 0], "not known there"
+    with np.load(tmp_path / "environment" / "latest" / "model.npz") as file:
+        assert file["0.weight"][0, 0] == 2.0
+
+
+def test_a_node_that_vanishes_between_rounds_gives_its_partition_to_a_newcomer(tmp_path: Path) -> None:
+    grid: LocalGrid
+
+    def leave(values: Values, _: Config) -> Metrics:
+        if 2 in grid.nodes:
+            del grid.nodes[2]
+            grid.nodes[3] = NullNode()
+        return GOOD
+
+    grid = LocalGrid({1: NullNode(evaluate=leave), 2: NullNode()})
+    settings = ServerSettings(num_rounds=2, num_partitions=2, runs_dir=tmp_path)
+    grid._reverse = True
+    federate(grid, settings, "run")
+    held = [[(n["name"], n["partition"]) for n in line["nodes"]] for line in history(tmp_path)]
+    assert held == [[("1", 0), ("2", 1)], [("1", 0), ("3", 1)]]
+
+
+def end_with(tmp_path: Path, error: BaseException) -> dict[str, Any]:
+    def raise_it(*_: Any) -> tuple[Values, Metrics]:
+        raise error
+
+    settings = ServerSettings(num_partitions=1, min_clients=1, runs_dir=tmp_path, lease_grace=0.0)
+    with pytest.raises(type(error)):
+        federate(LocalGrid({1: NullNode(raise_it)}), settings, "run")
+    assert not (tmp_path / "run" / "model.npz").exists()
+    return facts(tmp_path)
+
+
+def test_a_signal_leaves_an_interrupted_run(tmp_path: Path) -> None:
+    found = end_with(tmp_path, StopSignal(15))
+    assert found["status"] == "interrupted"
+    assert "reason" not in found
+
+
+def test_a_bug_leaves_a_failed_run(tmp_path: Path) -> None:
+    found = end_with(tmp_path, RuntimeError("a bug"))
+    assert (found["status"], found["reason"]) == ("failed", "a bug")
+
+
+def test_a_disk_that_takes_no_model_is_one_line_and_a_failed_run(tmp_path: Path) -> None:
+    def block(*_: Any) -> Metrics:
+        (tmp_path / "run" / "model.npz").mkdir()
+        return GOOD
+
+    settings = ServerSettings(num_rounds=1, num_partitions=1, min_clients=1, runs_dir=tmp_path)
+    with pytest.raises(DataError) as caught:
+        federate(LocalGrid({1: NullNode(evaluate=block)}), settings, "run")
+    assert str(caught.value) == f"{tmp_path}/run/model.npz: cannot be written: Is a directory"
+    assert (facts(tmp_path)["status"], facts(tmp_path)["reason"]) == ("failed", str(caught.value))
+
+
+def test_a_run_that_cannot_begin_leaves_no_folder(tmp_path: Path) -> None:
+    settings = ServerSettings(client_wait_timeout=0.1, runs_dir=tmp_path / "runs")
+    with pytest.raises(Exception, match="0 of 2 nodes were ready"):
+        federate(LocalGrid({}), settings, "run")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_runs_number_follows_from_its_name_and_fits_flowers_field() -> None:
+    assert run_number("one") == run_number("one") != run_number("two")
+    assert 0 <= run_number("one") < 2**63

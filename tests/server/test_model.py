@@ -1,0 +1,215 @@
+"""The global model: its layout, what is merged into it, and the file it becomes."""
+
+import json
+import resource
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import ConfigRecord
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+
+from fedmx import arrays
+from fedmx.errors import DataError
+from server import model
+from server.model import Layout
+from tests.server.nodes import pack, unpack
+
+BATCH_NORM = Layout(
+    arrays={
+        "gamma": ("float32", (2,)),
+        "running_var": ("float32", (2,)),
+        "beta": ("float16", (2,)),
+        "steps": ("int64", (1,)),
+    },
+    trained=frozenset(("gamma", "beta")),
+    metrics=frozenset(("loss",)),
+)
+
+
+def description(**said: Any) -> ConfigRecord:
+    heads = [
+        json.dumps([name, dtype, shape, name in BATCH_NORM.trained])
+        for name, (dtype, shape) in BATCH_NORM.arrays.items()
+    ]
+    return ConfigRecord({"arrays": heads, "metrics": ["loss"], **said})
+
+
+def test_a_layout_is_read_from_a_nodes_description_in_its_order() -> None:
+    layout = Layout.from_description(description(task="t"))
+    assert layout == BATCH_NORM
+    assert list(layout.arrays) == ["gamma", "running_var", "beta", "steps"]
+    assert layout.running == ["running_var", "steps"]
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"metrics": "loss"}, "it does not describe itself as a node: metrics is no list"),
+        ({"arrays": 5}, "it does not describe itself as a node: arrays is no list"),
+        ({"arrays": ["{"]}, "it does not describe itself as a node: "),
+        ({"arrays": ["5"]}, "it does not describe itself as a node: "),
+        ({"arrays": ['["w", "float32", [1]]']}, "it does not describe itself as a node: not enough values"),
+        ({"arrays": ['[["w"], "float32", [1], true]']}, "it does not describe itself as a node: unhashable"),
+        ({"arrays": ["[" * 100_000]}, "it does not describe itself as a node: "),
+        ({"metrics": ["accuracy"]}, "its metrics lack 'loss'"),
+        (
+            {"metrics": ["loss", "a\nb"]},
+            "metric 'a\\nb': expected at most 64 letters, digits, '.', '_' or '-'",
+        ),
+        ({"metrics": ["loss", "seconds"]}, "metric 'seconds': the history has this name for something else"),
+        ({"metrics": ["loss", "level"]}, "metric 'level': the history has this name for something else"),
+    ],
+)
+def test_a_description_that_cannot_be_used_is_told_why(said: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the words are compared below
+        Layout.from_description(description(**said))
+    assert str(caught.value).startswith(words)
+
+
+def test_a_description_without_arrays_is_told_so() -> None:
+    with pytest.raises(ValueError, match="it does not describe itself as a node: 'arrays'"):
+        Layout.from_description(ConfigRecord())
+
+
+def full(**replaced: NDArray[Any]) -> dict[str, Any]:
+    values: dict[str, NDArray[Any]] = {
+        "gamma": np.array([1, 2], np.float32),
+        "running_var": np.array([3, 4], np.float32),
+        "beta": np.array([5, 6], np.float16),
+        "steps": np.array([7], np.int64),
+        **replaced,
+    }
+    return {name: arrays.pack(value) for name, value in values.items()}
+
+
+def test_only_trained_arrays_are_picked_in_the_models_order_and_not_copied() -> None:
+    record = dict(reversed(full().items()))
+    picked = BATCH_NORM.pick_trained(record)
+    assert list(picked) == ["gamma", "beta"]
+    assert all(picked[name].data is record[name].data for name in picked)
+
+
+def test_trained_and_running_arrays_are_merged_in_the_models_order() -> None:
+    trained, running = full(steps=np.array([0])), full(gamma=np.zeros(2, np.float32))
+    merged = unpack(BATCH_NORM.merge(trained, running))
+    assert list(merged) == ["gamma", "running_var", "beta", "steps"]
+    assert merged["gamma"].tolist() == [1, 2]
+    assert merged["steps"].tolist() == [7]
+
+
+def test_merging_casts_back_to_the_models_dtypes() -> None:
+    # Flower's averages of integers and of float16 are float64.
+    trained = full(gamma=np.array([1.5, 2.5]), beta=np.array([0.1, 0.2]))
+    merged = unpack(BATCH_NORM.merge(trained, full()))
+    assert merged["gamma"].dtype == np.float32
+    assert merged["beta"].dtype == np.float16
+    assert merged["beta"].tolist() == np.array([0.1, 0.2], np.float16).tolist()
+
+
+@pytest.mark.parametrize(
+    ("gamma", "words"),
+    [
+        (np.array([1, np.nan], np.float32), "aggregation gave values that are not finite in array 'gamma'"),
+        (np.array([1, np.inf], np.float32), "aggregation gave values that are not finite in array 'gamma'"),
+        (np.array([1, 1e300]), "aggregation gave values that are not finite in array 'gamma'"),
+        (np.ones(1, np.float32), "aggregation gave array 'gamma' shape (1,), expected (2,)"),
+    ],
+)
+def test_what_an_aggregation_may_not_give_is_refused(gamma: NDArray[Any], words: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the words are compared below
+        BATCH_NORM.merge(full(gamma=gamma), full())
+    assert str(caught.value) == words
+
+
+def test_an_array_that_an_aggregation_left_out_is_named() -> None:
+    trained = full()
+    del trained["beta"]
+    with pytest.raises(ValueError, match="aggregation left out array 'beta'"):
+        BATCH_NORM.merge(trained, full())
+
+
+def test_running_arrays_are_averaged_by_examples_and_integers_rounded() -> None:
+    one = full(running_var=np.array([1, 10], np.float32), steps=np.array([10]))
+    other = full(running_var=np.array([2, 30], np.float32), steps=np.array([11]))
+    averaged = model.average_running(BATCH_NORM, [(one, 10), (other, 30)])
+    assert list(averaged) == ["running_var", "steps"]
+    # (1 * 10 + 2 * 30) / 40, (10 * 10 + 30 * 30) / 40, (10 * 10 + 11 * 30) / 40 = 10.75
+    assert arrays.view(averaged["running_var"]).tolist() == [1.75, 25.0]
+    assert arrays.view(averaged["steps"]).tolist() == [11]
+    assert arrays.view(averaged["steps"]).dtype == np.int64
+
+
+def test_one_update_is_its_own_average() -> None:
+    averaged = model.average_running(BATCH_NORM, [(full(), 3)])
+    assert arrays.view(averaged["running_var"]).tolist() == [3, 4]
+
+
+DTYPES = st.sampled_from(["float16", "float32", "float64", "int8", "int64", "uint8", "bool"])
+
+
+@settings(max_examples=50)
+@given(
+    st.dictionaries(
+        st.sampled_from(["0.weight", "1.bias", "running_mean", "a/b", "ü"]),
+        DTYPES.flatmap(lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=1, max_dims=3, min_side=0))),
+    )
+)
+def test_a_saved_model_is_read_back_by_numpy_alone(values: dict[str, NDArray[Any]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # a folder for each of hypothesis' examples
+        path = Path(folder) / "model.npz"
+        model.save(pack(values), path)
+        with np.load(path, allow_pickle=False) as file:
+            assert list(file) == list(values)
+            for name, value in values.items():
+                assert file[name].dtype == value.dtype
+                np.testing.assert_array_equal(file[name], value)
+
+
+def test_the_same_model_is_the_same_file(tmp_path: Path) -> None:
+    record = pack({"w": np.arange(4, dtype=np.float32)})
+    model.save(record, tmp_path / "one.npz")
+    model.save(record, tmp_path / "two.npz")
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+
+
+@pytest.fixture
+def _full_disk() -> Iterator[None]:
+    """Have every file of this process end at 64 KiB, as a full disk would."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("_full_disk")
+@pytest.mark.parametrize("size", [20_000, 2_000_000])
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "model.npz"
+    model.save(pack({"w": np.ones(3, np.float32)}), path)
+    before = path.read_bytes()
+    with pytest.raises(DataError) as caught:
+        model.save(pack({"w": np.ones(size, np.float32)}), path)
+    assert str(caught.value) == f"{path}: cannot be written: File too large"
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == before
+
+
+def test_a_signal_in_the_middle_of_a_write_leaves_nothing(tmp_path: Path) -> None:
+    class Stop(BaseException):
+        """As the signal handler raises it."""
+
+    class Record(dict[str, Any]):
+        def items(self) -> Any:
+            yield from super().items()
+            raise Stop
+
+    with pytest.raises(Stop):
+        model.save(Record(full()), tmp_path / "model.npz")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,256 @@
+"""Rounds over real streams: what is refused, what is tried again, what fails, and what is kept of it."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fedmx.errors import TrainingFailedError
+from fedmx.parsing import PartitionRule
+from tests.server.nodes import GOOD, Config, Federation, Metrics, NullNode, Values, keep, shift
+
+NO_EXAMPLES = shift(1.0, **{"num-examples": 0})
+REFUSED = "num-examples is 0, expected a positive number up to 2**53"
+
+
+def put(**arrays: Any) -> NullNode:
+    """Make a node that replaces or adds arrays."""
+    return NullNode(
+        lambda values, _: ({**values, **{k.replace("_", "."): v for k, v in arrays.items()}}, GOOD)
+    )
+
+
+def fail(_: Values, __: Config) -> tuple[Values, Metrics]:
+    raise ZeroDivisionError("the columns do not fit")
+
+
+def fails_first(times: int) -> NullNode:
+    """Make a node that raises at first, and then adds 1 to every value."""
+    node = NullNode()
+    node.train = lambda *sent: fail(*sent) if len(node.asked_to("train")) <= times else shift(1.0)(*sent)
+    return node
+
+
+def failure(federation: Federation, nodes: dict[str, NullNode], **settings: Any) -> str:
+    with pytest.raises(TrainingFailedError) as caught:
+        federation.run(nodes, **settings)
+    assert caught.value.exit_code == 4
+    assert {str(node.outcome) for node in nodes.values()} == {
+        f"the server says that the run failed: {caught.value}"
+    }
+    return str(caught.value)
+
+
+def test_one_node_without_examples_among_three_is_harmless(federation: Federation) -> None:
+    nodes = {"a": NullNode(shift(2.0)), "b": NullNode(NO_EXAMPLES), "c": NullNode(shift(4.0))}
+    federation.run(nodes, min_clients=2)
+    assert federation.model["0.weight"].tolist() == [[3.0] * 3] * 2
+    assert federation.history[0]["refused"] == [{"name": "b", "step": "train", "reason": REFUSED}]
+    assert [node["name"] for node in federation.history[0]["nodes"]] == ["a", "c"]
+    assert len(nodes["b"].asked_to("train")) == 1
+
+
+def test_a_round_in_which_nobody_has_examples_is_tried_three_times_and_fails(federation: Federation) -> None:
+    nodes = {name: NullNode(NO_EXAMPLES) for name in ("a", "b")}
+    words = failure(federation, nodes, num_rounds=3)
+    assert words == (
+        "round 1 failed 3 times, the last time: 0 updates admitted, 2 needed:"
+        f" node a: {REFUSED}; node b: {REFUSED}"
+    )
+    assert (federation.facts["status"], federation.facts["reason"]) == ("failed", words)
+    assert (federation.facts["rounds"], federation.facts["model_sha256"]) == (0, None)
+    assert sorted(path.name for path in federation.folder.iterdir()) == ["run.json"]
+    assert [len(node.asked_to("evaluate")) for node in nodes.values()] == [0, 0]
+
+
+def test_after_a_failed_round_the_model_is_the_one_before_it(federation: Federation) -> None:
+    seen: list[float] = []
+
+    def train(values: Values, config: Config) -> tuple[Values, Metrics]:
+        seen.append(float(values["0.weight"][0, 0]))
+        return shift(1.0)(values, config) if config["server-round"] == 1 else fail(values, config)
+
+    words = failure(federation, {"a": NullNode(train)}, num_rounds=2)
+    assert words.startswith("round 2 failed 3 times, the last time: 0 updates admitted, 1 needed: node a: ")
+    assert seen == [0.0, 1.0, 1.0, 1.0]
+    assert [line["round"] for line in federation.history] == [1]
+    assert not (federation.folder / "model.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (
+            put(**{"0_weight": np.full((2, 3), np.nan, np.float32)}),
+            "array '0.weight' has values that are not finite",
+        ),
+        (
+            put(**{"0_weight": np.full((2, 3), np.inf, np.float32)}),
+            "array '0.weight' has values that are not finite",
+        ),
+        (put(**{"0_weight": np.zeros(1, np.float32)}), "array '0.weight' has shape (1,), expected (2, 3)"),
+        (put(**{"0_weight": np.zeros((2, 3))}), "array '0.weight' has dtype float64, expected float32"),
+        (put(extra=np.zeros(1, np.float32)), "array 'extra' is not in the model"),
+        (NullNode(lambda _, __: ({}, GOOD)), "array '0.weight' is missing"),
+        (NullNode(shift(1.0, loss=float("nan"))), "metric 'loss' is nan, expected a finite number"),
+        (NullNode(shift(1.0, f1=1.0)), "metric 'f1' is not one of accuracy, loss, num-examples"),
+    ],
+)
+def test_a_bad_update_is_refused_by_name_and_the_model_stays_finite(
+    federation: Federation, bad: NullNode, reason: str
+) -> None:
+    federation.run({"good": NullNode(shift(1.0)), "bad": bad}, min_clients=1, num_rounds=2)
+    for line in federation.history:
+        assert line["refused"] == [{"name": "bad", "step": "train", "reason": reason}]
+    assert federation.model["0.weight"].tolist() == [[2.0] * 3] * 2
+
+
+def test_an_evaluation_passes_the_same_door(federation: Federation) -> None:
+    nodes = {"good": NullNode(), "bad": NullNode(evaluate=lambda _, __: GOOD | {"accuracy": float("inf")})}
+    federation.run(nodes)
+    line = federation.history[0]
+    reason = "metric 'accuracy' is inf, expected a finite number"
+    assert line["refused"] == [{"name": "bad", "step": "evaluate", "reason": reason}]
+    assert line["evaluate"] == {"loss": 0.5, "accuracy": 0.75, "num_examples": 10}
+    assert federation.facts["best"] is None, "not all partitions were evaluated"
+
+
+def test_a_node_that_raises_is_named_with_its_cause(federation: Federation) -> None:
+    words = failure(federation, {"good": NullNode(), "bad": NullNode(fail)})
+    assert words.startswith("round 1 failed 3 times, the last time: 1 updates admitted, 2 needed: node bad: ")
+    assert "the columns do not fit" in words
+
+
+def test_a_failed_round_keeps_what_was_admitted_and_asks_only_the_others(federation: Federation) -> None:
+    nodes = {"a": NullNode(shift(3.0)), "b": fails_first(2), "c": NullNode(shift(5.0))}
+    federation.run(nodes)
+    assert [len(node.asked_to("train")) for node in nodes.values()] == [1, 3, 1]
+    assert federation.model["0.weight"][0, 0] == 3.0  # (3 + 1 + 5) / 3
+    assert federation.history[0]["refused"] == []
+    assert [node["name"] for node in federation.history[0]["nodes"]] == ["a", "b", "c"]
+
+
+def test_every_round_has_its_own_attempts(federation: Federation) -> None:
+    steps = iter([fail, fail, keep, fail, fail, keep])
+
+    def train(values: Values, config: Config) -> tuple[Values, Metrics]:
+        return next(steps)(values, config)
+
+    federation.run({"a": NullNode(train)}, num_rounds=2)
+    assert [line["round"] for line in federation.history] == [1, 2]
+
+
+def test_accuracy_and_loss_in_the_history_are_weighted_means(federation: Federation) -> None:
+    def node(loss: float, accuracy: float, examples: int) -> NullNode:
+        trained = {"loss": 2 * loss, "accuracy": accuracy / 2, "num-examples": 2 * examples}
+        measured = {"loss": loss, "accuracy": accuracy, "num-examples": examples}
+        return NullNode(lambda values, _: (values, trained), lambda _, __: measured)
+
+    federation.run({"a": node(1.0, 0.5, 10), "b": node(2.0, 1.0, 30)})
+    line = federation.history[0]
+    # By hand: (1 * 10 + 2 * 30) / 40 and (0.5 * 10 + 1 * 30) / 40.
+    assert line["evaluate"] == {"loss": 1.75, "accuracy": 0.875, "num_examples": 40}
+    assert line["train"] == {"loss": 3.5, "accuracy": 0.4375, "num_examples": 80}
+    assert [(n["examples"], n["loss"], n["accuracy"]) for n in line["nodes"]] == [
+        (20, 2.0, 0.25),
+        (60, 4.0, 0.5),
+    ]
+
+
+def test_a_line_of_the_history_has_the_documented_keys(federation: Federation) -> None:
+    federation.run({"a": NullNode()})
+    line = federation.history[0]
+    assert list(line) == ["round", "train", "evaluate", "nodes", "refused", "missing", "seconds"]
+    assert set(line["train"]) == set(line["evaluate"]) == {"loss", "accuracy", "num_examples"}
+    (node,) = line["nodes"]
+    measured = {"name", "partition", "examples", "loss", "accuracy"}
+    assert set(node) == measured | {"seconds", "bytes_up", "bytes_down"}
+    assert list(line["seconds"]) == ["train", "aggregate", "evaluate", "checkpoint", "total"]
+    assert line["seconds"]["total"] >= line["seconds"]["train"] + line["seconds"]["evaluate"] > 0
+
+
+def test_each_round_is_one_line_of_the_log(
+    federation: Federation, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedmx.log.logger.propagate", True)
+    caplog.set_level("INFO", logger="fedmx")
+    nodes = {f"node-{number}": NullNode() for number in range(2)}
+    federation.run(nodes, num_rounds=2, dp_mode="dp-fixed")
+    lines = [line for line in caplog.messages if line.startswith("round=")]
+    number = r"[0-9.e+-]+"
+    assert len(lines) == 2
+    for round_, line in enumerate(lines, start=1):
+        words = f"round={round_}/2 nodes=2 loss=0.5 accuracy=0.75 epsilon={number} seconds={number}"
+        assert re.fullmatch(words, line), line
+
+
+def test_the_history_counts_the_bytes_of_each_node(federation: Federation) -> None:
+    model = {"w": np.zeros(1000, np.float32)}
+    federation.run({"a": NullNode(initial=model)})
+    (node,) = federation.history[0]["nodes"]
+    # The model goes down twice, to train and to evaluate, and comes up once; the rest is metrics and config.
+    assert 8000 < node["bytes_down"] < 10_000
+    assert 4000 < node["bytes_up"] < 6000
+
+
+def test_the_best_round_has_the_lowest_loss_of_an_evaluation_on_all_partitions(
+    federation: Federation,
+) -> None:
+    losses = {1: 0.5, 2: 0.25, 3: 0.125, 4: 0.75}
+
+    def evaluate(_: Values, config: Config) -> Metrics:
+        is_lost = config["partition"] == 1 and config["server-round"] == 3
+        return GOOD | {"loss": losses[config["server-round"]], "num-examples": 0 if is_lost else 10}
+
+    federation.run({"a": NullNode(evaluate=evaluate), "b": NullNode(evaluate=evaluate)}, num_rounds=4)
+    assert [line["evaluate"]["loss"] for line in federation.history] == [0.5, 0.25, 0.125, 0.75]
+    assert federation.facts["best"] == {"round": 2, "loss": 0.25}
+
+
+def test_a_run_that_samples_its_evaluations_has_no_best_round(federation: Federation) -> None:
+    nodes = {"a": NullNode(), "b": NullNode()}
+    federation.run(nodes, strategy_args={"fraction_evaluate": 0.5})
+    assert federation.facts["best"] is None
+    federation.run(nodes, strategy_args={"fraction_evaluate": 0})
+    assert federation.history[0]["evaluate"] is None
+    assert federation.facts["status"] == "finished"
+
+
+def test_sites_are_all_of_the_data_together(federation: Federation) -> None:
+    nodes = {"b": NullNode(), "a": NullNode()}
+    federation.run(nodes, partition=PartitionRule("none"))
+    assert federation.facts["best"] == {"round": 1, "loss": 0.5}
+    assert [(n["name"], n["partition"]) for n in federation.history[0]["nodes"]] == [("a", None), ("b", None)]
+    assert "partition" not in nodes["a"].asked_to("train")[0]
+
+
+def test_nodes_left_out_by_sampling_are_not_missed(federation: Federation) -> None:
+    nodes = {name: NullNode(shift(1.0)) for name in "abcd"}
+    federation.run(nodes, num_rounds=4, strategy_args={"fraction_train": 0.5})
+    assert [len(line["nodes"]) for line in federation.history] == [2] * 4
+    assert sum(len(node.asked_to("train")) for node in nodes.values()) == 8
+    assert federation.model["0.weight"][0, 0] == 4.0
+
+
+def test_a_metric_of_the_users_own_reaches_the_history(federation: Federation) -> None:
+    def node(top: float) -> NullNode:
+        metrics = GOOD | {"top-5": top}
+        said = {"metrics": ["accuracy", "loss", "top-5"]}
+        return NullNode(lambda values, _: (values, metrics), lambda _, __: metrics, description=said)
+
+    federation.run({"a": node(0.5), "b": node(1.0)})
+    assert federation.history[0]["evaluate"]["top-5"] == 0.75
+    assert [n["top-5"] for n in federation.history[0]["nodes"]] == [0.5, 1.0]
+
+
+def test_run_json_says_how_it_was_run_and_how_it_ended(federation: Federation) -> None:
+    federation.run({"a": NullNode()}, num_rounds=2, seed=7, learning_rate=0.5)
+    facts = federation.facts
+    assert facts["run_id"] == federation.folder.resolve().name
+    assert re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{4}", facts["run_id"])
+    assert (facts["status"], facts["seed"], facts["rounds"]) == ("finished", 7, 2)
+    assert facts["started"] <= facts["finished"]
+    assert (facts["settings"]["LEARNING_RATE"], facts["settings"]["NUM_ROUNDS"]) == (0.5, 2)
+    assert set(facts["versions"]) == {"fedmx", "python", "flwr", "numpy", "grpcio"}
+    assert "reason" not in facts
