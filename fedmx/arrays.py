@@ -7,17 +7,44 @@ header is compared with the size of the bytes before anything is believed.
 import hashlib
 import io
 import math
+import re
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 from flwr.app import Array
 from numpy.typing import NDArray
 
 _NUMPY_STYPE = "numpy.ndarray"
-DTYPES = frozenset(
-    ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
-    + ("float16", "float32", "float64")
+_INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+DTYPES = frozenset(("bool", *_INTEGERS, "float16", "float32", "float64"))
+_MAX_DIMENSIONS = 32  # of numpy 1.26
+_MAX_ADDRESSABLE = 2**63  # numpy refuses larger shapes, also of arrays that are empty
+# What numpy writes. It reads it with Python's parser, which hostile bytes make fail in many ways.
+_HEADER = re.compile(
+    rb"\{'descr': '([<>|](?:b1|[iu][1248]|f[248]))', 'fortran_order': (True|False),"
+    rb" 'shape': \((|[0-9]+,|[0-9]+(?:, [0-9]+)+)\), \} *\n"
 )
+_LENGTH_BYTES = {b"\x93NUMPY\x01\x00": 2, b"\x93NUMPY\x02\x00": 4}  # npy versions 1.0 and 2.0
+_MAX_HEADER_BYTES = 4096
+
+_Order = Literal["C", "F"]
+
+
+def byte_count(dtype: str, shape: tuple[int, ...]) -> int:
+    """Give the size of an array's values.
+
+    Raises:
+        ValueError: it is no dtype of numbers, or a shape that numpy does not take.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype {dtype[:20]!r}, expected numbers or bool")
+    item_bytes = np.dtype(dtype).itemsize
+    if len(shape) > _MAX_DIMENSIONS:
+        raise ValueError(f"{len(shape)} dimensions, expected at most {_MAX_DIMENSIONS}")
+    if math.prod(max(size, 1) for size in shape) * item_bytes >= _MAX_ADDRESSABLE:
+        raise ValueError(f"shape {shape}, expected one that fits in memory")
+    return math.prod(shape) * item_bytes
 
 
 def view(array: Array) -> NDArray[np.generic]:
@@ -28,30 +55,26 @@ def view(array: Array) -> NDArray[np.generic]:
     """
     if array.stype != _NUMPY_STYPE:
         raise ValueError(f"serialization {array.stype!r}, expected {_NUMPY_STYPE!r}")
-    file = io.BytesIO(array.data)
-    shape, is_fortran, dtype = _read_header(file)
-    start, count = file.tell(), math.prod(shape)
-    if dtype.name not in DTYPES or len(array.data) - start != count * dtype.itemsize:
+    start, dtype, shape, order = _read_header(array.data)
+    if len(array.data) - start != byte_count(dtype.name, shape):
         raise ValueError(f"{len(array.data) - start} bytes of data for {dtype} {shape}")
-    values = np.frombuffer(array.data, dtype=dtype, count=count, offset=start)
-    return values.reshape(shape, order="F" if is_fortran else "C")
+    values = np.frombuffer(array.data, dtype=dtype, count=math.prod(shape), offset=start)
+    return values.reshape(shape, order=order)
 
 
 def pack(values: NDArray[np.generic]) -> Array:
     """Make an `Array` from numpy values, with one copy of them (`Array(values)` makes two to three)."""
-    values = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<"), copy=False)
     file = new_file(values.dtype.name, values.shape)
-    file.write(memoryview(values.reshape(-1)).cast("B") if values.size else b"")
+    file.write(_as_sent(values))
     return close_file(file, values.dtype.name, values.shape)
 
 
 def new_file(dtype: str, shape: tuple[int, ...]) -> io.BytesIO:
     """Open an npy file in memory for these values: its header is written, its whole size is reserved."""
     file = io.BytesIO()
-    kind = np.dtype(dtype)
-    descr = np.lib.format.dtype_to_descr(kind)
-    np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
-    start, size = file.tell(), math.prod(shape) * kind.itemsize
+    header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
+    start, size = file.tell(), byte_count(dtype, shape)
     if size:
         # Reserved at once, so that `getvalue` gives this very buffer instead of a copy.
         file.seek(start + size - 1)
@@ -71,10 +94,7 @@ def raw_bytes(array: Array) -> memoryview:
     Raises:
         ValueError: as `view`.
     """
-    values = view(array)
-    if not values.flags.c_contiguous or values.dtype.byteorder == ">":
-        values = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<"), copy=False)
-    return memoryview(values.reshape(-1)).cast("B") if values.size else memoryview(b"")
+    return _as_sent(view(array))
 
 
 def sha256(arrays: Mapping[str, Array]) -> str:
@@ -87,10 +107,21 @@ def sha256(arrays: Mapping[str, Array]) -> str:
     return digest.hexdigest()
 
 
-def _read_header(file: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(file)
-    raise ValueError(f"npy version {version}, expected 1.0 or 2.0")
+def _as_sent(values: NDArray[np.generic]) -> memoryview:
+    """Give the bytes in C order and little endian; in place where they are so already."""
+    values = np.asarray(values, dtype=values.dtype.newbyteorder("<"), order="C")
+    # A memoryview casts no empty array.
+    return values.reshape(-1).data.cast("B") if values.size else memoryview(b"")
+
+
+def _read_header(data: bytes) -> tuple[int, np.dtype[np.generic], tuple[int, ...], _Order]:
+    """Read an npy header: where the values start, their dtype, shape and order."""
+    head = data[:_MAX_HEADER_BYTES]
+    length_bytes = _LENGTH_BYTES.get(head[:8], 0)
+    start = 8 + length_bytes + int.from_bytes(head[8 : 8 + length_bytes], "little")
+    found = _HEADER.fullmatch(head, 8 + length_bytes, start)
+    if found is None or found.end() != start:
+        raise ValueError("no npy file of numbers")
+    descr, is_fortran, sizes = found.groups()
+    shape = tuple(int(size) for size in sizes.split(b",") if size)
+    return start, np.dtype(descr.decode()), shape, "F" if is_fortran == b"True" else "C"

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import sys
 import time
 from typing import TextIO
@@ -19,9 +20,9 @@ class _TextFormatter(logging.Formatter):
 class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = {
+            **{name: _as_json(value) for name, value in getattr(record, "fields", {}).items()},
             "time": round(record.created, 3),
             "level": record.levelname,
-            **getattr(record, "fields", {}),
             "message": record.getMessage(),
         }
         if record.exc_info:
@@ -43,15 +44,16 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
 
 
 def event(message: str = "", level: int = logging.INFO, **fields: object) -> None:
-    """Log one event: `message`, then its fields as `key=value`.
+    """Log one event: `message`, then its fields as `key=value`; a field that is None is left out.
 
     Text that came over the wire goes through here, so what is not printable is escaped.
     """
     if not logger.isEnabledFor(level):
         return
-    pairs = " ".join(f"{key}={_show(value)}" for key, value in fields.items() if value is not None)
-    text = f"{message} {pairs}".strip() if message else pairs
-    logger.log(level, "%s", text, extra={"fields": fields})
+    known = {key: value for key, value in fields.items() if value is not None}
+    pairs = [f"{key}={_show(value)}" for key, value in known.items()]
+    text = " ".join([printable(message), *pairs] if message else pairs)
+    logger.log(level, "%s", text, extra={"fields": known})
 
 
 def warn(message: str = "", **fields: object) -> None:
@@ -69,4 +71,10 @@ def _show(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     text = printable(str(value))
-    return json.dumps(text) if not text or any(c.isspace() or c in '"=' for c in text) else text
+    needs_quotes = not text or any(c.isspace() or c in '"=' for c in text)
+    return json.dumps(text, ensure_ascii=False) if needs_quotes else text
+
+
+def _as_json(value: object) -> object:
+    # JSON has no NaN and no infinities.
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,5 +1,6 @@
 """Text of a setting -> value. Each parser raises `ValueError` saying what was expected."""
 
+import ipaddress
 import json
 import math
 import os
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - these are compared with, never bound to by themselves
+_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[^\]]*:[^\]]*)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[^:]*)")
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,10 @@ class Address:
     @classmethod
     def parse(cls, text: str) -> "Address":
         """Read `host:port` or `[ipv6]:port`."""
-        host, colon, port = text.rpartition(":")
-        host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-        bare_ipv6 = ":" in host and not text.startswith("[")
-        if not colon or not host or bare_ipv6 or not re.fullmatch(r"[A-Za-z0-9._:%-]+", host):
+        found = _ADDRESS.fullmatch(text)
+        if found is None or (found["ipv6"] and _as_ip(found["ipv6"]) is None):
             raise ValueError("expected host:port, or [address]:port for IPv6")
+        host, port = found["ipv6"] or found["host"], found["port"]
         if not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:  # noqa: PLR2004 - TCP's range
             raise ValueError("expected a port from 1 to 65535 after the last colon")
         return cls(host, int(port))
@@ -35,7 +35,8 @@ class Address:
     def parse_peer(cls, text: str) -> "Address":
         """Read an address to dial; one that only makes sense for listening is refused."""
         address = cls.parse(text)
-        if address.host in _ANY_ADDRESS:
+        ip = _as_ip(address.host)
+        if ip is not None and ip.is_unspecified:
             raise ValueError(
                 f"{address.host} means every address of the machine that listens and cannot be dialled;"
                 " expected the server's name or address"
@@ -75,6 +76,13 @@ class PartitionRule:
 
     def __str__(self) -> str:
         return self.kind if self.kind in ("iid", "none") else f"{self.kind}:{self.parameter}"
+
+
+def _as_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None  # a name
 
 
 def integer(*, at_least: int) -> Callable[[str], int]:
@@ -153,7 +161,7 @@ def json_object(text: str) -> Mapping[str, object]:
     """Read a JSON object."""
     try:
         value = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f'expected a JSON object such as {{"eta": 0.1}} ({error})') from None
     if not isinstance(value, dict):
         raise ValueError('expected a JSON object such as {"eta": 0.1}')  # noqa: TRY004 - parsers raise ValueError

@@ -1,5 +1,6 @@
 """How both programs start and end: signals, one line for an error, and the documented exit code."""
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -18,36 +19,43 @@ _M_ARENA_MAX = -8  # of <malloc.h>
 def run_program(main: Callable[[], None]) -> NoReturn:
     """Run `main` and leave the process with its exit code.
 
-    A `FederationError` becomes a line for each of its problems; SIGTERM and SIGINT give 143 and 130; any other
-    exception is a bug and keeps its traceback (1).
+    A `FederationError` becomes a line for each of its problems; SIGTERM and SIGINT give 143 and 130; any
+    other exception is a bug and keeps its traceback (1).
     """
     reuse_memory()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stop)
-    code = 0
     try:
-        main()
-    except FederationError as error:
-        code = error.exit_code
-        for line in str(error).splitlines():
-            _say(line)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _stop)
+        code = _run(main)
+        _ignore_signals()  # the end is decided
     except StopSignal as stop:
         code = stop.exit_code
         event("stopped by a signal", exit_code=code)
-    except Exception:  # noqa: BLE001 - the edge of the program: a bug is shown whole, and is exit code 1
-        logger.exception("a bug in fedmx, please report it with these lines")
-        code = 1
     logging.shutdown()
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):  # whoever read the output may be gone
+        sys.stdout.flush()
     # Threads of gRPC and MXNet may still run; interpreter shutdown under them can hang or crash.
     os._exit(code)
+
+
+def _run(main: Callable[[], None]) -> int:
+    try:
+        main()
+    except FederationError as error:
+        for line in str(error).splitlines():
+            _say(line)
+        return error.exit_code
+    except Exception:  # noqa: BLE001 - the edge of the program: a bug is shown whole, and is exit code 1
+        logger.exception("a bug in fedmx, please report it with these lines")
+        return 1
+    return 0
 
 
 def reuse_memory() -> None:
     """Keep one heap for all threads, where the C library is glibc; before any thread is started.
 
-    Each thread's own heap would hold freed frames that the others cannot use, and every fresh page costs a fault:
-    with one heap a round of a 100 MB model takes half the time and the server's peak is a sixth lower.
+    Each thread's own heap would hold freed frames that the others cannot use, and every fresh page costs a
+    fault: with one heap a round of a 100 MB model takes half the time and the server's peak is a sixth lower.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -57,9 +65,13 @@ def reuse_memory() -> None:
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
-    for again in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(again, signal.SIG_IGN)  # one is enough; a second must not interrupt the clean end
+    _ignore_signals()  # one is enough; a second must not interrupt the clean end
     raise StopSignal(number)
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _say(line: str) -> None:

@@ -1,27 +1,127 @@
-"""What both ends of the gRPC connection must agree on: its method, its options, its keepalive."""
+"""The gRPC connection: the method and options of both ends, how a node dials, why a connection fails."""
 
-METHOD = "/fedmx.link.Link/Join"
-SERVICE, _, _METHOD_NAME = METHOD[1:].partition("/")
-METHOD_NAME = _METHOD_NAME
+import contextlib
+import logging
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import grpc
+import grpc.aio
+
+from fedmx.errors import SettingsError
+from fedmx.log import printable
+from fedmx.parsing import Address
+
+SERVICE, METHOD_NAME = "fedmx.link.Link", "Join"
+METHOD = f"/{SERVICE}/{METHOD_NAME}"
+
+_END_TIMEOUT_S = 1.0
 
 Option = tuple[str, int | str]
 
-# A peer that says nothing for 25 s is gone. Pings go on while a node trains for minutes and no data flows, and
+# As in "errors resolving a:1: [field:hostname lookup error:address lookup failed for a:1: no such name]".
+_RESOLVING = re.compile(r"errors resolving .*? error:(.*)\]")
+
+# A peer that says nothing for 25 s is gone. Pings go on while a node trains for minutes and no data flows;
 # neither side counts them against the other (gRPC's default answers ENHANCE_YOUR_CALM to such pings).
-KEEPALIVE: list[Option] = [
+KEEPALIVE: tuple[Option, ...] = (
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 15_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
-]
+)
+
+
+class Call(Protocol):
+    """A stream as gRPC gives it, without a public name: the frames that come, until it is cancelled."""
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+    def cancel(self) -> bool:
+        """End it from this side."""
 
 
 def options(frame_bytes: int) -> list[Option]:
     """Give the channel options of either end."""
-    limits: list[Option] = [
+    return [
         ("grpc.max_receive_message_length", frame_bytes),
         ("grpc.max_send_message_length", frame_bytes),
+        *KEEPALIVE,
     ]
-    return limits + KEEPALIVE
+
+
+def check_listening(address: Address) -> None:
+    """Try an address with a plain socket, whose error says what gRPC's does not.
+
+    Raises:
+        SettingsError: the address cannot be listened on.
+    """
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        family, kind, _, _, target = found[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(target)
+    except OSError as error:
+        raise SettingsError(
+            f"LISTEN_ADDRESS={address}: {error.strerror or error}; expected a free address of this machine"
+        ) from None
+
+
+def dial(
+    address: Address, frame_bytes: int, proxy: str, credentials: grpc.ChannelCredentials | None
+) -> grpc.Channel:
+    """Open a channel to a server.
+
+    Args:
+        address: the server's.
+        frame_bytes: the largest frame.
+        proxy: an HTTP proxy's host:port; where it is empty none is used, whatever the environment says.
+        credentials: TLS; None is plain text.
+    """
+    chosen = [*options(frame_bytes), ("grpc.enable_http_proxy", int(bool(proxy)))]
+    if proxy:
+        chosen.append(("grpc.http_proxy", f"http://{proxy}"))
+    if credentials is None:
+        return grpc.insecure_channel(str(address), chosen)
+    return grpc.secure_channel(str(address), credentials, chosen)
+
+
+def cancel_after(seconds: float, call: Call) -> threading.Timer:
+    """Cancel a call unless the timer is cancelled before."""
+    timer = threading.Timer(seconds, call.cancel)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def let_end(call: Call) -> None:
+    """Let the server end a stream after its goodbye; hanging up on it would break the stream instead."""
+    timer = cancel_after(_END_TIMEOUT_S, call)
+    with contextlib.suppress(grpc.RpcError):
+        for _ in call:
+            pass
+    timer.cancel()
+
+
+def quiet_broken_streams() -> None:
+    """Keep gRPC's server from reporting, with a traceback, that a peer hung up: the roster tells of it."""
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_broken_stream)
+
+
+def _is_no_broken_stream(record: logging.LogRecord) -> bool:
+    is_of_grpc = record.exc_info is not None and isinstance(record.exc_info[1], grpc.aio.InternalError)
+    return record.levelno >= logging.ERROR and not is_of_grpc
+
+
+def explain(error: grpc.RpcError) -> str:
+    """Say why a stream failed, in gRPC's own words without their repetitions."""
+    details: Callable[[], str | None] | None = getattr(error, "details", None)
+    text = (details() if details else None) or str(error)
+    text = text.rpartition("last error: ")[2] or text
+    return printable(_RESOLVING.sub(r"\1", text))

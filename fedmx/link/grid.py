@@ -1,7 +1,6 @@
 """A Flower `Grid` over the direct link: what a ServerApp sees of its nodes."""
 
 import concurrent.futures
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -10,9 +9,22 @@ from flwr.serverapp import Grid
 
 from fedmx.link import codec
 from fedmx.link import link_pb2 as pb
-from fedmx.link.messages import SERVER_NODE_ID, Envelope, Run, empty_run, give_id, rebuild_reply, set_identity
+from fedmx.link.messages import (
+    SERVER_NODE_ID,
+    Envelope,
+    Run,
+    empty_run,
+    give_id,
+    rebuild_reply,
+    set_identity,
+    untie_records,
+)
+from fedmx.link.requests import Answer, Request
 from fedmx.link.roster import Roster
-from fedmx.link.server import Answer, LinkServer, Request
+from fedmx.link.server import LinkServer
+
+# The array records of a message: what is encoded once, however many messages carry it.
+_Arrays = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True)
@@ -27,8 +39,8 @@ class Transfer:
 class LinkGrid(Grid):
     """Sends messages to the nodes of a `LinkServer` and collects their replies.
 
-    A node that does not answer in time, or whose stream stays gone, is left out of the replies; whoever asks knows
-    whom they asked.
+    A node that does not answer in time, or whose stream stays gone, is left out of the replies; whoever asks
+    knows whom they asked.
     """
 
     def __init__(self, server: LinkServer, run_id: int) -> None:
@@ -36,6 +48,7 @@ class LinkGrid(Grid):
         self._open: dict[str, tuple[Message, Request]] = {}
         self._transfers: dict[str, Transfer] = {}
         self.set_run(empty_run(run_id))
+        untie_records()
 
     @property
     def roster(self) -> Roster:
@@ -68,11 +81,18 @@ class LinkGrid(Grid):
         return [node.node_id for node in self.roster.nodes() if node.is_ready]
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Send messages; arrays that several of them share are encoded once."""
-        encoded: dict[tuple[int, ...], codec.EncodedArrays] = {}
-        pushed = [self._make_request(message, encoded) for message in messages]
-        self._server.submit([request for _, request in pushed])
-        return [message_id for message_id, _ in pushed]
+        """Send messages; arrays that several of them share are encoded once.
+
+        Raises:
+            ValueError: a message cannot be sent; then none is.
+        """
+        messages = list(messages)  # keeps all records alive, so that each has an `id` of its own
+        encoded: dict[_Arrays, codec.EncodedArrays] = {}
+        requests = [_make_request(message, encoded) for message in messages]
+        message_ids = [give_id(message) for message in messages]
+        self._open.update(zip(message_ids, zip(messages, requests, strict=True), strict=True))
+        self._server.submit(requests)
+        return message_ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Give the replies that have come for these messages, each once."""
@@ -90,7 +110,11 @@ class LinkGrid(Grid):
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        """Send messages and wait until each is answered or its node is given up, at most `timeout` seconds."""
+        """Send messages and wait until each is answered or its node given up, at most `timeout` seconds.
+
+        Raises:
+            ValueError: a message cannot be sent; then none is.
+        """
         self._transfers.clear()
         message_ids = list(self.push_messages(messages))
         requests = [self._open[message_id][1] for message_id in message_ids]
@@ -106,27 +130,20 @@ class LinkGrid(Grid):
         """Tell what a reply of the last `send_and_receive` cost."""
         return self._transfers.get(reply.metadata.message_id)
 
-    def _make_request(
-        self, message: Message, encoded: dict[tuple[int, ...], codec.EncodedArrays]
-    ) -> tuple[str, Request]:
-        records = tuple(id(record) for record in message.content.array_records.values())
-        if records not in encoded:
-            encoded[records] = codec.encode_arrays(message.content)
-        metadata = message.metadata
-        header = pb.Header(
-            message_type=metadata.message_type, group_id=metadata.group_id, run_id=metadata.run_id
-        )
-        codec.encode_header(header, message.content, encoded[records])
-        request = Request(metadata.dst_node_id, header, encoded[records])
-        message_id = give_id(message)
-        self._open[message_id] = (message, request)
-        return message_id, request
-
     def _make_reply(self, message: Message, answer: Answer) -> Message:
         metadata = message.metadata
         about = Envelope(metadata.run_id, metadata.message_type, metadata.group_id, metadata.dst_node_id)
-        reply = rebuild_reply(about, metadata.message_id, answer.envelope.content)
+        reply = rebuild_reply(about, metadata.message_id, answer.content)
         self._transfers[reply.metadata.message_id] = Transfer(
             answer.bytes_down, answer.bytes_up, answer.seconds
         )
         return reply
+
+
+def _make_request(message: Message, encoded: dict[_Arrays, codec.EncodedArrays]) -> Request:
+    key = tuple((name, id(record)) for name, record in message.content.array_records.items())
+    if key not in encoded:
+        encoded[key] = codec.encode_arrays(message.content)
+    metadata = message.metadata
+    header = pb.Header(message_type=metadata.message_type, group_id=metadata.group_id, run_id=metadata.run_id)
+    return Request(metadata.dst_node_id, codec.encode(header, message.content, encoded[key]))

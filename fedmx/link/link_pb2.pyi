@@ -8,40 +8,46 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Frame(_message.Message):
-    __slots__ = ("hello", "welcome", "ready", "begin", "chunk", "goodbye")
+    __slots__ = ("hello", "welcome", "ready", "begin", "chunk", "goodbye", "withdraw")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
     BEGIN_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     GOODBYE_FIELD_NUMBER: _ClassVar[int]
+    WITHDRAW_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     welcome: Welcome
     ready: Ready
     begin: Begin
     chunk: bytes
     goodbye: Goodbye
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., ready: _Optional[_Union[Ready, _Mapping]] = ..., begin: _Optional[_Union[Begin, _Mapping]] = ..., chunk: _Optional[bytes] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ...) -> None: ...
+    withdraw: Withdraw
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., ready: _Optional[_Union[Ready, _Mapping]] = ..., begin: _Optional[_Union[Begin, _Mapping]] = ..., chunk: _Optional[bytes] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., withdraw: _Optional[_Union[Withdraw, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("version", "name", "is_name_given", "instance")
+    __slots__ = ("version", "name", "is_name_given", "instance", "max_model_bytes")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     IS_NAME_GIVEN_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
+    MAX_MODEL_BYTES_FIELD_NUMBER: _ClassVar[int]
     version: str
     name: str
     is_name_given: bool
     instance: str
-    def __init__(self, version: _Optional[str] = ..., name: _Optional[str] = ..., is_name_given: _Optional[bool] = ..., instance: _Optional[str] = ...) -> None: ...
+    max_model_bytes: int
+    def __init__(self, version: _Optional[str] = ..., name: _Optional[str] = ..., is_name_given: _Optional[bool] = ..., instance: _Optional[str] = ..., max_model_bytes: _Optional[int] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("name", "node_id")
+    __slots__ = ("name", "node_id", "max_model_bytes")
     NAME_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    MAX_MODEL_BYTES_FIELD_NUMBER: _ClassVar[int]
     name: str
     node_id: int
-    def __init__(self, name: _Optional[str] = ..., node_id: _Optional[int] = ...) -> None: ...
+    max_model_bytes: int
+    def __init__(self, name: _Optional[str] = ..., node_id: _Optional[int] = ..., max_model_bytes: _Optional[int] = ...) -> None: ...
 
 class Ready(_message.Message):
     __slots__ = ("description",)
@@ -66,6 +72,12 @@ class Goodbye(_message.Message):
     outcome: Goodbye.Outcome
     reason: str
     def __init__(self, outcome: _Optional[_Union[Goodbye.Outcome, str]] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class Withdraw(_message.Message):
+    __slots__ = ("request_id",)
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    def __init__(self, request_id: _Optional[str] = ...) -> None: ...
 
 class Begin(_message.Message):
     __slots__ = ("header_bytes", "array_bytes")

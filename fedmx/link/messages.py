@@ -1,19 +1,31 @@
 """The few private names of Flower that a transport must touch, all of them.
 
-Flower makes messages for its own engines: who sends is process-wide state, an id is given by the SuperLink, and a
-received message is rebuilt by an internal function. flwr 1.42 has no public way for any of the three.
+Flower makes messages for its own engines: who sends is process-wide state, an id is given by the SuperLink, a
+received message is rebuilt by an internal function. flwr 1.42 has no public way for any of the three, nor to
+make records let go of their arrays.
 """
 
 import uuid
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 from flwr.app import Error, Message, Metadata, RecordDict
+from flwr.app.message import recorddict
 from flwr.app.message.message import make_message
 from flwr.supercore.date import now
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
+from fedmx.errors import FederationError
+
+__all__ = ["Run"]  # the type in a grid's signature, which flwr has in a private module
+
 SERVER_NODE_ID = 1  # Flower's SuperLink uses the same
+ERROR_CODE_BASE = 100  # an error of fedmx: this plus its exit code; Flower's own codes are below
+APP_RAISED = 2  # Flower's ErrorCode.CLIENT_APP_RAISED_EXCEPTION
 _REQUEST_TTL_S = 30 * 24 * 3600.0  # deadlines are the grid's; a step of days must still be answerable
 
 
@@ -25,6 +37,23 @@ class Envelope:
     message_type: str
     group_id: str
     node_id: int
+
+
+@cache
+def untie_records() -> None:
+    """Let go of models at once, once nobody uses them.
+
+    In flwr 1.42 each look at `content.array_records` makes a view that refers to itself and to the content.
+    Such a cycle keeps a model until Python's collector comes by, which may be many rounds later.
+    """
+    view: Any = recorddict._SyncedDict  # noqa: SLF001 - the class of the view
+    check = view.check_value
+
+    def weak_check(self: object) -> Callable[[object], None]:
+        alive = weakref.ref(self)
+        return lambda value: check(alive(), value)
+
+    view.check_value = property(weak_check)
 
 
 def set_identity(run_id: int, node_id: int) -> None:
@@ -44,6 +73,11 @@ def give_id(message: Message) -> str:
     if not message.metadata.message_id:
         message.metadata.__dict__["_message_id"] = uuid.uuid4().hex
     return message.metadata.message_id
+
+
+def error_of(error: FederationError) -> Error:
+    """Make the content of an error reply, from which the other side can tell the exit code."""
+    return Error(ERROR_CODE_BASE + error.exit_code, str(error))
 
 
 def rebuild_request(envelope: Envelope, content: RecordDict) -> Message:

@@ -69,12 +69,14 @@ class Roster:
         self._reference: ConfigRecord | None = None
         self._is_pinned = False
         self._changed = threading.Condition()
+        self._has_news = False  # since `nodes` was asked the last time
 
     def join(self, name: str, instance: str, stream: Any, *, is_name_given: bool) -> tuple[Member, Any]:
         """Take a node that said hello; give it and the stream that it replaces, if any.
 
-        The same instance comes back under its name. Another instance gets a name whose node is gone, together with
-        what that node had; a living node's name only when the name was not given, with a counter.
+        The same instance comes back under its name. Another instance gets a name whose node is gone, together
+        with what was asked of that node; beside a living node of that name it gets a counter, unless the name
+        was given.
 
         Raises:
             RefusedError: the name was given and belongs to a living node.
@@ -85,7 +87,7 @@ class Roster:
             if member.instance != instance:
                 member.instance, member.description = instance, None
             member.stream, member.since = stream, self._clock()
-            self._changed.notify_all()
+            self._tell()
             return member, replaced
 
     def _find(self, name: str, instance: str, *, is_name_given: bool) -> Member:
@@ -113,13 +115,13 @@ class Roster:
             RefusedError: it differs from the federation.
         """
         with self._changed:
-            if self._reference is None:
-                self._reference = description
-            difference = self._find_difference(description, self._reference)
+            reference = description if self._reference is None else self._reference
+            difference = self._find_difference(description, reference)
             if difference is not None:
                 raise RefusedError(f"node {member.name} differs from this federation: {difference}")
+            self._reference = reference
             member.description = description
-            self._changed.notify_all()
+            self._tell()
 
     def leave(self, member: Member, stream: Any) -> bool:
         """Note that a stream ended; tell whether its node is gone by that (it may have come back already)."""
@@ -129,8 +131,13 @@ class Roster:
             member.stream, member.since = None, self._clock()
             if not self._is_pinned and not any(m.view().is_ready for m in self._members.values()):
                 self._reference = None  # nobody is left to differ from
-            self._changed.notify_all()
+            self._tell()
             return True
+
+    def is_gone(self, member: Member, grace_s: float) -> bool:
+        """Whether a member's stream has been gone for so long that nothing is awaited of it."""
+        with self._changed:
+            return member.stream is None and self._clock() - member.since >= grace_s
 
     def pin(self, description: ConfigRecord) -> None:
         """Fix what later nodes are compared with: the run has started."""
@@ -140,6 +147,7 @@ class Roster:
     def nodes(self) -> list[NodeView]:
         """Give everyone who ever joined, in order of first joining."""
         with self._changed:
+            self._has_news = False
             return [member.view() for member in self._members.values()]
 
     def find(self, node_id: int) -> Member | None:
@@ -148,6 +156,10 @@ class Roster:
             return next((m for m in self._members.values() if m.node_id == node_id), None)
 
     def wait_for_change(self, timeout_s: float) -> None:
-        """Return at the next join, readiness or departure, or after `timeout_s`."""
+        """Return once somebody joined, got ready or left since `nodes` was called, or after `timeout_s`."""
         with self._changed:
-            self._changed.wait(timeout_s)
+            self._changed.wait_for(lambda: self._has_news, timeout_s)
+
+    def _tell(self) -> None:
+        self._has_news = True
+        self._changed.notify_all()

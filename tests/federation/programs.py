@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ class Federation:
         return self._start("client", {"SERVER_ADDRESS": self.address, **settings})
 
     def run(
-        self, clients: int = 2, client_settings: dict[str, object] | None = None, **settings: object
+        self, clients: int = 2, client_settings: Mapping[str, object] | None = None, **settings: object
     ) -> int:
         """Run a whole federation and give the server's exit code; every program has ended by then."""
         server = self.start_server(NUM_PARTITIONS=clients, MIN_CLIENTS=clients, **settings)

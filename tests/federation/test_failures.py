@@ -30,8 +30,10 @@ def test_all_wrong_server_settings_are_told_at_once(federation: Federation) -> N
         "NUM_ROUNDS='many': expected an integer of at least 1",
         "LEARNING_RATE='-1': expected a number above 0",
         "PARTITION='labels:': expected an integer of at least 1 after labels:",
-        "STRATEGY='fedsomething': expected one of fedavg, fedavgm, fedprox, fedadagrad, fedadam, fedyogi,"
-        " fedmedian, fedtrimmedavg, krum, multikrum, bulyan, qfedavg",
+        (
+            "STRATEGY='fedsomething': expected one of fedavg, fedavgm, fedprox, fedadagrad, fedadam, fedyogi,"
+            " fedmedian, fedtrimmedavg, krum, multikrum, bulyan, qfedavg"
+        ),
     ]
     assert not federation.runs_dir.exists()
 
@@ -40,8 +42,10 @@ def test_an_address_that_cannot_be_dialled_is_refused_with_the_reason(federation
     client = federation.start_client(SERVER_ADDRESS="0.0.0.0:8080", **TINY)
     assert client.wait() == 2
     assert client.log.splitlines() == [
-        "SERVER_ADDRESS='0.0.0.0:8080': 0.0.0.0 means every address of the machine that listens and cannot be"
-        " dialled; expected the server's name or address"
+        (
+            "SERVER_ADDRESS='0.0.0.0:8080': 0.0.0.0 means every address of the machine that listens and"
+            " cannot be dialled; expected the server's name or address"
+        )
     ]
 
 
@@ -52,7 +56,8 @@ def test_a_port_in_use_is_named(federation: Federation) -> None:
         server = federation.start_server()
         assert server.wait() == 2
     assert only_problems(server)[0].endswith(
-        f"LISTEN_ADDRESS={federation.address}: Address already in use; expected a free address of this machine"
+        f"LISTEN_ADDRESS={federation.address}: Address already in use;"
+        " expected a free address of this machine"
     )
 
 

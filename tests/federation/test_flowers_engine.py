@@ -17,7 +17,7 @@ BIN = Path(sys.executable).parent
 
 
 class SuperLink:
-    """Flower's server side and two nodes; each in a session of its own, so that their children end with them."""
+    """Flower's server side and two nodes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

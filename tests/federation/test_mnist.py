@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flwr.app import Array, ArrayRecord
+from numpy.typing import NDArray
 
 from client.tasks import mnist
 from fedmx import arrays
-from flwr.app import Array, ArrayRecord
-
 from tests.federation.programs import Federation
 
 DATA_DIR = Path("data/mnist")
@@ -19,7 +19,7 @@ def read_model(federation: Federation) -> ArrayRecord:
         return ArrayRecord({name: Array(file[name]) for name in file.files})
 
 
-def compute_outputs(model: ArrayRecord, images: np.ndarray) -> np.ndarray:
+def compute_outputs(model: ArrayRecord, images: NDArray[np.float32]) -> NDArray[np.float64]:
     """Compute the network by hand: three dense layers, two of them rectified."""
     values = images.reshape(len(images), -1).astype(np.float64)
     for layer in range(3):

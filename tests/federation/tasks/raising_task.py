@@ -1,6 +1,6 @@
 """A task whose loss raises, as a user's mistake would."""
 
-from tiny_task import build_model, load_data
+from tests.federation.tasks.tiny_task import build_model, load_data
 
 __all__ = ["build_model", "load_data", "loss"]
 

@@ -1,0 +1,97 @@
+"""`python -m bench`: measures what was asked for, prints tables, writes JSON. `--help` lists the parts."""
+
+import argparse
+from collections.abc import Callable, Sequence
+
+from bench import floor, tax
+from bench.engines import deprecated, direct_link, superlink
+from bench.flower_app.null_app.model import SHAPES
+from bench.machine import describe_machine
+from bench.outcome import Job, Outcome
+from bench.processes import MeasurementError
+from bench.report import Report
+from fedmx.program import run_program
+
+ENGINES: dict[str, Callable[[Job], Outcome]] = {
+    "link": direct_link.measure,
+    "deprecated": deprecated.measure,
+    "superlink": superlink.measure,
+}
+PARTS = ("floor", *ENGINES, "memory", "tax")
+ROUNDS = {"small": 30, "large": 7}
+SUPERLINK_ROUNDS = 3  # of 12 s and more
+
+
+def main() -> None:
+    """Measure what was asked for; what is done is shown and written even when the rest is interrupted."""
+    options = _parse_options()
+    report = Report(describe_machine())
+    try:
+        for size in options.sizes:
+            _measure_rounds(size, options, report)
+        _measure_rest(options, report)
+    finally:
+        report.show()
+        print(f"written to {report.write()}")
+
+
+def _measure_rounds(size: str, options: argparse.Namespace, report: Report) -> None:
+    if "floor" in options.only:
+        _announce(f"floor, {size} model")
+        report.floors.append(floor.measure(size, options.rounds or ROUNDS[size]))
+    for engine in filter(options.only.__contains__, ENGINES):
+        job = _make_job(engine, size, options)
+        _announce(f"{engine}, {size} model, {job.rounds} rounds after the first")
+        report.outcomes.append(ENGINES[engine](job))
+
+
+def _measure_rest(options: argparse.Namespace, report: Report) -> None:
+    if "memory" in options.only:
+        _announce("the link's memory by step, large model")
+        report.memory = direct_link.measure_steps("large")
+    if "tax" in options.only:
+        _announce(f"federation tax, MNIST, {tax.REPEATS} times")
+        try:
+            report.tax = tax.measure()
+        except MeasurementError as error:
+            report.problems.append(f"federation tax: {error}")
+
+
+def _make_job(engine: str, size: str, options: argparse.Namespace) -> Job:
+    rounds = options.rounds or ROUNDS[size]
+    if engine == "superlink":
+        rounds = min(rounds, SUPERLINK_ROUNDS)
+    return Job(engine, size, rounds, options.limit)
+
+
+def _parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure rounds on three engines.")
+    parser.add_argument("--only", type=_choose(PARTS), default=PARTS, help=f"parts, of {','.join(PARTS)}")
+    parser.add_argument("--sizes", type=_choose(tuple(SHAPES)), default=tuple(SHAPES), help="of small,large")
+    parser.add_argument(
+        "--rounds", type=int, default=0, help="rounds after the first; SuperLink plays at most 3"
+    )
+    parser.add_argument(
+        "--limit", type=float, default=180.0, help="seconds that one engine may take at one size"
+    )
+    return parser.parse_args()
+
+
+def _choose(known: Sequence[str]) -> Callable[[str], list[str]]:
+    def parse(text: str) -> list[str]:
+        words = [word.strip() for word in text.split(",")]
+        if unknown := set(words) - set(known):
+            raise argparse.ArgumentTypeError(
+                f"{', '.join(sorted(unknown))}: expected some of {','.join(known)}"
+            )
+        return words
+
+    return parse
+
+
+def _announce(what: str) -> None:
+    print(f"measuring: {what}", flush=True)
+
+
+if __name__ == "__main__":
+    run_program(main)

@@ -1,0 +1,70 @@
+"""A node's training and evaluation without a federation: each step when it is told to, over a line of text.
+
+`python -m bench.alone PORT PARTITION` connects to the parent, says `ready`, and `done` after every step.
+"""
+
+import socket
+import sys
+
+from bench.flower_app.null_app.rounds import NODES
+from client import model, training
+from client.device import pick_device
+from client.partition import split_indices, split_test_indices
+from client.task import load_task
+from client.training import DeviceData, Hyperparameters
+from fedmx.settings import ClientSettings, ServerSettings, load
+
+
+class LoneNode:
+    """The task on one partition, with the settings that both programs would have."""
+
+    def __init__(self, partition: int) -> None:
+        mine, self._settings = load(ClientSettings), load(ServerSettings)
+        self._partition = partition
+        self._task = load_task(mine.task)
+        train, test = self._task.load_data(mine.data_dir)
+        device = pick_device(mine.device)
+        rule, seed = self._settings.partition, self._settings.seed
+        chosen = split_indices(train.labels, rule, NODES, seed)[partition]
+        self._train_data = DeviceData.put(train.examples, train.labels, device, chosen=chosen)
+        chosen = split_test_indices(len(test), NODES, seed)[partition]
+        self._test_data = DeviceData.put(test.examples, test.labels, device, chosen=chosen)
+        self._net = self._task.build_model()
+        model.initialize(self._net, seed, train.examples[:2])
+        self._net.collect_params().reset_ctx(device)
+        self._net.hybridize(static_alloc=True, static_shape=True)
+
+    def train(self, number: int) -> None:
+        """Train a round's epochs, from where the round before ended."""
+        settings = self._settings
+        how = Hyperparameters(
+            local_epochs=settings.local_epochs,
+            batch_size=settings.batch_size,
+            learning_rate=settings.learning_rate,
+            momentum=settings.momentum,
+            proximal_mu=settings.proximal_mu,
+        )
+        seed = [settings.seed, number, self._partition]
+        training.train(self._net, self._task, self._train_data, how, seed)
+
+    def evaluate(self) -> None:
+        """Measure on this partition's part of the test set."""
+        training.evaluate(self._net, self._task, self._test_data, self._settings.batch_size)
+
+
+def main(port: str, partition: str) -> None:
+    """Make steps until the parent hangs up."""
+    with socket.create_connection(("127.0.0.1", int(port))) as link, link.makefile("rw") as lines:
+        node = LoneNode(int(partition))
+        print("ready", file=lines, flush=True)
+        for line in lines:
+            step, number = line.split()
+            if step == "train":
+                node.train(int(number))
+            else:
+                node.evaluate()
+            print("done", file=lines, flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

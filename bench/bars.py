@@ -1,0 +1,49 @@
+"""The bars that the project holds itself to, as plain functions of what was measured."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from bench.flower_app.null_app.model import model_bytes
+from bench.outcome import Outcome
+
+MB = 1_000_000
+LINK_SMALL_S = 0.045
+TIMES_FASTER = 3.0
+PEAK_MODELS, PEAK_BASE_MB = 7, 150
+FEDERATION_TAX = 1.15
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A figure and its bar; `is_met` is None when it was not measured in this call."""
+
+    claim: str
+    figure: str
+    is_met: bool | None
+
+
+def judge(outcomes: Iterable[Outcome], tax: float | None) -> list[Bar]:
+    """Compare the outcomes with every bar; those that lack a figure are left out."""
+    found = {(outcome.engine, outcome.size): outcome for outcome in outcomes}
+    keys = (("link", "small"), ("link", "large"), ("deprecated", "large"))
+    bars = list(_judge_link(*(found.get(key) for key in keys)))
+    if tax is not None:
+        claim = f"federation tax at most {FEDERATION_TAX:g}"
+        bars.append(Bar(claim, f"{tax:.3f}", tax <= FEDERATION_TAX))
+    return bars
+
+
+def _judge_link(small: Outcome | None, large: Outcome | None, deprecated: Outcome | None) -> Iterator[Bar]:
+    if small and small.median_s is not None:
+        claim = f"link round with the small model at most {1000 * LINK_SMALL_S:g} ms"
+        yield Bar(claim, f"{1000 * small.median_s:.1f} ms", small.median_s <= LINK_SMALL_S)
+    if large and deprecated and large.median_s and deprecated.median_s:
+        times = deprecated.median_s / large.median_s
+        claim = f"link round with the large model at least {TIMES_FASTER:g} times faster than deprecated"
+        yield Bar(claim, f"{times:.2f} times", times >= TIMES_FASTER)
+    if large and large.peak_rss is not None:
+        model = model_bytes("large")
+        allowed = PEAK_MODELS * model + PEAK_BASE_MB * MB
+        claim = f"server's peak memory with the large model at most {PEAK_MODELS} models + {PEAK_BASE_MB} MB"
+        models = (large.peak_rss - PEAK_BASE_MB * MB) / model
+        yield Bar(claim, f"{models:.2f} models + {PEAK_BASE_MB} MB", large.peak_rss <= allowed)

@@ -1,0 +1,96 @@
+"""What the server's process sees of each round: its time, the bytes moved, the highest memory of each step.
+
+Lines of JSON in a file, written as they happen, so that a run that is cut short still has its rounds.
+"""
+
+import json
+import os
+import socket
+import struct
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_TCP_ESTABLISHED = 1
+# Linux's struct tcp_info: u64 tcpi_bytes_acked and tcpi_bytes_received stand behind 8 u8, 24 u32 and two u64.
+_TCP_INFO_BYTES = struct.Struct("<B119xQQ")
+
+
+class Stopwatch:
+    """Writes a line at the start, at each `mark` and at the end."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", buffering=1)
+        self._peaks: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        self._write(kind="start", base_rss=read_memory("VmRSS"))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._write(kind="end", error=None if error is None else f"{type(error).__name__}: {error}")
+        self._file.close()
+
+    def note_peak(self, step: str) -> None:
+        """Note the highest memory since the last note as that of a step."""
+        self._peaks[step] = read_memory("VmHWM")
+        # Has the kernel forget the peak so far: proc(5), /proc/PID/clear_refs, value 5.
+        Path("/proc/self/clear_refs").write_text("5")
+
+    def mark(self) -> None:
+        """Note the end of a round; what noting costs is left out of the next round."""
+        ended = time.perf_counter()
+        self.note_peak("rest of the round")
+        received, sent = count_socket_bytes()
+        loopback = count_loopback_bytes()
+        self._write(
+            kind="mark",
+            ended=ended,
+            resumed=time.perf_counter(),
+            received=received,
+            sent=sent,
+            loopback=loopback,
+            peaks=self._peaks,
+        )
+        self._peaks = {}
+
+    def _write(self, **fields: object) -> None:
+        self._file.write(json.dumps(fields) + "\n")
+
+
+def read_memory(field: str, pid: int | str = "self") -> int:
+    """Read a process's memory in bytes: `VmRSS` (now) or `VmHWM` (its highest); 0 when it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field + ":")), 0)
+
+
+def count_loopback_bytes() -> int:
+    """Read the bytes that the loopback interface moved since boot, headers included, whoever moved them."""
+    lines = Path("/proc/net/dev").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.strip().startswith("lo:"))
+
+
+def count_socket_bytes() -> tuple[int, int]:
+    """Ask the kernel for the bytes (received, sent) over this process's living TCP connections."""
+    counted = [_count_descriptor(entry) for entry in Path("/proc/self/fd").iterdir()]
+    return sum(received for received, _ in counted), sum(sent for _, sent in counted)
+
+
+def _count_descriptor(entry: Path) -> tuple[int, int]:
+    try:
+        if not str(entry.readlink()).startswith("socket:"):
+            return 0, 0
+        with socket.socket(fileno=os.dup(int(entry.name))) as connection:
+            if connection.type != socket.SOCK_STREAM or connection.family == socket.AF_UNIX:
+                return 0, 0
+            info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES.size)
+    except OSError:  # closed meanwhile
+        return 0, 0
+    state, acknowledged, received = _TCP_INFO_BYTES.unpack(info)
+    return (received, acknowledged) if state == _TCP_ESTABLISHED else (0, 0)

@@ -1,0 +1,149 @@
+"""Tables for a person and JSON for a file. Takes what was measured, measures nothing."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.bars import MB, Bar, judge
+from bench.floor import Floor
+from bench.flower_app.null_app.model import model_bytes
+from bench.outcome import Outcome
+from bench.tax import Tax
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass
+class Report:
+    """All that one call measured."""
+
+    machine: Mapping[str, object]
+    floors: list[Floor] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    memory: Outcome | None = None
+    tax: Tax | None = None
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def bars(self) -> list[Bar]:
+        """The bars, judged."""
+        return judge(self.outcomes, None if self.tax is None else self.tax.ratio)
+
+    def show(self) -> None:
+        """Print the tables."""
+        console = Console(width=None if Console().is_terminal else 150)
+        tables = (
+            _table_rounds(self.outcomes),
+            _table_floors(self.floors),
+            _table_memory(self.memory),
+            _table_tax(self.tax),
+            _table_bars(self.bars),
+        )
+        for table in tables:
+            if table.row_count:
+                console.print(table)
+        for problem in self.problems:
+            print(problem)
+
+    def write(self, folder: Path = RESULTS) -> Path:
+        """Write everything, each round's seconds included, to a file named after the time."""
+        folder.mkdir(exist_ok=True)
+        path = folder / time.strftime("%Y-%m-%dT%H%M%S.json")
+        content = {
+            "machine": self.machine,
+            "floors": [dataclasses.asdict(floor) for floor in self.floors],
+            "outcomes": [dataclasses.asdict(outcome) for outcome in self.outcomes],
+            "memory": None if self.memory is None else dataclasses.asdict(self.memory),
+            "tax": None if self.tax is None else dataclasses.asdict(self.tax),
+            "problems": self.problems,
+            "bars": [dataclasses.asdict(bar) for bar in self.bars],
+        }
+        path.write_text(json.dumps(content, indent=2) + "\n")
+        return path
+
+
+def _table_rounds(outcomes: Sequence[Outcome]) -> Table:
+    table = Table(title="One round: train, aggregate, evaluate; two nodes with nothing to do")
+    table.add_column("engine")
+    for title in ("model MB", "rounds", "first s", "median s", "least - most s"):
+        table.add_column(title, justify="right")
+    for title in ("down MB", "up MB", "loopback MB", "base MB", "peak MB"):
+        table.add_column(title, justify="right")
+    for outcome in outcomes:
+        table.add_row(*_describe(outcome))
+        if outcome.failure:
+            table.add_row(f"  {outcome.failure}")
+    return table
+
+
+def _describe(outcome: Outcome) -> list[str]:
+    seconds = outcome.seconds
+    return [
+        outcome.engine,
+        _megabytes(model_bytes(outcome.size)),
+        str(len(seconds)),
+        _seconds(outcome.warm_up_s),
+        _seconds(outcome.median_s),
+        f"{min(seconds):.4f} - {max(seconds):.4f}" if seconds else "-",
+        _megabytes(outcome.sent),
+        _megabytes(outcome.received),
+        _megabytes(outcome.loopback),
+        _megabytes(outcome.base_rss),
+        _megabytes(outcome.peak_rss),
+    ]
+
+
+def _table_floors(floors: Sequence[Floor]) -> Table:
+    table = Table(title="The floor of a round on this machine")
+    for title in ("model MB", "plain TCP s", "weighted average s", "both s"):
+        table.add_column(title, justify="right")
+    for floor in floors:
+        seconds = (floor.transfer_s, floor.average_s, floor.total_s)
+        table.add_row(_megabytes(model_bytes(floor.size)), *(f"{value:.4f}" for value in seconds))
+    return table
+
+
+def _table_memory(memory: Outcome | None) -> Table:
+    table = Table("step", "MB", "models over base", title="The link's server, highest memory by step")
+    if memory is not None:
+        for step, peak in memory.peaks.items():
+            over = (peak - (memory.base_rss or 0)) / model_bytes(memory.size)
+            table.add_row(step, _megabytes(peak), f"{over:.2f}")
+    return table
+
+
+def _table_tax(tax: Tax | None) -> Table:
+    table = Table(title="MNIST, two nodes: seconds of each round")
+    table.add_column("repeat")
+    for title in ("federated", "all", "the same steps alone", "all", "ratio"):
+        table.add_column(title, justify="right")
+    if tax is not None:
+        for number, rounds in enumerate(zip(tax.federated_s, tax.alone_s, strict=True)):
+            cells = [cell for seconds in rounds for cell in (_list(seconds), f"{sum(seconds):.3f}")]
+            table.add_row(str(number + 1), *cells, f"{tax.ratios[number]:.3f}")
+    return table
+
+
+def _list(seconds: Sequence[float]) -> str:
+    return "  ".join(f"{value:.3f}" for value in seconds)
+
+
+def _table_bars(bars: Sequence[Bar]) -> Table:
+    table = Table("bar", "measured", "", title="Bars")
+    for bar in bars:
+        table.add_row(bar.claim, bar.figure, "met" if bar.is_met else "MISSED")
+    return table
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _megabytes(count: int | None) -> str:
+    return "-" if count is None else f"{count / MB:.2f}" if count < 10 * MB else f"{count / MB:.0f}"

@@ -1,0 +1,96 @@
+"""What federation adds to training: fedmx's own programs on MNIST, against the same steps with no server.
+
+Alone, two processes train and evaluate on the partitions that the nodes had, step by step together: a step is
+as long as the slower one, as in the federation.
+"""
+
+import json
+import socket
+import statistics
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from bench.flower_app.null_app.rounds import NODES
+from bench.processes import Children, MeasurementError, free_port, wait_until
+
+ROUNDS, REPEATS = 3, 3
+_LIMIT_S, _START_S = 180.0, 60.0
+_NODE = {"CLIENT_THREADS": "1"}
+STEPS = ("train", "evaluate")
+
+
+@dataclass(frozen=True)
+class Tax:
+    """Seconds of each round, with federation and without, of each repeat."""
+
+    federated_s: list[list[float]]
+    alone_s: list[list[float]]
+
+    @property
+    def ratios(self) -> list[float]:
+        """How many times longer the rounds of each repeat are with federation."""
+        return [sum(f) / sum(a) for f, a in zip(self.federated_s, self.alone_s, strict=True)]
+
+    @property
+    def ratio(self) -> float:
+        """The median of the repeats."""
+        return statistics.median(self.ratios)
+
+
+def measure() -> Tax:
+    """Run both by turns, so that a machine that changes its speed changes both."""
+    tax = Tax([], [])
+    for _ in range(REPEATS):
+        tax.alone_s.append(_measure_alone())
+        tax.federated_s.append(_measure_federated())
+    return tax
+
+
+def _measure_federated() -> list[float]:
+    """Run the server and the clients, and read the rounds' seconds from the history they leave."""
+    with Children() as children:
+        address, runs = f"127.0.0.1:{free_port()}", children.folder / "runs"
+        settings = {"NUM_ROUNDS": str(ROUNDS), "NUM_PARTITIONS": str(NODES), "RUNS_DIR": str(runs)}
+        server = children.start_module("server", "server", env={"LISTEN_ADDRESS": address, **settings})
+        for node in range(NODES):
+            children.start_module(f"client-{node}", "client", env={"SERVER_ADDRESS": address, **_NODE})
+        wait_until(lambda: server.poll() is not None, _LIMIT_S, "the federation")
+        if server.returncode != 0:
+            raise MeasurementError(f"python -m server: exit {server.returncode}: {children.tail('server')}")
+        return _read_seconds(runs / "latest" / "history.jsonl")
+
+
+def _read_seconds(history: Path) -> list[float]:
+    return [json.loads(line)["seconds"]["total"] for line in history.read_text().splitlines()]
+
+
+def _measure_alone() -> list[float]:
+    """Have two processes make each step at once, and wait for the slower one."""
+    with Children() as children, ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        listener.settimeout(_START_S)
+        port = str(listener.getsockname()[1])
+        for node in range(NODES):
+            children.start_module(f"alone-{node}", "bench.alone", port, str(node), env=_NODE)
+        links = [stack.enter_context(listener.accept()[0]) for _ in range(NODES)]
+        workers = [stack.enter_context(link.makefile("rw")) for link in links]
+        _await(children, workers)
+        seconds = []
+        for number in range(1, ROUNDS + 1):
+            started = time.perf_counter()
+            for step in STEPS:
+                for worker in workers:
+                    print(step, number, file=worker, flush=True)
+                _await(children, workers)
+            seconds.append(time.perf_counter() - started)
+        return seconds
+
+
+def _await(children: Children, workers: Sequence[TextIO]) -> None:
+    for node, worker in enumerate(workers):
+        if not worker.readline():
+            raise MeasurementError(f"training alone ended: {children.tail(f'alone-{node}')}")

@@ -1,0 +1,110 @@
+"""What the server has asked and still waits for: plain book-keeping, without sockets.
+
+Only the futures may be touched by more than one thread.
+"""
+
+import concurrent.futures
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from flwr.app import Error, RecordDict
+
+from fedmx.link.codec import EncodedMessage
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A node's reply to a request."""
+
+    content: RecordDict | Error
+    bytes_down: int
+    bytes_up: int
+    seconds: float
+
+
+@dataclass(eq=False)
+class Request:
+    """A message on its way to a node and back."""
+
+    node_id: int
+    message: EncodedMessage
+    done: "concurrent.futures.Future[Answer | None]" = field(default_factory=concurrent.futures.Future)
+    asked_at: float = 0.0
+    bytes_down: int = 0
+
+    @property
+    def request_id(self) -> str:
+        """The digest that names what is asked."""
+        return self.message.request_id
+
+    def settle(self, answer: Answer | None) -> None:
+        """End the wait for it: with an answer, or with None because its node is gone."""
+        if not self.done.done():
+            self.done.set_result(answer)
+
+
+class Requests:
+    """The requests that wait for an answer. Equal ones to one node are asked once, and answered together.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._waiting: dict[int, dict[str, list[Request]]] = {}
+
+    def add(self, request: Request) -> bool:
+        """Wait for a request; tell whether it is the first of its kind, which has to be sent."""
+        request.asked_at = self._clock()
+        equal = self._waiting.setdefault(request.node_id, {}).setdefault(request.request_id, [])
+        equal.append(request)
+        return len(equal) == 1
+
+    def withdraw(self, request: Request) -> bool:
+        """Stop waiting for a request; tell whether it was the last of its kind."""
+        of_node = self._waiting.get(request.node_id, {})
+        equal = of_node.get(request.request_id, [])
+        if request not in equal:
+            return False
+        equal.remove(request)
+        if equal:
+            return False
+        del of_node[request.request_id]
+        return True
+
+    def is_waiting(self, node_id: int, request_id: str) -> bool:
+        """Whether somebody waits for this answer."""
+        return request_id in self._waiting.get(node_id, {})
+
+    def of_node(self, node_id: int) -> list[Request]:
+        """Give what a node is to be sent, in the order in which it was asked."""
+        return [equal[0] for equal in self._waiting.get(node_id, {}).values()]
+
+    def frames(self, node_id: int, request_id: str) -> Iterator[bytes]:
+        """Give a request's frames when its turn to be written comes; none if nobody waits for it by then.
+
+        Until then nothing here holds on to the frames, which are a model.
+        """
+        equal = self._waiting.get(node_id, {}).get(request_id)
+        if not equal:
+            return
+        for frame in equal[0].message.frames():
+            for request in equal:
+                request.bytes_down += len(frame)
+            yield frame
+
+    def settle(self, node_id: int, request_id: str, content: RecordDict | Error, bytes_up: int) -> bool:
+        """Give an answer to whoever waits for it; tell whether somebody did."""
+        equal = self._waiting.get(node_id, {}).pop(request_id, [])
+        for request in equal:
+            seconds = self._clock() - request.asked_at
+            request.settle(Answer(content, request.bytes_down, bytes_up, seconds))
+        return bool(equal)
+
+    def give_up(self, node_id: int) -> None:
+        """End the wait for all answers of a node that is gone."""
+        for equal in self._waiting.pop(node_id, {}).values():
+            for request in equal:
+                request.settle(None)

@@ -1,0 +1,73 @@
+"""600 MB to a node and back, as two processes; prints what it took.
+
+Memory is in bytes above what the process began with.
+"""
+
+import json
+import resource
+import sys
+
+import numpy as np
+import psutil
+from flwr.app import Message, MessageType, MetricRecord, RecordDict
+
+from fedmx.parsing import Address
+from fedmx.program import reuse_memory
+from tests.fedmx.link.loopback import Hub, Node, Worker
+from tests.fedmx.link.wire import pack
+
+SIZE = 200_000_000
+TIMEOUT_S = 60.0
+
+
+def rss() -> int:
+    return int(psutil.Process().memory_info().rss)
+
+
+def peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def be_node(port: int) -> None:
+    before = rss()
+
+    def work(message: Message) -> RecordDict:
+        if message.metadata.group_id == "1":
+            return message.content
+        return RecordDict({"memory": MetricRecord({"after": rss() - before, "peak": peak() - before})})
+
+    node = Node(Address("127.0.0.1", port), worker=Worker(work), wait_timeout_s=TIMEOUT_S).serve()
+    node._thread.join()
+    if node.outcome is not None:
+        raise node.outcome
+
+
+def be_server(port: int) -> None:
+    before = rss()
+    hub = Hub(port)
+    hub.await_ready("node")
+    measured = exchange(hub)
+    measured["server_peak"] = peak() - before
+    (reply,) = hub.ask(
+        Message(RecordDict(), hub.node_id(), MessageType.TRAIN, group_id="2"), timeout=TIMEOUT_S
+    )
+    of_node = reply.content.metric_records["memory"]
+    measured |= {"node_after": of_node["after"], "node_peak": of_node["peak"], "server_after": rss() - before}
+    hub.stop()
+    print(json.dumps(measured))
+
+
+def exchange(hub: Hub) -> dict[str, object]:
+    """Make the round trip; all arrays are gone when it returns."""
+    record = pack({name: np.full(SIZE, number, np.uint8) for number, name in enumerate("abc")})
+    message = Message(RecordDict({"arrays": record}), hub.node_id(), MessageType.TRAIN, group_id="1")
+    (reply,) = hub.ask(message, timeout=TIMEOUT_S)
+    assert reply.content.array_records["arrays"]["c"].numpy()[-1] == 2
+    transfer = hub.grid.transfer(reply)
+    assert transfer is not None
+    return {"bytes_down": transfer.bytes_down, "bytes_up": transfer.bytes_up, "seconds": transfer.seconds}
+
+
+if __name__ == "__main__":
+    reuse_memory()
+    {"server": be_server, "node": be_node}[sys.argv[1]](int(sys.argv[2]))

@@ -1,0 +1,298 @@
+"""A server and nodes in one process, over real sockets; what stands between them can be cut."""
+
+import contextlib
+import queue
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import numpy as np
+from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
+from flwr.clientapp import ClientApp
+
+from fedmx import __version__
+from fedmx.errors import FederationError
+from fedmx.link import channel, codec, words
+from fedmx.link import link_pb2 as pb
+from fedmx.link.grid import LinkGrid
+from fedmx.link.node import LinkOptions, NodeLink
+from fedmx.link.roster import Roster
+from fedmx.link.server import LinkServer
+from fedmx.parsing import Address
+from tests.fedmx.link.wire import GIGABYTE, pack
+
+PATIENCE_S = 15.0  # of a test that waits for what comes in milliseconds
+RUN_ID = 7
+
+
+def find_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def echo(message: Message) -> RecordDict:
+    return message.content
+
+
+class Worker:
+    """An app that does one thing with every message, and remembers what it was asked.
+
+    Attributes:
+        asked: the rounds it was asked for, in order.
+        begun: set when it began to work.
+        gate: it works until this is set.
+    """
+
+    def __init__(self, work: Callable[[Message], Any] = echo) -> None:
+        self.asked: list[str] = []
+        self.begun = threading.Event()
+        self.gate = threading.Event()
+        self.gate.set()
+        self._work = work
+        self.app = ClientApp()
+        for register in (self.app.query, self.app.train, self.app.evaluate):
+            register()(self._answer)
+
+    def _answer(self, message: Message, _: Context) -> Message:
+        self.asked.append(message.metadata.group_id)
+        self.begun.set()
+        assert self.gate.wait(PATIENCE_S)
+        result = self._work(message)
+        return Message(result, reply_to=message) if isinstance(result, RecordDict) else result
+
+
+class Node:
+    """A node on a thread of its own."""
+
+    def __init__(
+        self, address: Address, name: str = "node", worker: Worker | None = None, **options: Any
+    ) -> None:
+        self.worker = worker or Worker()
+        self.outcome: FederationError | None = None
+        chosen = {"is_name_given": True, "wait_timeout_s": PATIENCE_S, "max_model_bytes": GIGABYTE, **options}
+        self._link = NodeLink(LinkOptions(address, name, **chosen))
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._link.start()
+
+    def serve(self, description: ConfigRecord | None = None) -> "Node":
+        self._description = ConfigRecord() if description is None else description
+        self._thread.start()
+        return self
+
+    def join(self) -> FederationError | None:
+        """Wait for its end and give how it ended."""
+        self._thread.join(PATIENCE_S)
+        assert not self._thread.is_alive()
+        return self.outcome
+
+    @property
+    def waiting(self) -> list[str]:
+        """The rounds it was asked for and has not begun to work on."""
+        return [request.header.group_id for request in list(self._link._inbox._waiting.values())]
+
+    @property
+    def kept_a_reply(self) -> bool:
+        return self._link._kept is not None
+
+    def _serve(self) -> None:
+        try:
+            self._link.serve(self.worker.app, self._description)
+        except FederationError as error:
+            self.outcome = error
+
+
+class Hub:
+    """A server with its grid, and the nodes that were started against it."""
+
+    def __init__(self, port: int = 0, **options: Any) -> None:
+        self.address = Address("127.0.0.1", port or find_free_port())
+        self.roster = Roster(options.pop("find_difference", lambda _one, _other: None))
+        chosen = {"max_model_bytes": GIGABYTE, "lease_grace_s": PATIENCE_S, **options}
+        self.server = LinkServer(self.address, self.roster, **chosen)
+        self.server.start()
+        self.grid = LinkGrid(self.server, RUN_ID)
+        self.nodes: list[Node] = []
+        self.cables: list[Cable] = []
+        self._is_open = True
+
+    def lay_cable(self) -> "Cable":
+        """Lay a way to the server that can be cut."""
+        self.cables.append(Cable(self.address.port))
+        return self.cables[-1]
+
+    def start(self, name: str = "node", worker: Worker | None = None, **options: Any) -> Node:
+        """Start a node and wait until it is ready."""
+        address = options.pop("address", self.address)
+        description = options.pop("description", None)
+        node = Node(address, name, worker, **options).serve(description)
+        self.nodes.append(node)
+        self.await_ready(name)
+        return node
+
+    def await_ready(self, name: str) -> None:
+        self.wait_until(lambda: any(n.name == name and n.is_ready for n in self.roster.nodes()))
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < deadline
+            self.roster.wait_for_change(0.05)
+
+    def node_id(self, name: str = "node") -> int:
+        return next(node.node_id for node in self.roster.nodes() if node.name == name)
+
+    def message(self, content: RecordDict | None = None, name: str = "node", number: int = 1) -> Message:
+        content = RecordDict({"arrays": pack({"a": np.arange(3.0)})}) if content is None else content
+        return Message(content, self.node_id(name), MessageType.TRAIN, group_id=str(number))
+
+    def ask(self, *messages: Message, timeout: float = PATIENCE_S) -> list[Message]:
+        return list(self.grid.send_and_receive(messages or [self.message()], timeout=timeout))
+
+    def ask_aside(self, *messages: Message, timeout: float = PATIENCE_S) -> "Aside":
+        """Ask on a thread of its own."""
+        return Aside(lambda: self.ask(*messages, timeout=timeout))
+
+    def stop(self, outcome: "pb.Goodbye.Outcome | None" = pb.Goodbye.FINISHED, reason: str = "") -> None:
+        if self._is_open:
+            self._is_open = False
+            self.server.stop(outcome, reason)
+
+
+class Aside:
+    """Something that is done on a thread, and what it gave."""
+
+    def __init__(self, do: Callable[[], list[Message]]) -> None:
+        self._results: queue.SimpleQueue[list[Message]] = queue.SimpleQueue()
+        threading.Thread(target=lambda: self._results.put(do()), daemon=True).start()
+
+    def get(self) -> list[Message]:
+        return self._results.get(timeout=PATIENCE_S)
+
+
+class RawNode:
+    """A node that says what it is told to, byte by byte.
+
+    Args:
+        address: the server's.
+        reads: whether it takes what the server sends.
+    """
+
+    def __init__(self, address: Address, *, reads: bool = True) -> None:
+        self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._heard: queue.SimpleQueue[pb.Frame | None] = queue.SimpleQueue()
+        self._channel = channel.dial(address, codec.FRAME_BYTES, "", None)
+        join: grpc.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(channel.METHOD)
+        self._call = join(iter(self._outbox.get, None))
+        if reads:
+            threading.Thread(target=self._listen, daemon=True).start()
+
+    def say(self, data: bytes | None = None, **frame: Any) -> None:
+        self._outbox.put(pb.Frame(**frame).SerializeToString() if data is None else data)
+
+    def say_hello(self, name: str = "raw", **changes: Any) -> None:
+        token = secrets.token_hex(16)
+        said = {"version": __version__, "name": name, "instance": token, "max_model_bytes": GIGABYTE}
+        self.say(hello=pb.Hello(**{**said, **changes}))
+
+    def get_ready(self, name: str = "raw", **changes: Any) -> None:
+        """Join as a node whose model and data are loaded."""
+        self.say_hello(name, **changes)
+        assert self.hear("welcome").name == name
+        self.say(words.ready(ConfigRecord()))
+
+    def hear(self, kind: str) -> Any:
+        """Give the next frame, which has to be of this kind."""
+        frame = self._heard.get(timeout=PATIENCE_S)
+        assert frame is not None, f"the stream ended before a {kind}"
+        assert frame.WhichOneof("kind") == kind
+        return getattr(frame, kind)
+
+    def hear_header(self) -> pb.Header:
+        """Give the header of the next message, which has to fit into one chunk."""
+        self.hear("begin")
+        header = pb.Header.FromString(self.hear("chunk"))
+        if header.array_records:
+            self.hear("chunk")
+        return header
+
+    def hear_end(self) -> None:
+        assert self._heard.get(timeout=PATIENCE_S) is None
+
+    def hang_up(self) -> None:
+        self._outbox.put(None)
+        self._call.cancel()
+        self._channel.close()
+
+    def _listen(self) -> None:
+        with contextlib.suppress(grpc.RpcError):
+            for data in self._call:
+                self._heard.put(pb.Frame.FromString(data))
+        self._heard.put(None)
+
+
+class Cable:
+    """A TCP relay to a port: it can be cut, at once or after so many bytes, and lose what goes through it.
+
+    Attributes:
+        is_open: whether it takes connections.
+        loses_up, loses_down: whether what nodes, or the server, send is lost.
+        lost_bytes: what was lost.
+        cut_after: bytes after which it is cut once, by way; 0: never.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = Address("127.0.0.1", self._listener.getsockname()[1])
+        self.is_open = True
+        self.loses_up = self.loses_down = False
+        self.lost_bytes = 0
+        self.cut_after = {"up": 0, "down": 0}
+        self._ends: list[socket.socket] = []
+        self._is_closed = False
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """Break what is connected now."""
+        ends, self._ends = self._ends, []
+        for end in ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Break it for good."""
+        self._is_closed = True
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self.cut()
+
+    def _accept(self) -> None:
+        with self._listener, contextlib.suppress(OSError):
+            while not self._is_closed:
+                near, _ = self._listener.accept()
+                if not self.is_open:
+                    near.close()
+                    continue
+                far = socket.create_connection(("127.0.0.1", self._target))
+                self._ends += [near, far]
+                for way, source, sink in (("up", near, far), ("down", far, near)):
+                    threading.Thread(target=self._carry, args=(way, source, sink), daemon=True).start()
+
+    def _carry(self, way: str, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError), source:
+            while data := source.recv(65536):
+                if self.loses_up if way == "up" else self.loses_down:
+                    self.lost_bytes += len(data)
+                    continue
+                sink.sendall(data)
+                if self.cut_after[way]:
+                    self.cut_after[way] = max(0, self.cut_after[way] - len(data))
+                    if not self.cut_after[way]:
+                        self.cut()
+            sink.shutdown(socket.SHUT_RDWR)

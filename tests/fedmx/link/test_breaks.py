@@ -1,0 +1,251 @@
+"""Streams that break, requests that are asked twice, and answers that come late."""
+
+import io
+import re
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from flwr.app import Message, RecordDict
+
+from fedmx.link import link_pb2 as pb
+from fedmx.link import server as server_module
+from tests.fedmx.link.loopback import PATIENCE_S, Cable, Hub, RawNode, Worker
+from tests.fedmx.link.wire import encode, pack
+
+MODEL = 20_000_000  # bytes: more than the sockets' buffers hold
+
+
+def count_of(pattern: str, log: io.StringIO) -> int:
+    return len(re.findall(pattern, log.getvalue()))
+
+
+def await_line(hub: Hub, log: io.StringIO, pattern: str, number: int = 1) -> None:
+    hub.wait_until(lambda: count_of(pattern, log) >= number)
+
+
+def large(number: int = 1) -> RecordDict:
+    return RecordDict({"arrays": pack({"a": np.full(MODEL, number, np.uint8)})})
+
+
+def test_a_node_whose_stream_breaks_while_it_works_comes_back_and_works_once(
+    hub: Hub, cable: Cable, log: io.StringIO
+) -> None:
+    node = hub.start(address=cable.address)
+    node.worker.gate.clear()
+    asked = hub.ask_aside(hub.message())
+    assert node.worker.begun.wait(PATIENCE_S)
+    cable.cut()
+    await_line(hub, log, "node ready", 2)
+    node.worker.gate.set()
+    assert len(asked.get()) == 1
+    assert node.worker.asked == ["1"]
+    assert count_of("lost the server, dialling again", log) == 1
+    assert len(hub.roster.nodes()) == 1
+
+
+def test_a_reply_that_is_ready_while_the_stream_is_gone_is_delivered(
+    hub: Hub, cable: Cable, log: io.StringIO
+) -> None:
+    node = hub.start(address=cable.address)
+    node.worker.gate.clear()
+    asked = hub.ask_aside(hub.message())
+    assert node.worker.begun.wait(PATIENCE_S)
+    cable.is_open = False
+    cable.cut()
+    await_line(hub, log, "lost the server")
+    node.worker.gate.set()
+    hub.wait_until(lambda: node.kept_a_reply)
+    cable.is_open = True
+    assert len(asked.get()) == 1
+    assert node.worker.asked == ["1"]
+
+
+def test_a_reply_that_was_lost_on_its_way_is_sent_again_without_working_again(
+    hub: Hub, cable: Cable, log: io.StringIO
+) -> None:
+    node = hub.start(address=cable.address)
+    cable.loses_up = True
+    asked = hub.ask_aside(hub.message())
+    hub.wait_until(lambda: node.kept_a_reply)
+    cable.loses_up = False
+    cable.cut()
+    (reply,) = asked.get()
+    assert reply.content == hub.message().content
+    assert node.worker.asked == ["1"]
+
+
+def test_an_error_that_was_lost_on_its_way_is_tried_again(hub: Hub, cable: Cable) -> None:
+    def work(_: Message) -> RecordDict:
+        raise OSError("disk full")
+
+    node = hub.start(worker=Worker(work), address=cable.address)
+    cable.loses_up = True
+    asked = hub.ask_aside(hub.message())
+    hub.wait_until(lambda: cable.lost_bytes > 0)
+    cable.loses_up = False
+    cable.cut()
+    (reply,) = asked.get()
+    assert reply.error.reason == "OSError: disk full"
+    assert node.worker.asked == ["1", "1"]
+
+
+@pytest.mark.parametrize("way", ["down", "up"])
+def test_a_message_that_breaks_off_in_its_middle_is_sent_again(
+    way: str, hub: Hub, cable: Cable, log: io.StringIO
+) -> None:
+    node = hub.start(address=cable.address)
+    cable.cut_after[way] = MODEL // 2
+    (reply,) = hub.ask(hub.message(large()))
+    assert reply.content == large()
+    assert node.worker.asked == ["1"]
+    assert count_of("node left", log) == 1
+
+
+def test_a_request_that_is_asked_again_after_its_reply_is_answered_from_that(hub: Hub) -> None:
+    node = hub.start()
+    first, second = (hub.ask(hub.message(number=1)) for _ in range(2))
+    assert first[0].content == second[0].content
+    assert node.worker.asked == ["1"]
+    hub.ask(hub.message(number=2))
+    assert node.worker.asked == ["1", "2"]
+
+
+def test_a_restarted_server_is_answered_from_the_kept_reply(open_hub: Callable[..., Hub]) -> None:
+    hub = open_hub()
+    node = hub.start()
+    (reply,) = hub.ask()
+    hub.stop(None)
+    again = open_hub(port=hub.address.port)
+    again.await_ready("node")
+    assert [r.content for r in again.ask()] == [reply.content]
+    assert node.worker.asked == ["1"]
+    again.stop()
+    assert node.join() is None
+
+
+def test_an_error_is_not_kept(hub: Hub) -> None:
+    def work(_: Message) -> RecordDict:
+        if len(node.worker.asked) == 1:
+            raise OSError("disk full")
+        return RecordDict()
+
+    node = hub.start(worker=Worker(work))
+    assert hub.ask()[0].has_error()
+    assert not hub.ask()[0].has_error()
+    assert node.worker.asked == ["1", "1"]
+
+
+def test_a_node_that_stays_away_longer_than_the_grace_is_given_up(open_hub: Callable[..., Hub]) -> None:
+    hub = open_hub(lease_grace_s=0.1)
+    raw = RawNode(hub.address)
+    raw.get_ready()
+    asked = hub.ask_aside(hub.message(name="raw"))
+    raw.hear_header()
+    raw.hang_up()
+    began = time.monotonic()
+    assert asked.get() == []
+    assert time.monotonic() - began < PATIENCE_S / 2
+    assert hub.ask(hub.message(name="raw", number=2)) == []  # at once, too
+
+
+def test_a_node_that_is_away_within_the_grace_is_waited_for(hub: Hub, log: io.StringIO) -> None:
+    raw = RawNode(hub.address)
+    raw.get_ready("north")
+    raw.hang_up()
+    await_line(hub, log, "node left")
+    asked = hub.ask_aside(hub.message(name="north"))
+    node = hub.start("north")
+    assert len(asked.get()) == 1
+    assert node.worker.asked == ["1"]
+
+
+def test_a_new_process_takes_over_a_dead_ones_name_and_request(hub: Hub, log: io.StringIO) -> None:
+    dead = RawNode(hub.address)
+    dead.get_ready("north")
+    asked = hub.ask_aside(hub.message(name="north"))
+    request = dead.hear_header()
+    dead.hang_up()
+    await_line(hub, log, "node left")
+    heir = RawNode(hub.address)
+    heir.get_ready("north")
+    assert heir.hear_header() == request
+    for frame in encode(RecordDict(), request_id=request.request_id).frames():
+        heir.say(frame)
+    assert len(asked.get()) == 1
+
+
+def test_the_same_instance_on_a_new_stream_replaces_the_old_one(hub: Hub, log: io.StringIO) -> None:
+    old, new = RawNode(hub.address), RawNode(hub.address)
+    old.get_ready("north", instance="same")
+    asked = hub.ask_aside(hub.message(name="north"))
+    request = old.hear_header()
+    new.get_ready("north", instance="same")
+    old.hear_end()
+    assert new.hear_header() == request
+    for frame in encode(RecordDict(), request_id=request.request_id).frames():
+        new.say(frame)
+    assert len(asked.get()) == 1
+    assert count_of("node left", log) == 0
+
+
+def test_a_node_that_came_back_is_asked_once_it_is_ready_again_and_only_once(hub: Hub) -> None:
+    old, new = RawNode(hub.address), RawNode(hub.address)
+    old.get_ready("north", instance="same")
+    new.say_hello("north", instance="same")
+    new.hear("welcome")
+    hub.ask_aside(hub.message(name="north"), timeout=0.3)
+    new.say(ready=pb.Ready())
+    header = new.hear_header()
+    assert (
+        new.hear("withdraw").request_id == header.request_id
+    )  # the next frame: no second request came between
+
+
+def test_a_late_reply_is_dropped_with_one_line(hub: Hub, log: io.StringIO) -> None:
+    node = hub.start()
+    node.worker.gate.clear()
+    assert hub.ask(hub.message(large(), number=1), timeout=0.05) == []
+    node.worker.gate.set()
+    assert len(hub.ask(hub.message(number=2))) == 1
+    assert node.worker.asked == ["1", "2"]
+    assert count_of("dropped a reply that nobody waits for node=node", log) == 1
+
+
+def test_a_slow_node_works_on_what_is_still_waited_for(hub: Hub) -> None:
+    node = hub.start()
+    node.worker.gate.clear()
+    for number in (1, 2, 3):
+        assert hub.ask(hub.message(number=number), timeout=0.05) == []
+    asked = hub.ask_aside(hub.message(number=4))
+    hub.wait_until(lambda: node.waiting == ["4"])
+    node.worker.gate.set()
+    assert len(asked.get()) == 1
+    assert node.worker.asked == ["1", "4"]
+
+
+def test_a_request_that_is_asked_again_while_it_is_worked_on_is_worked_on_once(hub: Hub) -> None:
+    node = hub.start()
+    node.worker.gate.clear()
+    assert hub.ask(timeout=0.05) == []
+    asked = hub.ask_aside(hub.message())
+    hub.wait_until(lambda: bool(hub.server._requests.of_node(hub.node_id())))
+    node.worker.gate.set()
+    assert len(asked.get()) == 1
+    assert node.worker.asked == ["1"]
+
+
+def test_a_server_stops_in_time_though_a_node_reads_nothing(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "_GOODBYE_TIMEOUT_S", 0.1)
+    raw = RawNode(hub.address, reads=False)
+    raw.say_hello("deaf")
+    raw.say(ready=pb.Ready())
+    hub.await_ready("deaf")
+    hub.ask(hub.message(large(), "deaf"), timeout=0.05)
+    began = time.monotonic()
+    hub.stop()
+    assert time.monotonic() - began < 2
+    assert not hub.server._thread.is_alive()

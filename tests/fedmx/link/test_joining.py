@@ -1,0 +1,236 @@
+"""Who is welcomed, who is refused and why, and how each side learns of it."""
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from flwr.app import ConfigRecord, RecordDict
+
+from fedmx import __version__
+from fedmx.errors import RefusedError, SettingsError
+from fedmx.link import link_pb2 as pb
+from fedmx.link import node as node_module
+from fedmx.link import server as server_module
+from fedmx.link.roster import Roster
+from fedmx.link.server import LinkServer
+from fedmx.parsing import Address
+from tests.fedmx.link.loopback import Hub, Node, RawNode
+from tests.fedmx.link.wire import encode, pack
+
+REFUSED = pb.Goodbye.REFUSED
+
+
+@pytest.fixture
+def raw(hub: Hub) -> RawNode:
+    return RawNode(hub.address)
+
+
+def reason_of(raw: RawNode) -> str:
+    """Give the reason for which a node is refused, and see its stream end."""
+    goodbye = raw.hear("goodbye")
+    assert goodbye.outcome == REFUSED
+    raw.hear_end()
+    reason: str = goodbye.reason
+    return reason
+
+
+def test_a_node_is_welcomed_with_its_name_and_the_servers_limit(open_hub: Callable[..., Hub]) -> None:
+    hub = open_hub(max_model_bytes=1234)
+    raw = RawNode(hub.address)
+    raw.say_hello("north")
+    assert raw.hear("welcome") == pb.Welcome(name="north", node_id=2, max_model_bytes=1234)
+    raw.hang_up()
+
+
+def test_nodes_of_one_host_are_welcomed_under_different_names(hub: Hub, raw: RawNode) -> None:
+    hub.start("host", is_name_given=False)
+    raw.say_hello("host")
+    assert raw.hear("welcome").name == "host-2"
+    raw.hang_up()
+
+
+def test_versions_that_differ_are_refused_with_both_named(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, log: io.StringIO
+) -> None:
+    monkeypatch.setattr(node_module, "__version__", "9.9.9")
+    error = Node(hub.address).serve().join()
+    reason = f"client fedmx 9.9.9, server fedmx {__version__}: expected the same version on both sides"
+    assert isinstance(error, RefusedError)
+    assert str(error) == f"the server refused this node: {reason}"
+    assert f'reason="{reason}"' in log.getvalue()
+    assert hub.roster.nodes() == []
+
+
+def test_a_stream_without_a_hello_is_closed(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "_HELLO_TIMEOUT_S", 0.05)
+    assert reason_of(RawNode(hub.address)) == "no hello within 0.05 s"
+    assert hub.roster.nodes() == []
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        (pb.Frame(ready=pb.Ready()), "the first frame is no hello"),
+        (pb.Frame(chunk=b"x"), "the first frame is no hello"),
+        (pb.Frame(), "a frame of no known kind"),
+    ],
+    ids=["ready", "chunk", "empty"],
+)
+def test_a_stream_begins_with_a_hello(frame: pb.Frame, reason: str, raw: RawNode) -> None:
+    raw.say(frame.SerializeToString())
+    assert reason_of(raw) == reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"instance": ""}, "a hello without an instance token"),
+        ({"instance": "x" * 65}, "a hello without an instance token"),
+        ({"name": ""}, "node name '': expected letters, digits, '.', '_' or '-'"),
+        ({"name": "a\nb"}, r"node name 'a\\nb': expected letters, digits, '.', '_' or '-'"),
+    ],
+)
+def test_a_hello_says_who_speaks(changes: dict[str, str], reason: str, hub: Hub, raw: RawNode) -> None:
+    raw.say_hello(**changes)
+    assert reason_of(raw) == reason
+    assert hub.roster.nodes() == []
+
+
+def test_a_given_name_of_a_living_node_is_refused_by_name(hub: Hub) -> None:
+    hub.start("north")
+    error = Node(hub.address, "north").serve().join()
+    assert isinstance(error, RefusedError)
+    assert str(error) == (
+        "the server refused this node: NODE_NAME=north: a living node has this name;"
+        " expected another name for each client"
+    )
+    assert len(hub.ask(hub.message(name="north"))) == 1
+
+
+def test_who_differs_from_the_federation_is_refused_by_name(open_hub: Callable[..., Hub]) -> None:
+    hub = open_hub(find_difference=lambda one, other: None if one == other else "its task is another")
+    hub.start("north", description=ConfigRecord({"task": "mnist"}))
+    error = Node(hub.address, "south").serve(ConfigRecord({"task": "cifar"})).join()
+    assert isinstance(error, RefusedError)
+    assert str(error) == (
+        "the server refused this node: node south differs from this federation: its task is another"
+    )
+    assert len(hub.ask(hub.message(name="north"))) == 1
+
+
+def test_a_refusal_does_not_wait_for_what_is_still_to_be_written(open_hub: Callable[..., Hub]) -> None:
+    hub = open_hub(lease_grace_s=0)
+    raw = RawNode(hub.address)
+    raw.get_ready()
+    content = RecordDict({"arrays": pack({"a": np.zeros(20_000_000, np.uint8)})})
+    asked = hub.ask_aside(hub.message(content, "raw"))
+    raw.hear("begin")
+    raw.say(pb.Frame(ready=pb.Ready()).SerializeToString())  # a second one is against the rules
+    goodbye = None
+    while goodbye is None:
+        frame = raw._heard.get(timeout=10)
+        assert frame is not None
+        goodbye = frame.goodbye if frame.WhichOneof("kind") == "goodbye" else None
+    assert goodbye.reason == "a frame ready from a node that has joined"
+    assert asked.get() == []
+
+
+OVER_LIMIT = pb.Begin(header_bytes=1, array_bytes=2**40)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"\xff\xff\xff", "bytes that are no Frame"),
+        (pb.Frame(chunk=b"x").SerializeToString(), "a chunk outside a message"),
+        (pb.Frame(welcome=pb.Welcome()).SerializeToString(), "a frame welcome from a node that has joined"),
+        (pb.Frame(hello=pb.Hello()).SerializeToString(), "a frame hello from a node that has joined"),
+        (
+            pb.Frame(begin=OVER_LIMIT).SerializeToString(),
+            f"arrays of {2**40} bytes; MAX_MODEL_BYTES={2**30} is the limit here",
+        ),
+        (b"x" * (1024 * 1024 + 1), None),
+    ],
+    ids=["garbage", "chunk", "welcome", "hello", "too large", "a frame of more than 1 MiB"],
+)
+def test_what_breaks_the_rules_ends_that_stream_and_nothing_else(
+    data: bytes, reason: str | None, open_hub: Callable[..., Hub]
+) -> None:
+    hub = open_hub(lease_grace_s=0)
+    hub.start("good")
+    raw = RawNode(hub.address)
+    raw.get_ready("bad")
+    asked = hub.ask_aside(hub.message(name="good"), hub.message(name="bad"))
+    raw.hear_header()
+    raw.say(data)
+    if reason is None:
+        raw.hear_end()
+    else:
+        assert reason_of(raw) == reason
+    (reply,) = asked.get()
+    assert reply.metadata.src_node_id == hub.node_id("good")
+    hub.wait_until(lambda: [n.name for n in hub.roster.nodes() if n.is_present] == ["good"])
+    assert len(hub.ask(hub.message(name="good", number=2))) == 1
+
+
+def test_a_malformed_reply_ends_its_stream_and_a_well_formed_one_after_it_is_taken(
+    hub: Hub, raw: RawNode
+) -> None:
+    raw.get_ready("north")
+    asked = hub.ask_aside(hub.message(name="north"))
+    header = raw.hear_header()
+    bad = pb.Header(request_id=header.request_id, array_records=[pb.ArrayRecord(name="r")] * 2)
+    data = bad.SerializeToString()
+    raw.say(begin=pb.Begin(header_bytes=len(data)))
+    raw.say(chunk=data)
+    assert reason_of(raw) == "two arrays or records of one name"
+    hub.start("north")
+    assert len(asked.get()) == 1
+
+
+def test_a_node_cannot_answer_for_another(hub: Hub, raw: RawNode) -> None:
+    node = hub.start("good")
+    node.worker.gate.clear()
+    raw.get_ready("bad")
+    asked = hub.ask_aside(hub.message(name="good"))
+    assert node.worker.begun.wait(10)
+    ((_, request),) = hub.grid._open.values()
+    for frame in encode(RecordDict({"forged": ConfigRecord()}), request_id=request.request_id).frames():
+        raw.say(frame)
+    raw.say(chunk=b"end")
+    assert reason_of(raw) == "a chunk outside a message"  # so all before it was read
+    node.worker.gate.set()
+    (reply,) = asked.get()
+    assert "forged" not in reply.content
+
+
+def test_a_port_in_use_is_said_by_name(hub: Hub) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Hub(hub.address.port)
+    assert str(caught.value) == (
+        f"LISTEN_ADDRESS={hub.address}: Address already in use; expected a free address of this machine"
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "cause"),
+    [("192.0.2.1", "Cannot assign requested address"), ("no such host", "Name or service not known")],
+)
+def test_an_address_of_another_machine_is_said_by_name(host: str, cause: str) -> None:
+    address = Address(host, 8080)
+    server = LinkServer(address, Roster(lambda *_: None), max_model_bytes=1, lease_grace_s=1)
+    with pytest.raises(SettingsError) as caught:
+        server.start()
+    assert not server._thread.is_alive()
+    assert str(caught.value) == (
+        f"LISTEN_ADDRESS={address}: {cause}; expected a free address of this machine"
+    )
+
+
+def test_a_description_too_large_for_a_frame_is_refused_before_it_is_sent(hub: Hub) -> None:
+    node = Node(hub.address).serve(ConfigRecord({"arrays": ["x" * 100] * 11_000}))
+    error = node.join()
+    assert isinstance(error, SettingsError)
+    assert str(error).startswith("the model's description has 11")
+    assert str(error).endswith(" bytes; expected at most 1048576")

@@ -1,0 +1,98 @@
+"""Large models: what goes through, what MAX_MODEL_BYTES refuses, and that no model is kept for nothing."""
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import Error, Message, RecordDict
+
+from fedmx.settings import environment
+from tests.fedmx.link.loopback import Hub, Node, Worker, find_free_port
+from tests.fedmx.link.wire import pack
+
+ROOT = Path(__file__).parents[3]
+MB = 1_000_000
+
+
+def of_bytes(count: int) -> RecordDict:
+    return RecordDict({"arrays": pack({"a": np.ones(count, np.uint8)})})
+
+
+def error_of(replies: list[Message]) -> Error:
+    (reply,) = replies
+    assert reply.has_error()
+    return reply.error
+
+
+def test_what_is_larger_than_a_node_takes_is_told_by_both_limits_and_not_sent(hub: Hub) -> None:
+    node = hub.start(max_model_bytes=1000)
+    error = error_of(hub.ask(hub.message(of_bytes(1001))))
+    assert (error.code, error.reason) == (
+        102,  # exit code 2: a setting
+        "MAX_MODEL_BYTES=1000 on this node is less than the 1001 bytes of arrays",
+    )
+    assert len(hub.ask(hub.message(of_bytes(1000), number=2))) == 1
+    assert node.worker.asked == ["2"]
+
+
+def test_what_waited_for_a_node_to_load_is_held_against_its_limit_too(hub: Hub) -> None:
+    node = Node(hub.address, max_model_bytes=1000)
+    hub.nodes.append(node)
+    hub.wait_until(lambda: len(hub.roster.nodes()) == 1)
+    asked = hub.ask_aside(hub.message(of_bytes(1001)))
+    node.serve()
+    assert error_of(asked.get()).code == 102
+
+
+def test_a_reply_larger_than_the_server_takes_is_told_on_both_sides(
+    open_hub: Callable[..., Hub], log: io.StringIO
+) -> None:
+    hub = open_hub(max_model_bytes=1000)
+    hub.start(worker=Worker(lambda message: of_bytes(999 + int(message.metadata.group_id))))
+    assert not hub.ask(hub.message(number=1))[0].has_error()
+    error = error_of(hub.ask(hub.message(number=2)))
+    reason = "MAX_MODEL_BYTES=1000 on the server is less than the 1001 bytes of arrays"
+    assert (error.code, error.reason) == (102, reason)
+    assert f"WARNING {reason} round=2 step=train\n" in log.getvalue()
+    assert not hub.ask(hub.message(number=1))[0].has_error()
+
+
+@pytest.fixture(scope="module")
+def large() -> dict[str, float]:
+    """Send 600 MB to a node and back, in processes whose memory is given back at once; see `large`."""
+    memory = {"MALLOC_MMAP_THRESHOLD_": "900000", "MALLOC_TRIM_THRESHOLD_": "131072"}
+    port = str(find_free_port())
+    command = [sys.executable, "-m", "tests.fedmx.link.large"]
+    node = subprocess.Popen([*command, "node", port], cwd=ROOT, env=environment() | memory)
+    server = subprocess.run(
+        [*command, "server", port], cwd=ROOT, env=environment() | memory, stdout=subprocess.PIPE, check=True
+    )
+    assert node.wait(10) == 0
+    measured: dict[str, float] = json.loads(server.stdout)
+    return measured
+
+
+def test_600_megabytes_make_a_round_trip(large: dict[str, float]) -> None:
+    assert large["bytes_down"] > 600 * MB
+    assert large["bytes_up"] > 600 * MB
+
+
+def test_the_server_needs_the_model_its_frames_and_the_reply(large: dict[str, float]) -> None:
+    assert large["server_peak"] < (3 * 600 + 150) * MB
+
+
+def test_the_server_keeps_no_reply_once_it_is_used(large: dict[str, float]) -> None:
+    assert large["server_after"] < 150 * MB
+
+
+def test_a_node_needs_the_model_and_its_replys_frames(large: dict[str, float]) -> None:
+    assert large["node_peak"] < (2 * 600 + 150) * MB
+
+
+def test_a_node_keeps_no_model_once_another_round_begins(large: dict[str, float]) -> None:
+    assert large["node_after"] < 150 * MB

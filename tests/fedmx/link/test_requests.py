@@ -1,0 +1,215 @@
+"""Who waits for which answer, and what a node is handed: book-keeping on both ends."""
+
+import threading
+import weakref
+from dataclasses import dataclass, field
+
+import pytest
+from flwr.app import Error, RecordDict
+
+from fedmx.errors import FederationError, TrainingFailedError, UnreachableError
+from fedmx.link import link_pb2 as pb
+from fedmx.link.assembler import Received
+from fedmx.link.codec import EncodedArrays, EncodedMessage
+from fedmx.link.inbox import Inbox
+from fedmx.link.requests import Answer, Request, Requests
+
+
+@dataclass
+class Book:
+    """Requests with a clock of their own."""
+
+    now: float = 50.0
+    requests: Requests = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.requests = Requests(clock=lambda: self.now)
+
+    def ask(self, node_id: int, request_id: str) -> Request:
+        request = make_request(node_id, request_id)
+        self.requests.add(request)
+        return request
+
+
+@pytest.fixture
+def book() -> Book:
+    return Book()
+
+
+def make_request(node_id: int, request_id: str) -> Request:
+    arrays = EncodedArrays([], [b"333", b"4444"], 7, b"")
+    return Request(node_id, EncodedMessage(request_id, [b"1", b"22"], arrays))
+
+
+def received(request_id: str) -> Received:
+    return Received(pb.Header(request_id=request_id), RecordDict())
+
+
+# The server's side
+
+
+def test_equal_requests_are_sent_once_and_answered_together(book: Book) -> None:
+    first, second = make_request(2, "a"), make_request(2, "a")
+    assert [book.requests.add(first), book.requests.add(second)] == [True, False]
+    assert book.requests.settle(2, "a", RecordDict(), 9)
+    assert first.done.result() == second.done.result()
+
+
+def test_one_request_to_two_nodes_is_two_requests(book: Book) -> None:
+    assert [book.requests.add(make_request(node, "a")) for node in (2, 3)] == [True, True]
+    assert [request.node_id for request in book.requests.of_node(3)] == [3]
+
+
+def test_an_answer_tells_what_it_cost(book: Book) -> None:
+    request = book.ask(2, "a")
+    list(book.requests.frames(2, "a"))
+    book.now = 52.5
+    content = Error(1, "no")
+    book.requests.settle(2, "a", content, 9)
+    assert request.done.result() == Answer(content, bytes_down=10, bytes_up=9, seconds=2.5)
+
+
+def test_a_node_is_sent_what_it_was_asked_in_order(book: Book) -> None:
+    for request_id in "cab":
+        book.ask(2, request_id)
+    assert [request.request_id for request in book.requests.of_node(2)] == ["c", "a", "b"]
+    assert list(book.requests.frames(2, "a")) == [b"1", b"22", b"333", b"4444"]
+
+
+def test_frames_that_are_sent_twice_are_counted_twice(book: Book) -> None:
+    request = book.ask(2, "a")
+    for _ in range(2):
+        list(book.requests.frames(2, "a"))
+    assert request.bytes_down == 20
+
+
+def test_what_is_withdrawn_before_its_turn_is_not_sent(book: Book) -> None:
+    request = book.ask(2, "a")
+    frames = book.requests.frames(2, "a")
+    assert book.requests.withdraw(request)
+    assert list(frames) == []
+
+
+def test_frames_that_wait_for_their_turn_keep_no_model(book: Book) -> None:
+    request = book.ask(2, "a")
+    model = weakref.ref(request.message)
+    frames = book.requests.frames(2, "a")
+    book.requests.withdraw(request)
+    del request
+    assert model() is None
+    assert list(frames) == []
+
+
+def test_an_answer_that_nobody_waits_for_is_told_so(book: Book) -> None:
+    request = book.ask(2, "a")
+    book.requests.withdraw(request)
+    assert not book.requests.is_waiting(2, "a")
+    assert not book.requests.settle(2, "a", RecordDict(), 0)
+    assert not book.requests.settle(3, "never asked", RecordDict(), 0)
+    assert not request.done.done()
+
+
+def test_withdrawing_one_of_two_equal_requests_leaves_the_other(book: Book) -> None:
+    first, second = book.ask(2, "a"), book.ask(2, "a")
+    assert not book.requests.withdraw(first)
+    assert book.requests.is_waiting(2, "a")
+    assert book.requests.withdraw(second)
+    assert not book.requests.withdraw(second)
+
+
+def test_a_withdrawal_that_comes_late_leaves_the_same_request_asked_again(book: Book) -> None:
+    first = book.ask(2, "a")
+    book.requests.settle(2, "a", RecordDict(), 0)
+    book.ask(2, "a")
+    assert not book.requests.withdraw(first)
+    assert book.requests.is_waiting(2, "a")
+
+
+def test_the_requests_of_a_node_that_is_given_up_end_without_an_answer(book: Book) -> None:
+    lost = [book.ask(2, "a"), book.ask(2, "b")]
+    other = book.ask(3, "a")
+    book.requests.give_up(2)
+    assert [request.done.result(0) for request in lost] == [None, None]
+    assert not other.done.done()
+    book.requests.give_up(2)
+
+
+# The node's side
+
+
+def take(inbox: Inbox) -> str:
+    request = inbox.take()
+    assert request is not None
+    return request.request_id
+
+
+def test_requests_are_worked_on_in_order() -> None:
+    inbox = Inbox()
+    for request_id in "ab":
+        inbox.put(received(request_id))
+    assert [take(inbox), take(inbox)] == ["a", "b"]
+
+
+def test_a_request_that_waits_or_is_worked_on_is_not_taken_twice() -> None:
+    inbox = Inbox()
+    for request_id in "abab":
+        inbox.put(received(request_id))
+    assert take(inbox) == "a"
+    inbox.put(received("a"))
+    inbox.put(received("b"))
+    inbox.finish()
+    assert take(inbox) == "b"
+    inbox.put(received("c"))
+    inbox.finish()
+    assert take(inbox) == "c"
+
+
+def test_a_request_may_be_asked_again_once_it_is_finished() -> None:
+    inbox = Inbox()
+    inbox.put(received("a"))
+    take(inbox)
+    inbox.finish()
+    inbox.put(received("a"))
+    assert take(inbox) == "a"
+
+
+def test_what_is_withdrawn_is_not_begun() -> None:
+    inbox = Inbox()
+    for request_id in "abc":
+        inbox.put(received(request_id))
+    inbox.withdraw("a")
+    inbox.withdraw("unknown")
+    assert take(inbox) == "b"
+    inbox.withdraw("b")  # is worked on: finished all the same
+    inbox.put(received("b"))
+    assert take(inbox) == "c"
+
+
+def test_the_end_leaves_out_what_still_waits() -> None:
+    inbox = Inbox()
+    inbox.put(received("a"))
+    inbox.end(None)
+    assert inbox.take() is None
+
+
+@pytest.mark.parametrize("error", [UnreachableError("gone"), TrainingFailedError("lost")])
+def test_an_end_for_a_reason_raises_it(error: FederationError) -> None:
+    inbox = Inbox()
+    inbox.put(received("a"))
+    inbox.end(error)
+    with pytest.raises(type(error), match=str(error)):
+        inbox.take()
+
+
+@pytest.mark.parametrize("last", ["request", "end"])
+def test_whoever_waits_is_woken(last: str) -> None:
+    inbox = Inbox()
+    taken: list[Received | None] = []
+    worker = threading.Thread(target=lambda: taken.append(inbox.take()), daemon=True)
+    worker.start()
+    if last == "request":
+        inbox.put(received("a"))
+    else:
+        inbox.end(None)
+    worker.join(10)
+    assert [item and item.request_id for item in taken] == (["a"] if last == "request" else [None])

@@ -1,0 +1,213 @@
+"""Names, instances and readiness: plain rules, no sockets."""
+
+import threading
+from dataclasses import dataclass, field
+
+import pytest
+from flwr.app import ConfigRecord
+
+from fedmx.errors import RefusedError
+from fedmx.link.roster import Member, NodeView, Roster
+
+
+def find_difference(description: ConfigRecord, reference: ConfigRecord) -> str | None:
+    if "task" not in description:
+        return "its task is missing"
+    ours, theirs = str(reference["task"]), str(description["task"])
+    return None if ours == theirs else f"its task is {theirs}, expected {ours}"
+
+
+def of(task: str) -> ConfigRecord:
+    return ConfigRecord({"task": task})
+
+
+@dataclass
+class Rules:
+    """A roster with a clock of its own."""
+
+    now: float = 100.0
+    roster: Roster = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.roster = Roster(find_difference, clock=lambda: self.now)
+
+    def join(self, name: str, instance: str, *, given: bool = False) -> Member:
+        return self.roster.join(name, instance, f"stream of {instance}", is_name_given=given)[0]
+
+    def leave(self, member: Member) -> bool:
+        return self.roster.leave(member, member.stream)
+
+    @property
+    def names(self) -> list[str]:
+        return [node.name for node in self.roster.nodes()]
+
+
+@pytest.fixture
+def rules() -> Rules:
+    return Rules()
+
+
+def test_nodes_of_one_host_are_told_apart_by_a_counter(rules: Rules) -> None:
+    assert [rules.join("host", token).name for token in "abc"] == ["host", "host-2", "host-3"]
+    assert [node.node_id for node in rules.roster.nodes()] == [2, 3, 4]
+
+
+def test_the_same_instance_comes_back_under_its_name_and_replaces_its_stream(rules: Rules) -> None:
+    rules.join("host", "a")
+    second = rules.join("host", "b")
+    member, replaced = rules.roster.join("host", "b", "new stream", is_name_given=False)
+    assert (member, member.name, replaced, member.stream) == (second, "host-2", "stream of b", "new stream")
+    assert rules.names == ["host", "host-2"]
+
+
+def test_the_end_of_a_replaced_stream_is_no_departure(rules: Rules) -> None:
+    member = rules.join("host", "a")
+    _, replaced = rules.roster.join("host", "a", "new stream", is_name_given=False)
+    assert not rules.roster.leave(member, replaced)
+    assert member.view().is_present
+    assert rules.roster.leave(member, "new stream")
+    assert not member.view().is_present
+
+
+def test_a_given_name_of_a_living_node_is_refused_by_name(rules: Rules) -> None:
+    rules.join("north", "a", given=True)
+    with pytest.raises(RefusedError) as caught:
+        rules.join("north", "b", given=True)
+    assert str(caught.value) == (
+        "NODE_NAME=north: a living node has this name; expected another name for each client"
+    )
+    assert rules.names == ["north"]
+
+
+def test_a_name_that_was_not_given_makes_way_for_a_living_node(rules: Rules) -> None:
+    rules.join("north", "a", given=True)
+    assert rules.join("north", "b").name == "north-2"
+
+
+def test_a_gone_nodes_name_is_taken_over_with_its_id_and_without_its_readiness(rules: Rules) -> None:
+    gone = rules.join("north", "a", given=True)
+    rules.roster.ready(gone, of("mnist"))
+    rules.leave(gone)
+    taken = rules.join("north", "b", given=True)
+    assert taken is gone
+    assert (taken.view().is_present, taken.view().is_ready) == (True, False)
+
+
+def test_the_lowest_free_counter_is_taken_over_first(rules: Rules) -> None:
+    members = [rules.join("host", token) for token in "abc"]
+    rules.leave(members[1])
+    assert rules.join("host", "d").name == "host-2"
+    assert rules.join("host", "e").name == "host-4"
+
+
+def test_an_instance_whose_name_was_taken_over_gets_another(rules: Rules) -> None:
+    gone = rules.join("host", "a")
+    rules.leave(gone)
+    rules.join("host", "b")
+    assert rules.join("host", "a").name == "host-2"
+
+
+def test_a_node_that_comes_back_stays_ready_in_between(rules: Rules) -> None:
+    member = rules.join("host", "a")
+    rules.roster.ready(member, of("mnist"))
+    rules.leave(member)
+    assert rules.join("host", "a").view().is_ready
+
+
+def test_a_view_tells_since_when_a_node_is_there_or_gone(rules: Rules) -> None:
+    member = rules.join("host", "a")
+    rules.now = 105.0
+    rules.roster.ready(member, of("mnist"))
+    assert rules.roster.nodes() == [
+        NodeView("host", 2, is_present=True, description=of("mnist"), since=100.0)
+    ]
+    rules.leave(member)
+    assert rules.roster.nodes() == [
+        NodeView("host", 2, is_present=False, description=of("mnist"), since=105.0)
+    ]
+
+
+def test_a_node_is_gone_for_good_after_the_grace(rules: Rules) -> None:
+    member = rules.join("host", "a")
+    rules.now = 1000.0
+    assert not rules.roster.is_gone(member, 10.0)
+    rules.leave(member)
+    rules.now = 1009.9
+    assert not rules.roster.is_gone(member, 10.0)
+    rules.now = 1010.0
+    assert rules.roster.is_gone(member, 10.0)
+
+
+def test_who_differs_from_the_first_ready_node_is_refused_by_name(rules: Rules) -> None:
+    rules.roster.ready(rules.join("north", "a"), of("mnist"))
+    other = rules.join("south", "b")
+    with pytest.raises(RefusedError) as caught:
+        rules.roster.ready(other, of("cifar"))
+    assert str(caught.value) == "node south differs from this federation: its task is cifar, expected mnist"
+    assert not other.view().is_ready
+
+
+def test_a_node_without_a_description_worth_the_name_does_not_become_the_reference(rules: Rules) -> None:
+    with pytest.raises(RefusedError, match="its task is missing"):
+        rules.roster.ready(rules.join("north", "a"), ConfigRecord())
+    rules.roster.ready(rules.join("south", "b"), of("mnist"))
+    assert [node.is_ready for node in rules.roster.nodes()] == [False, True]
+
+
+def test_an_empty_description_can_be_the_reference() -> None:
+    roster = Roster(lambda one, other: None if one == other else "it differs")
+    first, _ = roster.join("a", "a", "stream", is_name_given=True)
+    second, _ = roster.join("b", "b", "stream", is_name_given=True)
+    roster.ready(first, ConfigRecord())
+    with pytest.raises(RefusedError, match="it differs"):
+        roster.ready(second, of("mnist"))
+
+
+def test_once_all_ready_nodes_are_gone_another_federation_may_gather(rules: Rules) -> None:
+    north, south = rules.join("north", "a"), rules.join("south", "b")
+    rules.roster.ready(north, of("mnist"))
+    rules.leave(north)
+    rules.roster.ready(south, of("cifar"))
+    assert south.view().is_ready
+
+
+def test_once_a_run_has_begun_late_nodes_are_compared_with_what_it_began_with(rules: Rules) -> None:
+    north, south = rules.join("north", "a"), rules.join("south", "b")
+    rules.roster.ready(north, of("mnist"))
+    rules.roster.pin(of("mnist"))
+    rules.leave(north)
+    with pytest.raises(RefusedError, match="its task is cifar, expected mnist"):
+        rules.roster.ready(south, of("cifar"))
+
+
+def test_members_are_found_by_id(rules: Rules) -> None:
+    member = rules.join("host", "a")
+    assert rules.roster.find(member.node_id) is member
+    assert rules.roster.find(99) is None
+
+
+def test_what_changed_before_the_wait_ends_it_at_once(rules: Rules) -> None:
+    rules.roster.nodes()
+    rules.join("host", "a")
+    rules.roster.wait_for_change(60)  # the test's time limit is what fails
+
+
+def test_a_change_wakes_whoever_waits(rules: Rules) -> None:
+    member = rules.join("host", "a")
+    for change in (
+        lambda: rules.roster.ready(member, of("mnist")),
+        lambda: rules.leave(member),
+        lambda: rules.join("host", "b"),
+    ):
+        rules.roster.nodes()
+        waiter = threading.Thread(target=rules.roster.wait_for_change, args=(60,), daemon=True)
+        waiter.start()
+        change()
+        waiter.join(10)
+        assert not waiter.is_alive()
+
+
+def test_without_a_change_the_wait_ends_at_its_timeout(rules: Rules) -> None:
+    rules.join("host", "a")
+    rules.roster.nodes()
+    rules.roster.wait_for_change(0.01)

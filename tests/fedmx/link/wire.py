@@ -1,0 +1,74 @@
+"""Messages and frames for the tests of the codec."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from flwr.app import ArrayRecord, ConfigRecord, Error, MetricRecord, RecordDict
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from numpy.typing import NDArray
+
+from fedmx import arrays
+from fedmx.link import codec
+from fedmx.link import link_pb2 as pb
+from fedmx.link.assembler import Assembler, Received
+from fedmx.link.codec import EncodedMessage
+
+GIGABYTE = 2**30
+
+integers = st.integers(-(2**63), 2**63 - 1)
+numbers = st.one_of(
+    integers, st.floats(allow_nan=False), st.lists(integers), st.lists(st.floats(allow_nan=False))
+)
+values = st.one_of(
+    numbers,
+    st.booleans(),
+    st.text(),
+    st.binary(),
+    st.lists(st.booleans()),
+    st.lists(st.text()),
+    st.lists(st.binary()),
+)
+
+
+@st.composite
+def array_records(draw: st.DrawFn) -> ArrayRecord:
+    kinds = st.sampled_from(sorted(arrays.DTYPES))
+    drawn = npst.arrays(kinds, npst.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3))
+    return pack(draw(st.dictionaries(st.text(), drawn, max_size=3)))
+
+
+records = st.one_of(
+    array_records(),
+    st.dictionaries(st.text(), numbers, max_size=4).map(MetricRecord),
+    st.dictionaries(st.text(), values, max_size=4).map(ConfigRecord),
+)
+contents = st.dictionaries(st.text(), records, max_size=4).map(RecordDict)
+
+
+def pack(named: Mapping[str, NDArray[Any]]) -> ArrayRecord:
+    return ArrayRecord({name: arrays.pack(array) for name, array in named.items()})
+
+
+def encode(content: RecordDict | Error, **header: Any) -> EncodedMessage:
+    encoded = codec.NO_ARRAYS if isinstance(content, Error) else codec.encode_arrays(content)
+    return codec.encode(pb.Header(**header), content, encoded)
+
+
+def feed(assembler: Assembler, frames: Iterable[bytes]) -> list[Received | None]:
+    """Feed frames; give what came of each chunk."""
+    results = []
+    for data in frames:
+        frame = codec.parse_frame(data)
+        if frame.WhichOneof("kind") == "begin":
+            assembler.begin(frame.begin)
+        else:
+            results.append(assembler.feed(frame.chunk))
+    return results
+
+
+def decode(message: EncodedMessage, limit: int = GIGABYTE) -> Received:
+    *nothing, received = feed(Assembler(limit), message.frames())
+    assert not any(nothing)
+    assert received is not None
+    return received

@@ -1,0 +1,165 @@
+"""How a program ends: real processes, their exit codes, and what they say."""
+
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from fedmx.settings import environment
+
+ROOT = Path(__file__).parents[2]
+
+PROGRAM = """
+import signal, sys, threading, time
+from fedmx import errors, log
+from fedmx.program import run_program
+
+def say(text):
+    print(text, flush=True)
+
+def main():
+{body}
+
+run_program(main)
+"""
+
+
+def start(body: str) -> "subprocess.Popen[str]":
+    program = PROGRAM.format(body=textwrap.indent(textwrap.dedent(body).strip(), "    "))
+    return subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={name: value for name, value in environment().items() if name != "PYTHONUNBUFFERED"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(body: str) -> tuple[int, str, str]:
+    process = start(body)
+    out, err = process.communicate(timeout=20)
+    return process.returncode, out, err
+
+
+def signalled(body: str, *numbers: int) -> tuple[int, str, str]:
+    """Run a program that says `ready`, and send it signals then."""
+    process = start(body)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    for number in numbers:
+        process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    return process.returncode, out, err
+
+
+def test_a_program_that_is_done_exits_with_0_and_its_output_is_whole() -> None:
+    assert run("print('done', end='')") == (0, "done", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ("SettingsError", 2),
+        ("DataError", 2),
+        ("TooFewNodesError", 3),
+        ("TrainingFailedError", 4),
+        ("UnreachableError", 5),
+        ("RefusedError", 5),
+        ("ProtocolError", 5),
+    ],
+)
+def test_each_error_is_one_line_and_its_exit_code(error: str, code: int) -> None:
+    assert run(f"raise errors.{error}('what, and what to do')") == (code, "", "what, and what to do\n")
+
+
+def test_all_wrong_settings_are_said_one_a_line() -> None:
+    assert run("raise errors.SettingsError(['A=1: wrong', 'B=2: wrong'])") == (
+        2,
+        "",
+        "A=1: wrong\nB=2: wrong\n",
+    )
+
+
+def test_once_the_log_is_open_an_error_is_a_line_of_it() -> None:
+    code, _, err = run("log.configure('INFO', 'text'); raise errors.UnreachableError('nobody there')")
+    assert code == 5
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} ERROR   nobody there\n", err)
+
+
+@pytest.mark.parametrize("opening", ["", "log.configure('INFO', 'text');"])
+def test_a_bug_exits_with_1_and_keeps_its_traceback(opening: str) -> None:
+    code, _, err = run(f"{opening} {{}}['nothing']")
+    assert code == 1
+    assert "a bug in fedmx" in err
+    assert "Traceback (most recent call last)" in err
+    assert err.endswith("KeyError: 'nothing'\n")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_stops_the_program_with_its_code_and_no_traceback(number: int, code: int) -> None:
+    body = """
+        log.configure("INFO", "text")
+        try:
+            say("ready")
+            threading.Event().wait(60)
+        finally:
+            say("cleaned")
+    """
+    status, out, err = signalled(body, number)
+    assert (status, out) == (code, "cleaned\n")
+    assert err.endswith(f"INFO    stopped by a signal exit_code={code}\n")
+    assert "Traceback" not in err
+
+
+def test_no_handler_of_failures_swallows_a_signal() -> None:
+    body = """
+        try:
+            say("ready")
+            time.sleep(60)
+        except Exception:
+            say("swallowed")
+    """
+    assert signalled(body, signal.SIGTERM)[:2] == (143, "")
+
+
+def test_a_second_signal_does_not_interrupt_the_clean_end() -> None:
+    body = """
+        try:
+            say("ready")
+            time.sleep(60)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGINT)
+            say("cleaned")
+    """
+    assert signalled(body, signal.SIGINT)[:2] == (130, "cleaned\n")
+
+
+def test_a_signal_while_an_error_is_on_its_way_gives_the_signals_code() -> None:
+    body = """
+        try:
+            raise errors.TrainingFailedError("lost")
+        finally:
+            say("ready")
+            time.sleep(60)
+    """
+    status, _, err = signalled(body, signal.SIGTERM)
+    assert (status, "Traceback" in err) == (143, False)
+
+
+def test_threads_that_still_run_hold_no_program_back() -> None:
+    assert run("threading.Thread(target=time.sleep, args=(60,)).start()")[0] == 0
+
+
+def test_the_exit_code_stays_when_nobody_reads_the_output() -> None:
+    process = start("sys.stdin.read(); print('unread'); raise errors.TooFewNodesError('one came')")
+    assert process.stdout is not None
+    process.stdout.close()
+    _, err = process.communicate("", timeout=20)
+    assert (process.returncode, err) == (3, "one came\n")

@@ -1,0 +1,258 @@
+"""Settings of both programs: defaults, blanks, and every wrong value named at once."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from fedmx.errors import SettingsError
+from fedmx.parsing import Address, PartitionRule
+from fedmx.settings import (
+    ClientSettings,
+    CommonSettings,
+    LocalSettings,
+    ServerSettings,
+    describe,
+    environment,
+    load,
+    set_omp_threads,
+)
+
+COMMON = {"LOG_LEVEL": "INFO", "LOG_FORMAT": "text", "MAX_MODEL_BYTES": 4294967296}
+
+NAME = "expected at most 64 letters, digits, '.', '_' or '-', a letter or digit first"
+
+
+def problems_of(kind: type[CommonSettings], environ: dict[str, str]) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        load(kind, environ=environ)
+    return caught.value.problems
+
+
+def test_the_servers_defaults_are_the_documented_ones() -> None:
+    assert describe(load(ServerSettings, environ={})) == COMMON | {
+        "NUM_ROUNDS": 3,
+        "MIN_CLIENTS": 2,
+        "MIN_UPDATES": 0,
+        "NUM_PARTITIONS": 0,
+        "JOIN_WINDOW": 5.0,
+        "CLIENT_WAIT_TIMEOUT": 300.0,
+        "ROUND_TIMEOUT": 600.0,
+        "LEASE_GRACE": 120.0,
+        "STRATEGY": "fedavg",
+        "STRATEGY_ARGS": {},
+        "DP_MODE": "off",
+        "DP_ARGS": {},
+        "DP_DELTA": 1e-5,
+        "LOCAL_EPOCHS": 2,
+        "BATCH_SIZE": 100,
+        "LEARNING_RATE": 0.05,
+        "MOMENTUM": 0.9,
+        "PROXIMAL_MU": 0.0,
+        "PARTITION": "iid",
+        "SEED": 0,
+        "LISTEN_ADDRESS": "127.0.0.1:8080",
+        "RUNS_DIR": "runs",
+    }
+
+
+def test_the_clients_defaults_are_the_documented_ones() -> None:
+    assert describe(load(ClientSettings, environ={})) == COMMON | {
+        "SERVER_ADDRESS": "127.0.0.1:8080",
+        "SERVER_WAIT_TIMEOUT": 300.0,
+        "NODE_NAME": "",
+        "TASK": "client.tasks.mnist",
+        "DATA_DIR": "data/mnist",
+        "DEVICE": "auto",
+        "CLIENT_THREADS": 1,
+        "LINK_PROXY": "",
+    }
+
+
+def test_the_launcher_starts_two_clients_and_leaves_the_rounds_to_the_server() -> None:
+    assert load(LocalSettings, environ={}) == LocalSettings(clients=2, rounds=0)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\t\n"])
+def test_a_blank_value_means_the_default(text: str) -> None:
+    blank = dict.fromkeys(describe(ServerSettings()), text)
+    assert load(ServerSettings, environ=blank) == ServerSettings()
+
+
+def test_surrounding_blanks_do_not_count() -> None:
+    settings = load(
+        ServerSettings, environ={"NUM_ROUNDS": " 7\n", "STRATEGY": "\tfedadam ", "PARTITION": " iid"}
+    )
+    assert (settings.num_rounds, settings.strategy, settings.partition) == (
+        7,
+        "fedadam",
+        PartitionRule("iid"),
+    )
+
+
+def test_given_values_are_read_by_kind() -> None:
+    settings = load(
+        ServerSettings,
+        environ={
+            "LOG_LEVEL": "debug",
+            "MAX_MODEL_BYTES": "1000",
+            "JOIN_WINDOW": "0",
+            "STRATEGY_ARGS": '{"eta": 0.1, "tau": 1}',
+            "DP_MODE": "DP-Fixed",
+            "LEARNING_RATE": "1e-3",
+            "PARTITION": "labels:5",
+            "LISTEN_ADDRESS": "0.0.0.0:8081",
+            "RUNS_DIR": "/srv/runs",
+        },
+    )
+    assert settings == ServerSettings(
+        log_level="DEBUG",
+        max_model_bytes=1000,
+        join_window=0.0,
+        strategy_args={"eta": 0.1, "tau": 1},
+        dp_mode="dp-fixed",
+        learning_rate=0.001,
+        partition=PartitionRule("labels", 5),
+        listen_address=Address("0.0.0.0", 8081),  # noqa: S104 - a server may listen everywhere
+        runs_dir=Path("/srv/runs"),
+    )
+
+
+def test_all_wrong_values_of_the_server_are_reported_at_once_one_line_each() -> None:
+    wrong = {
+        "NUM_ROUNDS": "0",
+        "MIN_CLIENTS": "two",
+        "JOIN_WINDOW": "-1",
+        "ROUND_TIMEOUT": "0",
+        "STRATEGY": "fed avg",
+        "STRATEGY_ARGS": "[1]",
+        "DP_MODE": "on",
+        "DP_DELTA": "1",
+        "BATCH_SIZE": "abc",
+        "LEARNING_RATE": "nan",
+        "MOMENTUM": "1",
+        "PARTITION": "random",
+        "SEED": "1.5",
+        "LISTEN_ADDRESS": "8080",
+        "LOG_LEVEL": "loud",
+        "LOG_FORMAT": "xml",
+        "MAX_MODEL_BYTES": "4G",
+    }
+    assert sorted(problems_of(ServerSettings, wrong)) == sorted(
+        [
+            "NUM_ROUNDS='0': expected an integer of at least 1",
+            "MIN_CLIENTS='two': expected an integer of at least 1",
+            "JOIN_WINDOW='-1': expected a number of at least 0",
+            "ROUND_TIMEOUT='0': expected a number above 0",
+            "STRATEGY='fed avg': expected a text without blanks",
+            "STRATEGY_ARGS='[1]': expected a JSON object such as {\"eta\": 0.1}",
+            "DP_MODE='on': expected off, dp-fixed or dp-adaptive",
+            "DP_DELTA='1': expected a number above 0 and below 1",
+            "BATCH_SIZE='abc': expected an integer of at least 1",
+            "LEARNING_RATE='nan': expected a number above 0",
+            "MOMENTUM='1': expected a number of at least 0 and below 1",
+            "PARTITION='random': expected iid, dirichlet:ALPHA, labels:K, shards:K or none",
+            "SEED='1.5': expected an integer of at least 0",
+            "LISTEN_ADDRESS='8080': expected host:port, or [address]:port for IPv6",
+            "LOG_LEVEL='loud': expected DEBUG, INFO, WARNING or ERROR",
+            "LOG_FORMAT='xml': expected text or json",
+            "MAX_MODEL_BYTES='4G': expected an integer of at least 1",
+        ]
+    )
+
+
+def test_all_wrong_values_of_a_client_are_reported_at_once_one_line_each() -> None:
+    wrong = {
+        "SERVER_ADDRESS": "server:99999",
+        "SERVER_WAIT_TIMEOUT": "inf",
+        "NODE_NAME": "-north/1",
+        "TASK": "my task",
+        "DEVICE": "tpu",
+        "CLIENT_THREADS": "all",
+        "LINK_PROXY": "proxy 3128",
+    }
+    assert sorted(problems_of(ClientSettings, wrong)) == sorted(
+        [
+            "SERVER_ADDRESS='server:99999': expected a port from 1 to 65535 after the last colon",
+            "SERVER_WAIT_TIMEOUT='inf': expected a number above 0",
+            f"NODE_NAME='-north/1': {NAME}",
+            "TASK='my task': expected a text without blanks",
+            "DEVICE='tpu': expected auto, cpu or gpu",
+            "CLIENT_THREADS='all': expected an integer of at least 1, or auto",
+            "LINK_PROXY='proxy 3128': expected a text without blanks",
+        ]
+    )
+
+
+def test_the_error_is_one_line_for_each_problem_also_where_the_value_has_several() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(ServerSettings, environ={"STRATEGY": "a\nb", "SEED": "x"})
+    assert str(caught.value).splitlines() == [
+        r"STRATEGY='a\nb': expected a text without blanks",
+        "SEED='x': expected an integer of at least 0",
+    ]
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [("0.0.0.0:8080", "0.0.0.0"), ("[::]:8080", "::"), ("[0:0::0]:8080", "0:0::0")],  # noqa: S104 - refused
+)
+def test_an_address_for_listening_cannot_be_dialled_and_the_line_says_why(address: str, host: str) -> None:
+    (problem,) = problems_of(ClientSettings, {"SERVER_ADDRESS": address})
+    assert problem == (
+        f"SERVER_ADDRESS='{address}': {host} means every address of the machine that listens and cannot be"
+        " dialled; expected the server's name or address"
+    )
+
+
+def test_further_checks_are_reported_together_with_wrong_values() -> None:
+    def check(settings: ServerSettings) -> Iterable[str]:
+        yield f"STRATEGY={settings.strategy}: is unknown"
+        yield f"SEED={settings.seed}: is the default here"
+
+    with pytest.raises(SettingsError) as caught:
+        load(ServerSettings, check, lambda _: ["of another check"], environ={"STRATEGY": "x", "SEED": "-1"})
+    assert caught.value.problems == [
+        "SEED='-1': expected an integer of at least 0",
+        "STRATEGY=x: is unknown",
+        "SEED=0: is the default here",
+        "of another check",
+    ]
+
+
+def test_a_round_needs_as_many_updates_as_clients_unless_told_otherwise() -> None:
+    assert ServerSettings(min_clients=3).least_updates == 3
+    assert ServerSettings(min_clients=3, min_updates=2).least_updates == 2
+
+
+def test_settings_cannot_be_changed_and_do_not_share_their_defaults() -> None:
+    one, other = ServerSettings(), ServerSettings()
+    with pytest.raises(AttributeError):
+        one.num_rounds = 4  # type: ignore[misc]
+    assert one.strategy_args is not other.strategy_args
+
+
+def test_without_a_mapping_the_processes_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUM_ROUNDS", "11")
+    assert load(ServerSettings).num_rounds == 11
+    assert environment()["NUM_ROUNDS"] == "11"
+
+
+def test_a_childs_environment_is_a_copy() -> None:
+    environment()["FEDMX_TEST"] = "1"
+    assert "FEDMX_TEST" not in os.environ
+
+
+def test_the_number_of_threads_wins_over_what_a_shell_exported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    set_omp_threads(2)
+    assert os.environ["OMP_NUM_THREADS"] == "2"
+
+
+def test_importing_fedmx_turns_off_what_flower_sends_and_asks() -> None:
+    import fedmx  # noqa: F401, PLC0415 - the import is what is tested
+
+    assert os.environ["FLWR_TELEMETRY_ENABLED"] == "0"
+    assert os.environ["FLWR_DISABLE_UPDATE_CHECK"] == "1"

@@ -1,0 +1,193 @@
+"""What may import what, who reads the environment, and that importing does nothing."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TREES = ("client", "server", "fedmx", "bench")
+GENERATED = {"fedmx/link/link_pb2.py"}
+
+# The modules in which Flower documents its app API; everything else of flwr may change without a word.
+PUBLIC_OF_FLOWER = {"flwr.app", "flwr.clientapp", "flwr.serverapp", "flwr.serverapp.strategy"}
+# Where private names of Flower are used all the same, and why; the link's are in one module.
+PRIVATE_OF_FLOWER = {
+    # What a transport must touch.
+    "fedmx/link/messages.py": {
+        "flwr.app.message",
+        "flwr.app.message.message",
+        "flwr.supercore.date",
+        "flwr.supercore.run",
+        "flwr.supercore.task_identity",
+    },
+    # Accounting and calibration of noise, which Flower ships with `flwr[dp]` and does not export.
+    "server/privacy.py": {
+        "flwr.supercore.differential_privacy",
+        "flwr.supercore.privacy_accounting",
+        "flwr.supercore.privacy_accounting.rdp_accountant",
+    },
+    # The base of what Flower's strategies raise.
+    "server/rounds.py": {"flwr.app.exception"},
+    # The type in a grid's signature.
+    "server/steps.py": {"flwr.supercore.run"},
+    # The engine that the link is measured against is Flower's deprecated one.
+    "bench/engines/deprecated.py": {
+        "flwr.common",
+        "flwr.compat.client.app",
+        "flwr.compat.client.client",
+        "flwr.compat.server.app",
+        "flwr.server",
+        "flwr.server.strategy",
+    },
+}
+# What acts when it is imported, and says why where it does.
+ACTS_ON_IMPORT = {
+    "fedmx/__init__.py": {"silence_flower()"},
+    "client/mx.py": {"set_omp_threads(load(ClientSettings).client_threads)", "np.bool = bool"},
+}
+DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+def list_modules() -> list[str]:
+    found = (path.relative_to(ROOT).as_posix() for tree in TREES for path in (ROOT / tree).rglob("*.py"))
+    return sorted(set(found) - GENERATED)
+
+
+MODULES = list_modules()
+
+
+def parse(module: str) -> ast.Module:
+    return ast.parse((ROOT / module).read_text(), module)
+
+
+def list_imports(module: str) -> Iterator[str]:
+    """Give every module outside its package that a module imports, wherever in it."""
+    for node in ast.walk(parse(module)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+
+
+def is_below(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def is_definition(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.Assign):
+        return all(is_name(target) for target in statement.targets)
+    if isinstance(statement, ast.AnnAssign):
+        return isinstance(statement.target, ast.Name)
+    if isinstance(statement, ast.Expr):
+        return isinstance(statement.value, ast.Constant)  # a docstring
+    return isinstance(statement, DEFINITIONS) or is_program_entry(statement)
+
+
+def is_name(target: ast.expr) -> bool:
+    return isinstance(target, ast.Name) or (isinstance(target, ast.Tuple) and all(map(is_name, target.elts)))
+
+
+def is_program_entry(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.If) and ast.unparse(statement.test) == "__name__ == '__main__'"
+
+
+def test_the_rules_are_held_against_every_module() -> None:
+    assert {"client/mx.py", "server/rounds.py", "fedmx/link/node.py", "bench/__main__.py"} <= set(MODULES)
+
+
+@pytest.mark.parametrize(
+    ("tree", "forbidden"),
+    [
+        ("fedmx", ("server", "client", "bench")),
+        ("server", ("client", "bench")),
+        ("client", ("server", "bench")),
+    ],
+)
+def test_server_and_client_stand_on_fedmx_and_never_on_each_other(
+    tree: str, forbidden: tuple[str, ...]
+) -> None:
+    wrong = [
+        (module, name)
+        for module in MODULES
+        if module.startswith(f"{tree}/")
+        for name in list_imports(module)
+        if is_below(name, *forbidden)
+    ]
+    assert wrong == []
+
+
+def test_fedmx_needs_flower_numpy_and_what_flower_needs() -> None:
+    allowed = (*sys.stdlib_module_names, "fedmx", "flwr", "numpy", "grpc", "google.protobuf", "rich")
+    wrong = [
+        (module, name)
+        for module in MODULES
+        if module.startswith("fedmx/")
+        for name in list_imports(module)
+        if not is_below(name, *allowed)
+    ]
+    assert wrong == []
+
+
+def test_mxnet_is_imported_in_one_module() -> None:
+    assert [
+        module for module in MODULES if any(is_below(name, "mxnet") for name in list_imports(module))
+    ] == ["client/mx.py"]
+
+
+def test_the_environment_is_read_in_one_module() -> None:
+    touching = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
+    found = {
+        module
+        for module in MODULES
+        for node in ast.walk(parse(module))
+        if (isinstance(node, ast.Attribute) and node.attr in touching and ast.unparse(node.value) == "os")
+        or (
+            isinstance(node, ast.ImportFrom)
+            and node.module == "os"
+            and touching & {a.name for a in node.names}
+        )
+    }
+    assert found == {"fedmx/settings.py"}
+
+
+def test_private_modules_of_flower_are_imported_where_it_is_said_why() -> None:
+    found: dict[str, set[str]] = {}
+    for module in MODULES:
+        for name in list_imports(module):
+            if is_below(name, "flwr") and name not in PUBLIC_OF_FLOWER:
+                found.setdefault(module, set()).add(name)
+    assert found == PRIVATE_OF_FLOWER
+
+
+def test_nothing_happens_at_import_but_definitions() -> None:
+    found: dict[str, set[str]] = {}
+    for module in MODULES:
+        for statement in parse(module).body:
+            if not is_definition(statement):
+                found.setdefault(module, set()).add(ast.unparse(statement))
+    assert found == ACTS_ON_IMPORT
+
+
+def test_importing_the_server_starts_no_thread_and_leaves_mxnet_out() -> None:
+    names = [m.removesuffix(".py").replace("/", ".") for m in MODULES if m.startswith(("server/", "fedmx/"))]
+    program = f"""
+import importlib, os, sys, threading
+before = dict(os.environ)
+for name in {names}:
+    importlib.import_module(name)
+changed = sorted(name for name in os.environ if os.environ[name] != before.get(name))
+print(threading.active_count(), "mxnet" in sys.modules, changed)
+"""
+    environment = {"FLWR_TELEMETRY_ENABLED": "1", "FLWR_DISABLE_UPDATE_CHECK": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    # GRPC_VERBOSITY is Flower's doing.
+    assert (
+        done.stdout == "1 False ['FLWR_DISABLE_UPDATE_CHECK', 'FLWR_TELEMETRY_ENABLED', 'GRPC_VERBOSITY']\n"
+    )
+    assert done.stderr == ""
