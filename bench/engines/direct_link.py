@@ -16,6 +16,7 @@ from fedmx.link.node import LinkOptions, NodeLink
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.parsing import Address
+from fedmx.program import reuse_memory
 
 MAX_MODEL_BYTES = 4 * 1024**3
 _RUN_ID = 1
@@ -67,6 +68,7 @@ def join(port: int, node: int) -> None:
 
 def main(role: str, port: str, *rest: str) -> None:
     """Be the server or a node."""
+    reuse_memory()  # as both programs of fedmx do
     log.configure("INFO", "text")
     logging.getLogger("flwr").setLevel(logging.WARNING)
     if role == "server":

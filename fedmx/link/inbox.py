@@ -19,7 +19,7 @@ class Inbox:
     def put(self, request: Received) -> None:
         """Take a request, unless it waits here or is worked on already."""
         with self._changed:
-            if request.request_id not in (self._working_on, *self._waiting):
+            if request.request_id != self._working_on:
                 self._waiting[request.request_id] = request
                 self._changed.notify()
 

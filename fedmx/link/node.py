@@ -83,7 +83,7 @@ class NodeLink:
         self._instance = secrets.token_hex(16)
         self._inbox = Inbox()
         self._kept: _Reply | None = None  # touched by the main thread alone
-        # What both threads touch, under the lock.
+        # Written by the link's thread; the stream and what is put into it, under the lock.
         self._lock = threading.Lock()
         self._stream: _Stream | None = None
         self._ready: list[bytes] = []

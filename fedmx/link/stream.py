@@ -47,12 +47,11 @@ class Stream:
 
     async def write_all(self) -> None:
         """Write what is sent, until the end."""
-        while not self._is_ending.is_set() and (frames := await self._outbox.get()) is not None:
+        while (frames := await self._outbox.get()) is not None:
             for frame in frames:
                 if self._is_ending.is_set():
                     break
                 await self._context.write(frame)
-            del frames  # a broadcast's frames are one model: not kept while waiting for the next
         if self._last_frame is not None:
             await self._context.write(self._last_frame)
 

@@ -14,7 +14,7 @@ from fedmx.settings import environment
 ROOT = Path(__file__).parents[2]
 
 PROGRAM = """
-import signal, sys, threading, time
+import logging, signal, sys, threading, time
 from fedmx import errors, log
 from fedmx.program import run_program
 
@@ -163,3 +163,14 @@ def test_the_exit_code_stays_when_nobody_reads_the_output() -> None:
     process.stdout.close()
     _, err = process.communicate("", timeout=20)
     assert (process.returncode, err) == (3, "one came\n")
+
+
+def test_a_signal_after_the_end_changes_nothing() -> None:
+    body = """
+        class Late(logging.NullHandler):
+            def flush(self):
+                signal.raise_signal(signal.SIGTERM)
+        log.logger.addHandler(Late())
+        raise errors.TooFewNodesError("one came")
+    """
+    assert run(body) == (3, "", "")

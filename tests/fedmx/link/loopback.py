@@ -111,7 +111,7 @@ class Hub:
     """A server with its grid, and the nodes that were started against it."""
 
     def __init__(self, port: int = 0, **options: Any) -> None:
-        self.address = Address("127.0.0.1", port or find_free_port())
+        self.address = Address(options.pop("host", "127.0.0.1"), port or find_free_port())
         self.roster = Roster(options.pop("find_difference", lambda _one, _other: None))
         chosen = {"max_model_bytes": GIGABYTE, "lease_grace_s": PATIENCE_S, **options}
         self.server = LinkServer(self.address, self.roster, **chosen)
@@ -190,7 +190,11 @@ class RawNode:
         join: grpc.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(channel.METHOD)
         self._call = join(iter(self._outbox.get, None))
         if reads:
-            threading.Thread(target=self._listen, daemon=True).start()
+            self.read()
+
+    def read(self) -> None:
+        """Begin to take what the server sends."""
+        threading.Thread(target=self._listen, daemon=True).start()
 
     def say(self, data: bytes | None = None, **frame: Any) -> None:
         self._outbox.put(pb.Frame(**frame).SerializeToString() if data is None else data)
@@ -223,6 +227,13 @@ class RawNode:
 
     def hear_end(self) -> None:
         assert self._heard.get(timeout=PATIENCE_S) is None
+
+    def hear_all(self) -> list[str | None]:
+        """Give the kinds of all frames up to the end."""
+        kinds = []
+        while (frame := self._heard.get(timeout=PATIENCE_S)) is not None:
+            kinds.append(frame.WhichOneof("kind"))
+        return kinds
 
     def hang_up(self) -> None:
         self._outbox.put(None)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flwr.app import Message, RecordDict
 
+from fedmx import arrays
 from fedmx.link import link_pb2 as pb
 from fedmx.link import server as server_module
 from tests.fedmx.link.loopback import PATIENCE_S, Cable, Hub, RawNode, Worker
@@ -211,6 +212,20 @@ def test_a_late_reply_is_dropped_with_one_line(hub: Hub, log: io.StringIO) -> No
     assert len(hub.ask(hub.message(number=2))) == 1
     assert node.worker.asked == ["1", "2"]
     assert count_of("dropped a reply that nobody waits for node=node", log) == 1
+
+
+def test_a_reply_that_nobody_waits_for_is_not_stored(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, log: io.StringIO
+) -> None:
+    stored: list[object] = []
+    unasked = encode(large(), request_id="unasked")
+    raw = RawNode(hub.address)
+    raw.get_ready()
+    monkeypatch.setattr(arrays, "new_file", stored.append)
+    for frame in unasked.frames():
+        raw.say(frame)
+    await_line(hub, log, "dropped a reply")
+    assert stored == []
 
 
 def test_a_slow_node_works_on_what_is_still_waited_for(hub: Hub) -> None:

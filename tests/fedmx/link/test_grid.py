@@ -12,6 +12,9 @@ from flwr.serverapp.strategy import FedAvg
 
 from fedmx.errors import DataError
 from fedmx.link import codec
+from fedmx.link import link_pb2 as pb
+from fedmx.link.answering import call_app
+from fedmx.link.assembler import Received
 from fedmx.link.messages import empty_run
 from tests.fedmx.link.loopback import RUN_ID, Hub, Node, Worker
 from tests.fedmx.link.wire import pack
@@ -194,6 +197,13 @@ def test_a_message_type_that_the_app_does_not_know_is_told_as_an_error(hub: Hub)
     assert error_of(hub.ask(message)).reason == "ValueError: No train function registered with name 'unknown'"
 
 
+def test_a_request_that_carries_an_error_does_not_reach_the_app() -> None:
+    worker = Worker()
+    request = Received(pb.Header(message_type="train", group_id="1"), Error(9, "from a server"))
+    assert call_app(worker.app, request, node_id=2) == Error(2, "a request that carries an error")
+    assert worker.asked == []
+
+
 def test_a_node_that_nobody_knows_is_given_up_at_once(hub: Hub) -> None:
     assert hub.ask(Message(RecordDict(), 99, MessageType.TRAIN)) == []
 
@@ -233,19 +243,25 @@ def test_a_grid_belongs_to_a_run(hub: Hub) -> None:
 
 def test_a_model_is_let_go_at_once_when_nobody_uses_it(hub: Hub) -> None:
     """Without waiting for Python's collector of cycles, which may not come by for rounds."""
-    hub.start()
+    models: list[weakref.ref[ArrayRecord]] = []
 
-    def ask() -> list[weakref.ref[ArrayRecord]]:
+    def note(message: Message) -> RecordDict:
+        assert message.content.metric_records == {}
+        models.append(weakref.ref(message.content.array_records["arrays"]))
+        return message.content
+
+    def ask() -> None:
         message = hub.message()
         (reply,) = hub.ask(message)
-        contents = (message.content, reply.content)
-        assert all(content.metric_records == {} for content in contents)
-        return [weakref.ref(content.array_records["arrays"]) for content in contents]
+        note(message)
+        note(reply)
 
+    hub.start(worker=Worker(note))
     gc.disable()
     try:
-        models = ask()
-        hub.wait_until(lambda: not any(model() for model in models))
+        ask()
+        assert len(models) == 3  # the server's, the node's, and what came back
+        hub.wait_until(lambda: [model() for model in models] == [None] * 3)
     finally:
         gc.enable()
 

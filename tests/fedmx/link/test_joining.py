@@ -1,6 +1,7 @@
 """Who is welcomed, who is refused and why, and how each side learns of it."""
 
 import io
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -119,21 +120,32 @@ def test_who_differs_from_the_federation_is_refused_by_name(open_hub: Callable[.
     assert len(hub.ask(hub.message(name="north"))) == 1
 
 
-def test_a_refusal_does_not_wait_for_what_is_still_to_be_written(open_hub: Callable[..., Hub]) -> None:
+@pytest.mark.parametrize("last", ["refusal", "stop"])
+def test_the_last_word_does_not_wait_for_what_is_still_to_be_written(
+    last: str, open_hub: Callable[..., Hub], log: io.StringIO
+) -> None:
     hub = open_hub(lease_grace_s=0)
-    raw = RawNode(hub.address)
-    raw.get_ready()
+    raw = RawNode(hub.address, reads=False)
+    raw.say_hello("raw")
+    raw.say(ready=pb.Ready())
+    hub.await_ready("raw")
     content = RecordDict({"arrays": pack({"a": np.zeros(20_000_000, np.uint8)})})
-    asked = hub.ask_aside(hub.message(content, "raw"))
-    raw.hear("begin")
-    raw.say(pb.Frame(ready=pb.Ready()).SerializeToString())  # a second one is against the rules
-    goodbye = None
-    while goodbye is None:
-        frame = raw._heard.get(timeout=10)
-        assert frame is not None
-        goodbye = frame.goodbye if frame.WhichOneof("kind") == "goodbye" else None
-    assert goodbye.reason == "a frame ready from a node that has joined"
-    assert asked.get() == []
+    hub.grid.push_messages([hub.message(content, "raw")])
+    ((_, request),) = hub.grid._open.values()
+    hub.wait_until(lambda: request.bytes_down > 0)
+    stopping = threading.Thread(target=hub.stop)
+    if last == "refusal":
+        raw.say(welcome=pb.Welcome())
+        hub.wait_until(lambda: "refused a node" in log.getvalue())
+    else:
+        stopping.start()
+        hub.wait_until(lambda: hub.server._is_stopping)
+    raw.read()
+    kinds = raw.hear_all()
+    assert kinds[-1] == "goodbye"
+    assert kinds.count("chunk") < 20
+    if last == "stop":
+        stopping.join()
 
 
 OVER_LIMIT = pb.Begin(header_bytes=1, array_bytes=2**40)

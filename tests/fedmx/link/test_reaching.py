@@ -79,6 +79,21 @@ def test_a_node_may_come_before_its_server(open_hub: Callable[..., Hub]) -> None
     assert len(hub.ask(hub.message(name="early"))) == 1
 
 
+def has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 loopback")
+def test_a_server_may_listen_on_ipv6(open_hub: Callable[..., Hub]) -> None:
+    hub = open_hub(host="::1")
+    hub.start()
+    assert len(hub.ask()) == 1
+
+
 def test_proxies_of_the_environment_are_not_asked(
     open_hub: Callable[..., Hub], monkeypatch: pytest.MonkeyPatch
 ) -> None:
