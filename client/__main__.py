@@ -22,7 +22,7 @@ def main() -> None:
             is_name_given=bool(settings.node_name),
             wait_timeout_s=settings.server_wait_timeout,
             max_model_bytes=settings.max_model_bytes,
-            proxy=settings.link_proxy,
+            proxy=str(settings.link_proxy or ""),
         )
     )
     # Hello is said first, so that the server knows of a node that takes seconds to import MXNet.

@@ -6,6 +6,8 @@ import logging
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
@@ -14,6 +16,7 @@ from fedmx.errors import FederationError, StopSignal
 from fedmx.log import event, logger
 
 _M_ARENA_MAX = -8  # of <malloc.h>
+_WAKE_AFTER_S, _END_AFTER_S = 0.1, 4.5  # of a signal's arrival; both programs promise an end within 5 s
 
 
 def run_program(main: Callable[[], None]) -> NoReturn:
@@ -23,6 +26,7 @@ def run_program(main: Callable[[], None]) -> NoReturn:
     other exception is a bug and keeps its traceback (1).
     """
     reuse_memory()
+    _watch_signals()
     try:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _stop)
@@ -62,6 +66,27 @@ def reuse_memory() -> None:
     except AttributeError:
         return
     mallopt(_M_ARENA_MAX, 1)
+
+
+def _watch_signals() -> None:
+    """End in time although the main thread does not see a signal.
+
+    Python's handlers run in the main thread alone: not while one call into a library lasts (an epoch of
+    MXNet's engine), and not while it waits for a lock if the signal came to another thread.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=_end_in_time, args=(reader,), name="signals", daemon=True).start()
+
+
+def _end_in_time(reader: int) -> None:
+    number = os.read(reader, 1)[0]
+    time.sleep(_WAKE_AFTER_S)
+    signal.pthread_kill(threading.main_thread().ident or 0, number)  # ignored where the first one was seen
+    time.sleep(_END_AFTER_S - _WAKE_AFTER_S)
+    event("stopped by a signal", exit_code=128 + number)
+    os._exit(128 + number)
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:

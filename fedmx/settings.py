@@ -110,7 +110,9 @@ class ClientSettings(CommonSettings):
     client_threads: int = _setting(
         1, parsing.threads, "OMP threads of MXNet; auto: the cores this process may use"
     )
-    link_proxy: str = _setting("", parsing.word, "HTTP proxy host:port to dial through; empty: none")
+    link_proxy: Address | None = _setting(
+        None, Address.parse_peer, "HTTP proxy host:port to dial through; empty: none"
+    )
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,8 @@ def set_omp_threads(count: int) -> None:
 
 
 def _as_json(value: object) -> object:
+    if value is None:
+        return ""
     if isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):

@@ -47,6 +47,9 @@ def run_to_goodbye(server: LinkServer, settings: ServerSettings) -> None:
     except FederationError as error:
         server.stop(pb.Goodbye.FAILED, str(error))
         raise
+    except Exception:
+        server.stop(pb.Goodbye.FAILED, "a bug in the server, its log shows it")
+        raise
     except StopSignal:
         # No goodbye: a server that is stopped may be started again, and its nodes wait for it.
         server.stop(None)

@@ -25,6 +25,13 @@ def find_fault_of_update(content: RecordDict, layout: Layout) -> str | None:
     return find_fault_of_arrays(records[0], layout) or find_fault_of_metrics(content, layout)
 
 
+def find_fault_of_evaluation(content: RecordDict, layout: Layout) -> str | None:
+    """Say why the reply to an evaluation may not be averaged, or give None."""
+    if extra := len(records_of(content, ArrayRecord)):
+        return f"{extra} array records, expected 0"
+    return find_fault_of_metrics(content, layout)
+
+
 def find_fault_of_metrics(content: RecordDict, layout: Layout) -> str | None:
     """Say why a reply's metrics may not be averaged, or give None."""
     records = records_of(content, MetricRecord)
@@ -63,11 +70,7 @@ def find_fault_of_arrays(record: Mapping[str, Array], layout: Layout) -> str | N
 
 
 def records_of(content: RecordDict, kind: type[R]) -> list[R]:
-    """Give the records of one kind.
-
-    Flower's own views of them (`content.array_records`) are reference cycles: the model that was looked at
-    stays in memory until the garbage collector comes, to which it is one small object.
-    """
+    """Give the records of one kind."""
     return [record for record in content.values() if isinstance(record, kind)]
 
 

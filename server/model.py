@@ -15,6 +15,7 @@ from fedmx import arrays, parsing
 from server.files import whole_file
 
 # A node's line of the history, and the log's line of a round, hold metrics beside these.
+_LONGEST_NAME = 256
 _TAKEN = frozenset(
     ("name", "partition", "examples", "seconds", "bytes_up", "bytes_down", "num_examples", "num-examples")
 ).union(("time", "level", "message", "round", "nodes", "epsilon"))
@@ -50,6 +51,8 @@ class Layout:
             )
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"it does not describe itself as a node: {error}") from None
+        if len(layout.arrays) != len(heads) or not all(map(_is_name, layout.arrays)):
+            raise ValueError("its arrays' names are not distinct, printable and free of path separators")
         _check_metrics(layout.metrics)
         return layout
 
@@ -135,6 +138,17 @@ def _texts(description: ConfigRecord, key: str) -> list[str]:
     if not isinstance(value, list):
         raise TypeError(f"{key} is no list")
     return [str(item) for item in value]
+
+
+def _is_name(name: object) -> bool:
+    """Whether a node may call an array so: its name becomes one in the model's file."""
+    return (
+        isinstance(name, str)
+        and 0 < len(name) <= _LONGEST_NAME
+        and name.isprintable()
+        and not name.startswith(".")
+        and not set(name) & set("/\\")
+    )
 
 
 def _check_metrics(names: frozenset[str]) -> None:

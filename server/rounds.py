@@ -57,7 +57,7 @@ class RoundLoop:
                 "train": round(trained.seconds, 4),
                 "aggregate": round(aggregate_s, 4),
                 "evaluate": round(evaluated.seconds, 4),
-                "checkpoint": 0.0,
+                "checkpoint": 0.0,  # there are none yet
                 "total": round(time.monotonic() - started, 4),
             }
             history.add_round(line, is_whole=evaluated.are_whole(self._nodes.number))
@@ -122,12 +122,11 @@ class RoundLoop:
         return with_content(reply, RecordDict({"arrays": arrays, "metrics": metrics}))
 
     def _log(self, number: int, line: Mapping[str, Any]) -> None:
-        metrics = dict(line["evaluate"] or line["train"])
-        del metrics["num_examples"]
+        metrics = line["evaluate"] or {f"train_{name}": value for name, value in line["train"].items()}
         fields: dict[str, Any] = {
             "round": f"{number}/{self._settings.num_rounds}",
             "nodes": len(line["nodes"]),
-            **metrics,
+            **{name: value for name, value in metrics.items() if not name.endswith("num_examples")},
             "epsilon": line.get("privacy", {}).get("epsilon"),
             "seconds": line["seconds"]["total"],
         }

@@ -8,9 +8,9 @@ from typing import NoReturn
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
 
 from fedmx.link.grid import LinkGrid
+from fedmx.link.messages import Run
 from fedmx.log import printable, warn
 from fedmx.settings import ServerSettings
 from server import admission
@@ -47,6 +47,12 @@ class Replies:
     def in_order(self) -> list[tuple[Participant, Message]]:
         """Give the admitted replies by partition, then node name: never by who answered first."""
         return sorted(self.admitted.items(), key=lambda item: (item[0].partition or 0, item[0].name))
+
+    def has_reply_of(self, who: Participant) -> bool:
+        """Whether a node, or another that held its partition before it, was admitted already."""
+        return who in self.admitted or (
+            who.partition is not None and who.partition in {other.partition for other in self.admitted}
+        )
 
     def means(self) -> dict[str, float] | None:
         """Give the example-weighted means of the admitted replies' metrics, if there are any."""
@@ -101,7 +107,7 @@ class Asker:
             replies: of the attempts before this one; filled.
         """
         started = time.monotonic()
-        everyone = {who.node_id: who for who in self._nodes.participants() if who not in replies.admitted}
+        everyone = {who.node_id: who for who in self._nodes.participants() if not replies.has_reply_of(who)}
         messages = self._configure(step, number, attempt, arrays, everyone)
         replies.present = max(replies.present, len(replies.admitted) + len(everyone))
         replies.wanted = max(replies.wanted, len(replies.admitted) + len(messages))
@@ -171,7 +177,7 @@ class Asker:
             return reply.error.reason or "an error without a reason"
         if step == MessageType.TRAIN:
             return admission.find_fault_of_update(reply.content, self._layout)
-        return admission.find_fault_of_metrics(reply.content, self._layout)
+        return admission.find_fault_of_evaluation(reply.content, self._layout)
 
 
 class FrozenView(Grid):

@@ -33,7 +33,6 @@ PRIVATE_OF_FLOWER = {
     # The base of what Flower's strategies raise.
     "server/rounds.py": {"flwr.app.exception"},
     # The type in a grid's signature.
-    "server/steps.py": {"flwr.supercore.run"},
     # The engine that the link is measured against is Flower's deprecated one.
     "bench/engines/deprecated.py": {
         "flwr.common",

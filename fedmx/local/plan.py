@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedmx.errors import SettingsError
 from fedmx.parsing import Address
 from fedmx.settings import ClientSettings, LocalSettings, ServerSettings, load
 
@@ -37,6 +38,10 @@ def make_plan(environ: Mapping[str, str]) -> Plan:
     rounds = settings.rounds or settings.num_rounds
     given = {name for name, text in environ.items() if text.strip()}
     least = settings.min_clients if "MIN_CLIENTS" in given else settings.clients
+    if least > settings.clients:
+        raise SettingsError(
+            f"MIN_CLIENTS={least}: make run starts CLIENTS={settings.clients}; expected at most that"
+        )
     everyone = {
         **environ,
         "PYTHONUNBUFFERED": "1",  # a line is shown when it is written
@@ -46,7 +51,7 @@ def make_plan(environ: Mapping[str, str]) -> Plan:
     server = {
         **everyone,
         "NUM_ROUNDS": str(rounds),
-        "MIN_CLIENTS": str(min(least, settings.clients)),
+        "MIN_CLIENTS": str(least),
     }
     if settings.partition.is_shared and "NUM_PARTITIONS" not in given:
         server["NUM_PARTITIONS"] = str(settings.clients)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-STOP_S = 4.5
+STOP_S = 4.0
 """Seconds between SIGTERM and SIGKILL: the programs promise to end within five, and so does this one."""
 
 

@@ -246,7 +246,10 @@ def test_what_is_given_wins_over_what_the_number_of_clients_says() -> None:
     plan = make_plan({"CLIENTS": "3", "NUM_PARTITIONS": "6", "MIN_CLIENTS": "2", "NUM_ROUNDS": "9"})
     assert (plan.server["NUM_PARTITIONS"], plan.server["MIN_CLIENTS"]) == ("6", "2")
     assert plan.rounds == 9
-    assert make_plan({"CLIENTS": "1", "MIN_CLIENTS": "4"}).server["MIN_CLIENTS"] == "1"
+    with pytest.raises(
+        SettingsError, match=r"^MIN_CLIENTS=4: make run starts CLIENTS=1; expected at most that$"
+    ):
+        make_plan({"CLIENTS": "1", "MIN_CLIENTS": "4"})
 
 
 def test_sites_with_data_of_their_own_are_given_no_partitions() -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -174,3 +175,36 @@ def test_a_signal_after_the_end_changes_nothing() -> None:
         raise errors.TooFewNodesError("one came")
     """
     assert run(body) == (3, "", "")
+
+
+def test_a_signal_ends_a_program_whose_main_thread_is_inside_a_library() -> None:
+    body = """
+        import ctypes
+        log.configure("INFO", "text")
+        library = ctypes.CDLL(None)
+        library.pthread_mutex_lock(mutex := ctypes.create_string_buffer(64))
+        say("ready")
+        library.pthread_mutex_lock(mutex)  # goes on through signals, as a call into MXNet's engine does
+    """
+    began = time.monotonic()
+    status, _, err = signalled(body, signal.SIGTERM)
+    assert status == 143
+    assert time.monotonic() - began < 5
+    assert "stopped by a signal" in err
+
+
+def test_a_signal_that_came_to_another_thread_wakes_the_main_thread() -> None:
+    body = """
+        def take_it():
+            time.sleep(0.2)
+            signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        threading.Thread(target=take_it, daemon=True).start()
+        say("ready")
+        lock = threading.Lock()
+        lock.acquire()
+        lock.acquire()
+    """
+    began = time.monotonic()
+    status, _, err = run(body)
+    assert (status, err) == (130, "")
+    assert time.monotonic() - began < 3

@@ -180,7 +180,7 @@ def test_all_wrong_values_of_a_client_are_reported_at_once_one_line_each() -> No
             "TASK='my task': expected a text without blanks",
             "DEVICE='tpu': expected auto, cpu or gpu",
             "CLIENT_THREADS='all': expected an integer of at least 1, or auto",
-            "LINK_PROXY='proxy 3128': expected a text without blanks",
+            "LINK_PROXY='proxy 3128': expected host:port, or [address]:port for IPv6",
         ]
     )
 

@@ -181,3 +181,8 @@ def test_arrays_and_metrics_are_found_whatever_their_record_is_called() -> None:
     )
     assert admission.arrays_of(content) is content["my-model"]
     assert admission.metrics_of(content) == {"loss": 1.5}
+
+
+def test_an_evaluation_that_brings_arrays_is_refused() -> None:
+    content = RecordDict({"arrays": ArrayRecord(), "metrics": MetricRecord({"loss": 1.0, "num-examples": 1})})
+    assert admission.find_fault_of_evaluation(content, LAYOUT) == "1 array records, expected 0"

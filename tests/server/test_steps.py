@@ -12,6 +12,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message
 from fedmx.link.messages import empty_run
 from server import admission
 from server.history import History
+from server.ledger import Participant
 from server.opening import Nodes
 from server.rounds import RoundLoop
 from server.steps import FrozenView, Replies
@@ -238,3 +239,11 @@ def test_a_strategy_gets_the_frozen_view_and_trained_arrays_in_the_models_order(
     table.strategy.configure_train = look
     table.ask("train")
     assert seen == [FrozenView, [0, 1], ["0.weight"]]
+
+
+def test_a_partition_that_was_admitted_is_not_asked_of_its_next_holder() -> None:
+    replies = Replies(admitted={Participant(2, "first", 0): object(), Participant(3, "site", None): object()})
+    assert replies.has_reply_of(Participant(4, "second", 0))
+    assert not replies.has_reply_of(Participant(4, "second", 1))
+    assert replies.has_reply_of(Participant(3, "site", None))
+    assert not replies.has_reply_of(Participant(5, "another site", None))
