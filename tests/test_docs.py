@@ -27,7 +27,7 @@ def list_rows(kind: type, *, without: type | None = None) -> list[str]:
 def show(value: object) -> str:
     if isinstance(value, Mapping):
         return "`{}`"
-    text = f"{value:g}" if isinstance(value, float) else str(value or "" if value is None else value)
+    text = f"{value:g}" if isinstance(value, float) else "" if value is None else str(value)
     return f"`{text}`" if text else ""
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
-from fedmx.link.messages import empty_run
+from fedmx.link.messages import empty_run, set_identity
 from server import admission
 from server.history import History
 from server.ledger import Participant
@@ -242,7 +242,9 @@ def test_a_strategy_gets_the_frozen_view_and_trained_arrays_in_the_models_order(
 
 
 def test_a_partition_that_was_admitted_is_not_asked_of_its_next_holder() -> None:
-    replies = Replies(admitted={Participant(2, "first", 0): object(), Participant(3, "site", None): object()})
+    set_identity(run_id=1, node_id=1)
+    reply = Message(RecordDict(), dst_node_id=1, message_type="train")
+    replies = Replies(admitted={Participant(2, "first", 0): reply, Participant(3, "site", None): reply})
     assert replies.has_reply_of(Participant(4, "second", 0))
     assert not replies.has_reply_of(Participant(4, "second", 1))
     assert replies.has_reply_of(Participant(3, "site", None))
