@@ -120,7 +120,7 @@ class LocalSettings:
     """What `make run` is told beside the settings of the programs it starts."""
 
     clients: int = _setting(2, _positive, "clients to start")
-    rounds: int = _setting(0, _count, "rounds to train; 0: NUM_ROUNDS")
+    rounds: int | None = _setting(None, _positive, "rounds to train; empty: NUM_ROUNDS")
 
 
 def load(

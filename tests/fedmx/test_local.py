@@ -217,6 +217,7 @@ def read_all(terminal: int) -> Iterator[str]:
     [
         ({"CLIENTS": "abc"}, "CLIENTS='abc': expected an integer of at least 1"),
         ({"CLIENTS": "0"}, "CLIENTS='0': expected an integer of at least 1"),
+        ({"ROUNDS": "0"}, "ROUNDS='0': expected an integer of at least 1"),
         ({"ROUNDS": "1.5"}, "ROUNDS='1.5': expected an integer of at least"),
     ],
 )

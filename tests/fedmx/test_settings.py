@@ -71,7 +71,7 @@ def test_the_clients_defaults_are_the_documented_ones() -> None:
 
 
 def test_the_launcher_starts_two_clients_and_leaves_the_rounds_to_the_server() -> None:
-    assert load(LocalSettings, environ={}) == LocalSettings(clients=2, rounds=0)
+    assert load(LocalSettings, environ={}) == LocalSettings(clients=2, rounds=None)
 
 
 @pytest.mark.parametrize("text", ["", " ", "\t\n"])
