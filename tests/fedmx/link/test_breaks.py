@@ -207,7 +207,7 @@ def test_a_node_that_came_back_is_asked_once_it_is_ready_again_and_only_once(hub
 def test_a_late_reply_is_dropped_with_one_line(hub: Hub, log: io.StringIO) -> None:
     node = hub.start()
     node.worker.gate.clear()
-    assert hub.ask(hub.message(large(), number=1), timeout=0.05) == []
+    assert hub.ask(hub.message(large(), number=1), timeout=0.5) == []
     node.worker.gate.set()
     assert len(hub.ask(hub.message(number=2))) == 1
     assert node.worker.asked == ["1", "2"]
@@ -232,7 +232,7 @@ def test_a_slow_node_works_on_what_is_still_waited_for(hub: Hub) -> None:
     node = hub.start()
     node.worker.gate.clear()
     for number in (1, 2, 3):
-        assert hub.ask(hub.message(number=number), timeout=0.05) == []
+        assert hub.ask(hub.message(number=number), timeout=0.5) == []
     asked = hub.ask_aside(hub.message(number=4))
     hub.wait_until(lambda: node.waiting == ["4"])
     node.worker.gate.set()
@@ -243,7 +243,7 @@ def test_a_slow_node_works_on_what_is_still_waited_for(hub: Hub) -> None:
 def test_a_request_that_is_asked_again_while_it_is_worked_on_is_worked_on_once(hub: Hub) -> None:
     node = hub.start()
     node.worker.gate.clear()
-    assert hub.ask(timeout=0.05) == []
+    assert hub.ask(timeout=0.5) == []
     asked = hub.ask_aside(hub.message())
     hub.wait_until(lambda: bool(hub.server._requests.of_node(hub.node_id())))
     node.worker.gate.set()
