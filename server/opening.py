@@ -10,7 +10,7 @@ from fedmx.errors import SettingsError, TooFewNodesError, TrainingFailedError
 from fedmx.link.grid import LinkGrid
 from fedmx.link.messages import ERROR_CODE_BASE
 from fedmx.link.roster import NodeView
-from fedmx.log import event, printable
+from fedmx.log import event, printable, warn
 from fedmx.settings import ServerSettings
 from server import admission, ledger
 from server.ledger import Participant
@@ -86,6 +86,9 @@ class Nodes:
             return ledger.participants_of_sites(nodes, now=now, grace_s=grace_s)
         before = self._leases
         self._leases = ledger.renew(before, self._number, nodes, now=now, grace_s=grace_s)
+        for partition in before.keys() - self._leases.keys():
+            lost = f"{partition}/{self._number}"
+            warn("nobody holds a partition, the metrics leave it out", partition=lost)
         for partition, name in self._leases.items():
             if before.get(partition) != name:
                 event("leased", partition=f"{partition}/{self._number}", node=name)
