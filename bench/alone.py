@@ -8,7 +8,7 @@ import sys
 
 from bench.flower_app.null_app.rounds import NODES
 from client import model, training
-from client.device import pick_device
+from client.device import find_devices
 from client.partition import split_indices, split_test_indices
 from client.task import load_task
 from client.training import DeviceData, Hyperparameters
@@ -23,7 +23,7 @@ class LoneNode:
         self._partition = partition
         self._task = load_task(mine.task)
         train, test = self._task.load_data(mine.data_dir)
-        device = pick_device(mine.device)
+        device = find_devices(mine.device, mine.gpu_index).for_partition(partition)
         rule, seed = self._settings.partition, self._settings.seed
         chosen = split_indices(train.labels, rule, NODES, seed)[partition]
         self._train_data = DeviceData.put(train.examples, train.labels, device, chosen=chosen)

@@ -7,12 +7,14 @@ import numpy.testing  # noqa: F401 - imported for MXNet
 
 from fedmx import log, parsing
 from fedmx.link.node import LinkOptions, NodeLink
-from fedmx.program import run_program
+from fedmx.log import event
+from fedmx.program import refuse_arguments, run_program
 from fedmx.settings import ClientSettings, load
 
 
 def main() -> None:
     """Serve one node."""
+    refuse_arguments()
     settings = load(ClientSettings)
     log.configure(settings.log_level, settings.log_format)
     link = NodeLink(
@@ -29,7 +31,17 @@ def main() -> None:
     link.start()
     from client import app  # noqa: PLC0415 - imports MXNet
 
-    link.serve(app.app, app.workbench().description())
+    bench = app.workbench()
+    description = bench.description()
+    event(
+        "ready",
+        device=bench.device,
+        threads=settings.client_threads,
+        train_examples=description["train-examples"],
+        test_examples=description["test-examples"],
+    )
+    link.serve(app.app, description)
+    event("finished")
 
 
 def _host_name() -> str:

@@ -5,15 +5,34 @@ before MXNet's library is loaded, whichever engine imports the app first. Never 
 MXNet's threads do not survive it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 
+from client.cuda import load_driver
+from fedmx.errors import SettingsError
 from fedmx.settings import ClientSettings, load, set_omp_threads
+
+
+@contextmanager
+def _naming_what_is_missing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(
+            f"MXNet cannot be loaded: {error}; expected the libraries that its package is linked to:"
+            " Dockerfile.client shows how to install them"
+        ) from error
+
 
 set_omp_threads(load(ClientSettings).client_threads)
 # MXNet 1.9.1 takes `numpy.bool` at import, which numpy 1.24 removed.
 np.bool = bool  # type: ignore[attr-defined]
+driver = load_driver()
 
-import mxnet as mx  # noqa: E402 - needs both lines above
-from mxnet import autograd, gluon  # noqa: E402
+with _naming_what_is_missing():
+    import mxnet as mx  # needs all three lines above
+    from mxnet import autograd, gluon
 
-__all__ = ["autograd", "gluon", "mx"]
+__all__ = ["autograd", "driver", "gluon", "mx"]

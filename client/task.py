@@ -1,7 +1,10 @@
 """What a task is, the part that is the user's: a model and data. Loads the module that TASK names."""
 
 import importlib
-from collections.abc import Callable, Mapping
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -9,7 +12,7 @@ from typing import Any
 
 from client.data import Dataset, make_dataset
 from client.mx import gluon, mx
-from fedmx.errors import DataError, SettingsError
+from fedmx.errors import DataError, FederationError, SettingsError
 
 Loss = Callable[[Any, Any], mx.nd.NDArray]
 Metrics = Callable[[Any, Any], Mapping[str, Any]]
@@ -72,13 +75,47 @@ def accuracy(outputs: mx.nd.NDArray, labels: mx.nd.NDArray) -> Mapping[str, mx.n
     return {"accuracy": outputs.argmax(axis=1) == labels}
 
 
+@contextmanager
+def naming_faults(name: str, part: str) -> Iterator[None]:
+    """Turn what a part of a task raises into one line: it is the user's code, and may fail in any way.
+
+    Args:
+        name: the task's.
+        part: what is called, such as `loss()`.
+
+    Raises:
+        SettingsError: in place of any exception that is not one line already.
+    """
+    try:
+        yield
+    except FederationError:
+        raise
+    except Exception as error:
+        file = getattr(sys.modules.get(name), "__file__", None)
+        raise SettingsError(f"TASK={name}: {part} raised {_explain(error, file)}") from error
+
+
+def _explain(error: Exception, file: str | None) -> str:
+    """Give an exception's kind and reason, and the line of the task's file (None: while it is imported)."""
+    # MXNet puts a traceback of its own sources before the reason; Python's libraries put details after it.
+    lines = str(error).strip().splitlines() or ["no reason given"]
+    reason = lines[-1] if isinstance(error, mx.base.MXNetError) else lines[0]
+    kind = type(error).__name__
+    frames = traceback.extract_tb(error.__traceback__)
+    of_task = [f for f in frames if (f.filename == file if file else f.name == "<module>")]
+    place = f" ({Path(of_task[-1].filename).name}:{of_task[-1].lineno})" if of_task else ""
+    return f"{kind}: {reason.removeprefix(f'{kind}: ')}{place}"
+
+
 def _import(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except Exception as error:  # the module is the user's code, and may fail in any way
+    except (ImportError, SyntaxError) as error:  # their words name the file
         reason = str(error).strip().partition("\n")[0] or "no reason given"
-        kind = "" if isinstance(error, ImportError | SyntaxError) else f"{type(error).__name__}: "
-        raise SettingsError(f"TASK={name}: cannot be imported: {kind}{reason}; {_EXPECTED}") from error
+        raise SettingsError(f"TASK={name}: cannot be imported: {reason}; {_EXPECTED}") from error
+    except Exception as error:
+        reason = _explain(error, None)
+        raise SettingsError(f"TASK={name}: cannot be imported: {reason}; {_EXPECTED}") from error
 
 
 def _make_loss(module: ModuleType) -> Loss:
@@ -87,14 +124,16 @@ def _make_loss(module: ModuleType) -> Loss:
         raise SettingsError(
             f"TASK={module.__name__}: loss is {_kind(make)}; expected a function that gives a loss, or none"
         )
-    loss: Loss = make()
+    with naming_faults(module.__name__, "loss()"):
+        loss: Loss = make()
     if not callable(loss):
         raise SettingsError(f"TASK={module.__name__}: loss() gave {_kind(loss)}; expected a loss of gluon's")
     return loss
 
 
 def _build_model(module: ModuleType) -> gluon.HybridBlock:
-    net = module.build_model()
+    with naming_faults(module.__name__, "build_model()"):
+        net = module.build_model()
     if not isinstance(net, gluon.HybridBlock):
         raise SettingsError(
             f"TASK={module.__name__}: build_model() gave {_kind(net)}; expected gluon's HybridBlock"
@@ -103,10 +142,11 @@ def _build_model(module: ModuleType) -> gluon.HybridBlock:
 
 
 def _load_data(module: ModuleType, data_dir: Path) -> tuple[Dataset, Dataset]:
-    try:
-        sets = module.load_data(data_dir)
-    except OSError as error:
-        raise DataError(f"DATA_DIR={data_dir}: cannot be read: {error}") from error
+    with naming_faults(module.__name__, "load_data()"):
+        try:
+            sets = module.load_data(data_dir)
+        except OSError as error:
+            raise DataError(f"DATA_DIR={data_dir}: cannot be read: {error}") from error
     train, test = _unpack(module, "", sets)
     return _as_dataset(module, "training set", train), _as_dataset(module, "test set", test)
 

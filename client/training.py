@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from client.device import put
 from client.model import is_trained
 from client.mx import autograd, gluon, mx
-from client.task import Task
+from client.task import Task, naming_faults
 from fedmx.errors import SettingsError, TrainingFailedError
 
 _COUNT = "num-examples"
@@ -116,6 +116,7 @@ def train(
 
     Raises:
         TrainingFailedError: the loss is not finite.
+        SettingsError: the task's network, loss or metrics raise, or give what they should not.
     """
     rng = np.random.default_rng(seed)
     mx.random.seed(int(rng.integers(2**31)))
@@ -128,12 +129,11 @@ def train(
         sums = _Sums()
         for examples, labels in data.shuffled_batches(how.batch_size, rng):
             with autograd.record():
-                outputs = net(examples)
-                losses = _average_each(_LOSS, task.loss(outputs, labels), len(labels))
+                outputs, losses = _look_at(net, task, examples, labels)
             losses.backward()
             pull.add_gradients(len(labels))
             trainer.step(len(labels))
-            sums.add(losses, measure(task, outputs, labels))
+            _measure(sums, task, outputs, labels, losses)
         means = sums.read()
         if not math.isfinite(means[_LOSS]):
             raise TrainingFailedError(
@@ -148,28 +148,43 @@ def evaluate(net: gluon.HybridBlock, task: Task, data: DeviceData, batch_size: i
 
     Returns:
         The means of loss and metrics over all of `data`, and `num-examples`.
+
+    Raises:
+        SettingsError: the task's network, loss or metrics raise, or give what they should not.
     """
     sums = _Sums()
     for examples, labels in data.batches(batch_size):
-        outputs = net(examples)
-        losses = _average_each(_LOSS, task.loss(outputs, labels), len(labels))
-        sums.add(losses, measure(task, outputs, labels))
+        outputs, losses = _look_at(net, task, examples, labels)
+        _measure(sums, task, outputs, labels, losses)
     return {**sums.read(), _COUNT: len(data)}
 
 
-def measure(task: Task, outputs: Any, labels: mx.nd.NDArray) -> Mapping[str, Any]:
-    """Give a task's metrics of a batch.
+def _look_at(
+    net: gluon.HybridBlock, task: Task, examples: mx.nd.NDArray, labels: mx.nd.NDArray
+) -> tuple[Any, mx.nd.NDArray]:
+    """Give the outputs for a batch, and one loss an example."""
+    with naming_faults(task.name, "the network"):
+        outputs = net(examples)
+    with naming_faults(task.name, "the loss"):
+        return outputs, _average_each(_LOSS, task.loss(outputs, labels), len(labels))
 
-    Raises:
-        SettingsError: one has a name that is taken.
-    """
-    measured = task.metrics(outputs, labels)
-    for name in (_LOSS, _COUNT):
-        if name in measured:
+
+def _measure(sums: _Sums, task: Task, outputs: Any, labels: mx.nd.NDArray, losses: mx.nd.NDArray) -> None:
+    """Add a batch's losses and what the task measures of it."""
+    with naming_faults(task.name, "metrics()"):
+        measured = task.metrics(outputs, labels)
+        if not isinstance(measured, Mapping):
             raise SettingsError(
-                f"TASK={task.name}: metrics() gave {name!r}, which is measured anyway; expected other names"
+                f"TASK={task.name}: metrics() gave {type(measured).__name__};"
+                " expected a dict of values by name"
             )
-    return measured
+        for name in (_LOSS, _COUNT):
+            if name in measured:
+                raise SettingsError(
+                    f"TASK={task.name}: metrics() gave {name!r}, which is measured anyway;"
+                    " expected other names"
+                )
+        sums.add(losses, measured)
 
 
 class _ProximalPull:

@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord
 
-from client import model, training
+from client import inspection, model, training
 from client.data import Dataset, labels_sha256
-from client.device import pick_device
+from client.device import Devices, find_devices
 from client.mx import mx
 from client.partition import Indices, split_indices, split_test_indices
-from client.task import Task, load_task
+from client.task import Task, load_task, naming_faults
 from client.training import DeviceData, Hyperparameters
 from fedmx.errors import DataError
+from fedmx.log import event
 from fedmx.parsing import PartitionRule
 from fedmx.settings import ClientSettings
 
@@ -36,23 +37,29 @@ class Workbench:
     Args:
         task: the model and data.
         data_dir: where the data is.
-        device: MXNet's context.
+        devices: those to choose from.
+
+    Attributes:
+        device: MXNet's context; None until a part says which of several it is.
 
     Raises:
-        DataError: the data cannot be read.
-        SettingsError: the task's model or metrics are not what a task has.
+        DataError: the data cannot be read, is not finite, or does not fit the model.
+        SettingsError: the task's model, loss or metrics are not what a task has, or raise.
     """
 
-    def __init__(self, task: Task, data_dir: Path, device: mx.Context) -> None:
+    def __init__(self, task: Task, data_dir: Path, devices: Devices) -> None:
         self.task = task
         self._data_dir = data_dir
-        self._device = device
+        self._devices = devices
+        self.device = devices.only
         # Kept until the first part is taken from it; another part reads it again.
         self._sets: tuple[Dataset, Dataset] | None = task.load_data(data_dir)
+        inspection.check_finite(task.name, self._sets)
         # A copy: a slice would keep the whole set alive.
         self._sample = self._sets[0].examples[:_SAMPLE].copy()
         self._net = task.build_model()
-        model.initialize(self._net, 0, self._sample)
+        with naming_faults(task.name, f"the network, given examples of shape {self._sample.shape},"):
+            model.initialize(self._net, 0, self._sample)
         self._parameters = model.name_parameters(self._net)
         self._description = self._describe(*self._sets)
         self._net.hybridize(static_alloc=True, static_shape=True)
@@ -63,7 +70,8 @@ class Workbench:
     @classmethod
     def from_settings(cls, settings: ClientSettings) -> "Workbench":
         """Make the workbench that the settings name."""
-        return cls(load_task(settings.task), settings.data_dir, pick_device(settings.device))
+        devices = find_devices(settings.device, settings.gpu_index)
+        return cls(load_task(settings.task), settings.data_dir, devices)
 
     def description(self) -> ConfigRecord:
         """Say what must agree between nodes."""
@@ -81,15 +89,21 @@ class Workbench:
 
         Raises:
             DataError: the data cannot be divided so.
+            SettingsError: the device that the partition chooses does not work.
         """
         if part == self._part:
             return
         # What was held goes first: there may be no room for two parts.
         self._part, self._data = None, ()
+        device = self._devices.for_partition(part.partition)
+        if device != self.device:
+            self.device = device
+            self._move_net()
+            event("training on", device=device)
         train, test = self._sets or self.task.load_data(self._data_dir)
         self._sets = None
         self._data = tuple(
-            DeviceData.put(data.examples, data.labels, self._device, chosen)
+            DeviceData.put(data.examples, data.labels, device, chosen)
             for data, chosen in zip((train, test), _choose(train, test, part), strict=True)
         )
         self._part = part
@@ -100,27 +114,31 @@ class Workbench:
         """Train from these arrays on this node's part; give the new arrays and the metrics."""
         data, _ = self._data
         model.write(self._parameters, arrays)
-        metrics = training.train(self._net, self.task, data, how, seed)
+        with data.labels.context:  # arrays that the task's own code makes belong there too
+            metrics = training.train(self._net, self.task, data, how, seed)
         return model.read(self._parameters), metrics
 
     def evaluate(self, arrays: ArrayRecord, batch_size: int) -> dict[str, float]:
         """Measure these arrays on this node's part of the test set."""
         _, data = self._data
         model.write(self._parameters, arrays)
-        return training.evaluate(self._net, self.task, data, batch_size)
+        with data.labels.context:
+            return training.evaluate(self._net, self.task, data, batch_size)
 
     def _move_net(self) -> None:
-        self._net.collect_params().reset_ctx(self._device)
+        if self.device is not None:
+            self._net.collect_params().reset_ctx(self.device)
 
     def _describe(self, train: Dataset, test: Dataset) -> ConfigRecord:
         """Say what must agree between nodes, and how much data there is."""
         sample = DeviceData.put(self._sample, train.labels[:_SAMPLE], mx.cpu())
-        measured = training.measure(self.task, self._net(sample.examples), sample.labels)
+        measured = training.evaluate(self._net, self.task, sample, _SAMPLE)
+        inspection.check_labels(self.task, self._net(sample.examples), (train, test))
         return ConfigRecord(
             {
                 "task": self.task.name,
                 "arrays": model.describe(self._parameters),
-                "metrics": sorted({"loss", *measured}),
+                "metrics": sorted(measured.keys() - {"num-examples"}),
                 "labels-sha256": labels_sha256(train, test),
                 "train-examples": len(train),
                 "test-examples": len(test),

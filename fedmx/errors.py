@@ -59,7 +59,7 @@ class ProtocolError(FederationError):
 
 
 class StopSignal(BaseException):
-    """SIGTERM or SIGINT arrived. Not an `Exception`, so that no handler of failures swallows it."""
+    """SIGTERM, SIGINT or SIGHUP arrived. Not an `Exception`, so that no handler of failures swallows it."""
 
     def __init__(self, number: int) -> None:
         self.exit_code = 128 + number

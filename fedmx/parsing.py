@@ -12,6 +12,8 @@ from pathlib import Path
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[^\]]*:[^\]]*)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[^:]*)")
 
+_QUOTA_FILES = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))  # of cgroup v2, and of v1
+
 
 @dataclass(frozen=True)
 class Address:
@@ -178,16 +180,21 @@ def threads(text: str) -> int:
         raise ValueError("expected an integer of at least 1, or auto") from None
 
 
-def available_cores(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+def available_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """Count the cores this process may use: its affinity, capped by the cgroup's CPU quota.
 
     Args:
-        cpu_max: the quota's file of cgroup v2, holding `max 100000` or `150000 100000`.
+        cgroup: where the kernel shows this process's control group, of version 2 or 1.
     """
     cores = len(os.sched_getaffinity(0))
+    limits = (_read_quota(cgroup, *files) for files in _QUOTA_FILES)
+    return max(1, min([cores, *(math.ceil(limit) for limit in limits if limit is not None)]))
+
+
+def _read_quota(cgroup: Path, *files: str) -> float | None:
     try:
-        quota, period = cpu_max.read_text().split()
+        quota, period = " ".join((cgroup / file).read_text() for file in files).split()
         limit = int(quota) / int(period)
     except (OSError, ValueError):
-        return cores
-    return max(1, min(cores, math.ceil(limit)))
+        return None  # of the other version; or `max`, which is no limit
+    return limit if limit > 0 else None  # version 1 has -1 for none

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
-from fedmx.errors import FederationError, StopSignal
-from fedmx.log import event, logger
+from fedmx.errors import FederationError, SettingsError, StopSignal
+from fedmx.log import event, logger, printable
 
+_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _M_ARENA_MAX = -8  # of <malloc.h>
 _WAKE_AFTER_S, _END_AFTER_S = 0.1, 4.5  # of a signal's arrival; both programs promise an end within 5 s
 
@@ -22,14 +23,15 @@ _WAKE_AFTER_S, _END_AFTER_S = 0.1, 4.5  # of a signal's arrival; both programs p
 def run_program(main: Callable[[], None]) -> NoReturn:
     """Run `main` and leave the process with its exit code.
 
-    A `FederationError` becomes a line for each of its problems; SIGTERM and SIGINT give 143 and 130; any
-    other exception is a bug and keeps its traceback (1).
+    A `FederationError` becomes a line for each of its problems; SIGTERM, SIGINT and SIGHUP (the terminal was
+    closed) give 143, 130 and 129; any other exception is a bug and keeps its traceback (1).
     """
     reuse_memory()
     _watch_signals()
     try:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _stop)
+        for number in _STOPPING:
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
+                signal.signal(number, _stop)
         code = _run(main)
         _ignore_signals()  # the end is decided
     except StopSignal as stop:
@@ -53,6 +55,19 @@ def _run(main: Callable[[], None]) -> int:
         logger.exception("a bug in fedmx, please report it with these lines")
         return 1
     return 0
+
+
+def refuse_arguments() -> None:
+    """Let nobody believe that an argument was heard.
+
+    Raises:
+        SettingsError: the program was given one.
+    """
+    if given := sys.argv[1:]:
+        raise SettingsError(
+            f"{printable(' '.join(given))}: this program takes no arguments; all it needs comes from settings"
+            " in the environment (README.md lists them)"
+        )
 
 
 def reuse_memory() -> None:
@@ -95,7 +110,7 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
 
 def _ignore_signals() -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _STOPPING:
         signal.signal(number, signal.SIG_IGN)
 
 

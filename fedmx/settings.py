@@ -88,6 +88,11 @@ class ServerSettings(CommonSettings):
         Address("127.0.0.1", 8080), Address.parse, "host:port the server listens on"
     )
     runs_dir: Path = _setting(Path("runs"), Path, "folder that keeps the runs")
+    retry_after: float = _setting(
+        0.0,
+        parsing.number(at_least=0),
+        "seconds after a failed run in which the same settings fail again at once; for engines that restart",
+    )
 
     @property
     def least_updates(self) -> int:
@@ -107,6 +112,9 @@ class ClientSettings(CommonSettings):
     task: str = _setting("client.tasks.mnist", parsing.word, "Python module with the model and the data")
     data_dir: Path = _setting(Path("data/mnist"), Path, "folder with this node's data")
     device: str = _setting("auto", parsing.choice("auto", "cpu", "gpu"), "auto, cpu or gpu")
+    gpu_index: int | None = _setting(
+        None, _count, "which of the visible GPUs to train on; empty: one by the node's partition"
+    )
     client_threads: int = _setting(
         1, parsing.threads, "OMP threads of MXNet; auto: the cores this process may use"
     )

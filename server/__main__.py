@@ -13,14 +13,17 @@ from fedmx.link.messages import SERVER_NODE_ID
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.log import event
-from fedmx.program import run_program
+from fedmx.program import refuse_arguments, run_program
 from fedmx.settings import ServerSettings, load
 from server import admission, history, strategies
 from server.app import build_app, run_number
 
+_LINGER_S = 2.0  # an engine that restarts a failed server also restarts its nodes: they are to end, too
+
 
 def main() -> None:
     """Serve one run."""
+    refuse_arguments()
     settings = load(ServerSettings, strategies.find_problems)
     log.configure(settings.log_level, settings.log_format)
     gc.freeze()  # some of Flower's strategies collect garbage for every reply; what was imported is none
@@ -34,6 +37,9 @@ def main() -> None:
         )
         server.start()
         event("listening", address=settings.listen_address)
+        if (failure := history.find_recent_failure(settings)) is not None:
+            server.stop(pb.Goodbye.FAILED, str(failure), linger_s=_LINGER_S)
+            raise failure
         run_to_goodbye(server, settings)
 
 

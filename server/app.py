@@ -30,16 +30,18 @@ def federate(grid: Grid, settings: ServerSettings, run_id: str) -> None:
     """
     plan = strategies.build(settings)
     nodes = Nodes(grid, settings)
-    model = open_run(grid, nodes, settings)
     record = History(settings.runs_dir, run_id, settings)
-    event("run begins", run=run_id, nodes=len(nodes.participants()), folder=record.folder)
     try:
+        model = open_run(grid, nodes, settings)
+        event("run begins", run=run_id, nodes=len(nodes.participants()), folder=record.folder)
         RoundLoop(grid, nodes, plan, settings).run(model, record)
         digest = record.finish(model.arrays)
     except BaseException as error:
-        status, reason = ("interrupted", None) if isinstance(error, StopSignal) else ("failed", str(error))
         with contextlib.suppress(DataError):  # a full disk is what `error` tells already
-            record.end(status, reason)
+            if isinstance(error, StopSignal):
+                record.end("interrupted")
+            else:
+                record.end("failed", reason=str(error), exit_code=getattr(error, "exit_code", 1))
         raise
     event("run finished", model=record.folder / "model.npz", model_sha256=digest)
 

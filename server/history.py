@@ -14,7 +14,7 @@ from typing import IO, Any
 from flwr.app import Array
 
 from fedmx import __version__, arrays
-from fedmx.errors import DataError
+from fedmx.errors import DataError, FederationError
 from fedmx.settings import ServerSettings, describe
 from server import model
 from server.files import named_errors, whole_file
@@ -51,8 +51,33 @@ def lock(runs_dir: Path) -> IO[str]:
     return file
 
 
+class RepeatedFailureError(FederationError):
+    """The run of these settings has just failed; a server that an engine restarts ends as it did."""
+
+    def __init__(self, run_id: str, facts: Mapping[str, Any], left_s: float) -> None:
+        self.exit_code = int(facts["exit_code"])
+        super().__init__(
+            f"run {run_id} failed with these settings: {facts['reason']};"
+            f" another can begin in {left_s:.0f} s, or with RETRY_AFTER=0"
+        )
+
+
+def find_recent_failure(settings: ServerSettings) -> RepeatedFailureError | None:
+    """Tell whether the newest run failed within RETRY_AFTER, with the same settings."""
+    folder = (settings.runs_dir / "latest").resolve()
+    try:
+        facts = json.loads((folder / "run.json").read_text())
+    except (OSError, ValueError):
+        return None
+    if facts["status"] != "failed" or facts["settings"] != describe(settings):
+        return None
+    age = datetime.now(UTC) - datetime.fromisoformat(facts["finished"])
+    left_s = settings.retry_after - age.total_seconds()
+    return RepeatedFailureError(folder.name, facts, left_s) if left_s > 0 else None
+
+
 class History:
-    """The record of one run. Its folder appears when the first round is about to begin.
+    """The record of one run, one that ends before its first round included.
 
     All of it raises `DataError` where the disk does not take it.
 
@@ -111,9 +136,9 @@ class History:
         self.end("finished")
         return str(self._facts["model_sha256"])
 
-    def end(self, status: str, reason: str | None = None) -> None:
-        """Note how the run ended: finished, failed or interrupted."""
-        self._facts |= {"status": status, "finished": _now(), **({"reason": reason} if reason else {})}
+    def end(self, status: str, **why: object) -> None:
+        """Note how the run ended: finished, interrupted, or failed and why (`reason`, `exit_code`)."""
+        self._facts |= {"status": status, "finished": _now(), **why}
         self._write_facts()
 
     def _write_facts(self) -> None:

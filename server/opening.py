@@ -49,7 +49,7 @@ class Nodes:
         ]
 
     def await_start(self) -> None:
-        """Wait for enough nodes, and fix the number of partitions.
+        """Wait for enough nodes, and fix the number of partitions; again where a node was lost since.
 
         Raises:
             TooFewNodesError: they did not come within CLIENT_WAIT_TIMEOUT.
@@ -71,7 +71,9 @@ class Nodes:
                     f" {'NUM_PARTITIONS' if self._settings.num_partitions else 'MIN_CLIENTS'}"
                 )
             self._wait(min(_POLL_S, self._settings.join_window or _POLL_S, deadline - time.monotonic()))
-        self._number = self._number or sum(node.is_ready for node in nodes)
+        number = self._settings.num_partitions or sum(node.is_ready for node in nodes)
+        if number != self._number:  # then every partition is another part of the data
+            self._number, self._leases = number, {}
 
     def await_any(self, least: int, timeout_s: float) -> None:
         """Wait until at least so many nodes are ready, at most `timeout_s`."""
@@ -106,29 +108,47 @@ def open_run(grid: Grid, nodes: Nodes, settings: ServerSettings) -> GlobalModel:
     """Wait for nodes, lease partitions, and fetch the arrays that all of them start from.
 
     Raises:
-        TooFewNodesError: too few nodes came.
+        TooFewNodesError: too few nodes came, or stayed.
         SettingsError: a node cannot work with the settings.
         TrainingFailedError: the nodes do not agree, or do not answer.
     """
-    nodes.await_start()
-    participants = nodes.participants()
-    if not participants:
-        raise TooFewNodesError("every node left before round 1; start the clients again")
-    asked = [_query(who, nodes.number, settings, with_arrays=who is participants[0]) for who in participants]
-    replies = {
-        m.metadata.src_node_id: m for m in grid.send_and_receive(asked, timeout=settings.round_timeout)
+    replies = _query_all(grid, nodes, settings)
+    contents = {who.name: _read(reply, who) for who, reply in replies.items()}
+    descriptions = {
+        name: next(iter(admission.records_of(content, ConfigRecord)), ConfigRecord())
+        for name, content in contents.items()
     }
-    descriptions = {}
-    initial = ArrayRecord()
-    for who in participants:
-        content = _read(replies.get(who.node_id), who)
-        descriptions[who.name] = next(iter(admission.records_of(content, ConfigRecord)), ConfigRecord())
-        if who is participants[0]:
-            initial = next(iter(admission.records_of(content, ArrayRecord)), initial)
+    asked_for_arrays = next(iter(contents.values()))
+    initial = next(iter(admission.records_of(asked_for_arrays, ArrayRecord)), ArrayRecord())
     model = _agree(descriptions, initial, settings)
     if isinstance(grid, LinkGrid):
         grid.roster.pin(next(iter(descriptions.values())))  # whoever comes later is compared with these
     return model
+
+
+def _query_all(grid: Grid, nodes: Nodes, settings: ServerSettings) -> dict[Participant, Message]:
+    """Ask enough nodes until all of them answer: without one that left, or with another in its place.
+
+    Raises:
+        TooFewNodesError: too few nodes came, or stayed.
+        TrainingFailedError: a node that is there does not answer.
+    """
+    while True:
+        nodes.await_start()
+        asked = nodes.participants()
+        queries = [_query(who, nodes.number, settings, with_arrays=who is asked[0]) for who in asked]
+        replies = {
+            reply.metadata.src_node_id: reply
+            for reply in grid.send_and_receive(queries, timeout=settings.round_timeout)
+        }
+        silent = [who for who in asked if who.node_id not in replies]
+        if asked and not silent:
+            return {who: replies[who.node_id] for who in asked}
+        present = {node.node_id for node in nodes.all() if node.is_present}
+        for who in silent:
+            if who.node_id in present:
+                raise TrainingFailedError(f"node {who.name} did not answer the query before round 1")
+            warn("a node left before round 1", node=who.name)
 
 
 def _query(who: Participant, number: int, settings: ServerSettings, *, with_arrays: bool) -> Message:
@@ -142,9 +162,7 @@ def data_config(who: Participant, number: int, settings: ServerSettings) -> dict
     return {"seed": settings.seed, "partition-rule": str(settings.partition), **shared}
 
 
-def _read(reply: Message | None, who: Participant) -> RecordDict:
-    if reply is None:
-        raise TrainingFailedError(f"node {who.name} did not answer the query before round 1")
+def _read(reply: Message, who: Participant) -> RecordDict:
     if reply.has_error():
         reason = f"node {who.name}: {printable(reply.error.reason or 'an error without a reason')}"
         is_setting = reply.error.code == ERROR_CODE_BASE + SettingsError.exit_code

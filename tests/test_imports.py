@@ -46,7 +46,11 @@ PRIVATE_OF_FLOWER = {
 # What acts when it is imported, and says why where it does.
 ACTS_ON_IMPORT = {
     "fedmx/__init__.py": {"silence_flower()"},
-    "client/mx.py": {"set_omp_threads(load(ClientSettings).client_threads)", "np.bool = bool"},
+    "client/mx.py": {
+        "set_omp_threads(load(ClientSettings).client_threads)",
+        "np.bool = bool",
+        "with _naming_what_is_missing():\n    import mxnet as mx\n    from mxnet import autograd, gluon",
+    },
 }
 DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 

@@ -15,7 +15,7 @@ import grpc
 from flwr.app import ConfigRecord, Error
 from flwr.clientapp import ClientApp
 
-from fedmx import __version__
+from fedmx import __version__, parsing
 from fedmx.errors import FederationError, ProtocolError, UnreachableError
 from fedmx.link import channel, codec, words
 from fedmx.link import link_pb2 as pb
@@ -81,6 +81,7 @@ class NodeLink:
         untie_records()
         self._options = options
         self._instance = secrets.token_hex(16)
+        self._name = options.name  # from the first welcome on, the name that was granted
         self._inbox = Inbox()
         self._kept: _Reply | None = None  # touched by the main thread alone
         # Written by the link's thread; the stream and what is put into it, under the lock.
@@ -92,6 +93,7 @@ class NodeLink:
 
     def start(self) -> None:
         """Begin to dial; hello is said before the model and data are loaded."""
+        event("dialling", address=self._options.address)
         threading.Thread(target=self._stay_joined, name="link", daemon=True).start()
 
     def serve(self, app: ClientApp, description: ConfigRecord) -> None:
@@ -187,7 +189,7 @@ class NodeLink:
     def _hello(self) -> bytes:
         hello = pb.Hello(
             version=__version__,
-            name=self._options.name,
+            name=self._name,
             is_name_given=self._options.is_name_given,
             instance=self._instance,
             max_model_bytes=self._options.max_model_bytes,
@@ -224,6 +226,8 @@ class NodeLink:
 
     def _join(self, stream: _Stream, welcome: pb.Welcome) -> None:
         event("joined", address=self._options.address, node=welcome.name)
+        if parsing.is_name(welcome.name):  # its counter may have made it too long for a hello
+            self._name = welcome.name
         with self._lock:
             self.node_id, self._server_takes = welcome.node_id, welcome.max_model_bytes
             self._stream = stream

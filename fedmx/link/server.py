@@ -78,11 +78,17 @@ class LinkServer:
             self._end_thread()
             raise
 
-    def stop(self, outcome: "pb.Goodbye.Outcome | None", reason: str = "") -> None:
-        """Say goodbye to every node, if there is an outcome to tell, and close all streams."""
+    def stop(self, outcome: "pb.Goodbye.Outcome | None", reason: str = "", *, linger_s: float = 0.0) -> None:
+        """Say goodbye to every node, if there is an outcome to tell, and close all streams.
+
+        Args:
+            outcome: of the run.
+            reason: of a failure.
+            linger_s: how long nodes that only now dial are told as well.
+        """
         last_frame = None if outcome is None else words.goodbye(outcome, reason)
         with contextlib.suppress(concurrent.futures.TimeoutError):
-            self._call(self._stop(last_frame), timeout_s=_GOODBYE_TIMEOUT_S + 1)
+            self._call(self._stop(last_frame, linger_s), timeout_s=linger_s + _GOODBYE_TIMEOUT_S + 1)
         self._end_thread()
 
     def submit(self, requests: list[Request]) -> None:
@@ -118,10 +124,11 @@ class LinkServer:
             raise SettingsError(f"LISTEN_ADDRESS={self.address}: cannot be listened on: {error}") from None
         await self._grpc.start()
 
-    async def _stop(self, last_frame: bytes | None) -> None:
+    async def _stop(self, last_frame: bytes | None, linger_s: float) -> None:
         self._is_stopping, self._last_frame = True, last_frame
         for stream in self._streams:
             stream.end_with(last_frame)
+        await asyncio.sleep(linger_s)
         await self._grpc.stop(_GOODBYE_TIMEOUT_S)
         if rest := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(rest, timeout=_LAST_STEPS_TIMEOUT_S)

@@ -4,30 +4,33 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fedmx.local.display import make_table, open_display, print_line
-from fedmx.local.federation import run
+from fedmx.local.display import make_table, open_display, print_line, print_table
+from fedmx.local.federation import check, run
 from fedmx.local.plan import make_plan
-from fedmx.local.results import read_rounds, read_run
-from fedmx.program import run_program
+from fedmx.local.results import RunWatch, read_rounds, read_run
+from fedmx.program import refuse_arguments, run_program
 from fedmx.settings import environment
 
 
 def main() -> None:
     """Run the federation that the environment asks for, then show its rounds and where the model is."""
+    refuse_arguments()
     console = Console()
     plan = make_plan(environment())
-    with open_display(console, plan.rounds) as display:
-        outcome = run(plan, display)
-    if outcome.folder:
-        show_results(console, outcome.folder, plan.root)
-    if outcome.failure:
-        raise outcome.failure
+    check(plan)
+    watch = RunWatch(plan.runs_dir)
+    try:
+        with open_display(console, plan.rounds) as display:
+            run(plan, display, watch)
+    finally:  # also of a run that failed or was stopped
+        if folder := watch.find():
+            show_results(console, folder, plan.root)
 
 
 def show_results(console: Console, folder: Path, root: Path) -> None:
     """Show the rounds that were finished, and the model if there is one."""
     if rounds := read_rounds(folder):
-        console.print(make_table(rounds))
+        print_table(console, make_table(rounds))
     model = folder / "model.npz"
     if model.exists():
         shown = model.relative_to(root) if model.is_relative_to(root) else model

@@ -1,9 +1,7 @@
 """What `make run` shows: a progress bar on a terminal, lines elsewhere, and in the end the rounds."""
 
-import json
-import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from rich import box
@@ -11,9 +9,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from fedmx.local.relay import is_routine
 from fedmx.local.results import Round
 
-_TEXT_LINE = re.compile(r"[0-9:.]{12} ([A-Z]+) +(.*)")
+_FIGURES_SHOWN = 2
+_WIDEST = 10_000
 
 
 class Display(Protocol):
@@ -43,8 +43,12 @@ def open_display(console: Console, total_rounds: int) -> Iterator[Display]:
         TextColumn("{task.description}"),
         console=console,
     )
-    with bar:
+    bar.start()
+    try:
         yield _TerminalDisplay(bar, total_rounds)
+    finally:
+        with suppress(OSError):  # the terminal may have been closed
+            bar.stop()
 
 
 class _PlainDisplay:
@@ -55,7 +59,9 @@ class _PlainDisplay:
         self.say(f"{name} | {line}")
 
     def say(self, text: str) -> None:
-        print_line(self._console, text)
+        with suppress(OSError):  # whoever read it may be gone, and the run goes on
+            # Not by the console: a line that a signal interrupts there is written twice.
+            print(text, file=self._console.file, flush=True)
 
     def update(self, rounds: Sequence[Round]) -> None:
         """Show nothing: the server's own round lines are relayed."""
@@ -76,40 +82,34 @@ class _TerminalDisplay:
     def update(self, rounds: Sequence[Round]) -> None:
         if rounds:
             last = rounds[-1]
-            description = f"loss {_show(last.loss)} accuracy {_show(last.accuracy)}"
+            figures = [("loss", last.loss), *last.metrics.items()][:_FIGURES_SHOWN]
+            description = " ".join(f"{name} {_show(value)}" for name, value in figures)
             self._bar.update(self._task, completed=last.number, description=description)
 
 
-def is_routine(line: str) -> bool:
-    """Whether a program's line tells only that all is well; what is no log line at all never is routine."""
-    return split_line(line)[0] in ("INFO", "DEBUG")
-
-
-def split_line(line: str) -> tuple[str, str]:
-    """Give the level and the message of a log line of either format; no level for what is none."""
-    if match := _TEXT_LINE.fullmatch(line):
-        return match[1], match[2]
-    try:
-        fields = json.loads(line)
-        return str(fields["level"]), str(fields["message"])
-    except (ValueError, KeyError, TypeError):
-        return "", line
-
-
 def make_table(rounds: Sequence[Round]) -> Table:
-    """Lay out the rounds of a run."""
+    """Lay out the rounds of a run, with a column for each metric that any of them has."""
+    metrics = list(dict.fromkeys(name for row in rounds for name in row.metrics))
     table = Table(box=box.SIMPLE)
-    for heading in ("round", "nodes", "train loss", "loss", "accuracy", "seconds"):
+    for heading in ("round", "nodes", "train loss", "loss", *metrics, "seconds"):
         table.add_column(heading, justify="right")
     for row in rounds:
-        figures = (row.train_loss, row.loss, row.accuracy)
+        figures = (row.train_loss, row.loss, *(row.metrics.get(name) for name in metrics))
         table.add_row(str(row.number), str(row.nodes), *map(_show, figures), _show(row.seconds, digits=1))
     return table
 
 
 def print_line(console: Console, text: str) -> None:
     """Print text as it is: no markup, no colours, no folding at the width of the console."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    with suppress(OSError):
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table as wide as it is: figures that are cut off would be worse than folded lines."""
+    console.width = _WIDEST
+    with suppress(OSError):
+        console.print(table)
 
 
 def _show(value: float | None, digits: int = 4) -> str:

@@ -1,6 +1,6 @@
 """What `make run` starts: how many programs, and the environment of each."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,19 +8,39 @@ from fedmx.errors import SettingsError
 from fedmx.parsing import Address
 from fedmx.settings import ClientSettings, LocalSettings, ServerSettings, load
 
+_TELLING = ("DEBUG", "INFO")
+
 ROOT = Path(__file__).resolve().parents[2]
 """The project's folder, which the programs run in."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The environments of the server and of each client by name, and where the run will be found."""
+    """What to start.
+
+    Attributes:
+        server: its environment.
+        clients: theirs, by name.
+        rounds: of the run.
+        runs_dir: where the run will be found.
+        log_level: of the lines that the user wants to see.
+        counted: the settings whose value is the number of clients, as the user gave none.
+        problems: what is wrong with the settings; where there is something, nothing may be started.
+    """
 
     server: Mapping[str, str]
     clients: Mapping[str, Mapping[str, str]]
     rounds: int
     runs_dir: Path
+    log_level: str
+    counted: Collection[str]
+    problems: Sequence[str]
     root: Path = ROOT
+
+    def explain(self, problem: str) -> str:
+        """Add to the server's words where a value comes from that the user did not give."""
+        name = problem.partition("=")[0]
+        return f"{problem} ({name} is CLIENTS unless it is given)" if name in self.counted else problem
 
 
 @dataclass(frozen=True)
@@ -29,19 +49,13 @@ class _AllSettings(LocalSettings, ServerSettings, ClientSettings):
 
 
 def make_plan(environ: Mapping[str, str]) -> Plan:
-    """Turn the user's environment into those of the programs; what the user gave goes through.
-
-    Raises:
-        SettingsError: with every problem of every setting, before anything is started.
-    """
-    settings = load(_AllSettings, environ=environ)
-    rounds = settings.rounds or settings.num_rounds
+    """Turn the user's environment into those of the programs; what the user gave goes through."""
+    settings, problems = _load(environ)
     given = {name for name, text in environ.items() if text.strip()}
-    least = settings.min_clients if "MIN_CLIENTS" in given else settings.clients
-    if least > settings.clients:
-        raise SettingsError(
-            f"MIN_CLIENTS={least}: make run starts CLIENTS={settings.clients}; expected at most that"
-        )
+    most = min(settings.clients, settings.num_partitions or settings.clients)
+    least = settings.min_clients if "MIN_CLIENTS" in given else most
+    problems = problems or _find_shortages(settings, given)
+    rounds = settings.rounds or settings.num_rounds
     everyone = {
         **environ,
         "PYTHONUNBUFFERED": "1",  # a line is shown when it is written
@@ -53,11 +67,41 @@ def make_plan(environ: Mapping[str, str]) -> Plan:
         "NUM_ROUNDS": str(rounds),
         "MIN_CLIENTS": str(least),
     }
+    if settings.log_level not in _TELLING:
+        server["LOG_LEVEL"] = "INFO"  # it is to say that it listens; what the user did not want is not shown
     if settings.partition.is_shared and "NUM_PARTITIONS" not in given:
         server["NUM_PARTITIONS"] = str(settings.clients)
     names = [f"{settings.node_name or 'client'}-{number}" for number in range(1, settings.clients + 1)]
     clients = {name: {**everyone, "NODE_NAME": name} for name in names}
-    return Plan(server, clients, rounds, ROOT / settings.runs_dir)
+    return Plan(
+        server,
+        clients,
+        rounds,
+        runs_dir=ROOT / settings.runs_dir,
+        log_level=settings.log_level,
+        counted={"MIN_CLIENTS", "NUM_PARTITIONS"} - given,
+        problems=problems,
+    )
+
+
+def _load(environ: Mapping[str, str]) -> tuple[_AllSettings, Sequence[str]]:
+    """Read all settings; one that is wrong has its default and is a problem."""
+    try:
+        return load(_AllSettings, environ=environ), []
+    except SettingsError as error:
+        wrong = {problem.partition("=")[0] for problem in error.problems}
+        rest = {name: text for name, text in environ.items() if name not in wrong}
+        return load(_AllSettings, environ=rest), error.problems
+
+
+def _find_shortages(settings: _AllSettings, given: Collection[str]) -> list[str]:
+    """Say which nodes the server would wait for in vain."""
+    awaited = {"MIN_CLIENTS": settings.min_clients, "NUM_PARTITIONS": settings.num_partitions}
+    return [
+        f"{name}={number}: make run starts CLIENTS={settings.clients}; expected at most that"
+        for name, number in awaited.items()
+        if name in given and number > settings.clients
+    ]
 
 
 def _address_to_dial(listening: Address) -> Address:

@@ -7,10 +7,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -25,7 +24,6 @@ class Child:
     name: str
     process: "subprocess.Popen[str]"
     exit_code: int | None = None
-    last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=20))
 
 
 class Processes:
@@ -62,10 +60,10 @@ class Processes:
         threading.Thread(target=self._listen, args=(child,), daemon=True).start()
         return child
 
-    def wait(self, timeout_s: float) -> Child | None:
-        """Hand on lines until a child ends, and give that child; None when the time is over."""
+    def wait(self, timeout_s: float, until: Callable[[], bool] = lambda: False) -> Child | None:
+        """Hand on lines until a child ends, and give it; None when `until` holds or the time is over."""
         deadline = time.monotonic() + timeout_s
-        while True:
+        while not until():
             try:
                 child, line = self._events.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
@@ -74,8 +72,8 @@ class Processes:
                 code = child.process.wait()
                 child.exit_code = code if code >= 0 else 128 - code
                 return child
-            child.last_lines.append(line)
             self._on_line(child.name, line)
+        return None
 
     def wait_for(self, children: Iterable[Child], timeout_s: float) -> bool:
         """Wait until all of some children have ended; whether they have."""

@@ -6,16 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+_NO_METRICS = ("loss", "num_examples")
+
 
 @dataclass(frozen=True)
 class Round:
-    """One line of a run's history."""
+    """One line of a run's history.
+
+    Attributes:
+        metrics: what the task measures beside the loss, in the evaluation.
+    """
 
     number: int
     nodes: int
     train_loss: float | None
     loss: float | None
-    accuracy: float | None
+    metrics: Mapping[str, float]
     seconds: float | None
 
     @classmethod
@@ -28,22 +34,30 @@ class Round:
             nodes=len(values.get("nodes") or ()),
             train_loss=train.get("loss"),
             loss=evaluate.get("loss"),
-            accuracy=evaluate.get("accuracy"),
+            metrics={name: value for name, value in evaluate.items() if name not in _NO_METRICS},
             seconds=(values.get("seconds") or {}).get("total"),
         )
 
 
 class RunWatch:
-    """Finds the run that a server starts or continues after this watch was made."""
+    """Finds the run that a server starts or continues after this watch was made.
+
+    It finds none before it is opened: until the server has taken the runs folder, what changes is another's.
+    """
 
     def __init__(self, runs_dir: Path) -> None:
         """Remember what the newest run is now, so that it is not taken for the one to come."""
         self._latest = runs_dir / "latest"
         self._before = self._read_mark()
+        self._is_open = False
+
+    def open(self) -> None:
+        """Begin to look: the server has the folder for itself."""
+        self._is_open = True
 
     def find(self) -> Path | None:
         """Give the run's folder, by its own name."""
-        mark = self._read_mark()
+        mark = self._read_mark() if self._is_open else None
         return None if mark is None or mark == self._before else mark[0]
 
     def _read_mark(self) -> tuple[Path, int, int] | None:

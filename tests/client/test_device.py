@@ -1,17 +1,26 @@
-"""Which device is picked, the words when there is none, and what arrays become on it."""
+"""Which device is found, the words when there is none, and what arrays become on it."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from client import device
-from client.device import pick_device, put
+from client.cuda import Driver, load_driver
+from client.device import Devices, find_devices, put
 from client.mx import mx
 from fedmx.errors import SettingsError
+from tests.client.given.libraries import compile_driver
 from tests.client.given.small import CPU
 
+Show = Callable[..., None]
+
+EXPECTED = "expected a working CUDA device, or DEVICE=cpu"
 WITHOUT_CUDA = "this MXNet is built without CUDA (package mxnet; mxnet-cu112 has it)"
+# What MXNet's own words are when a build without CUDA is asked to compute on a card.
+NOT_FOR_GPU = "Operator _ones is not implemented for GPU."
 without_cuda = pytest.mark.skipif(
     mx.runtime.Features().is_enabled("CUDA"), reason="this MXNet is built with CUDA"
 )
@@ -31,44 +40,116 @@ def a_build_with_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "_has_cuda", lambda: True)
 
 
-def test_the_cpu_is_the_cpu() -> None:
-    assert pick_device("cpu") == mx.cpu()
+@pytest.fixture
+def show(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Show:
+    """Give a function that brings a driver, with cards of these capabilities; at first there is none."""
+
+    def load(*cards: tuple[int, int]) -> None:
+        library = compile_driver(tmp_path / "driver.so", *cards)
+        monkeypatch.setattr(device, "driver", load_driver(str(library)))
+
+    monkeypatch.setattr(device, "driver", Driver(None, "no NVIDIA driver"))
+    return load
+
+
+def refuse(wanted: str, gpu_index: int | None = None) -> str:
+    with pytest.raises(SettingsError) as caught:
+        find_devices(wanted, gpu_index)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def test_the_cpu_is_the_cpu_whatever_gpu_index_says(show: Show) -> None:
+    show((8, 6))
+    assert find_devices("cpu", 7).only == mx.cpu()
 
 
 @without_cuda
-def test_auto_is_the_cpu_without_a_word_where_the_package_has_no_cuda(warnings: list[str]) -> None:
-    assert pick_device("auto") == mx.cpu()
+def test_auto_is_the_cpu_without_a_word_where_neither_package_nor_machine_speaks_of_cuda(
+    warnings: list[str], show: Show
+) -> None:
+    assert find_devices("auto", None).only == mx.cpu()
     assert warnings == []
 
 
 @without_cuda
-def test_a_gpu_that_cannot_be_is_refused_with_the_reason() -> None:
-    with pytest.raises(SettingsError) as caught:
-        pick_device("gpu")
-    assert str(caught.value) == f"DEVICE=gpu: {WITHOUT_CUDA}; expected a working CUDA device, or DEVICE=cpu"
-    assert caught.value.exit_code == 2
+def test_a_package_without_cuda_on_a_machine_with_a_card_warns_once(warnings: list[str], show: Show) -> None:
+    show((8, 6), (8, 6))
+    devices = find_devices("auto", None)
+    assert [devices.for_partition(partition) for partition in (0, 1, None)] == [mx.cpu()] * 3
+    assert warnings == [f"training on the CPU: {WITHOUT_CUDA}"]
 
 
 @without_cuda
-def test_a_build_with_cuda_and_no_card_warns_once_and_takes_the_cpu(
-    a_build_with_cuda: None, warnings: list[str]
+def test_a_gpu_that_cannot_be_is_refused_with_the_reason(show: Show) -> None:
+    assert refuse("gpu") == f"DEVICE=gpu: {WITHOUT_CUDA}; {EXPECTED}"
+
+
+def test_a_build_with_cuda_and_no_driver_warns_once_and_takes_the_cpu(
+    a_build_with_cuda: None, warnings: list[str], show: Show
 ) -> None:
-    assert pick_device("auto") == mx.cpu()
-    assert warnings == ["training on the CPU: no CUDA device is visible"]
-    with pytest.raises(SettingsError) as caught:
-        pick_device("gpu")
-    assert str(caught.value) == (
-        "DEVICE=gpu: no CUDA device is visible; expected a working CUDA device, or DEVICE=cpu"
+    assert find_devices("auto", None).only == mx.cpu()
+    assert warnings == ["training on the CPU: no NVIDIA driver"]
+    assert refuse("gpu") == f"DEVICE=gpu: no NVIDIA driver; {EXPECTED}"
+
+
+def test_a_card_too_new_is_refused_with_its_capability_and_those_supported(
+    a_build_with_cuda: None, warnings: list[str], show: Show
+) -> None:
+    show((9, 0))
+    reason = (
+        "GPU 0 is Card A of compute capability 9.0;"
+        " MXNet supports 5.0, 6.0, 7.0, 8.0, 8.6 and later minor versions of each"
     )
+    assert refuse("gpu") == f"DEVICE=gpu: {reason}; {EXPECTED}"
+    assert find_devices("auto", None).only == mx.cpu()
+    assert warnings == [f"training on the CPU: {reason}"]
 
 
 @without_cuda
 def test_a_card_that_is_listed_but_cannot_compute_is_no_gpu(
-    a_build_with_cuda: None, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+    a_build_with_cuda: None, warnings: list[str], show: Show
 ) -> None:
-    monkeypatch.setattr(mx.context, "num_gpus", lambda: 1)
-    assert pick_device("auto") == mx.cpu()
-    assert warnings == ["training on the CPU: Operator _ones is not implemented for GPU."]
+    show((8, 6))
+    assert find_devices("auto", None).only == mx.cpu()
+    assert warnings == [f"training on the CPU: gpu(0): {NOT_FOR_GPU}"]
+    assert refuse("gpu") == f"DEVICE=gpu: gpu(0): {NOT_FOR_GPU}; {EXPECTED}"
+
+
+@without_cuda
+def test_gpu_index_names_the_card_that_is_tried(
+    a_build_with_cuda: None, warnings: list[str], show: Show
+) -> None:
+    show((8, 6), (8, 6), (8, 6))
+    assert refuse("gpu", 1) == f"DEVICE=gpu: gpu(1): {NOT_FOR_GPU}; {EXPECTED}"
+
+
+@pytest.mark.parametrize("wanted", ["auto", "gpu"])
+def test_gpu_index_out_of_range_is_refused(a_build_with_cuda: None, show: Show, wanted: str) -> None:
+    show((8, 6))
+    assert refuse(wanted, 1) == "GPU_INDEX=1: expected an index below 1, the number of visible GPUs"
+
+
+@without_cuda
+def test_one_of_several_cards_is_tried_once_and_when_a_partition_chooses_it(
+    a_build_with_cuda: None, warnings: list[str], show: Show
+) -> None:
+    show((8, 6), (9, 0), (8, 6))
+    devices = find_devices("auto", None)
+    assert (devices.only, warnings) == (None, [])
+    assert [devices.for_partition(partition) for partition in (1, 3)] == [mx.cpu()] * 2
+    assert warnings == [f"training on the CPU: gpu(2): {NOT_FOR_GPU}"]
+    required = find_devices("gpu", None)
+    with pytest.raises(SettingsError, match=r"^DEVICE=gpu: gpu\(0\): Operator"):
+        required.for_partition(0)
+
+
+def test_partitions_go_round_the_devices_that_work(warnings: list[str]) -> None:
+    devices = Devices([mx.cpu(1), mx.cpu(2), mx.cpu(3)])
+    assert devices.only is None
+    given = [devices.for_partition(partition) for partition in (0, 1, 2, 3, 7, None)]
+    assert given == [mx.cpu(1), mx.cpu(2), mx.cpu(3), mx.cpu(1), mx.cpu(2), mx.cpu(1)]
+    assert warnings == []
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,21 @@ def test_memory_does_not_grow_from_message_to_message() -> None:
     assert resident["after-20"] < 1.2 * resident["after-3"]
 
 
+def test_a_library_that_mxnet_is_linked_to_and_is_missing_is_one_line(tmp_path: Path) -> None:
+    # A package of the same name, which loads what the real one does where nothing is missing.
+    (tmp_path / "mxnet.py").write_text("import ctypes\nctypes.CDLL('libquadmath-nowhere.so.0')\n")
+    command = [sys.executable, "-m", "client"]
+    settings = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith(
+        "ERROR   MXNet cannot be loaded: libquadmath-nowhere.so.0: cannot open shared object file:"
+        " No such file or directory; expected the libraries that its package is linked to:"
+        " Dockerfile.client shows how to install them"
+    )
+    assert "Traceback" not in done.stderr
+
+
 @pytest.fixture
 def federation(tmp_path: Path) -> Iterator[Federation]:
     made = Federation(tmp_path, find_free_port())

@@ -10,7 +10,7 @@ import pytest
 
 from client.data import Dataset
 from client.mx import gluon, mx
-from client.task import Task, accuracy, load_task
+from client.task import Task, accuracy, load_task, naming_faults
 from fedmx.errors import DataError, FederationError, SettingsError
 
 EXPECTED = "expected a module with build_model() and load_data(data_dir)"
@@ -78,6 +78,37 @@ def test_a_tasks_own_loss_and_metrics_are_taken(load: Load) -> None:
     assert task.metrics(None, None) == {"a": 1}
 
 
+# What raises
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("def build_model(): return spam", "build_model() raised NameError: name 'spam' is not defined"),
+        ("def load_data(data_dir): return {}['train']", "load_data() raised KeyError: 'train'"),
+        ("def loss(): raise ValueError('first\\nsecond')", "loss() raised ValueError: first"),
+        ("def loss(): assert False", "loss() raised AssertionError: no reason given"),
+    ],
+)
+def test_a_part_that_raises_is_named_with_the_exception_and_the_line(
+    load: Load, source: str, words: str
+) -> None:
+    def make_all() -> None:
+        task = load(GOOD + source)
+        task.build_model()
+        task.load_data(Path())
+
+    assert words_of(SettingsError, make_all) == f"TASK=their_task: {words} (their_task.py:10)"
+
+
+def test_the_reason_of_mxnet_is_given_without_its_own_traceback() -> None:
+    def fail() -> None:
+        with naming_faults("small", "the loss"):
+            (mx.nd.ones((2,)) + mx.nd.ones((3,))).wait_to_read()
+
+    assert words_of(SettingsError, fail).startswith("TASK=small: the loss raised MXNetError: Check failed: ")
+
+
 # What cannot be imported
 
 
@@ -101,7 +132,7 @@ def test_a_text_that_names_no_module_is_one_line(name: str) -> None:
         ("from client.data import no_such_name", "cannot import name 'no_such_name' from 'client.data' ("),
         ("raise KeyError('spam')", "KeyError: 'spam'"),
         ("raise RuntimeError('first\\nsecond')", "RuntimeError: first"),
-        ("assert False", "AssertionError: no reason given"),
+        ("\n\nassert False", "AssertionError: no reason given (their_task.py:3)"),
         ("open('/no/such')", "FileNotFoundError: [Errno 2] No such file or directory: '/no/such'"),
     ],
 )

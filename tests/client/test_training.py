@@ -4,11 +4,14 @@ Of a network y = w * x with x = 1 and the label 0, L2 loss is w * w / 2 and its 
 halves w. All numbers are powers of two, so that float32 holds them exactly.
 """
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from client.mx import gluon, mx
+from client.task import Task
 from client.training import DeviceData, Hyperparameters, evaluate, train
 from fedmx.errors import SettingsError, TrainingFailedError
 from tests.client.given.small import (
@@ -222,6 +225,37 @@ def test_a_metric_with_the_name_of_what_is_measured_anyway_is_refused(name: str)
         str(caught.value)
         == f"TASK=by-hand: metrics() gave {name!r}, which is measured anyway; expected other names"
     )
+
+
+def raise_it(*_: object) -> Any:
+    raise KeyError("columns")
+
+
+@pytest.mark.parametrize(
+    ("task", "part"),
+    [(make_task(raise_it), "the loss"), (make_task(metrics=raise_it), "metrics()")],
+)
+def test_what_a_part_of_the_task_raises_is_named_in_one_line(task: Task, part: str) -> None:
+    net, data = make_scale(), make_ones(2)
+    with pytest.raises(SettingsError) as trained:
+        train(net, task, data, how(), [0])
+    with pytest.raises(SettingsError) as evaluated:
+        evaluate(net, task, data, 2)
+    words = f"TASK=by-hand: {part} raised KeyError: 'columns'"
+    assert str(trained.value) == str(evaluated.value) == words
+
+
+def test_examples_that_do_not_fit_the_network_are_told_in_one_line() -> None:
+    with pytest.raises(SettingsError) as caught:
+        evaluate(make_mlp(hybridized=False), make_task(), make_ones(2), 2)
+    assert str(caught.value).startswith("TASK=by-hand: the network raised MXNetError: Shape inconsistent, ")
+
+
+def test_metrics_that_give_nothing_are_refused() -> None:
+    nothing: Any = None
+    with pytest.raises(SettingsError) as caught:
+        evaluate(make_scale(), make_task(metrics=lambda *_: nothing), make_ones(2), 2)
+    assert str(caught.value) == "TASK=by-hand: metrics() gave NoneType; expected a dict of values by name"
 
 
 def test_a_loss_or_metric_of_another_number_of_rows_is_refused() -> None:

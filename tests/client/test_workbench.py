@@ -11,13 +11,14 @@ import pytest
 from flwr.app import Array, ArrayRecord
 
 from client.data import Dataset, make_dataset
-from client.mx import gluon
+from client.device import Devices
+from client.mx import gluon, mx
 from client.partition import split_indices, split_test_indices
 from client.task import Task, accuracy
 from client.training import DeviceData, Hyperparameters
 from client.workbench import Part, Workbench
 from fedmx import arrays
-from fedmx.errors import SettingsError
+from fedmx.errors import FederationError, SettingsError
 from fedmx.parsing import PartitionRule
 from fedmx.settings import ClientSettings
 from tests.client.given import clusters
@@ -45,9 +46,18 @@ def build() -> gluon.HybridBlock:
     return net
 
 
-def make(source: Source | None = None, **changes: Any) -> Workbench:
-    parts = {"build_model": build, "loss": gluon.loss.SoftmaxCrossEntropyLoss(), "metrics": accuracy}
-    return Workbench(Task("clusters", load_data=(source or Source()).load, **parts | changes), Path(), CPU)
+def make(source: Source | None = None, devices: Devices | None = None, **changes: Any) -> Workbench:
+    parts = {
+        "build_model": build,
+        "load_data": (source or Source()).load,
+        "loss": gluon.loss.SoftmaxCrossEntropyLoss(),
+        "metrics": accuracy,
+    }
+    return Workbench(
+        Task("clusters", **parts | changes),
+        Path(),
+        devices or Devices([CPU]),
+    )
 
 
 def part(partition: int | None = 0, number: int = 2, seed: int = 0) -> Part:
@@ -180,12 +190,45 @@ def test_metrics_with_a_name_that_is_taken_are_refused_before_any_server_is_aske
     )
 
 
+def with_first(value: float, label: int) -> Any:
+    """Give a source of data whose first training example has this value and label."""
+
+    def load(_: Path) -> tuple[Dataset, Dataset]:
+        examples, labels = clusters.draw(230, 1)
+        examples[0, 0], labels[0] = value, label
+        test = make_dataset("test set", *clusters.draw(50, 2))
+        return make_dataset("training set", examples, labels), test
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"load_data": with_first(np.nan, 0)}, "training set: example 0 has a value that is NaN"),
+        ({"load_data": with_first(1.0, 4)}, "training set: labels are int64 from 0 to 4; expected whole"),
+        (
+            {"build_model": lambda: gluon.nn.Dense(4, in_units=9)},
+            "the network, given examples of shape",
+        ),
+        ({"loss": lambda *_: int("rate")}, "the loss raised ValueError: invalid literal for int"),
+        ({"metrics": lambda *_: 1 / 0}, r"metrics\(\) raised ZeroDivisionError: division by zero"),
+    ],
+)
+def test_what_is_wrong_with_a_task_is_said_before_any_server_is_asked(
+    changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(FederationError, match=f"^TASK=clusters: {words}") as caught:
+        make(**changes)
+    assert caught.value.exit_code == 2
+
+
 def test_a_dataset_of_one_example_is_enough() -> None:
     one = make_dataset("set", np.ones((1, 6)), np.array([2]))
     bench = Workbench(
         Task("one", make_mlp, lambda _: (one, one), gluon.loss.SoftmaxCrossEntropyLoss(), accuracy),
         Path(),
-        CPU,
+        Devices([CPU]),
     )
     bench.take_part(part(None))
     _, metrics = bench.train(bench.initial_arrays(0), HOW, [0, 1, 0])
@@ -197,3 +240,38 @@ def test_settings_name_task_data_and_device() -> None:
     assert bench.description()["task"] == "tests.client.given.clusters"
     bench.take_part(part())
     assert all(data.labels.context == CPU for data in bench._data)
+
+
+def test_a_partition_chooses_among_several_devices_for_the_data_and_the_network() -> None:
+    bench, alone = make(devices=Devices([mx.cpu(1), mx.cpu(2)])), make()
+    assert bench.device is None
+    initial = alone.initial_arrays(0)
+    for number, expected in ((1, mx.cpu(2)), (2, mx.cpu(1)), (0, mx.cpu(1)), (1, mx.cpu(2))):
+        taken = part(number, 3)
+        bench.take_part(taken)
+        alone.take_part(taken)
+        assert arrays.sha256(bench.initial_arrays(0)) == arrays.sha256(initial)
+        updated, metrics = bench.train(initial, HOW, [0, 1, number])
+        assert (bench.device, {data.labels.context for data in bench._data}) == (expected, {expected})
+        assert {p.data().context for p in bench._parameters.values()} == {expected}
+        same, same_metrics = alone.train(initial, HOW, [0, 1, number])
+        assert (arrays.sha256(updated), metrics) == (arrays.sha256(same), same_metrics)
+        assert bench.evaluate(updated, 10) == alone.evaluate(updated, 10)
+
+
+def test_arrays_that_a_task_makes_are_on_the_device() -> None:
+    made: list[mx.Context] = []
+
+    def measure(outputs: mx.nd.NDArray, labels: mx.nd.NDArray) -> dict[str, mx.nd.NDArray]:
+        ones = mx.nd.ones(len(labels))
+        made.append(ones.context)
+        return {"ones": ones}
+
+    bench = make(devices=Devices([mx.cpu(1)]), metrics=measure)
+    bench.take_part(part())
+    made.clear()
+    initial = bench.initial_arrays(0)
+    _, metrics = bench.train(initial, HOW, [0, 1, 0])
+    assert metrics["ones"] == bench.evaluate(initial, 10)["ones"] == 1
+    assert set(made) == {mx.cpu(1)}
+    assert mx.current_context() == CPU

@@ -111,8 +111,10 @@ def test_training_that_raises_fails_the_run_with_node_and_cause(federation: Fede
     server, *clients = federation.programs
     last = server.log.splitlines()[-1]
     assert "round 1 failed 3 times, the last time: 0 updates admitted, 2 needed" in last
-    assert last.count("RuntimeError: the columns do not fit") == 2
-    assert "Traceback" not in server.log
+    reason = "TASK=raising_task: the loss raised RuntimeError: the columns do not fit (raising_task.py:16)"
+    assert last.count(reason) == 2
+    assert "Traceback" not in federation.logs
+    assert "bug" not in federation.logs
     assert [client.process.returncode for client in clients] == [4, 4]
     assert federation.facts["status"] == "failed"
     assert "the columns do not fit" in federation.facts["reason"]
@@ -125,7 +127,7 @@ def test_a_rule_that_cannot_divide_the_data_is_one_clear_line(federation: Federa
     assert code == 2, federation.logs
     assert len(problems := only_problems(server)) == 1
     assert "PARTITION=labels:1" in problems[0]
-    assert not (federation.runs_dir / "latest").exists()
+    assert (federation.facts["status"], federation.facts["exit_code"]) == ("failed", 2)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -53,14 +53,32 @@ def test_a_port_in_use_is_the_servers_clear_error_and_ends_all(tmp_path: Path) -
         address = f"127.0.0.1:{listener.getsockname()[1]}"
         done = launch(address, tmp_path)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"server ended with exit code 2: LISTEN_ADDRESS={address}: ")
-    assert done.stderr.count("\n") == 1
-    assert "Traceback" not in done.stdout
+    assert done.stderr.startswith(f"LISTEN_ADDRESS={address}: Address already in use; ")
+    assert (done.stderr.count("\n"), done.stdout) == (1, "")
+
+
+def test_wrong_settings_of_all_programs_are_said_at_once_and_once(tmp_path: Path) -> None:
+    wrong = {"CLIENTS": "none", "SEED": "x", "DEVICE": "tpu", "STRATEGY_ARGS": '{"eta": 1}'}
+    done = launch("127.0.0.1:8080", tmp_path, **wrong)
+    assert done.returncode == 2
+    names = [line.partition("=")[0].partition(":")[0] for line in done.stderr.splitlines()]
+    assert sorted(names) == sorted(wrong)
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_strategy_alone_is_one_line(tmp_path: Path) -> None:
+    done = launch("127.0.0.1:8080", tmp_path, STRATEGY="krum")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "NUM_PARTITIONS=2: STRATEGY=krum needs at least 3 nodes a round: its guarantee needs"
+        " 2 * num_malicious_nodes + 3 updates (NUM_PARTITIONS is CLIENTS unless it is given)\n"
+    )
 
 
 def test_a_wrong_folder_of_data_is_named_with_exit_2(free_address: str, tmp_path: Path) -> None:
     done = launch(free_address, tmp_path, DATA_DIR=str(tmp_path / "nowhere"))
     assert done.returncode == 2
-    assert done.stderr.startswith(f"client-1 ended with exit code 2: DATA_DIR={tmp_path}/nowhere: ")
-    assert "Traceback" not in done.stdout
-    assert not (tmp_path / "latest").exists()
+    assert done.stderr.startswith(f"all 2 clients ended with exit code 2: DATA_DIR={tmp_path}/nowhere: ")
+    assert done.stderr.count("\n") == 1
+    assert "ERROR" not in done.stdout

@@ -29,6 +29,9 @@ def test_one_client_is_enough_where_min_clients_says_so(federation: Federation) 
     client = federation.start_client(**TINY)
     assert [server.wait(), client.wait()] == [0, 0], federation.logs
     assert len(federation.history) == 3
+    said = [line.split(" INFO    ")[1] for line in client.log.splitlines()]
+    assert [words.split()[0] for words in said] == ["dialling", "joined", "ready", "finished"]
+    assert said[2] == "ready device=cpu(0) threads=1 train_examples=230 test_examples=50"
 
 
 def test_too_few_clients_end_the_server_with_3_and_a_count(federation: Federation) -> None:
@@ -38,7 +41,7 @@ def test_too_few_clients_end_the_server_with_3_and_a_count(federation: Federatio
     assert "1 of 2 nodes were ready within 6 s (CLIENT_WAIT_TIMEOUT)" in server.log
     assert client.wait() == 4
     assert "the server says that the run failed: 1 of 2 nodes were ready" in client.log
-    assert not (federation.runs_dir / "latest").exists()
+    assert (federation.facts["status"], federation.facts["exit_code"]) == ("failed", 3)
     assert "Traceback" not in federation.logs
 
 

@@ -171,12 +171,6 @@ def test_what_is_no_json_is_refused_in_one_line(text: str) -> None:
         json_object(text)
 
 
-def write_quota(folder: Path, text: str) -> Path:
-    path = folder / "cpu.max"
-    path.write_text(text)
-    return path
-
-
 @pytest.mark.parametrize(
     ("quota", "cores"),
     [
@@ -192,11 +186,23 @@ def test_cores_are_those_of_the_affinity_capped_by_the_cgroups_quota(
     quota: str, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
-    assert available_cores(write_quota(tmp_path, quota)) == cores
+    (tmp_path / "cpu.max").write_text(quota)
+    assert available_cores(tmp_path) == cores
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("-1", 4), ("400000", 4), ("150000", 2), ("50000", 1)])
+def test_the_first_version_of_cgroups_has_the_quota_in_two_files(
+    quota: str, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+    assert available_cores(tmp_path) == cores
 
 
 def test_without_a_cgroup_file_cores_are_those_of_the_affinity(tmp_path: Path) -> None:
-    assert available_cores(tmp_path / "cpu.max") == len(os.sched_getaffinity(0))
+    assert available_cores(tmp_path) == len(os.sched_getaffinity(0))
 
 
 def test_threads_are_a_number_or_all_cores() -> None:

@@ -17,7 +17,9 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import logging, signal, sys, threading, time
 from fedmx import errors, log
-from fedmx.program import run_program
+from fedmx.program import refuse_arguments, run_program
+
+signal.signal(signal.SIGHUP, {hangup})  # whatever the tests were started with
 
 def say(text):
     print(text, flush=True)
@@ -29,10 +31,10 @@ run_program(main)
 """
 
 
-def start(body: str) -> "subprocess.Popen[str]":
-    program = PROGRAM.format(body=textwrap.indent(textwrap.dedent(body).strip(), "    "))
+def start(body: str, *arguments: str, hangup: str = "signal.SIG_DFL") -> "subprocess.Popen[str]":
+    program = PROGRAM.format(body=textwrap.indent(textwrap.dedent(body).strip(), "    "), hangup=hangup)
     return subprocess.Popen(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", program, *arguments],
         cwd=ROOT,
         env={name: value for name, value in environment().items() if name != "PYTHONUNBUFFERED"},
         stdin=subprocess.PIPE,
@@ -42,8 +44,8 @@ def start(body: str) -> "subprocess.Popen[str]":
     )
 
 
-def run(body: str) -> tuple[int, str, str]:
-    process = start(body)
+def run(body: str, *arguments: str) -> tuple[int, str, str]:
+    process = start(body, *arguments)
     out, err = process.communicate(timeout=20)
     return process.returncode, out, err
 
@@ -102,7 +104,9 @@ def test_a_bug_exits_with_1_and_keeps_its_traceback(opening: str) -> None:
     assert err.endswith("KeyError: 'nothing'\n")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_a_signal_stops_the_program_with_its_code_and_no_traceback(number: int, code: int) -> None:
     body = """
         log.configure("INFO", "text")
@@ -116,6 +120,25 @@ def test_a_signal_stops_the_program_with_its_code_and_no_traceback(number: int, 
     assert (status, out) == (code, "cleaned\n")
     assert err.endswith(f"INFO    stopped by a signal exit_code={code}\n")
     assert "Traceback" not in err
+
+
+def test_a_closed_terminal_does_not_stop_what_nohup_started() -> None:
+    process = start("say('ready'); sys.stdin.read(); say('done')", hangup="signal.SIG_IGN")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGHUP)
+    assert process.communicate("", timeout=20) == ("done\n", "")
+    assert process.returncode == 0
+
+
+def test_an_argument_is_refused_in_one_line() -> None:
+    assert run("refuse_arguments(); say('done')") == (0, "done\n", "")
+    code, out, err = run("refuse_arguments(); say('done')", "--rounds", "a\nb")
+    assert (code, out) == (2, "")
+    assert err == (
+        "--rounds a\\nb: this program takes no arguments; all it needs comes from settings in the environment"
+        " (README.md lists them)\n"
+    )
 
 
 def test_no_handler_of_failures_swallows_a_signal() -> None:

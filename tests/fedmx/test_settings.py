@@ -54,6 +54,7 @@ def test_the_servers_defaults_are_the_documented_ones() -> None:
         "SEED": 0,
         "LISTEN_ADDRESS": "127.0.0.1:8080",
         "RUNS_DIR": "runs",
+        "RETRY_AFTER": 0.0,
     }
 
 
@@ -65,6 +66,7 @@ def test_the_clients_defaults_are_the_documented_ones() -> None:
         "TASK": "client.tasks.mnist",
         "DATA_DIR": "data/mnist",
         "DEVICE": "auto",
+        "GPU_INDEX": "",
         "CLIENT_THREADS": 1,
         "LINK_PROXY": "",
     }

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flwr.app import Context, RecordDict
 
-from fedmx.errors import DataError, SettingsError, StopSignal
+from fedmx.errors import DataError, SettingsError, StopSignal, TooFewNodesError
 from fedmx.settings import ServerSettings
 from server.app import app, federate, run_number
 from tests.server.nodes import GOOD, Config, LocalGrid, Metrics, NullNode, Values, shift
@@ -118,11 +118,13 @@ def test_a_disk_that_takes_no_model_is_one_line_and_a_failed_run(tmp_path: Path)
     assert (facts(tmp_path)["status"], facts(tmp_path)["reason"]) == ("failed", str(caught.value))
 
 
-def test_a_run_that_cannot_begin_leaves_no_folder(tmp_path: Path) -> None:
-    settings = ServerSettings(client_wait_timeout=0.1, runs_dir=tmp_path / "runs")
-    with pytest.raises(Exception, match="0 of 2 nodes were ready"):
+def test_a_run_that_cannot_begin_is_on_record_with_its_reason(tmp_path: Path) -> None:
+    settings = ServerSettings(client_wait_timeout=0.1, runs_dir=tmp_path)
+    with pytest.raises(TooFewNodesError, match="0 of 2 nodes were ready") as caught:
         federate(LocalGrid({}), settings, "run")
-    assert not (tmp_path / "runs").exists()
+    said = facts(tmp_path)
+    assert (said["status"], said["reason"], said["exit_code"]) == ("failed", str(caught.value), 3)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
 
 
 def test_a_runs_number_follows_from_its_name_and_fits_flowers_field() -> None:

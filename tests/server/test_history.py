@@ -1,7 +1,9 @@
 """What is on disk of a run, and who may write there."""
 
+import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,8 +23,11 @@ LINE = {"round": 1, "evaluate": {"loss": 0.5}}
 MODEL = pack({"w": np.arange(3, dtype=np.float32)})
 
 
+SETTINGS = ServerSettings(seed=5)
+
+
 def make_history(folder: Path, run_id: str = "one") -> History:
-    return History(folder, run_id, ServerSettings(seed=5))
+    return History(folder, run_id, SETTINGS)
 
 
 def facts(folder: Path) -> dict[str, Any]:
@@ -90,8 +95,36 @@ def test_the_digest_in_run_json_is_that_of_the_saved_model(federation: Federatio
 
 def test_a_run_that_failed_says_why(tmp_path: Path) -> None:
     record = make_history(tmp_path)
-    record.end("failed", "round 1 failed")
-    assert facts(record.folder)["reason"] == "round 1 failed"
+    record.end("failed", reason="round 1 failed", exit_code=4)
+    said = facts(record.folder)
+    assert (said["status"], said["reason"], said["exit_code"]) == ("failed", "round 1 failed", 4)
+
+
+def test_the_settings_of_a_run_that_has_just_failed_fail_again_at_once(tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, runs_dir=tmp_path, retry_after=60.0)
+    assert history.find_recent_failure(settings) is None
+    record = History(tmp_path, "one", settings)
+    assert history.find_recent_failure(settings) is None
+    record.end("failed", reason="round 1 failed", exit_code=4)
+    failure = history.find_recent_failure(settings)
+    assert failure is not None
+    assert failure.exit_code == 4
+    assert re.fullmatch(
+        r"run one failed with these settings: round 1 failed;"
+        r" another can begin in (60|59) s, or with RETRY_AFTER=0",
+        str(failure),
+    )
+
+
+def test_other_settings_and_a_failure_long_past_do_not_count(tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, runs_dir=tmp_path, retry_after=60.0)
+    record = History(tmp_path, "one", settings)
+    record.end("failed", reason="round 1 failed", exit_code=4)
+    assert history.find_recent_failure(dataclasses.replace(settings, num_rounds=7)) is None
+    assert history.find_recent_failure(dataclasses.replace(settings, retry_after=0.0)) is None
+    path = record.folder / "run.json"
+    path.write_text(json.dumps(facts(record.folder) | {"finished": "2020-01-01T00:00:00+00:00"}))
+    assert history.find_recent_failure(settings) is None
 
 
 def test_names_of_runs_differ_within_a_second() -> None:

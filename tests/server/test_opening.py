@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flwr.app import Message
 
 from fedmx.errors import FederationError, SettingsError, TooFewNodesError, TrainingFailedError
 from fedmx.parsing import PartitionRule
 from fedmx.settings import ServerSettings
 from server.model import GlobalModel
 from server.opening import Nodes, open_run
-from tests.server.nodes import Federation, LocalGrid, NullNode, unpack
+from tests.server.nodes import Config, Federation, LocalGrid, NullNode, unpack
 
 
 def open_with(nodes: list[NullNode], **settings: Any) -> GlobalModel:
@@ -92,28 +93,47 @@ def test_a_node_that_raises_is_told_with_its_cause() -> None:
     assert failure(TrainingFailedError, [NullNode(), Broken()]) == "node 11: no data\\nhere"
 
 
-def test_a_node_that_does_not_answer_is_named() -> None:
-    class Leaving(NullNode):
-        def _query(self, *sent: Any) -> Any:
-            del grid.nodes[11]
-            return super()._query(*sent)
+def test_a_node_that_is_there_and_does_not_answer_is_named() -> None:
+    class Deaf(LocalGrid):
+        def _call(self, message: Message) -> Message | None:
+            return None if message.metadata.dst_node_id == 11 else super()._call(message)
 
-    grid = LocalGrid({10: Leaving(), 11: NullNode()})
+    grid = Deaf({10: NullNode(), 11: NullNode()})
     settings = ServerSettings(num_partitions=2)
     with pytest.raises(TrainingFailedError, match=r"^node 11 did not answer the query before round 1$"):
         open_run(grid, Nodes(grid, settings), settings)
 
 
-def test_nodes_that_left_before_they_were_asked_end_the_run() -> None:
-    class Leaving(Nodes):
-        def await_start(self) -> None:
-            super().await_start()
-            grid.nodes.clear()
+def open_without_first(others: int, **settings: Any) -> tuple[GlobalModel, list[list[Config]]]:
+    """Open a run whose first node leaves when it is queried; give what each of the others was asked."""
 
-    grid = LocalGrid({10: NullNode()})
-    settings = ServerSettings(num_partitions=1, min_clients=1)
-    with pytest.raises(TooFewNodesError, match=r"^every node left before round 1; start the clients again$"):
-        open_run(grid, Leaving(grid, settings), settings)
+    class Leaving(LocalGrid):
+        def _call(self, message: Message) -> Message | None:
+            self.nodes.pop(10, None)
+            return super()._call(message)
+
+    nodes = [NullNode(initial=MLP) for _ in range(others)]
+    grid = Leaving({10: NullNode(), **dict(enumerate(nodes, start=11))})
+    told = ServerSettings(**{"join_window": 0.0, "client_wait_timeout": 0.1, **settings})
+    return open_run(grid, Nodes(grid, told), told), [node.asked_to("query") for node in nodes]
+
+
+def test_a_run_opens_without_a_node_that_left_where_those_who_stay_are_enough() -> None:
+    model, asked = open_without_first(2, min_clients=2)
+    np.testing.assert_array_equal(unpack(model.arrays)["0.weight"], MLP["0.weight"])
+    newest = [configs[-1] for configs in asked]
+    assert [(c["partition"], c["num-partitions"]) for c in newest] == [(0, 2), (1, 2)], "none is left over"
+    assert [c["with-arrays"] for c in newest] == [True, False]
+
+
+def test_a_waiting_node_takes_the_place_of_one_that_left_before_round_1() -> None:
+    _, asked = open_without_first(2, num_partitions=2, min_clients=2)
+    assert [[c["partition"] for c in configs] for configs in asked] == [[1, 1], [0]]
+
+
+def test_a_run_whose_nodes_left_before_round_1_waits_for_others() -> None:
+    with pytest.raises(TooFewNodesError, match=r"^1 of 2 nodes were ready within 0.1 s \(CLIENT_WAIT"):
+        open_without_first(1, num_partitions=2, min_clients=2)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +153,7 @@ def test_more_partitions_than_examples_end_the_wait_with_the_first_ready_node(fe
     words = "NUM_PARTITIONS=61: node a has 60 train examples; expected at most 60 partitions"
     assert (caught.value.exit_code, str(caught.value)) == (2, words)
     assert str(node.outcome) == f"the server says that the run failed: {words}"
-    assert not federation.folder.exists()
+    assert (federation.facts["status"], federation.facts["exit_code"]) == ("failed", 2)
 
 
 def test_without_a_number_of_partitions_there_is_one_for_each_node_that_came() -> None:

@@ -12,7 +12,7 @@ from flwr.app import Message, RecordDict
 from fedmx import arrays
 from fedmx.link import link_pb2 as pb
 from fedmx.link import server as server_module
-from tests.fedmx.link.loopback import PATIENCE_S, Cable, Hub, RawNode, Worker
+from tests.fedmx.link.loopback import PATIENCE_S, Cable, Hub, Node, RawNode, Worker
 from tests.fedmx.link.wire import encode, pack
 
 MODEL = 20_000_000  # bytes: more than the sockets' buffers hold
@@ -124,6 +124,19 @@ def test_a_restarted_server_is_answered_from_the_kept_reply(open_hub: Callable[.
     assert node.worker.asked == ["1"]
     again.stop()
     assert node.join() is None
+
+
+def test_a_node_keeps_the_name_that_it_was_granted_when_the_server_is_restarted(
+    open_hub: Callable[..., Hub],
+) -> None:
+    hub = open_hub()
+    RawNode(hub.address).get_ready("host", is_name_given=False)
+    hub.nodes.append(Node(hub.address, "host", is_name_given=False).serve())
+    hub.await_ready("host-2")
+    hub.stop(None)
+    again = open_hub(port=hub.address.port)
+    again.await_ready("host-2")
+    assert [node.name for node in again.roster.nodes()] == ["host-2"]
 
 
 def test_an_error_is_not_kept(hub: Hub) -> None:

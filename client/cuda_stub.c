@@ -1,0 +1,16 @@
+/* Stands in for NVIDIA's driver library (libcuda.so.1) where there is none, so that MXNet's CUDA build can be
+   imported and train on the CPU. These ten are what libmxnet.so of mxnet-cu112 1.9.1 imports from it; each
+   answers CUDA_ERROR_NO_DEVICE.
+
+   gcc -shared -nostdlib -Wl,-soname,libcuda.so.1 -o libcuda.so.1 cuda_stub.c */
+#define STUB(name) int name(void) { return 100; }
+STUB(cuDeviceGet)
+STUB(cuDevicePrimaryCtxRetain)
+STUB(cuGetErrorString)
+STUB(cuGraphKernelNodeGetParams)
+STUB(cuGraphNodeGetType)
+STUB(cuLaunchKernel)
+STUB(cuModuleGetFunction)
+STUB(cuModuleLoadData)
+STUB(cuModuleLoadDataEx)
+STUB(cuModuleUnload)

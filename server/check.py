@@ -1,0 +1,15 @@
+"""`python -m server.check`: says all that is wrong with the server's settings, as the server would."""
+
+from fedmx.program import refuse_arguments, run_program
+from fedmx.settings import ServerSettings, load
+from server import strategies
+
+
+def main() -> None:
+    """Read the settings, and do nothing with them."""
+    refuse_arguments()
+    load(ServerSettings, strategies.find_problems)
+
+
+if __name__ == "__main__":
+    run_program(main)

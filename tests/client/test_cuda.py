@@ -1,0 +1,125 @@
+"""What is known of NVIDIA's driver and its cards: read from real libraries, and decided by plain values."""
+
+import ctypes
+from pathlib import Path
+
+import pytest
+
+from client.cuda import Card, Driver, NoCardError, Visible, choose_cards, load_driver, read_cards
+from fedmx.errors import SettingsError
+from tests.client.given.libraries import compile_driver, compile_library
+
+STUB = Path(__file__).parents[2] / "client" / "cuda_stub.c"
+A, B, NEW = Card("A", (8, 6)), Card("B", (7, 5)), Card("C", (9, 0))
+
+
+def choose(*cards: Card, gpu_index: int | None = None, has_cuda: bool = True) -> list[int]:
+    return choose_cards(has_cuda=has_cuda, visible=Visible(cards), gpu_index=gpu_index)
+
+
+# The driver's library
+
+
+def test_the_stub_takes_the_place_of_a_driver_that_is_not_there(tmp_path: Path) -> None:
+    stub = compile_library(STUB, tmp_path / "libcuda-absent.so.1", "-nostdlib")
+    source = tmp_path / "linked.c"
+    source.write_text("int cuModuleUnload(void); int ask(void) { return cuModuleUnload(); }")
+    linked = compile_library(source, tmp_path / "linked.so", str(stub))
+    with pytest.raises(OSError, match=r"libcuda-absent\.so\.1: cannot open shared object file"):
+        ctypes.CDLL(str(linked))
+    driver = load_driver(stub.name, stub)
+    assert driver.library is None
+    assert driver.fault == (
+        "no NVIDIA driver (libcuda-absent.so.1: cannot open shared object file: No such file or directory);"
+        " a container gets it from NVIDIA's container toolkit"
+    )
+    assert ctypes.CDLL(str(linked)).ask() == 100
+
+
+def test_without_a_stub_a_driver_that_is_not_there_is_said_all_the_same(tmp_path: Path) -> None:
+    assert load_driver("libcuda-nowhere.so.1", tmp_path / "none").library is None
+
+
+def test_a_driver_that_is_there_is_taken_and_no_stub(tmp_path: Path) -> None:
+    (tmp_path / "stub").write_text("no library: loading it would fail")
+    driver = load_driver(str(compile_driver(tmp_path / "taken.so", (8, 6))), tmp_path / "stub")
+    assert driver.library is not None
+
+
+def test_the_cards_of_a_driver_are_read_with_name_and_capability(tmp_path: Path) -> None:
+    driver = load_driver(str(compile_driver(tmp_path / "driver.so", (9, 0), (8, 6))))
+    assert read_cards(driver) == Visible((Card("Card A", (9, 0)), Card("Card B", (8, 6))))
+
+
+@pytest.mark.parametrize(
+    ("code", "fault"),
+    [
+        (100, "no CUDA device is visible"),
+        (803, "NVIDIA's driver does not work: cuInit: unsupported display driver (803)"),
+        (4711, "NVIDIA's driver does not work: cuInit: an unknown error (4711)"),
+    ],
+)
+def test_a_driver_that_fails_shows_no_card_and_says_why(tmp_path: Path, code: int, fault: str) -> None:
+    driver = load_driver(str(compile_driver(tmp_path / f"driver-{code}.so", (8, 6), fault=code)))
+    assert read_cards(driver) == Visible(fault=fault)
+
+
+def test_no_driver_shows_no_card() -> None:
+    assert read_cards(Driver(None, "no driver")) == Visible(fault="no driver")
+
+
+# Which cards
+
+
+@pytest.mark.parametrize(
+    "capability", [(5, 0), (5, 2), (5, 3), (6, 0), (6, 1), (7, 0), (7, 5), (8, 0), (8, 6), (8, 7), (8, 9)]
+)
+def test_code_runs_on_later_minor_versions_of_its_major(capability: tuple[int, int]) -> None:
+    assert choose(Card("A", capability)) == [0]
+
+
+@pytest.mark.parametrize("capability", [(3, 7), (4, 0), (9, 0), (10, 0), (12, 0)])
+def test_cards_of_other_majors_are_refused_with_what_was_found_and_what_is_supported(
+    capability: tuple[int, int],
+) -> None:
+    with pytest.raises(NoCardError) as caught:
+        choose(Card("A", capability))
+    assert str(caught.value) == (
+        "GPU 0 is A of compute capability {}.{};"
+        " MXNet supports 5.0, 6.0, 7.0, 8.0, 8.6 and later minor versions of each"
+    ).format(*capability)
+
+
+def test_all_cards_that_can_run_the_code_are_candidates() -> None:
+    assert choose(A, NEW, B) == [0, 2]
+
+
+def test_every_card_is_named_where_none_can_run_the_code() -> None:
+    with pytest.raises(NoCardError, match=r"^GPU 0 is C of .* 9\.0, GPU 1 is D of .* 10\.0; MXNet"):
+        choose(NEW, Card("D", (10, 0)))
+
+
+def test_gpu_index_chooses_one_card() -> None:
+    assert choose(A, B, gpu_index=1) == [1]
+
+
+def test_gpu_index_of_a_card_that_cannot_run_the_code_is_no_other_card() -> None:
+    with pytest.raises(NoCardError, match=r"^GPU 1 is C of compute capability 9\.0; MXNet"):
+        choose(A, NEW, gpu_index=1)
+
+
+def test_gpu_index_out_of_range_is_a_wrong_setting() -> None:
+    with pytest.raises(SettingsError) as caught:
+        choose(A, B, gpu_index=2)
+    assert str(caught.value) == "GPU_INDEX=2: expected an index below 2, the number of visible GPUs"
+
+
+def test_without_cards_gpu_index_is_not_what_is_wrong() -> None:
+    with pytest.raises(NoCardError) as caught:
+        choose(gpu_index=2)
+    assert str(caught.value) == "no CUDA device is visible"
+
+
+def test_without_cuda_in_mxnet_no_card_helps() -> None:
+    with pytest.raises(NoCardError, match=r"^this MXNet is built without CUDA \(package mxnet; mxnet-cu112"):
+        choose(A, has_cuda=False)

@@ -1,0 +1,76 @@
+"""Stacks of containers, each removed with its test.
+
+Without an engine the tests are skipped, or fail where CI needs them.
+"""
+
+import itertools
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.compose.stack import ROOT, Stack
+
+_numbers = itertools.count(1)
+
+
+def find_fault() -> str:
+    """Say why containers cannot be tested here, or nothing."""
+    for command in (["docker", "version"], ["docker", "compose", "version"], ["docker", "buildx", "version"]):
+        try:
+            subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+        except FileNotFoundError:
+            return "there is no `docker` on this machine"
+        except subprocess.CalledProcessError as error:
+            return f"`{' '.join(command)}` failed: {error.stderr.strip().splitlines()[-1]}"
+    return ""
+
+
+@pytest.fixture(scope="session")
+def engine() -> None:
+    """An engine that answers; REQUIRE_ENGINE=1 makes its absence a failure."""
+    if fault := find_fault():
+        if os.environ.get("REQUIRE_ENGINE") == "1":
+            pytest.fail(fault)
+        pytest.skip(fault)
+
+
+@pytest.fixture(scope="session")
+def images(engine: None) -> None:
+    """The images, built from this tree; layers that are there already are taken."""
+    built = subprocess.run(
+        ["docker", "compose", "build"], cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+
+
+def make_stack(folder: Path) -> Stack:
+    return Stack(f"fedmx-test-{os.getpid()}-{next(_numbers)}", folder)
+
+
+@pytest.fixture
+def stack(images: None, tmp_path: Path) -> Iterator[Stack]:
+    """A project of this test alone."""
+    made = make_stack(tmp_path)
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def other_stack(images: None, tmp_path: Path) -> Iterator[Stack]:
+    """A second project, as on another machine."""
+    folder = tmp_path / "other"
+    folder.mkdir()
+    made = make_stack(folder)
+    yield made
+    made.end()
+
+
+@pytest.fixture(scope="module")
+def shared_stack(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A project that serves several tests of a module."""
+    made = make_stack(tmp_path_factory.mktemp("stack"))
+    yield made
+    made.end()

@@ -1,0 +1,161 @@
+"""The real compose file on the real engine, under a project name of the test's own."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.federation.programs import find_free_port
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Container:
+    """One container of a stack, as the engine describes it."""
+
+    service: str
+    facts: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        return str(self.facts["Id"])
+
+    @property
+    def node(self) -> str:
+        """The name under which a client joins: its host name."""
+        return str(self.facts["Config"]["Hostname"])
+
+    @property
+    def state(self) -> str:
+        return str(self.facts["State"]["Status"])
+
+    @property
+    def exit_code(self) -> int:
+        return int(self.facts["State"]["ExitCode"])
+
+    @property
+    def process_id(self) -> int:
+        return int(self.facts["State"]["Pid"])
+
+
+@dataclass
+class Stack:
+    """`docker compose` for one project.
+
+    Attributes:
+        name: of the project.
+        folder: where copies out of containers go.
+        environment: settings, as a shell would export them.
+        override: a second compose file.
+    """
+
+    name: str
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    override: str = ""
+    port: int = field(default_factory=find_free_port)
+
+    def command(self, *arguments: str) -> list[str]:
+        files = [ROOT / "docker-compose.yml"]
+        if self.override:
+            files.append(self.folder / "override.yml")
+            files[-1].write_text(self.override)
+        options = [word for file in files for word in ("-f", str(file))]
+        return ["docker", "compose", "-p", self.name, "--project-directory", str(ROOT), *options, *arguments]
+
+    def variables(self, **settings: object) -> dict[str, str]:
+        given = {name: str(value) for name, value in settings.items()}
+        return {**os.environ, "SERVER_PUBLISH": f"127.0.0.1:{self.port}", **self.environment, **given}
+
+    def run(self, *arguments: str, **settings: object) -> "subprocess.CompletedProcess[str]":
+        """Run a command of compose to its end; `stdout` has all that it printed."""
+        return subprocess.run(
+            self.command(*arguments),
+            env=self.variables(**settings),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+
+    @contextmanager
+    def begin(self, *arguments: str, **settings: object) -> "Iterator[subprocess.Popen[bytes]]":
+        """Start a command of compose, as in a terminal of its own; it is ended with the block."""
+        process = subprocess.Popen(
+            self.command(*arguments),
+            env=self.variables(**settings),
+            stdout=subprocess.DEVNULL,  # it is among the logs anyway
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        with process:
+            try:
+                yield process
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+
+    def up(self, *arguments: str, **settings: object) -> "subprocess.CompletedProcess[str]":
+        return self.run("up", *arguments, **settings)
+
+    def containers(self, service: str = "") -> list[Container]:
+        """Describe the project's containers, those that have ended included."""
+        ids = self.run("ps", "--all", "--quiet", *([service] if service else [])).stdout.split()
+        if not ids:
+            return []
+        inspected = subprocess.run(
+            ["docker", "inspect", *ids], stdout=subprocess.PIPE, text=True, check=True
+        ).stdout
+        return [
+            Container(facts["Config"]["Labels"]["com.docker.compose.service"], facts)
+            for facts in json.loads(inspected)
+        ]
+
+    def container(self, service: str) -> Container:
+        [found] = self.containers(service)
+        return found
+
+    def log(self, service: str = "") -> str:
+        return self.run("logs", "--no-color", *([service] if service else [])).stdout
+
+    def wait_for(self, pattern: str, service: str = "", timeout_s: float = 60) -> str:
+        """Wait until a line of the logs matches, and give what matched."""
+        deadline = time.monotonic() + timeout_s
+        while (found := re.search(pattern, log := self.log(service))) is None:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{pattern!r} is not in the logs:\n{log}")
+            time.sleep(0.1)  # compose cannot be asked to follow until a line comes
+        return found.group()
+
+    def copy_runs(self) -> Path:
+        """Copy the volume of the runs; give the folder of the newest."""
+        copied = self.run("cp", "server:/runs/.", str(self.folder / "runs"))
+        assert copied.returncode == 0, copied.stdout
+        return (self.folder / "runs" / "latest").resolve()
+
+    def read_model(self) -> dict[str, NDArray[Any]]:
+        with np.load(self.copy_runs() / "model.npz") as arrays:
+            return dict(arrays)
+
+    def read_run(self) -> dict[str, Any]:
+        facts: dict[str, Any] = json.loads((self.copy_runs() / "run.json").read_text())
+        return facts
+
+    def read_history(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.copy_runs() / "history.jsonl").read_text().splitlines()]
+
+    def end(self) -> None:
+        """Remove all that the project has."""
+        self.run("--profile", "gpu", "down", "--volumes", "--timeout", "1", "--remove-orphans")

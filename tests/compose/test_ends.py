@@ -1,0 +1,126 @@
+"""How a stack ends: failures give `up` a code, wrong settings do not loop, signals are obeyed in time."""
+
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.compose.stack import Stack
+
+pytestmark = pytest.mark.compose
+
+_FAILING_TASK = """
+services:
+  client:
+    volumes: ["{folder}/tasks:/opt/fedmx/given:ro"]
+"""
+_FOLDER_OF_ANOTHER_USER = """
+services:
+  server:
+    volumes: !override ["{folder}:/runs"]
+"""
+
+
+def test_wrong_settings_end_with_their_line_and_no_restart_loop(stack: Stack) -> None:
+    up = stack.up("--scale", "client=2", BATCH_SIZE="abc")
+    assert up.returncode != 0
+    assert "BATCH_SIZE='abc': expected an integer of at least 1" in up.stdout
+    server = stack.container("server")
+    assert (server.state, server.exit_code) == ("exited", 2)
+
+
+def test_a_client_with_wrong_settings_ends_with_its_line(stack: Stack) -> None:
+    up = stack.run("up", "--no-deps", "client", DEVICE="quantum", CLIENTS=1)
+    assert "DEVICE='quantum': expected auto, cpu or gpu" in up.stdout
+    client = stack.container("client")
+    assert (client.state, client.exit_code) == ("exited", 2)
+
+
+def test_a_run_that_fails_gives_the_command_a_code_and_ends_every_container(stack: Stack) -> None:
+    tasks = stack.folder / "tasks"
+    tasks.mkdir()
+    (tasks / "__init__.py").touch()
+    (tasks / "failing.py").write_text(
+        "from client.tasks.mnist import build_model, load_data\n"
+        "def loss():\n"
+        "    return compare\n"
+        "def compare(outputs, labels):\n"
+        "    if len(labels) > 2:\n"
+        "        raise RuntimeError('the columns do not fit')\n"
+        "    return outputs.sum(axis=1)\n"
+    )
+    stack.override = _FAILING_TASK.format(folder=stack.folder)
+    up = stack.up("--scale", "client=2", TASK="given.failing")
+    assert up.returncode != 0
+    assert (
+        "TASK=given.failing: the loss raised RuntimeError: the columns do not fit (failing.py:6)" in up.stdout
+    )
+    assert "Traceback" not in up.stdout
+    deadline = time.monotonic() + 30
+    while {container.state for container in stack.containers() if container.service != "outcome"} != {
+        "exited"
+    }:
+        assert time.monotonic() < deadline, stack.run("ps", "--all").stdout
+    ends = {(container.service, container.exit_code) for container in stack.containers()}
+    assert ends == {("server", 4), ("client", 4), ("outcome", 0)}
+    run = stack.read_run()
+    assert (run["status"], run["exit_code"]) == ("failed", 4)
+    assert len(list(stack.copy_runs().parent.glob("*/run.json"))) == 2  # `latest` is one of the two names
+
+
+def test_too_few_clients_give_the_command_a_code(stack: Stack) -> None:
+    up = stack.up("--scale", "client=1", CLIENT_WAIT_TIMEOUT=6)
+    assert up.returncode != 0
+    assert "1 of 2 nodes were ready within 6 s (CLIENT_WAIT_TIMEOUT)" in up.stdout
+    assert stack.container("server").exit_code == 3
+
+
+def test_stop_ends_both_programs_in_time_by_the_signals_code(stack: Stack) -> None:
+    with stack.begin("up", "--scale", "client=2", NUM_ROUNDS=500) as up:
+        stack.wait_for(r"round=1/", "server")
+        started = time.monotonic()
+        stopped = stack.run("stop")
+        seconds = time.monotonic() - started
+        up.wait(20)
+    assert stopped.returncode == 0
+    assert seconds < 5
+    ends = {(container.service, container.exit_code) for container in stack.containers()}
+    assert ends >= {("server", 143), ("client", 143)}
+    assert stack.read_run()["status"] == "interrupted"
+    assert "Traceback" not in stack.log()
+
+
+def test_the_first_interrupt_of_up_stops_everything(stack: Stack) -> None:
+    with stack.begin("up", "--scale", "client=2", NUM_ROUNDS=500) as up:
+        stack.wait_for(r"round=1/", "server")
+        up.send_signal(signal.SIGINT)
+        assert up.wait(10) != 0
+    ends = {(container.service, container.state, container.exit_code) for container in stack.containers()}
+    assert ends >= {("server", "exited", 143), ("client", "exited", 143)}
+    assert stack.read_run()["status"] == "interrupted"
+
+
+def test_a_folder_that_cannot_be_written_is_one_line_before_the_first_round(stack: Stack) -> None:
+    folder = stack.folder / "of-another"
+    folder.mkdir(mode=0o755)
+    stack.override = _FOLDER_OF_ANOTHER_USER.format(folder=folder)
+    up = stack.up("--scale", "client=1")
+    assert up.returncode != 0
+    line = "RUNS_DIR=/runs: Permission denied; expected a folder that this user (uid 10001) can write"
+    assert line in up.stdout
+    assert stack.container("server").exit_code == 2
+    assert list(folder.iterdir()) == []
+
+
+def test_make_gpu_says_in_one_line_that_the_engine_hands_out_no_gpu(engine: None) -> None:
+    runtimes = subprocess.run(["docker", "info"], capture_output=True, text=True, check=True).stdout
+    if "nvidia" in runtimes:
+        pytest.skip("this engine hands out GPUs")
+    made = subprocess.run(["make", "gpu"], capture_output=True, text=True, check=False)
+    assert made.returncode == 2
+    line, end = made.stderr.splitlines()
+    assert line.startswith(
+        "make gpu: the engine hands out no GPU; expected NVIDIA's driver and container toolkit"
+    )
+    assert end.endswith("Error 2")

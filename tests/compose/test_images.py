@@ -1,0 +1,116 @@
+"""What the images hold, and what a container may do."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from fedmx import __version__
+from tests.compose.images import (
+    inspect,
+    list_packages,
+    list_tools,
+    list_unmet_requirements,
+    read_lock,
+    run_in,
+)
+from tests.compose.stack import Stack
+
+pytestmark = [pytest.mark.compose, pytest.mark.usefixtures("images")]
+
+SERVER, CLIENT = f"fedmx-server:{__version__}", f"fedmx-client:{__version__}"
+BASE = "debian:bookworm-slim"
+
+
+@pytest.mark.parametrize("image", [SERVER, CLIENT])
+class TestBothImages:
+    def test_the_packages_are_the_locks_and_fit_each_other(self, image: str) -> None:
+        lock = {SERVER: "server", CLIENT: "client"}[image]
+        assert list_packages(image) == read_lock(lock)
+        assert list_unmet_requirements(image) == []
+
+    def test_the_user_is_nobody_special_and_can_write_nothing_but_tmp(self, image: str) -> None:
+        assert run_in(image, "id", "-u").strip() == "10001"
+        find = r"find / -xdev \( -type f -o -type d \) -writable 2>/dev/null || true"  # what it cannot read
+        writable = run_in(image, "sh", "-c", find)
+        assert set(writable.split()) <= {"/runs", "/tmp"}  # noqa: S108 - named, not used
+
+    def test_nothing_that_builds_or_fetches_is_left(self, image: str) -> None:
+        assert list_tools(image) == ""
+
+    def test_it_starts_by_exec_with_what_flower_asks_outside_turned_off(self, image: str) -> None:
+        config = inspect(image)["Config"]
+        assert config["Cmd"] == ["python", "-m", {SERVER: "server", CLIENT: "client"}[image]]
+        assert {"PYTHONUNBUFFERED=1", "FLWR_TELEMETRY_ENABLED=0", "FLWR_DISABLE_UPDATE_CHECK=1"} <= set(
+            config["Env"]
+        )
+        assert config["Labels"]["org.opencontainers.image.version"] == __version__
+
+    def test_its_size_above_the_base_is_bounded(self, image: str) -> None:
+        megabytes = (inspect(image)["Size"] - inspect(BASE)["Size"]) / 1e6
+        assert megabytes <= {SERVER: 350, CLIENT: 620}[image]
+
+
+def test_the_server_has_no_mxnet_and_the_client_imports_both() -> None:
+    run_in(CLIENT, "python", "-c", "import client.mx, flwr, mxnet")
+    with pytest.raises(subprocess.CalledProcessError) as failure:
+        run_in(SERVER, "python", "-c", "import flwr, mxnet")
+    assert "No module named 'mxnet'" in failure.value.stderr
+
+
+def test_mxnets_library_finds_all_that_it_needs() -> None:
+    libraries = run_in(CLIENT, "sh", "-c", "ldd /opt/venv/lib/python3.11/site-packages/mxnet/libmxnet.so")
+    assert "libgomp.so.1" in libraries
+    assert "not found" not in libraries
+
+
+def test_byte_code_of_both_programs_is_in_the_images() -> None:
+    for image, module in ((SERVER, "server.__main__"), (CLIENT, "client.app")):
+        listing = run_in(image, "sh", "-c", f"python -v -c 'import {module}' 2>&1")
+        compiled_again = re.findall(r"# code object from '?(/opt\S+\.py)'?$", listing, re.MULTILINE)
+        assert compiled_again == []
+
+
+@pytest.fixture
+def serving(stack: Stack) -> Iterator[Stack]:
+    with stack.begin("up", "server") as up:
+        stack.wait_for("listening", "server")
+        yield stack
+        stack.run("kill")
+        up.wait(20)
+
+
+def probe(stack: Stack) -> int:
+    return stack.run("exec", "--no-TTY", "server", "python", "-S", "-m", "fedmx.probe").returncode
+
+
+def test_the_server_is_healthy_only_while_it_serves(serving: Stack) -> None:
+    server = serving.container("server")
+    assert probe(serving) == 0
+    [python] = subprocess.run(
+        ["pgrep", "--parent", str(server.process_id)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    subprocess.run(["kill", "-STOP", python], check=True)
+    assert probe(serving) == 1
+    subprocess.run(["kill", "-CONT", python], check=True)
+    assert probe(serving) == 0
+
+
+def test_a_container_has_what_compose_grants_and_no_more(serving: Stack) -> None:
+    facts = serving.container("server").facts["HostConfig"]
+    assert facts["ReadonlyRootfs"]
+    assert facts["CapDrop"] == ["ALL"]
+    assert facts["SecurityOpt"] == ["no-new-privileges:true"]
+    assert (facts["Memory"], facts["NanoCpus"], facts["PidsLimit"]) == (2 * 1024**3, 10**9, 512)
+    assert facts["Init"]
+    assert facts["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 5}
+    assert facts["LogConfig"] == {"Type": "json-file", "Config": {"max-file": "3", "max-size": "10m"}}
+
+
+def test_the_threads_of_a_client_are_bounded_by_its_cpus(stack: Stack) -> None:
+    up = stack.up(
+        "--scale", "client=1", MIN_CLIENTS=1, NUM_ROUNDS=1, CLIENT_THREADS="auto", CLIENT_CPUS="0.9"
+    )
+    assert up.returncode == 0, up.stdout
+    assert "threads=1" in up.stdout
