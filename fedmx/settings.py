@@ -18,9 +18,18 @@ from fedmx.parsing import Address, PartitionRule
 S = TypeVar("S")
 
 
-def _setting(default: object, parse: Callable[[str], object], meaning: str) -> Any:
-    """Declare a field: its default, how its text is read, and one line of meaning for the docs."""
-    metadata = {"parse": parse, "meaning": meaning}
+def _setting(
+    default: object, parse: Callable[[str], object], meaning: str, *, shapes_model: bool = False
+) -> Any:
+    """Declare a field.
+
+    Args:
+        default: its value where nothing is given.
+        parse: how its text is read.
+        meaning: one line for the docs.
+        shapes_model: whether another value would have given another model.
+    """
+    metadata = {"parse": parse, "meaning": meaning, "shapes_model": shapes_model}
     if isinstance(default, dict):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -62,32 +71,51 @@ class ServerSettings(CommonSettings):
     lease_grace: float = _setting(
         120.0, parsing.number(at_least=0), "seconds to wait for a node whose stream is gone"
     )
-    strategy: str = _setting("fedavg", parsing.word, "aggregation strategy by name")
-    strategy_args: Mapping[str, object] = _setting({}, parsing.json_object, "its arguments, a JSON object")
+    strategy: str = _setting("fedavg", parsing.word, "aggregation strategy by name", shapes_model=True)
+    strategy_args: Mapping[str, object] = _setting(
+        {}, parsing.json_object, "its arguments, a JSON object", shapes_model=True
+    )
     dp_mode: str = _setting(
         "off",
         parsing.choice("off", "dp-fixed", "dp-adaptive"),
         "differential privacy: off, dp-fixed, dp-adaptive",
+        shapes_model=True,
     )
-    dp_args: Mapping[str, object] = _setting({}, parsing.json_object, "its arguments, a JSON object")
+    dp_args: Mapping[str, object] = _setting(
+        {}, parsing.json_object, "its arguments, a JSON object", shapes_model=True
+    )
     dp_delta: float = _setting(
-        1e-5, parsing.number(above=0, below=1), "delta at which the spent epsilon is computed"
+        1e-5,
+        parsing.number(above=0, below=1),
+        "delta at which the spent epsilon is computed",
+        shapes_model=True,
     )
-    local_epochs: int = _setting(2, _positive, "epochs a node trains in a round")
-    batch_size: int = _setting(100, _positive, "examples a step")
-    learning_rate: float = _setting(0.05, parsing.number(above=0), "of the nodes' SGD")
-    momentum: float = _setting(0.9, parsing.number(at_least=0, below=1), "of the nodes' SGD")
-    proximal_mu: float = _setting(0.0, parsing.number(at_least=0), "weight of FedProx's proximal term")
+    local_epochs: int = _setting(2, _positive, "epochs a node trains in a round", shapes_model=True)
+    batch_size: int = _setting(100, _positive, "examples a step", shapes_model=True)
+    learning_rate: float = _setting(0.05, parsing.number(above=0), "of the nodes' SGD", shapes_model=True)
+    momentum: float = _setting(
+        0.9, parsing.number(at_least=0, below=1), "of the nodes' SGD", shapes_model=True
+    )
+    proximal_mu: float = _setting(
+        0.0, parsing.number(at_least=0), "weight of FedProx's proximal term", shapes_model=True
+    )
     partition: PartitionRule = _setting(
         PartitionRule("iid"),
         PartitionRule.parse,
         "iid, dirichlet:ALPHA, labels:K, shards:K, or none (each site's own data)",
+        shapes_model=True,
     )
-    seed: int = _setting(0, _count, "of initial arrays, partitions, sampling and shuffles")
+    seed: int = _setting(0, _count, "of initial arrays, partitions, sampling and shuffles", shapes_model=True)
     listen_address: Address = _setting(
         Address("127.0.0.1", 8080), Address.parse, "host:port the server listens on"
     )
     runs_dir: Path = _setting(Path("runs"), Path, "folder that keeps the runs")
+    keep_checkpoints: int = _setting(3, _positive, "newest checkpoints that are kept, beside the best")
+    resume: str = _setting(
+        "auto",
+        parsing.choice("auto", "never", "force"),
+        "an unfinished run: auto goes on with the same settings, force with any, never starts anew",
+    )
     retry_after: float = _setting(
         0.0,
         parsing.number(at_least=0),
@@ -171,6 +199,12 @@ def describe(settings: object) -> dict[str, object]:
     """Give settings by their environment names, as values that JSON can hold."""
     fields = dataclasses.fields(settings)  # type: ignore[arg-type]
     return {field.name.upper(): _as_json(getattr(settings, field.name)) for field in fields}
+
+
+def describe_model(settings: ServerSettings) -> dict[str, object]:
+    """Give the settings that shape the model, as `describe` does."""
+    fields = dataclasses.fields(settings)
+    return {f.name.upper(): _as_json(getattr(settings, f.name)) for f in fields if f.metadata["shapes_model"]}
 
 
 def environment() -> dict[str, str]:

@@ -17,6 +17,7 @@ from fedmx.program import refuse_arguments, run_program
 from fedmx.settings import ServerSettings, load
 from server import admission, history, strategies
 from server.app import build_app, run_number
+from server.resume import Start, choose_run
 
 _LINGER_S = 2.0  # an engine that restarts a failed server also restarts its nodes: they are to end, too
 
@@ -28,28 +29,34 @@ def main() -> None:
     log.configure(settings.log_level, settings.log_format)
     gc.freeze()  # some of Flower's strategies collect garbage for every reply; what was imported is none
     with history.lock(settings.runs_dir):
-        find_difference = partial(admission.find_difference, is_shared=settings.partition.is_shared)
-        server = LinkServer(
-            settings.listen_address,
-            Roster(find_difference),
-            max_model_bytes=settings.max_model_bytes,
-            lease_grace_s=settings.lease_grace,
-        )
-        server.start()
-        event("listening", address=settings.listen_address)
-        if (failure := history.find_recent_failure(settings)) is not None:
-            server.stop(pb.Goodbye.FAILED, str(failure), linger_s=_LINGER_S)
+        failure = history.find_recent_failure(settings)
+        if failure is not None:
+            listen(settings).stop(pb.Goodbye.FAILED, str(failure), linger_s=_LINGER_S)
             raise failure
-        run_to_goodbye(server, settings)
+        start = choose_run(settings)
+        run_to_goodbye(listen(settings), settings, start)
 
 
-def run_to_goodbye(server: LinkServer, settings: ServerSettings) -> None:
+def listen(settings: ServerSettings) -> LinkServer:
+    """Open the link."""
+    find_difference = partial(admission.find_difference, is_shared=settings.partition.is_shared)
+    server = LinkServer(
+        settings.listen_address,
+        Roster(find_difference),
+        max_model_bytes=settings.max_model_bytes,
+        lease_grace_s=settings.lease_grace,
+    )
+    server.start()
+    event("listening", address=settings.listen_address)
+    return server
+
+
+def run_to_goodbye(server: LinkServer, settings: ServerSettings, start: Start) -> None:
     """Run the app, and tell every node how it ended."""
-    run_id = history.new_run_id()
-    number = run_number(run_id)
+    number = run_number(start.run_id)
     try:
         context = Context(number, SERVER_NODE_ID, node_config={}, state=RecordDict(), run_config={})
-        build_app(settings, run_id)(LinkGrid(server, number), context)
+        build_app(settings, start)(LinkGrid(server, number), context)
     except FederationError as error:
         server.stop(pb.Goodbye.FAILED, str(error))
         raise

@@ -8,34 +8,35 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedmx import log
-from fedmx.errors import DataError, StopSignal
+from fedmx.errors import DataError, StopSignal, TrainingFailedError
 from fedmx.log import event
 from fedmx.settings import ServerSettings, environment, load
 from server import history, strategies
 from server.history import History
 from server.opening import Nodes, open_run
+from server.resume import Start, choose_run
 from server.rounds import RoundLoop
+from server.strategies import Plan
 
 
-def federate(grid: Grid, settings: ServerSettings, run_id: str) -> None:
+def federate(grid: Grid, settings: ServerSettings, start: Start) -> None:
     """Train one model over the nodes of a grid, and keep it in RUNS_DIR.
 
     Args:
         grid: reaches the nodes.
         settings: what the server was told.
-        run_id: the run's name, and its folder's.
+        start: where the run is taken up.
 
     Raises:
         FederationError: the run cannot begin or go on; `run.json` then says why.
     """
     plan = strategies.build(settings)
-    nodes = Nodes(grid, settings)
-    record = History(settings.runs_dir, run_id, settings)
+    if start.before is None:
+        record = History.begin(settings.runs_dir, start.run_id, settings)
+    else:
+        record = History.resume(start.before, settings, start.done)
     try:
-        model = open_run(grid, nodes, settings)
-        event("run begins", run=run_id, nodes=len(nodes.participants()), folder=record.folder)
-        RoundLoop(grid, nodes, plan, settings).run(model, record)
-        digest = record.finish(model.arrays)
+        digest = _train(grid, plan, settings, start, record)
     except BaseException as error:
         with contextlib.suppress(DataError):  # a full disk is what `error` tells already
             if isinstance(error, StopSignal):
@@ -46,18 +47,41 @@ def federate(grid: Grid, settings: ServerSettings, run_id: str) -> None:
     event("run finished", model=record.folder / "model.npz", model_sha256=digest)
 
 
+def _train(grid: Grid, plan: Plan, settings: ServerSettings, start: Start, record: History) -> str:
+    """Train what is left of a run; give the digest of its model."""
+    nodes, done = Nodes(grid, settings), start.checkpoint
+    next_round = 1
+    if done is None:
+        model = open_run(grid, nodes, settings)
+    else:
+        next_round = done.facts.round + 1
+        nodes.restore(done.facts)
+        plan.restore(done.state)
+        model = open_run(grid, nodes, settings, done.arrays)
+    if plan.privacy is not None:
+        # Rounds that were lost may have reached nodes, noise and all: they count, beside their repetitions.
+        plan.privacy.spend(next_round - 1 + record.resumes)
+    words = "run begins" if start.before is None else "run goes on"
+    event(words, run=start.run_id, round=next_round, nodes=len(nodes.participants()), folder=record.folder)
+    try:
+        RoundLoop(grid, nodes, plan, settings).run(model, record, next_round)
+        return record.finish(model.arrays)
+    except DataError as error:  # exit code 2 is for what is wrong before there is anything to lose
+        raise TrainingFailedError(str(error)) from None
+
+
 def run_number(run_id: str) -> int:
     """Give the number by which Flower knows a run, from its name."""
     return int.from_bytes(hashlib.sha256(run_id.encode()).digest()[:7])
 
 
-def build_app(settings: ServerSettings, run_id: str) -> ServerApp:
+def build_app(settings: ServerSettings, start: Start) -> ServerApp:
     """Make the app of one run on the direct link."""
     made = ServerApp()
 
     @made.main()
     def main(grid: Grid, _context: Context) -> None:
-        federate(grid, settings, run_id)
+        federate(grid, settings, start)
 
     return made
 
@@ -71,7 +95,7 @@ def _main_on_flowers_engine(grid: Grid, context: Context) -> None:
     settings = load(ServerSettings, strategies.find_problems, environ=_with_run_config(context.run_config))
     log.configure(settings.log_level, settings.log_format)
     with history.lock(settings.runs_dir):
-        federate(grid, settings, history.new_run_id())
+        federate(grid, settings, choose_run(settings))
 
 
 def _with_run_config(run_config: Mapping[str, object]) -> dict[str, str]:

@@ -6,6 +6,7 @@ import os
 import platform
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +18,7 @@ from fedmx import __version__, arrays
 from fedmx.errors import DataError, FederationError
 from fedmx.settings import ServerSettings, describe
 from server import model
+from server.checkpoint import Facts
 from server.files import named_errors, whole_file
 
 
@@ -54,26 +56,50 @@ def lock(runs_dir: Path) -> IO[str]:
 class RepeatedFailureError(FederationError):
     """The run of these settings has just failed; a server that an engine restarts ends as it did."""
 
-    def __init__(self, run_id: str, facts: Mapping[str, Any], left_s: float) -> None:
-        self.exit_code = int(facts["exit_code"])
+    def __init__(self, run: "NewestRun", left_s: float) -> None:
+        self.exit_code = int(run.facts["exit_code"])
         super().__init__(
-            f"run {run_id} failed with these settings: {facts['reason']};"
+            f"run {run.folder.name} failed with these settings: {run.facts['reason']};"
             f" another can begin in {left_s:.0f} s, or with RETRY_AFTER=0"
         )
 
 
-def find_recent_failure(settings: ServerSettings) -> RepeatedFailureError | None:
-    """Tell whether the newest run failed within RETRY_AFTER, with the same settings."""
-    folder = (settings.runs_dir / "latest").resolve()
+@dataclass(frozen=True)
+class NewestRun:
+    """What is on disk of the newest run: its folder, and what `run.json` says."""
+
+    folder: Path
+    facts: Mapping[str, Any]
+
+    @property
+    def status(self) -> str:
+        """Whether it is running (or was killed), finished, failed or interrupted."""
+        return str(self.facts["status"])
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What its server was told, by name."""
+        settings: Mapping[str, Any] = self.facts["settings"]
+        return settings
+
+
+def read_newest(runs_dir: Path) -> NewestRun | None:
+    """Give the newest run, if there is one."""
+    folder = (runs_dir / "latest").resolve()
     try:
-        facts = json.loads((folder / "run.json").read_text())
+        return NewestRun(folder, json.loads((folder / "run.json").read_text()))
     except (OSError, ValueError):
         return None
-    if facts["status"] != "failed" or facts["settings"] != describe(settings):
+
+
+def find_recent_failure(settings: ServerSettings) -> RepeatedFailureError | None:
+    """Tell whether the newest run failed within RETRY_AFTER, with the same settings."""
+    run = read_newest(settings.runs_dir)
+    if run is None or run.status != "failed" or run.settings != describe(settings):
         return None
-    age = datetime.now(UTC) - datetime.fromisoformat(facts["finished"])
+    age = datetime.now(UTC) - datetime.fromisoformat(run.facts["finished"])
     left_s = settings.retry_after - age.total_seconds()
-    return RepeatedFailureError(folder.name, facts, left_s) if left_s > 0 else None
+    return RepeatedFailureError(run, left_s) if left_s > 0 else None
 
 
 class History:
@@ -82,51 +108,102 @@ class History:
     All of it raises `DataError` where the disk does not take it.
 
     Args:
-        runs_dir: the folder of all runs.
-        run_id: this run's name.
-        settings: what the server was told.
+        folder: the run's, which is there.
+        facts: what `run.json` is to say.
     """
 
-    def __init__(self, runs_dir: Path, run_id: str, settings: ServerSettings) -> None:
-        self.folder = runs_dir / run_id
-        self._facts: dict[str, Any] = {
-            "run_id": run_id,
-            "status": "running",
-            "started": _now(),
-            "finished": None,
-            "seed": settings.seed,
-            "rounds": 0,
-            "best": None,
-            "model_sha256": None,
-            "settings": describe(settings),
-            "versions": _versions(),
-        }
-        with named_errors(self.folder):
-            self.folder.mkdir(parents=True)
+    def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
+        self.folder = folder
+        self._facts = facts
         self._write_facts()
+
+    @classmethod
+    def begin(cls, runs_dir: Path, run_id: str, settings: ServerSettings) -> "History":
+        """Make the folder of a new run, and have `latest` name it."""
+        folder = runs_dir / run_id
+        with named_errors(folder):
+            folder.mkdir(parents=True)
+        record = cls(
+            folder,
+            {
+                "run_id": run_id,
+                "status": "running",
+                "started": _now(),
+                "finished": None,
+                "resumed": [],
+                "seed": settings.seed,
+                "rounds": 0,
+                "best": None,
+                "model_sha256": None,
+                "settings": describe(settings),
+                "versions": _versions(),
+            },
+        )
         link = runs_dir / f".latest.{os.getpid()}"
         with named_errors(runs_dir / "latest"):
             link.unlink(missing_ok=True)
             link.symlink_to(run_id)
             link.replace(runs_dir / "latest")
+        return record
 
-    def add_round(self, line: Mapping[str, Any], *, is_whole: bool) -> None:
-        """Append a round.
+    @classmethod
+    def resume(cls, run: NewestRun, settings: ServerSettings, done: Facts | None) -> "History":
+        """Go on with a run after the round that its checkpoint is of: what came later is taken back.
 
         Args:
-            line: what `history.jsonl` keeps of it.
-            is_whole: whether it was evaluated on all partitions, so that its loss may be compared.
+            run: as it is on disk.
+            settings: what the server is told now.
+            done: of the checkpoint; None before the end of round 1.
         """
+        path = run.folder / "history.jsonl"
+        with named_errors(path), path.open("ab") as file:
+            file.truncate(done.history_bytes if done else 0)
+        facts = {name: value for name, value in run.facts.items() if name not in ("reason", "exit_code")}
+        facts |= {
+            "status": "running",
+            "finished": None,
+            "resumed": [*facts["resumed"], _now()],
+            "best": done.best if done else None,
+            "settings": describe(settings),
+            "versions": _versions(),
+        }
+        record = cls(run.folder, facts)
+        if done:
+            record.add_round(done.line)
+        return record
+
+    @property
+    def resumes(self) -> int:
+        """How often the run was taken up again."""
+        return len(self._facts["resumed"])
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """Round and loss of the best round that was evaluated on all partitions, if there is one."""
+        best: dict[str, Any] | None = self._facts["best"]
+        return best
+
+    @property
+    def size(self) -> int:
+        """The bytes of `history.jsonl`."""
+        path = self.folder / "history.jsonl"
+        with named_errors(path):
+            return path.stat().st_size if path.exists() else 0
+
+    def judge(self, line: Mapping[str, Any]) -> None:
+        """Remember a round as the best, if it is; it was evaluated on all partitions."""
+        evaluated = line["evaluate"]
+        if evaluated and (self.best is None or evaluated["loss"] < self.best["loss"]):
+            self._facts["best"] = {"round": line["round"], "loss": evaluated["loss"]}
+
+    def add_round(self, line: Mapping[str, Any]) -> None:
+        """Append a round, as `history.jsonl` keeps it."""
         path = self.folder / "history.jsonl"
         with named_errors(path), path.open("a") as file:
             file.write(json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
         self._facts["rounds"] = line["round"]
-        best = self._facts["best"]
-        evaluated = line["evaluate"]
-        if is_whole and evaluated and (best is None or evaluated["loss"] < best["loss"]):
-            self._facts["best"] = {"round": line["round"], "loss": evaluated["loss"]}
         self._write_facts()
 
     def finish(self, record: Mapping[str, Array]) -> str:

@@ -1,6 +1,6 @@
 """Who holds which partition: the rules of leases, as plain functions of plain values."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from fedmx.link.roster import NodeView
@@ -74,6 +74,32 @@ def may_start(nodes: Iterable[NodeView], settings: ServerSettings, *, now: float
         and len(ready) == len(present)
         and now - newest >= settings.join_window
     )
+
+
+def may_go_on(
+    nodes: Iterable[NodeView], known: Collection[str], settings: ServerSettings, *, now: float, since: float
+) -> bool:
+    """Whether a run that is taken up again has enough nodes.
+
+    That is all that took part before, or as many, once for JOIN_WINDOW seconds nobody has joined and nobody
+    who joined is still loading. Those who stay away for LEASE_GRACE are waited for no longer, if MIN_CLIENTS
+    came.
+
+    Args:
+        nodes: everyone who joined since.
+        known: names of those that took part before.
+        settings: what the server was told.
+        now: monotonic seconds.
+        since: when the wait began.
+    """
+    present = [node for node in nodes if node.is_present]
+    ready = [node for node in present if node.is_ready]
+    if {node.name for node in ready} >= set(known):
+        return True
+    newest = max((node.since for node in present), default=now)
+    is_quiet = len(ready) == len(present) and now - newest >= settings.join_window
+    is_patience_over = len(ready) >= settings.min_clients and now - since >= settings.lease_grace
+    return is_quiet and (len(ready) >= len(known) or is_patience_over)
 
 
 def find_shortage(nodes: Iterable[NodeView], settings: ServerSettings) -> str | None:

@@ -13,6 +13,7 @@ from fedmx.link.roster import NodeView
 from fedmx.log import event, printable, warn
 from fedmx.settings import ServerSettings
 from server import admission, ledger
+from server.checkpoint import Facts
 from server.ledger import Participant
 from server.model import GlobalModel, Layout
 
@@ -31,6 +32,21 @@ class Nodes:
         self._leases: dict[int, str] = {}
         self._first_seen: dict[int, float] = {}
         self._number = settings.num_partitions
+        self._known: frozenset[str] = frozenset()
+
+    def restore(self, done: Facts) -> None:
+        """Take over who held what in the last round before the server was started again."""
+        self._known = frozenset(done.nodes)
+        if done.partitions == (self._number or done.partitions):  # else they are other parts of the data
+            self._number = done.partitions
+            self._leases = {part: name for name, part in done.nodes.items() if part is not None}
+
+    def holders(self) -> dict[str, int | None]:
+        """Give who takes part, and the partition of each."""
+        if self._settings.partition.is_shared:
+            return {name: partition for partition, name in self._leases.items()}
+        now, grace_s = time.monotonic(), self._settings.lease_grace
+        return {who.name: None for who in ledger.participants_of_sites(self.all(), now=now, grace_s=grace_s)}
 
     @property
     def number(self) -> int:
@@ -55,25 +71,35 @@ class Nodes:
             TooFewNodesError: they did not come within CLIENT_WAIT_TIMEOUT.
             SettingsError: a node has fewer examples than NUM_PARTITIONS.
         """
-        deadline = time.monotonic() + self._settings.client_wait_timeout
-        wanted = self._settings.num_partitions or self._settings.min_clients
-        event("waiting for nodes", wanted=wanted)
-        while not ledger.may_start(nodes := self.all(), self._settings, now=time.monotonic()):
+        since = time.monotonic()
+        deadline = since + self._settings.client_wait_timeout
+        fixed = 0 if self._known else self._settings.num_partitions
+        wanted = fixed or self._settings.min_clients
+        event("waiting for nodes", wanted=len(self._known) or wanted)
+        while not self._may_begin(nodes := self.all(), since):
             if shortage := ledger.find_shortage(nodes, self._settings):
                 raise SettingsError(shortage)  # known before all have come, which may be never
             if time.monotonic() >= deadline:
                 ready = sum(node.is_ready for node in nodes)
-                if not self._settings.num_partitions and ready >= wanted:
+                if not fixed and ready >= wanted:
                     break  # someone is still loading or joining: whoever is late waits for a free partition
                 raise TooFewNodesError(
                     f"{ready} of {wanted} nodes were ready within {self._settings.client_wait_timeout:g} s"
                     " (CLIENT_WAIT_TIMEOUT); start more clients, or lower"
-                    f" {'NUM_PARTITIONS' if self._settings.num_partitions else 'MIN_CLIENTS'}"
+                    f" {'NUM_PARTITIONS' if fixed else 'MIN_CLIENTS'}"
                 )
             self._wait(min(_POLL_S, self._settings.join_window or _POLL_S, deadline - time.monotonic()))
+        if self._known and self._leases:
+            return  # a run that is taken up again keeps its partitions
         number = self._settings.num_partitions or sum(node.is_ready for node in nodes)
         if number != self._number:  # then every partition is another part of the data
             self._number, self._leases = number, {}
+
+    def _may_begin(self, nodes: list[NodeView], since: float) -> bool:
+        now = time.monotonic()
+        if self._known:
+            return ledger.may_go_on(nodes, self._known, self._settings, now=now, since=since)
+        return ledger.may_start(nodes, self._settings, now=now)
 
     def await_any(self, least: int, timeout_s: float) -> None:
         """Wait until at least so many nodes are ready, at most `timeout_s`."""
@@ -104,8 +130,16 @@ class Nodes:
             time.sleep(timeout_s)  # Flower's grids cannot signal a change
 
 
-def open_run(grid: Grid, nodes: Nodes, settings: ServerSettings) -> GlobalModel:
+def open_run(
+    grid: Grid, nodes: Nodes, settings: ServerSettings, taken_up: ArrayRecord | None = None
+) -> GlobalModel:
     """Wait for nodes, lease partitions, and fetch the arrays that all of them start from.
+
+    Args:
+        grid: reaches the nodes.
+        nodes: who they are.
+        settings: what the server was told.
+        taken_up: the arrays of a run that goes on, in place of those it started from.
 
     Raises:
         TooFewNodesError: too few nodes came, or stayed.
@@ -123,7 +157,14 @@ def open_run(grid: Grid, nodes: Nodes, settings: ServerSettings) -> GlobalModel:
     model = _agree(descriptions, initial, settings)
     if isinstance(grid, LinkGrid):
         grid.roster.pin(next(iter(descriptions.values())))  # whoever comes later is compared with these
-    return model
+    if taken_up is None:
+        return model
+    if fault := admission.find_fault_of_arrays(taken_up, model.layout):
+        raise SettingsError(
+            f"the run's model is not that of node {next(iter(contents))}: {fault}; expected the same TASK as"
+            " before, or RESUME=never to start anew"
+        )
+    return GlobalModel(taken_up, model.layout)
 
 
 def _query_all(grid: Grid, nodes: Nodes, settings: ServerSettings) -> dict[Participant, Message]:

@@ -126,9 +126,10 @@ class PrivacyLedger:
         self._event = GaussianPrivacyEvent(noise_multiplier, nodes, nodes)
         self._accountant = RdpAccountant(config)
 
-    def spend(self) -> dict[str, float]:
-        """Count one release; give what all of them have spent, as the history keeps it."""
-        self._accountant.compose(self._event)
+    def spend(self, releases: int = 1) -> dict[str, float]:
+        """Count releases; give what all of them have spent, as the history keeps it."""
+        for _ in range(releases):
+            self._accountant.compose(self._event)
         spent = self._accountant.get_privacy_spent()
         return {"epsilon": spent.epsilon, "delta": spent.delta}
 

@@ -11,8 +11,9 @@ from flwr.serverapp import Grid
 from fedmx.errors import TrainingFailedError
 from fedmx.link.messages import with_content
 from fedmx.log import event, warn
-from fedmx.settings import ServerSettings
-from server import admission
+from fedmx.settings import ServerSettings, describe_model
+from server import admission, checkpoint
+from server.checkpoint import Checkpoint, Facts
 from server.history import History
 from server.model import GlobalModel, Layout, average_running
 from server.opening import Nodes
@@ -38,14 +39,15 @@ class RoundLoop:
         self._plan = plan
         self._settings = settings
 
-    def run(self, model: GlobalModel, history: History) -> None:
-        """Train all rounds; `model` becomes the trained one.
+    def run(self, model: GlobalModel, history: History, first: int = 1) -> None:
+        """Train all rounds from `first` on; `model` becomes the trained one.
 
         Raises:
+            DataError: a round cannot be kept.
             TrainingFailedError: a round stayed without enough admissible updates, its retries included.
         """
         asker = Asker(self._grid, self._nodes, self._plan, self._settings, model.layout)
-        for number in range(1, self._settings.num_rounds + 1):
+        for number in range(first, self._settings.num_rounds + 1):
             started = time.monotonic()
             trained, evaluated = Replies(), Replies()
             aggregate_s = self._train(asker, number, model, trained)
@@ -57,11 +59,39 @@ class RoundLoop:
                 "train": round(trained.seconds, 4),
                 "aggregate": round(aggregate_s, 4),
                 "evaluate": round(evaluated.seconds, 4),
-                "checkpoint": 0.0,  # there are none yet
+                "checkpoint": 0.0,
                 "total": round(time.monotonic() - started, 4),
             }
-            history.add_round(line, is_whole=evaluated.are_whole(self._nodes.number))
+            if evaluated.are_whole(self._nodes.number):
+                history.judge(line)
+            # On disk before anything else can happen: whatever dies from here on, this round is not lost.
+            seconds = self._keep(model, line, history)
+            line["seconds"]["checkpoint"] = seconds
+            line["seconds"]["total"] = round(line["seconds"]["total"] + seconds, 4)
+            history.add_round(line)
             self._log(number, line)
+
+    def _keep(self, model: GlobalModel, line: Mapping[str, Any], history: History) -> float:
+        """Write the round's checkpoint, and remove those that are not needed any more; give the seconds."""
+        started = time.monotonic()
+        facts = Facts(
+            run_id=history.folder.name,
+            round=line["round"],
+            settings=describe_model(self._settings),
+            partitions=self._nodes.number,
+            nodes=self._nodes.holders(),
+            line=line,
+            history_bytes=history.size,
+            best=history.best,
+        )
+        folder = history.folder / checkpoint.FOLDER
+        checkpoint.save(Checkpoint(facts, model.arrays, self._plan.state()), folder)
+        best = history.best["round"] if history.best else None
+        rounds = checkpoint.list_rounds(folder)
+        checkpoint.remove_others(
+            folder, checkpoint.choose_kept(rounds, best, self._settings.keep_checkpoints)
+        )
+        return round(time.monotonic() - started, 4)
 
     def _train(self, asker: Asker, number: int, model: GlobalModel, replies: Replies) -> float:
         """Ask until the updates can be aggregated, keeping what was admitted; give the aggregation's seconds.

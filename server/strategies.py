@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from flwr.app import ArrayRecord
 from flwr.serverapp import strategy as flower
+from numpy.typing import NDArray
 
 from fedmx.errors import SettingsError
 from fedmx.settings import ServerSettings
@@ -75,6 +77,7 @@ _KNOWN: Mapping[str, _Known] = {
     "qfedavg": _Known(flower.QFedAvg, {"client_learning_rate": "learning_rate"}),
 }
 NAMES = tuple(_KNOWN)
+_MOMENTS = ("m_t", "v_t")
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,33 @@ class Plan:
     strategy: flower.Strategy
     least_nodes: int
     privacy: PrivacyLedger | None = None
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Give what the strategy carries from round to round, by name; its arrays are not copied.
+
+        That is momentum (FedAvgM), moments (FedAdagrad, FedAdam, FedYogi) and the clipping norm (dp-*). All
+        else follows from the settings, or is set anew when a round is configured.
+        """
+        held = vars(self.strategy)
+        state = {f"momentum_vector/{i}": v for i, v in enumerate(held.get("momentum_vector") or ())}
+        for moment in _MOMENTS:
+            state |= {f"{moment}/{name}": values for name, values in (held.get(moment) or {}).items()}
+        if "clipping_norm" in held:
+            state["clipping_norm"] = np.asarray(held["clipping_norm"], np.float64)
+        return state
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what `state` gave."""
+        held = vars(self.strategy)
+        if momentum := [values for name, values in state.items() if name.startswith("momentum_vector/")]:
+            held["momentum_vector"] = momentum
+        for moment in _MOMENTS:
+            prefix = f"{moment}/"
+            named = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            if named:
+                held[moment] = named
+        if "clipping_norm" in state:
+            held["clipping_norm"] = float(state["clipping_norm"])
 
     @contextmanager
     def undone_on_failure(self) -> Iterator[None]:

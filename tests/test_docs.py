@@ -60,6 +60,8 @@ def test_what_flower_may_override_is_the_servers_settings_with_their_defaults() 
     not_of_a_run = {  # of the machine: the environment says them on every engine
         "LISTEN_ADDRESS",
         "LEASE_GRACE",
+        "KEEP_CHECKPOINTS",
+        "RESUME",
         "RETRY_AFTER",
         "RUNS_DIR",
         "LOG_LEVEL",

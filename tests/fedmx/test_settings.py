@@ -54,6 +54,8 @@ def test_the_servers_defaults_are_the_documented_ones() -> None:
         "SEED": 0,
         "LISTEN_ADDRESS": "127.0.0.1:8080",
         "RUNS_DIR": "runs",
+        "KEEP_CHECKPOINTS": 3,
+        "RESUME": "auto",
         "RETRY_AFTER": 0.0,
     }
 

@@ -30,6 +30,7 @@ from server import admission, strategies
 from server.__main__ import run_to_goodbye
 from server.model import GlobalModel, Layout
 from server.opening import Nodes
+from server.resume import choose_run
 from server.rounds import RoundLoop
 from server.steps import Asker, Replies
 
@@ -178,7 +179,7 @@ class Federation:
         server.start()
         started = [_start(name, node, told.listen_address, roster) for name, node in nodes.items()]
         try:
-            run_to_goodbye(server, told)
+            run_to_goodbye(server, told, choose_run(told))
         finally:
             for one in started:
                 one.join(10)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fedmx.settings import ServerSettings
 from server import strategies
 from server.app import federate
+from server.resume import Start
 from tests.server.nodes import GOOD, Config, Federation, LocalGrid, Metrics, NullNode, Values
 
 Vector = NDArray[np.float64]
@@ -187,6 +188,6 @@ def test_the_order_of_replies_does_not_change_a_bit(tmp_path: Path, strategy: st
         settings = ServerSettings(
             num_rounds=3, num_partitions=5, min_clients=5, strategy=strategy, runs_dir=tmp_path / str(reverse)
         )
-        federate(LocalGrid(nodes, reverse=reverse), settings, "run")
+        federate(LocalGrid(nodes, reverse=reverse), settings, Start("run"))
         digests.append((tmp_path / str(reverse) / "run" / "model.npz").read_bytes())
     assert digests[0] == digests[1]

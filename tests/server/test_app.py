@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from flwr.app import Context, RecordDict
 
-from fedmx.errors import DataError, SettingsError, StopSignal, TooFewNodesError
+from fedmx.errors import SettingsError, StopSignal, TooFewNodesError, TrainingFailedError
 from fedmx.settings import ServerSettings
 from server.app import app, federate, run_number
+from server.resume import Start
 from tests.server.nodes import GOOD, Config, LocalGrid, Metrics, NullNode, Values, shift
 
 
@@ -79,7 +80,7 @@ def test_a_node_that_vanishes_between_rounds_gives_its_partition_to_a_newcomer(t
     grid = LocalGrid({1: NullNode(evaluate=leave), 2: NullNode()})
     settings = ServerSettings(num_rounds=2, num_partitions=2, runs_dir=tmp_path)
     grid._reverse = True
-    federate(grid, settings, "run")
+    federate(grid, settings, Start("run"))
     held = [[(n["name"], n["partition"]) for n in line["nodes"]] for line in history(tmp_path)]
     assert held == [[("1", 0), ("2", 1)], [("1", 0), ("3", 1)]]
 
@@ -90,7 +91,7 @@ def end_with(tmp_path: Path, error: BaseException) -> dict[str, Any]:
 
     settings = ServerSettings(num_partitions=1, min_clients=1, runs_dir=tmp_path, lease_grace=0.0)
     with pytest.raises(type(error)):
-        federate(LocalGrid({1: NullNode(raise_it)}), settings, "run")
+        federate(LocalGrid({1: NullNode(raise_it)}), settings, Start("run"))
     assert not (tmp_path / "run" / "model.npz").exists()
     return facts(tmp_path)
 
@@ -112,8 +113,8 @@ def test_a_disk_that_takes_no_model_is_one_line_and_a_failed_run(tmp_path: Path)
         return GOOD
 
     settings = ServerSettings(num_rounds=1, num_partitions=1, min_clients=1, runs_dir=tmp_path)
-    with pytest.raises(DataError) as caught:
-        federate(LocalGrid({1: NullNode(evaluate=block)}), settings, "run")
+    with pytest.raises(TrainingFailedError) as caught:
+        federate(LocalGrid({1: NullNode(evaluate=block)}), settings, Start("run"))
     assert str(caught.value) == f"{tmp_path}/run/model.npz: cannot be written: Is a directory"
     assert (facts(tmp_path)["status"], facts(tmp_path)["reason"]) == ("failed", str(caught.value))
 
@@ -121,7 +122,7 @@ def test_a_disk_that_takes_no_model_is_one_line_and_a_failed_run(tmp_path: Path)
 def test_a_run_that_cannot_begin_is_on_record_with_its_reason(tmp_path: Path) -> None:
     settings = ServerSettings(client_wait_timeout=0.1, runs_dir=tmp_path)
     with pytest.raises(TooFewNodesError, match="0 of 2 nodes were ready") as caught:
-        federate(LocalGrid({}), settings, "run")
+        federate(LocalGrid({}), settings, Start("run"))
     said = facts(tmp_path)
     assert (said["status"], said["reason"], said["exit_code"]) == ("failed", str(caught.value), 3)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]

@@ -27,7 +27,7 @@ SETTINGS = ServerSettings(seed=5)
 
 
 def make_history(folder: Path, run_id: str = "one") -> History:
-    return History(folder, run_id, SETTINGS)
+    return History.begin(folder, run_id, SETTINGS)
 
 
 def facts(folder: Path) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def test_latest_is_the_newest_run_and_relative(tmp_path: Path) -> None:
 def test_each_round_is_a_line_that_is_there_at_once(tmp_path: Path) -> None:
     record = make_history(tmp_path)
     for number in (1, 2):
-        record.add_round(LINE | {"round": number}, is_whole=True)
+        record.add_round(LINE | {"round": number})
         lines = (record.folder / "history.jsonl").read_text().splitlines()
         assert [json.loads(line)["round"] for line in lines] == list(range(1, number + 1))
         assert facts(record.folder)["rounds"] == number
@@ -75,7 +75,10 @@ def test_the_best_round_has_the_lowest_loss_of_whole_evaluations(
     record = make_history(tmp_path)
     for number, (loss, is_whole) in enumerate(rounds, start=1):
         evaluated = None if loss is None else {"loss": loss}
-        record.add_round({"round": number, "evaluate": evaluated}, is_whole=is_whole)
+        line = {"round": number, "evaluate": evaluated}
+        if is_whole:
+            record.judge(line)
+        record.add_round(line)
     assert facts(record.folder)["best"] == best
 
 
@@ -103,7 +106,7 @@ def test_a_run_that_failed_says_why(tmp_path: Path) -> None:
 def test_the_settings_of_a_run_that_has_just_failed_fail_again_at_once(tmp_path: Path) -> None:
     settings = dataclasses.replace(SETTINGS, runs_dir=tmp_path, retry_after=60.0)
     assert history.find_recent_failure(settings) is None
-    record = History(tmp_path, "one", settings)
+    record = History.begin(tmp_path, "one", settings)
     assert history.find_recent_failure(settings) is None
     record.end("failed", reason="round 1 failed", exit_code=4)
     failure = history.find_recent_failure(settings)
@@ -118,7 +121,7 @@ def test_the_settings_of_a_run_that_has_just_failed_fail_again_at_once(tmp_path:
 
 def test_other_settings_and_a_failure_long_past_do_not_count(tmp_path: Path) -> None:
     settings = dataclasses.replace(SETTINGS, runs_dir=tmp_path, retry_after=60.0)
-    record = History(tmp_path, "one", settings)
+    record = History.begin(tmp_path, "one", settings)
     record.end("failed", reason="round 1 failed", exit_code=4)
     assert history.find_recent_failure(dataclasses.replace(settings, num_rounds=7)) is None
     assert history.find_recent_failure(dataclasses.replace(settings, retry_after=0.0)) is None
@@ -142,7 +145,7 @@ def test_a_history_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     record = make_history(tmp_path)
     (record.folder / "history.jsonl").mkdir()
     with pytest.raises(DataError) as caught:
-        record.add_round(LINE, is_whole=True)
+        record.add_round(LINE)
     assert str(caught.value) == f"{record.folder}/history.jsonl: cannot be written: Is a directory"
 
 

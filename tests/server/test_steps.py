@@ -205,7 +205,7 @@ def test_updates_and_old_models_are_let_go_before_evaluation(tmp_path: Path) -> 
     table = Table([node, node])
     table.model.arrays = watch(table.model.arrays)
     assert Watched.alive == 1
-    history = History(tmp_path, "run", table.settings)
+    history = History.begin(tmp_path, "run", table.settings)
     RoundLoop(grid, Nodes(grid, table.settings), table.plan, table.settings).run(table.model, history)
     assert seen == [0] * 6
     # The last round's arrays are the average of the updates, not one of them.

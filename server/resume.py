@@ -1,0 +1,96 @@
+"""Which run a server that starts carries on: an unfinished one, or a new one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedmx.errors import DataError, SettingsError
+from fedmx.log import warn
+from fedmx.settings import ServerSettings, describe_model
+from server import checkpoint, history
+from server.checkpoint import Checkpoint, Facts
+from server.history import NewestRun
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run is taken up.
+
+    Attributes:
+        run_id: its name, and its folder's.
+        before: what is on disk of it already; None where it is new.
+        checkpoint: the newest whole one; None before the end of round 1.
+    """
+
+    run_id: str
+    before: NewestRun | None = None
+    checkpoint: Checkpoint | None = None
+
+    @property
+    def done(self) -> Facts | None:
+        """What is known of the last round that need not be trained again."""
+        return None if self.checkpoint is None else self.checkpoint.facts
+
+
+def choose_run(settings: ServerSettings) -> Start:
+    """Take up the newest run if it is unfinished, as RESUME says; else a new one.
+
+    A run that was stopped or killed in its first round has nothing to lose: it begins again under its name,
+    where the settings are the same. One that failed then is left as it is.
+
+    Raises:
+        SettingsError: the unfinished run has other settings.
+        DataError: none of its checkpoints can be read.
+    """
+    newest = history.read_newest(settings.runs_dir)
+    new = Start(history.new_run_id())
+    if newest is None or newest.status == "finished" or settings.resume == "never":
+        return new
+    found = _load_newest(newest.folder / checkpoint.FOLDER)
+    if found is None:
+        is_same = newest.status != "failed" and not list(_differences(newest.settings, settings))
+        return Start(newest.folder.name, newest) if is_same else new
+    differences = [
+        *_differences(found.facts.settings, settings),
+        *_difference_of_partitions(found.facts.partitions, settings),
+    ]
+    if differences:
+        words = (
+            f"run {found.facts.run_id} is unfinished, after round {found.facts.round}, and has other settings"
+        )
+        if settings.resume != "force":
+            raise SettingsError(
+                f"{words}: {'; '.join(differences)}; expected the same to go on with it, RESUME=force to go"
+                " on with these, or RESUME=never to start anew"
+            )
+        warn(words, differences="; ".join(differences))
+    return Start(newest.folder.name, newest, found)
+
+
+def _differences(before: checkpoint.Values, settings: ServerSettings) -> Iterator[str]:
+    """Name the settings that shape the model and are other ones now."""
+    for name, value in describe_model(settings).items():
+        if before.get(name) != value:
+            yield f"{name}={before.get(name)} there, {value} here"
+
+
+def _difference_of_partitions(partitions: int, settings: ServerSettings) -> Iterator[str]:
+    if settings.partition.is_shared and settings.num_partitions not in (0, partitions):
+        yield f"NUM_PARTITIONS={partitions} there, {settings.num_partitions} here"
+
+
+def _load_newest(folder: Path) -> Checkpoint | None:
+    """Load the newest checkpoint that is whole; None where there are none at all."""
+    rounds = checkpoint.list_rounds(folder)
+    for number in rounds:
+        path = checkpoint.path_of(folder, number)
+        try:
+            return checkpoint.load(path)
+        except ValueError as error:
+            warn("left out a checkpoint", file=path, reason=error)
+    if rounds:
+        raise DataError(
+            f"{folder}: none of its {len(rounds)} checkpoints can be read; expected one that can, or"
+            " RESUME=never to start anew"
+        )
+    return None
