@@ -50,17 +50,18 @@ def federate(grid: Grid, settings: ServerSettings, start: Start) -> None:
 def _train(grid: Grid, plan: Plan, settings: ServerSettings, start: Start, record: History) -> str:
     """Train what is left of a run; give the digest of its model."""
     nodes, done = Nodes(grid, settings), start.checkpoint
+    nodes.restore(*start.held)
     next_round = 1
     if done is None:
         model = open_run(grid, nodes, settings)
     else:
         next_round = done.facts.round + 1
-        nodes.restore(done.facts)
         plan.restore(done.state)
         model = open_run(grid, nodes, settings, done.arrays)
     if plan.privacy is not None:
         # Rounds that were lost may have reached nodes, noise and all: they count, beside their repetitions.
         plan.privacy.spend(next_round - 1 + record.resumes)
+    record.note_nodes(nodes.holders(), nodes.number)
     words = "run begins" if start.before is None else "run goes on"
     event(words, run=start.run_id, round=next_round, nodes=len(nodes.participants()), folder=record.folder)
     try:

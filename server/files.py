@@ -16,7 +16,8 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         DataError: it cannot be written; what was at `path` before is still there.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # One name for all attempts: what a process that was killed left there is overwritten.
+    temporary = path.with_name(f".{path.name}.part")
     try:
         with named_errors(path), temporary.open("wb") as file:
             yield file

@@ -132,6 +132,8 @@ class History:
                 "finished": None,
                 "resumed": [],
                 "seed": settings.seed,
+                "partitions": 0,
+                "nodes": {},
                 "rounds": 0,
                 "best": None,
                 "model_sha256": None,
@@ -139,7 +141,7 @@ class History:
                 "versions": _versions(),
             },
         )
-        link = runs_dir / f".latest.{os.getpid()}"
+        link = runs_dir / ".latest.part"
         with named_errors(runs_dir / "latest"):
             link.unlink(missing_ok=True)
             link.symlink_to(run_id)
@@ -157,7 +159,7 @@ class History:
         """
         path = run.folder / "history.jsonl"
         with named_errors(path), path.open("ab") as file:
-            file.truncate(done.history_bytes if done else 0)
+            file.truncate(min(file.tell(), done.history_bytes if done else 0))
         facts = {name: value for name, value in run.facts.items() if name not in ("reason", "exit_code")}
         facts |= {
             "status": "running",
@@ -189,6 +191,11 @@ class History:
         path = self.folder / "history.jsonl"
         with named_errors(path):
             return path.stat().st_size if path.exists() else 0
+
+    def note_nodes(self, nodes: Mapping[str, int | None], partitions: int) -> None:
+        """Note who holds which partition, before anyone trains: a repeated round 1 is to find it the same."""
+        self._facts |= {"nodes": dict(nodes), "partitions": partitions}
+        self._write_facts()
 
     def judge(self, line: Mapping[str, Any]) -> None:
         """Remember a round as the best, if it is; it was evaluated on all partitions."""

@@ -1,6 +1,7 @@
 """From the first hello to round 1: who takes part, and the arrays they start from."""
 
 import time
+from collections.abc import Mapping
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
@@ -13,7 +14,6 @@ from fedmx.link.roster import NodeView
 from fedmx.log import event, printable, warn
 from fedmx.settings import ServerSettings
 from server import admission, ledger
-from server.checkpoint import Facts
 from server.ledger import Participant
 from server.model import GlobalModel, Layout
 
@@ -34,12 +34,11 @@ class Nodes:
         self._number = settings.num_partitions
         self._known: frozenset[str] = frozenset()
 
-    def restore(self, done: Facts) -> None:
-        """Take over who held what in the last round before the server was started again."""
-        self._known = frozenset(done.nodes)
-        if done.partitions == (self._number or done.partitions):  # else they are other parts of the data
-            self._number = done.partitions
-            self._leases = {part: name for name, part in done.nodes.items() if part is not None}
+    def restore(self, held: Mapping[str, int | None], partitions: int) -> None:
+        """Take over who held what of how many partitions before the server was started again."""
+        if partitions == (self._number or partitions):  # else they are other parts of the data
+            self._known, self._number = frozenset(held), partitions
+            self._leases = {part: name for name, part in held.items() if part is not None}
 
     def holders(self) -> dict[str, int | None]:
         """Give who takes part, and the partition of each."""

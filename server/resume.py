@@ -1,8 +1,9 @@
 """Which run a server that starts carries on: an unfinished one, or a new one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fedmx.errors import DataError, SettingsError
 from fedmx.log import warn
@@ -30,6 +31,16 @@ class Start:
     def done(self) -> Facts | None:
         """What is known of the last round that need not be trained again."""
         return None if self.checkpoint is None else self.checkpoint.facts
+
+    @property
+    def held(self) -> tuple[Mapping[str, int | None], int]:
+        """Who held which partition when it was last trained, and the number of partitions."""
+        if self.done is not None:
+            return self.done.nodes, self.done.partitions
+        facts: Mapping[str, Any] = (
+            {"nodes": {}, "partitions": 0} if self.before is None else self.before.facts
+        )
+        return facts["nodes"], facts["partitions"]
 
 
 def choose_run(settings: ServerSettings) -> Start:

@@ -28,6 +28,11 @@ class Inbox:
         with self._changed:
             self._waiting.pop(request_id, None)
 
+    def forget(self) -> None:
+        """Forget all that still waits: a server that is gone cannot withdraw it."""
+        with self._changed:
+            self._waiting.clear()
+
     def end(self, error: FederationError | None) -> None:
         """End the work: what still waits is not begun.
 

@@ -22,6 +22,7 @@ from fedmx.link import link_pb2 as pb
 from fedmx.link.answering import call_app, encode_reply
 from fedmx.link.assembler import Assembler, Received
 from fedmx.link.inbox import Inbox
+from fedmx.link.kept import KeptReplies
 from fedmx.link.messages import untie_records
 from fedmx.log import event, logger, warn
 from fedmx.parsing import Address
@@ -63,17 +64,6 @@ class _Stream:
             del frames  # a reply is a model: not kept while waiting for the next
 
 
-@dataclass(frozen=True)
-class _Reply:
-    """The last reply: a request that is asked again is answered from it."""
-
-    request: pb.Header
-    frames: list[bytes]
-
-    def is_of_round(self, other: pb.Header) -> bool:
-        return (self.request.run_id, self.request.group_id) == (other.run_id, other.group_id)
-
-
 class NodeLink:
     """A node's membership, from its first hello to the server's goodbye."""
 
@@ -83,7 +73,7 @@ class NodeLink:
         self._instance = secrets.token_hex(16)
         self._name = options.name  # from the first welcome on, the name that was granted
         self._inbox = Inbox()
-        self._kept: _Reply | None = None  # touched by the main thread alone
+        self._kept = KeptReplies()  # touched by the main thread alone
         # Written by the link's thread; the stream and what is put into it, under the lock.
         self._lock = threading.Lock()
         self._stream: _Stream | None = None
@@ -119,16 +109,13 @@ class NodeLink:
             del request  # its arrays are a model: not kept while waiting for the next
 
     def _answer(self, app: ClientApp, request: Received) -> None:
-        kept = self._kept
-        if kept is not None and kept.request.request_id == request.request_id:
-            frames = kept.frames
-        else:
-            if kept is not None and not kept.is_of_round(request.header):
-                self._kept = kept = None
+        frames = self._kept.find(request.header)
+        if frames is None:
+            self._kept.make_room(request.header)
             content = call_app(app, request, self.node_id)
             frames = encode_reply(request, content, self._server_takes)
             if not isinstance(content, Error):  # a request that is asked again after an error is tried again
-                self._kept = _Reply(request.header, frames)
+                self._kept.add(request.header, frames)
         # In this order: a repeat that came before is answered by what is put into the newest stream here, and
         # one that comes after is answered from the kept reply.
         self._inbox.finish()
@@ -235,6 +222,7 @@ class NodeLink:
                 stream.outbox.put(self._ready)
 
     def _leave_stream(self) -> bool:
+        self._inbox.forget()  # what is still waited for is asked again on the next stream
         with self._lock:
             was_joined, self._stream = self._stream is not None, None
             return was_joined

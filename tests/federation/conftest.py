@@ -1,10 +1,12 @@
 """Federations of real processes, each of which is ended with its test."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.federation.chaos.reference import Reference
+from tests.federation.chaos.stage import Stage
 from tests.federation.programs import Federation, find_free_port
 
 
@@ -22,3 +24,18 @@ def shared_federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fede
     made = Federation(tmp_path_factory.mktemp("federation"), find_free_port())
     yield made
     made.end()
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    """A federation whose programs can be given faults."""
+    made = Stage(tmp_path, find_free_port())
+    yield made
+    made.end()
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """What runs end with that nothing disturbs."""
+    make: Callable[[], Stage] = lambda: Stage(tmp_path_factory.mktemp("reference"), find_free_port())  # noqa: E731
+    return Reference(make)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 ROOT = Path(__file__).parents[2]
 TASKS = Path(__file__).parent / "tasks"
@@ -24,11 +24,29 @@ def find_free_port() -> int:
         return port
 
 
+class Process(Protocol):
+    """What is used of `subprocess.Popen`."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | Any: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def send_signal(self, sig: int) -> None: ...
+
+    def kill(self) -> None: ...
+
+
 @dataclass
 class Program:
     """A running `python -m server` or `python -m client`, and the file its log goes to."""
 
-    process: "subprocess.Popen[bytes]"
+    process: Process
     log_path: Path
 
     @property
@@ -51,6 +69,12 @@ class Program:
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
         return self.wait(5)
+
+
+def make_environment(settings: Mapping[str, object]) -> dict[str, str]:
+    """Give a program's environment: these settings, and none of whoever runs the tests."""
+    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LD_LIBRARY_PATH")}
+    return kept | {"PYTHONPATH": str(TASKS)} | {key: str(value) for key, value in settings.items()}
 
 
 @dataclass
@@ -108,8 +132,7 @@ class Federation:
                 program.process.wait()
 
     def _start(self, name: str, settings: dict[str, object]) -> Program:
-        kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LD_LIBRARY_PATH")}
-        environ = kept | {"PYTHONPATH": str(TASKS)} | {key: str(value) for key, value in settings.items()}
+        environ = make_environment(settings)
         path = self.folder / f"{name}-{len(self.programs)}.log"
         with path.open("wb") as log:
             process = subprocess.Popen(

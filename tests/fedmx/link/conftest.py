@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from fedmx.log import configure
-from tests.fedmx.link.loopback import Cable, Hub
+from tests.federation.chaos.cable import Cable
+from tests.fedmx.link.loopback import Hub
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A server and nodes in one process, over real sockets; what stands between them can be cut."""
+"""A server and nodes in one process, over real sockets."""
 
 import contextlib
 import queue
@@ -23,6 +23,7 @@ from fedmx.link.node import LinkOptions, NodeLink
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.parsing import Address
+from tests.federation.chaos.cable import Cable
 from tests.fedmx.link.wire import GIGABYTE, pack
 
 PATIENCE_S = 15.0  # of a test that waits for what comes in milliseconds
@@ -98,7 +99,7 @@ class Node:
 
     @property
     def kept_a_reply(self) -> bool:
-        return self._link._kept is not None
+        return bool(self._link._kept._kept)
 
     def _serve(self) -> None:
         try:
@@ -147,9 +148,15 @@ class Hub:
     def node_id(self, name: str = "node") -> int:
         return next(node.node_id for node in self.roster.nodes() if node.name == name)
 
-    def message(self, content: RecordDict | None = None, name: str = "node", number: int = 1) -> Message:
+    def message(
+        self,
+        content: RecordDict | None = None,
+        name: str = "node",
+        number: int = 1,
+        step: str = MessageType.TRAIN,
+    ) -> Message:
         content = RecordDict({"arrays": pack({"a": np.arange(3.0)})}) if content is None else content
-        return Message(content, self.node_id(name), MessageType.TRAIN, group_id=str(number))
+        return Message(content, self.node_id(name), step, group_id=str(number))
 
     def ask(self, *messages: Message, timeout: float = PATIENCE_S) -> list[Message]:
         return list(self.grid.send_and_receive(messages or [self.message()], timeout=timeout))
@@ -245,65 +252,3 @@ class RawNode:
             for data in self._call:
                 self._heard.put(pb.Frame.FromString(data))
         self._heard.put(None)
-
-
-class Cable:
-    """A TCP relay to a port: it can be cut, at once or after so many bytes, and lose what goes through it.
-
-    Attributes:
-        is_open: whether it takes connections.
-        loses_up, loses_down: whether what nodes, or the server, send is lost.
-        lost_bytes: what was lost.
-        cut_after: bytes after which it is cut once, by way; 0: never.
-    """
-
-    def __init__(self, port: int) -> None:
-        self._target = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = Address("127.0.0.1", self._listener.getsockname()[1])
-        self.is_open = True
-        self.loses_up = self.loses_down = False
-        self.lost_bytes = 0
-        self.cut_after = {"up": 0, "down": 0}
-        self._ends: list[socket.socket] = []
-        self._is_closed = False
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def cut(self) -> None:
-        """Break what is connected now."""
-        ends, self._ends = self._ends, []
-        for end in ends:
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        """Break it for good."""
-        self._is_closed = True
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self.cut()
-
-    def _accept(self) -> None:
-        with self._listener, contextlib.suppress(OSError):
-            while not self._is_closed:
-                near, _ = self._listener.accept()
-                if not self.is_open:
-                    near.close()
-                    continue
-                far = socket.create_connection(("127.0.0.1", self._target))
-                self._ends += [near, far]
-                for way, source, sink in (("up", near, far), ("down", far, near)):
-                    threading.Thread(target=self._carry, args=(way, source, sink), daemon=True).start()
-
-    def _carry(self, way: str, source: socket.socket, sink: socket.socket) -> None:
-        with contextlib.suppress(OSError), source:
-            while data := source.recv(65536):
-                if self.loses_up if way == "up" else self.loses_down:
-                    self.lost_bytes += len(data)
-                    continue
-                sink.sendall(data)
-                if self.cut_after[way]:
-                    self.cut_after[way] = max(0, self.cut_after[way] - len(data))
-                    if not self.cut_after[way]:
-                        self.cut()
-            sink.shutdown(socket.SHUT_RDWR)

@@ -12,7 +12,8 @@ from flwr.app import Message, RecordDict
 from fedmx import arrays
 from fedmx.link import link_pb2 as pb
 from fedmx.link import server as server_module
-from tests.fedmx.link.loopback import PATIENCE_S, Cable, Hub, Node, RawNode, Worker
+from tests.federation.chaos.cable import Cable
+from tests.fedmx.link.loopback import PATIENCE_S, Hub, Node, RawNode, Worker
 from tests.fedmx.link.wire import encode, pack
 
 MODEL = 20_000_000  # bytes: more than the sockets' buffers hold
@@ -97,7 +98,7 @@ def test_a_message_that_breaks_off_in_its_middle_is_sent_again(
     way: str, hub: Hub, cable: Cable, log: io.StringIO
 ) -> None:
     node = hub.start(address=cable.address)
-    cable.cut_after[way] = MODEL // 2
+    cable.after(way, MODEL // 2, cable.cut)
     (reply,) = hub.ask(hub.message(large()))
     assert reply.content == large()
     assert node.worker.asked == ["1"]
@@ -124,6 +125,64 @@ def test_a_restarted_server_is_answered_from_the_kept_reply(open_hub: Callable[.
     assert node.worker.asked == ["1"]
     again.stop()
     assert node.join() is None
+
+
+def test_a_restarted_server_that_asks_who_a_node_is_gets_the_update_that_it_lost(
+    open_hub: Callable[..., Hub],
+) -> None:
+    hub = open_hub()
+    node = hub.start()
+    query, evaluate = (hub.message(number=n, step=s) for n, s in ((0, "query"), (1, "evaluate")))
+    for message in (query, hub.message(number=1), evaluate):
+        hub.ask(message)
+    hub.stop(None)
+    again = open_hub(port=hub.address.port)
+    again.await_ready("node")
+    for step, number in (("query", 0), ("train", 1), ("evaluate", 1)):
+        assert len(again.ask(again.message(number=number, step=step))) == 1
+    assert node.worker.asked == ["0", "1", "1", "0"], "only the query, which had made room for the update"
+
+
+def test_a_node_that_trained_while_its_server_died_delivers_to_the_restarted_one(
+    open_hub: Callable[..., Hub], log: io.StringIO
+) -> None:
+    hub = open_hub()
+    node = hub.start()
+    node.worker.gate.clear()
+    assert hub.ask(hub.message(number=1), timeout=0.5) == []
+    assert node.worker.begun.is_set()
+    hub.stop(None)
+    again = open_hub(port=hub.address.port)
+    again.await_ready("node")
+    query = again.ask_aside(again.message(number=0, step="query"))
+    again.wait_until(lambda: node.waiting == ["0"])
+    node.worker.gate.set()
+    assert len(query.get()) == 1
+    assert len(again.ask(again.message(number=1))) == 1
+    assert node.worker.asked == ["1", "0"]
+    assert count_of("dropped a reply that nobody waits for node=node", log) == 1
+
+
+def test_what_a_dead_server_asked_and_the_restarted_one_does_not_is_not_begun(
+    open_hub: Callable[..., Hub],
+) -> None:
+    hub = open_hub()
+    cable = hub.lay_cable()
+    node = hub.start(address=cable.address)
+    node.worker.gate.clear()
+    asked = hub.ask_aside(hub.message(number=1), hub.message(number=2), timeout=1)
+    hub.wait_until(lambda: node.waiting == ["2"])
+    cable.loses_down = True
+    assert asked.get() == []  # the withdrawal is lost, as that of a server that dies
+    cable.loses_down = False
+    hub.stop(None)
+    again = open_hub(port=hub.address.port)
+    again.await_ready("node")
+    asked = again.ask_aside(again.message(number=3))
+    again.wait_until(lambda: node.waiting == ["3"])
+    node.worker.gate.set()
+    assert len(asked.get()) == 1
+    assert node.worker.asked == ["1", "3"]
 
 
 def test_a_node_keeps_the_name_that_it_was_granted_when_the_server_is_restarted(

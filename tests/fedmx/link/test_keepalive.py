@@ -9,7 +9,8 @@ import grpc
 import pytest
 from flwr.app import Message, RecordDict
 
-from tests.fedmx.link.loopback import Cable, Hub, Worker
+from tests.federation.chaos.cable import Cable
+from tests.fedmx.link.loopback import Hub, Worker
 
 EXPECTED = {
     "grpc.keepalive_time_ms": 10_000,

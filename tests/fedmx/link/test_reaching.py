@@ -16,7 +16,8 @@ from fedmx.errors import FederationError, ProtocolError, RefusedError, TrainingF
 from fedmx.link import channel
 from fedmx.link import link_pb2 as pb
 from fedmx.parsing import Address
-from tests.fedmx.link.loopback import Cable, Hub, Node, find_free_port
+from tests.federation.chaos.cable import Cable
+from tests.fedmx.link.loopback import Hub, Node, find_free_port
 
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY", "HTTPS_PROXY")
 

@@ -12,6 +12,7 @@ from fedmx.link import link_pb2 as pb
 from fedmx.link.assembler import Received
 from fedmx.link.codec import EncodedArrays, EncodedMessage
 from fedmx.link.inbox import Inbox
+from fedmx.link.kept import KeptReplies
 from fedmx.link.requests import Answer, Request, Requests
 
 
@@ -192,6 +193,19 @@ def test_the_end_leaves_out_what_still_waits() -> None:
     assert inbox.take() is None
 
 
+def test_what_waits_is_forgotten_with_its_stream_and_may_be_asked_again() -> None:
+    inbox = Inbox()
+    for request_id in "ab":
+        inbox.put(received(request_id))
+    take(inbox)
+    inbox.forget()
+    inbox.put(received("a"))  # is worked on: its answer goes to whatever stream is there by then
+    inbox.put(received("c"))
+    inbox.put(received("b"))
+    inbox.finish()
+    assert [take(inbox), take(inbox)] == ["c", "b"]
+
+
 @pytest.mark.parametrize("error", [UnreachableError("gone"), TrainingFailedError("lost")])
 def test_an_end_for_a_reason_raises_it(error: FederationError) -> None:
     inbox = Inbox()
@@ -213,3 +227,57 @@ def test_whoever_waits_is_woken(last: str) -> None:
         inbox.end(None)
     worker.join(10)
     assert [item and item.request_id for item in taken] == (["a"] if last == "request" else [None])
+
+
+def header(step: str, number: int, request_id: str = "", run_id: int = 1) -> pb.Header:
+    return pb.Header(
+        message_type=step,
+        group_id=str(number),
+        run_id=run_id,
+        request_id=request_id or f"{run_id}/{number}/{step}",
+    )
+
+
+def answer(kept: KeptReplies, *headers: pb.Header) -> list[bool]:
+    """Answer requests as a node does; tell of each whether the reply was kept."""
+    told = []
+    for request in headers:
+        told.append(kept.find(request) is not None)
+        if not told[-1]:
+            kept.make_room(request)
+            kept.add(request, [b"frame"])
+    return told
+
+
+QUERY, TRAIN, EVALUATE = header("query", 0), header("train", 1), header("evaluate", 1)
+
+
+def test_what_was_answered_in_a_round_is_kept_until_the_next() -> None:
+    kept = KeptReplies()
+    assert answer(kept, TRAIN, EVALUATE, TRAIN, EVALUATE) == [False, False, True, True]
+    assert answer(kept, header("train", 2), TRAIN, EVALUATE) == [False] * 3
+
+
+def test_an_evaluation_of_another_round_or_run_lets_go_of_the_update() -> None:
+    for other in (header("evaluate", 2), header("evaluate", 1, run_id=2)):
+        kept = KeptReplies()
+        assert answer(kept, TRAIN, other) == [False, False]
+        assert kept.find(TRAIN) is None
+
+
+def test_a_query_lets_go_of_nothing_but_the_query_before() -> None:
+    kept = KeptReplies()
+    other = header("query", 0, run_id=2)
+    assert answer(kept, TRAIN, EVALUATE, QUERY, QUERY, other) == [False, False, False, True, False]
+    assert kept.find(QUERY) is None
+    assert answer(kept, other, TRAIN, EVALUATE) == [True] * 3
+
+
+def test_a_reply_that_carries_a_model_is_gone_before_the_next_is_made() -> None:
+    kept = KeptReplies()
+    answer(kept, QUERY)
+    kept.make_room(TRAIN)
+    assert kept.find(QUERY) is None
+    answer(kept, TRAIN)
+    kept.make_room(header("train", 1, request_id="another partition's"))
+    assert kept.find(TRAIN) is None

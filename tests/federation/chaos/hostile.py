@@ -1,0 +1,61 @@
+"""Nodes that answer with what no average may take: clients whose updates are spoilt, each in another way."""
+
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord
+
+from fedmx import arrays
+from tests.federation.chaos.killing import replace
+
+Update = tuple[ArrayRecord, dict[str, float]]
+Way = Callable[[ArrayRecord, dict[str, float]], Update]
+
+
+def lie_about_metrics(record: ArrayRecord, metrics: dict[str, float]) -> Update:
+    return record, {**metrics, "loss": math.nan, "profit": 1e308}
+
+
+def misshape(record: ArrayRecord, metrics: dict[str, float]) -> Update:
+    return ArrayRecord({name: arrays.pack(np.ones(1, np.float32)) for name in record}), metrics
+
+
+def poison(record: ArrayRecord, metrics: dict[str, float]) -> Update:
+    values = {name: np.full_like(arrays.view(array), np.nan) for name, array in record.items()}
+    return ArrayRecord({name: arrays.pack(value) for name, value in values.items()}), metrics
+
+
+def have_no_examples(record: ArrayRecord, metrics: dict[str, float]) -> Update:
+    return record, {**metrics, "num-examples": 0}
+
+
+def fail(_: ArrayRecord, __: dict[str, float]) -> Update:
+    raise RuntimeError("no disk, no driver, no luck")
+
+
+def say_nothing(_: ArrayRecord, __: dict[str, float]) -> Update:
+    threading.Event().wait()
+    raise AssertionError("nobody sets it")
+
+
+@dataclass(frozen=True)
+class Hostile:
+    """What becomes of a client's updates: the first of these in round 1, and so on around."""
+
+    ways: tuple[Way, ...]
+
+    def arm(self) -> None:
+        """Have this process answer so."""
+
+        def wrap(train: Callable[..., Update]) -> Callable[..., Update]:
+            def spoilt(bench: Any, record: ArrayRecord, how: Any, seed: list[int]) -> Update:
+                spoil = self.ways[(seed[1] - 1) % len(self.ways)]
+                return spoil(*train(bench, record, how, seed))
+
+            return spoilt
+
+        replace("client.workbench:Workbench.train", wrap)

@@ -1,0 +1,74 @@
+"""Where programs die: the points of a run of four rounds with two nodes, in the order in which they come."""
+
+from tests.federation.chaos.killing import Kill
+
+ROUNDS = 4
+
+_SUBMIT = "fedmx.link.server:LinkServer.submit"  # of a server: its query, then the steps of its first round
+_FRAMES = (
+    "fedmx.link.requests:Requests.frames"  # of a server: for two queries, two trainings, two evaluations
+)
+_SETTLE = "fedmx.link.requests:Requests.settle"  # likewise
+_CONFIGURE = "server.steps:Asker._configure"
+_AGGREGATE = "server.rounds:RoundLoop._aggregate"
+_ADD_ROUND = "server.history:History.add_round"  # of a server that resumes: the line of its checkpoint first
+_FSYNC, _RENAME = "os:fsync", "pathlib:Path.replace"
+
+# Each server is started after the one before has died: it begins with the first round that is not on disk.
+OF_SERVER = (
+    Kill("after", "fedmx.link.server:LinkServer.start"),
+    Kill("before", "server.opening:_agree"),
+    # round 1: configure, send, wait, aggregate
+    Kill("before", _CONFIGURE, about="train 1"),
+    Kill("before", _SUBMIT, call=2),
+    Kill(1, _FRAMES, call=3),
+    Kill(0, _FRAMES, call=4),
+    Kill("after", _SETTLE, call=3),
+    Kill("before", _AGGREGATE, about="1"),
+    Kill("after", _AGGREGATE, about="1"),
+    # its evaluation
+    Kill("before", _SUBMIT, call=3),
+    Kill(0, _FRAMES, call=6),
+    Kill("after", _SETTLE, call=5),
+    # its checkpoint
+    Kill("before", "server.checkpoint:save"),
+    Kill("halved", _FSYNC, about="round-0001"),
+    Kill("after", _FSYNC, about="round-0001"),
+    Kill("after", _RENAME, about="round-0001"),
+    # round 2, and what a server does that finds its checkpoint
+    Kill("after", "server.checkpoint:save"),
+    Kill("before", _ADD_ROUND),
+    Kill("halved", _FSYNC, about="history.jsonl"),
+    Kill("after", _ADD_ROUND),
+    # between rounds 3 and 4
+    Kill("after", _ADD_ROUND, call=2),
+    # round 4
+    Kill("before", _CONFIGURE, about="evaluate 4"),
+    Kill("before", "server.checkpoint:remove_others"),
+    # the end
+    Kill("before", "server.history:History.finish"),
+    Kill("halved", _FSYNC, about="model.npz"),
+    Kill("after", _FSYNC, about="model.npz"),
+    Kill("after", _RENAME, about="model.npz"),
+    Kill("halved", _FSYNC, call=4, about="run.json"),
+)
+
+# Each client is started after the one before has died, and is asked what that one was asked last.
+OF_CLIENT = (
+    # loading, and asked who it is
+    Kill("before", "fedmx.link.node:NodeLink.serve"),
+    Kill("before", "fedmx.link.answering:call_app"),
+    # training
+    Kill("before", "client.training:train"),
+    Kill(1, "client.training:DeviceData.shuffled_batches"),
+    Kill("after", "client.training:train"),
+    # its update: begun, and half written
+    Kill("after", "fedmx.link.answering:encode_reply"),
+    Kill(4, "fedmx.link.node:_Stream.frames"),
+    # evaluating
+    Kill("before", "client.training:evaluate", about="100"),
+    Kill("after", "client.training:evaluate", about="100"),
+    # between rounds, and while it is sent the next request
+    Kill("before", "fedmx.link.inbox:Inbox.take", call=2),
+    Kill("before", "fedmx.link.assembler:Assembler.feed", call=2),
+)

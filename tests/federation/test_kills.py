@@ -1,0 +1,52 @@
+"""Programs that die at any point of a run: it ends with the model that it would have had."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.federation.chaos import points
+from tests.federation.chaos.reference import STRATEGIES, Plan, Reference
+from tests.federation.chaos.stage import Stage
+
+TINY = {"TASK": "tiny_task"}
+
+
+def left_behind(folder: Path) -> list[Path]:
+    """Give the files of a run that are no result of it: halves of what was being written."""
+    return [path for path in folder.rglob(".*") if path.name != ".lock"]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_server_that_is_killed_at_every_point_ends_with_the_same_model_and_trains_nothing_twice(
+    strategy: str, stage: Stage, reference: Reference
+) -> None:
+    plan = Plan(strategy, rounds=points.ROUNDS)
+    nodes = [stage.start_client(NODE_NAME=name, **TINY) for name in plan.names]
+    for kill in points.OF_SERVER:
+        code = stage.start_server(fault=kill, **plan.settings).wait(20)
+        assert code == -9, f"{kill}: {code}\n{stage.programs[-1].log}"
+    assert stage.start_server(**plan.settings).wait(20) == 0, stage.logs
+    assert [node.wait(10) for node in nodes] == [0, 0], stage.logs
+    assert stage.facts["model_sha256"] == reference.digest(plan)
+    assert [line["round"] for line in stage.history] == [1, 2, 3, 4]
+    assert stage.trainings == plan.trainings
+    assert left_behind(stage.runs_dir) == []
+    assert "Traceback" not in stage.logs
+
+
+def test_a_client_that_is_killed_at_every_point_and_comes_back_costs_no_other_node_anything(
+    stage: Stage, reference: Reference
+) -> None:
+    plan = Plan(rounds=points.ROUNDS)
+    server = stage.start_server(LEASE_GRACE=30, **plan.settings)
+    other = stage.start_client(NODE_NAME="east", **TINY)
+    for kill in (*points.OF_CLIENT, None):
+        north = stage.start_client(NODE_NAME="north", fault=kill, **TINY)
+        code = north.wait(20)
+        assert code == (-9 if kill else 0), f"{kill}: {code}\n{north.log}\n{server.log}"
+    assert [program.wait(10) for program in (server, other)] == [0, 0], stage.logs
+    assert stage.facts["model_sha256"] == reference.digest(plan)
+    assert [(line["round"], line["missing"]) for line in stage.history] == [(n, []) for n in (1, 2, 3, 4)]
+    (partition,) = {n["partition"] for line in stage.history for n in line["nodes"] if n["name"] == "east"}
+    assert [stage.trainings[number, partition] for number in (1, 2, 3, 4)] == [1, 1, 1, 1]
+    assert "Traceback" not in stage.logs
