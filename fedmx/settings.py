@@ -119,7 +119,7 @@ class ServerSettings(CommonSettings):
     retry_after: float = _setting(
         0.0,
         parsing.number(at_least=0),
-        "seconds after a failed run in which the same settings fail again at once; for engines that restart",
+        "seconds after a failure in which the same settings fail again at once; for engines that restart",
     )
 
     @property

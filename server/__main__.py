@@ -32,6 +32,7 @@ def main() -> None:
         failure = history.find_recent_failure(settings)
         if failure is not None:
             listen(settings).stop(pb.Goodbye.FAILED, str(failure), linger_s=_LINGER_S)
+            failure.note()
             raise failure
         start = choose_run(settings)
         run_to_goodbye(listen(settings), settings, start)

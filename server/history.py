@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -58,10 +59,16 @@ class RepeatedFailureError(FederationError):
 
     def __init__(self, run: "NewestRun", left_s: float) -> None:
         self.exit_code = int(run.facts["exit_code"])
+        self._file = run.folder / "run.json"
         super().__init__(
             f"run {run.folder.name} failed with these settings: {run.facts['reason']};"
             f" another can begin in {left_s:.0f} s, or with RETRY_AFTER=0"
         )
+
+    def note(self) -> None:
+        """Note that the failure was repeated just now: the next restart comes soon after this one."""
+        with named_errors(self._file):
+            os.utime(self._file)
 
 
 @dataclass(frozen=True)
@@ -93,12 +100,12 @@ def read_newest(runs_dir: Path) -> NewestRun | None:
 
 
 def find_recent_failure(settings: ServerSettings) -> RepeatedFailureError | None:
-    """Tell whether the newest run failed within RETRY_AFTER, with the same settings."""
+    """Tell whether the newest run failed within RETRY_AFTER, or failed again, with the same settings."""
     run = read_newest(settings.runs_dir)
     if run is None or run.status != "failed" or run.settings != describe(settings):
         return None
-    age = datetime.now(UTC) - datetime.fromisoformat(run.facts["finished"])
-    left_s = settings.retry_after - age.total_seconds()
+    age_s = time.time() - (run.folder / "run.json").stat().st_mtime
+    left_s = settings.retry_after - age_s
     return RepeatedFailureError(run, left_s) if left_s > 0 else None
 
 

@@ -18,6 +18,7 @@ from server.ledger import Participant
 from server.model import GlobalModel, Layout
 
 _POLL_S = 1.0
+_SAY_S = 30.0  # a wait is no silence
 
 
 class Nodes:
@@ -75,7 +76,17 @@ class Nodes:
         fixed = 0 if self._known else self._settings.num_partitions
         wanted = fixed or self._settings.min_clients
         event("waiting for nodes", wanted=len(self._known) or wanted)
+        said = since
         while not self._may_begin(nodes := self.all(), since):
+            if time.monotonic() - said >= _SAY_S:
+                said = time.monotonic()
+                ready = sum(node.is_ready for node in nodes)
+                event(
+                    "waiting for nodes",
+                    wanted=len(self._known) or wanted,
+                    ready=ready,
+                    left_s=deadline - said,
+                )
             if shortage := ledger.find_shortage(nodes, self._settings):
                 raise SettingsError(shortage)  # known before all have come, which may be never
             if time.monotonic() >= deadline:

@@ -28,6 +28,7 @@ from fedmx.log import event, logger, warn
 from fedmx.parsing import Address
 
 _WELCOME_TIMEOUT_S = 10.0
+_PATIENCE_S = 5.0  # of a person who watches a client dial
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 
 
@@ -136,7 +137,7 @@ class NodeLink:
 
     def _dial_until_goodbye(self) -> None:
         timeout_s, pause_s, cause = self._options.wait_timeout_s, _FIRST_PAUSE_S, "nothing came back"
-        deadline = time.monotonic() + timeout_s
+        deadline, say_at = time.monotonic() + timeout_s, time.monotonic() + _PATIENCE_S
         while (left_s := deadline - time.monotonic()) > 0:
             patience_s, began = min(_WELCOME_TIMEOUT_S, left_s), time.monotonic()
             try:
@@ -146,6 +147,9 @@ class NodeLink:
             except grpc.RpcError as error:
                 if self._stream is not None or time.monotonic() - began < patience_s:
                     cause = channel.explain(error)  # else it was cut here, which says nothing
+            if self._stream is None and time.monotonic() >= say_at:
+                say_at = deadline
+                warn("no answer yet, dialling on", address=self._options.address, cause=cause)
             if self._leave_stream():
                 warn("lost the server, dialling again", address=self._options.address, cause=cause)
                 deadline = time.monotonic() + timeout_s

@@ -19,7 +19,7 @@ IN_CONTAINERS = {
     "LISTEN_ADDRESS": "0.0.0.0:8080",  # whom the host lets in is SERVER_PUBLISH's affair
     "SERVER_ADDRESS": "server:8080",  # the service's name
     "RUNS_DIR": "/runs",  # the volume
-    "RETRY_AFTER": "60",  # the engine restarts what failed
+    "RETRY_AFTER": "10",  # the engine restarts what failed
 }
 OF_COMPOSE_ALONE = {
     *("CLIENTS", "SERVER_PUBLISH", "FEDMX_VERSION", "BASE_IMAGE"),

@@ -125,9 +125,12 @@ def test_other_settings_and_a_failure_long_past_do_not_count(tmp_path: Path) -> 
     record.end("failed", reason="round 1 failed", exit_code=4)
     assert history.find_recent_failure(dataclasses.replace(settings, num_rounds=7)) is None
     assert history.find_recent_failure(dataclasses.replace(settings, retry_after=0.0)) is None
-    path = record.folder / "run.json"
-    path.write_text(json.dumps(facts(record.folder) | {"finished": "2020-01-01T00:00:00+00:00"}))
+    failure = history.find_recent_failure(settings)
+    assert failure is not None
+    os.utime(record.folder / "run.json", (0, 0))
     assert history.find_recent_failure(settings) is None
+    failure.note()
+    assert history.find_recent_failure(settings) is not None
 
 
 def test_names_of_runs_differ_within_a_second() -> None:

@@ -20,9 +20,7 @@ from tests.federation.programs import find_free_port
 
 def main() -> int:
     """Play runs until the time is over."""
-    parser = argparse.ArgumentParser(
-        prog="chaos", description="Kill, cut and stall federations on this machine."
-    )
+    parser = argparse.ArgumentParser(prog="chaos", description="Kill, cut and stall federations on loopback.")
     parser.add_argument("--seconds", type=float, default=1200, help="after which no run is begun (1200)")
     parser.add_argument("--seed", type=int, default=1, help="of plans and faults (1)")
     given = parser.parse_args()
@@ -32,9 +30,8 @@ def main() -> int:
     began = time.monotonic()
     while time.monotonic() - began < given.seconds:
         total["runs"] += 1
-        total.update(
-            play(Story(draw_plan(rng), make_stage(folder / f"run-{total['runs']:04}")), rng, reference)
-        )
+        story = Story(draw_plan(rng), make_stage(folder / f"run-{total['runs']:04}"))
+        total.update(play(story, rng, reference))
     print(f"seed={given.seed} seconds={time.monotonic() - began:.0f} {describe(total)}")
     if total["failures"]:
         print(f"logs: {folder}")
@@ -55,11 +52,9 @@ def play(story: Story, rng: random.Random, reference: Reference) -> Counter[str]
     story.play(random.Random(rng.random()), digest)  # noqa: S311 - so that no run's faults depend on the one before
     happened = story.did + Counter(repeated=story.repeated, failures=int(bool(story.wrong)))
     plan, folder = story.plan, story.stage.folder
-    print(
-        f"{folder.name} {plan.strategy} {plan.task} nodes={plan.nodes} rounds={plan.rounds}"
-        f" seconds={time.monotonic() - began:.1f} {describe(happened)}: {'; '.join(story.wrong) or 'the same model'}",
-        flush=True,
-    )
+    said = f"{folder.name} {plan.strategy} {plan.task} nodes={plan.nodes} rounds={plan.rounds}"
+    found = "; ".join(story.wrong) or "the same model"
+    print(f"{said} seconds={time.monotonic() - began:.1f} {describe(happened)}: {found}", flush=True)
     if not story.wrong:
         shutil.rmtree(folder)
     return happened
@@ -67,9 +62,7 @@ def play(story: Story, rng: random.Random, reference: Reference) -> Counter[str]
 
 def describe(counts: Counter[str]) -> str:
     """Give counts in words."""
-    return (
-        ", ".join(f"{count} {name}" for name, count in sorted(counts.items()) if count) or "nothing happened"
-    )
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()) if count) or "no fault"
 
 
 if __name__ == "__main__":

@@ -16,12 +16,10 @@ PATIENCE_S = 180.0  # of a whole run; the longest stall takes a minute
 
 _POLL_S = 0.01
 _KILLED, _REFUSED = -9, 5
-_TASKS = {
-    "tiny_task": (4, 12, 400),
-    "wide_task": (2, 4, 5_200_000),
-}  # least and most rounds, bytes of the model
+# Of each task: the least and most rounds, and the bytes of its model.
+_TASKS = {"tiny_task": (4, 12, 400), "wide_task": (2, 4, 5_200_000)}
 _LATEST_KILL_S = 0.6
-_STALLS_S = (1, 1, 2, 5, 5, 35)
+_STALLS_S = (*(0.2, 0.5, 1, 2, 5) * 4, 35)
 
 
 @dataclass
@@ -30,8 +28,8 @@ class Role:
 
     Attributes:
         name: `server`, or a node's.
-        lives: how each of its next lives ends: at an exact point, or after so many seconds; then one without a
-            fault.
+        lives: how each of its next lives ends: at an exact point, or after so many seconds. Then comes
+            one without a fault.
         program: what runs now.
         dies_at: monotonic seconds, if this life ends by the clock.
     """
