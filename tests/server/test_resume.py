@@ -1,0 +1,189 @@
+"""Which run is taken up, with what, and who is waited for."""
+
+import dataclasses
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import ConfigRecord
+
+from fedmx.errors import DataError, SettingsError
+from fedmx.link.roster import NodeView
+from fedmx.settings import ServerSettings, describe_model
+from server import checkpoint, ledger, strategies
+from server.checkpoint import Checkpoint, Facts
+from server.history import History, read_newest
+from server.resume import choose_run
+from tests.server.nodes import pack
+
+MODEL = pack({"w": np.arange(3, dtype=np.float32)})
+
+
+def make_settings(folder: Path, **given: Any) -> ServerSettings:
+    return dataclasses.replace(ServerSettings(runs_dir=folder), **given)
+
+
+def make_run(settings: ServerSettings, rounds: int, status: str = "") -> History:
+    """Leave a run on disk as it is after so many rounds."""
+    record = History.begin(settings.runs_dir, "one", settings)
+    for number in range(1, rounds + 1):
+        line = {"round": number, "evaluate": {"loss": 1 / number}}
+        record.judge(line)
+        facts = Facts(
+            "one", number, describe_model(settings), 2, {"a": 0, "b": 1}, line, record.size, record.best
+        )
+        checkpoint.save(Checkpoint(facts, MODEL, {}), record.folder / checkpoint.FOLDER)
+        record.add_round(line)
+    if status:
+        record.end(status, reason="because", exit_code=4)
+    return record
+
+
+def test_without_a_run_a_new_one_starts(tmp_path: Path) -> None:
+    start = choose_run(make_settings(tmp_path))
+    assert (start.before, start.checkpoint, start.done) == (None, None, None)
+
+
+@pytest.mark.parametrize("status", ["", "interrupted", "failed"])
+def test_an_unfinished_run_goes_on_after_its_newest_round(tmp_path: Path, status: str) -> None:
+    settings = make_settings(tmp_path)
+    make_run(settings, 2, status)
+    start = choose_run(dataclasses.replace(settings, num_rounds=9, log_level="DEBUG", round_timeout=1.0))
+    assert start.run_id == "one"
+    assert start.done is not None
+    assert start.done.round == 2
+    assert start.held == ({"a": 0, "b": 1}, 2)
+
+
+def test_a_finished_run_is_not_touched(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    make_run(settings, 2).finish(MODEL)
+    assert choose_run(settings).run_id != "one"
+
+
+def test_a_run_killed_in_its_first_round_keeps_its_name_and_one_that_failed_then_does_not(
+    tmp_path: Path,
+) -> None:
+    settings = make_settings(tmp_path)
+    record = make_run(settings, 0)
+    assert choose_run(settings).run_id == "one"
+    assert choose_run(dataclasses.replace(settings, seed=7)).run_id != "one"
+    record.end("failed", reason="because", exit_code=3)
+    assert choose_run(settings).run_id != "one"
+
+
+def test_other_settings_are_named_and_not_mixed(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    make_run(settings, 2)
+    other = dataclasses.replace(settings, learning_rate=0.1, num_partitions=3)
+    with pytest.raises(SettingsError) as caught:
+        choose_run(other)
+    assert str(caught.value) == (
+        "run one is unfinished, after round 2, and has other settings: LEARNING_RATE=0.05 there, 0.1 here;"
+        " NUM_PARTITIONS=2 there, 3 here; expected the same to go on with it, RESUME=force to go on with"
+        " these, or RESUME=never to start anew"
+    )
+    assert choose_run(dataclasses.replace(other, resume="force")).run_id == "one"
+    assert choose_run(dataclasses.replace(other, resume="never")).run_id != "one"
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("fedmx"), "propagate", True)
+    settings = make_settings(tmp_path)
+    folder = make_run(settings, 3).folder / checkpoint.FOLDER
+    newest = checkpoint.path_of(folder, 3)
+    newest.write_bytes(newest.read_bytes()[:-40])
+    start = choose_run(settings)
+    assert start.done is not None
+    assert start.done.round == 2
+    assert f"left out a checkpoint file={newest}" in caplog.text
+
+
+def test_without_a_whole_checkpoint_nothing_is_guessed(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    folder = make_run(settings, 2).folder / checkpoint.FOLDER
+    for number in (1, 2):
+        checkpoint.path_of(folder, number).write_bytes(b"")
+    with pytest.raises(
+        DataError, match=r"none of its 2 checkpoints can be read; .* RESUME=never to start anew$"
+    ):
+        choose_run(settings)
+
+
+def test_what_came_after_the_checkpoint_is_taken_back(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    record = make_run(settings, 2)
+    start = choose_run(settings)
+    record.add_round({"round": 3, "evaluate": {"loss": 0.1}})
+    with (record.folder / "history.jsonl").open("a") as file:
+        file.write('{"round": 4, "ev')
+    newest = read_newest(tmp_path)
+    assert newest is not None
+    resumed = History.resume(newest, settings, start.done)
+    lines = (resumed.folder / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line)["round"] for line in lines] == [1, 2]
+    assert resumed.best == {"round": 2, "loss": 0.5}
+    assert resumed.resumes == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("fedavg", {}),
+        ("fedavgm", {"server_momentum": 0.9}),
+        ("fedadagrad", {}),
+        ("fedadam", {}),
+        ("fedyogi", {}),
+        ("fedmedian", {}),
+        ("qfedavg", {"q": 0.2}),
+    ],
+)
+def test_what_a_strategy_carries_is_all_that_a_new_one_needs(name: str, given: dict[str, object]) -> None:
+    settings = ServerSettings(strategy=name, strategy_args=given, num_partitions=3, min_clients=3)
+    states: dict[str, dict[str, Any]] = {
+        "fedavgm": {"momentum_vector": [np.ones(2), np.zeros(1)]},
+        "fedadagrad": {"m_t": {"w": np.ones(2)}, "v_t": {"w": np.full(2, 0.5)}},
+        "fedadam": {"m_t": {"w": np.ones(2)}, "v_t": {"w": np.full(2, 0.5)}},
+        "fedyogi": {"m_t": {"w": np.ones(2)}, "v_t": {"w": np.full(2, 0.5)}},
+    }
+    state = states.get(name, {})
+    plan, again = strategies.build(settings), strategies.build(settings)
+    vars(plan.strategy).update(state)
+    again.restore(plan.state())
+    for attribute, value in state.items():
+        np.testing.assert_equal(vars(again.strategy)[attribute], value)
+
+
+def test_the_clipping_norm_is_carried() -> None:
+    settings = ServerSettings(dp_mode="dp-adaptive", num_partitions=20, min_clients=20)
+    plan, again = strategies.build(settings), strategies.build(settings)
+    vars(plan.strategy)["clipping_norm"] = 0.7
+    again.restore(plan.state())
+    assert vars(again.strategy)["clipping_norm"] == 0.7
+
+
+def node(name: str, *, is_ready: bool = True, since: float = 0.0) -> NodeView:
+    return NodeView(name, 2, is_present=True, description=ConfigRecord() if is_ready else None, since=since)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "now", "may"),
+    [
+        ([node("a"), node("b"), node("c")], 1.0, True),  # all are back: at once
+        ([node("a"), node("b"), node("x")], 1.0, False),  # another may be c's successor, or c may still come
+        ([node("a"), node("b"), node("x")], 5.0, True),  # nobody came for JOIN_WINDOW
+        ([node("a"), node("b"), node("x", is_ready=False)], 5.0, False),
+        ([node("a"), node("b")], 119.0, False),
+        ([node("a"), node("b")], 120.0, True),  # LEASE_GRACE is over, and MIN_CLIENTS are here
+        ([node("a")], 200.0, False),
+        ([], 200.0, False),
+    ],
+)
+def test_those_who_took_part_are_waited_for(nodes: list[NodeView], now: float, *, may: bool) -> None:
+    settings = ServerSettings(min_clients=2)
+    assert ledger.may_go_on(nodes, {"a", "b", "c"}, settings, now=now, since=0.0) is may
