@@ -1,7 +1,7 @@
 # Variables given to make (`make run CLIENTS=4 PARTITION=labels:5`) and those of the environment reach the programs:
 # make exports both. So every setting can be given here; README lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint bench lock proto build up down logs ps gpu client shell check-gpu clean .venv
+.PHONY: help run test test-slow lint bench lock proto build up down logs ps gpu client shell check-gpu chaos clean .venv
 
 # GNU make ends with 2 whenever a recipe fails; the exit code of the server stands in its last line, as `Error 4`.
 run: .venv ## train on this machine: a server and CLIENTS=2 clients, ROUNDS=3
@@ -56,6 +56,9 @@ shell: ## open a shell in a client's container
 
 check-gpu: .venv ## build the CUDA image and check it; downloads 2 GB
 	@.venv/bin/python -m pytest -m gpu_image $(ARGS)
+
+chaos: .venv ## kill, cut and stall federations for a while; ARGS="--seconds 1200 --seed 1"
+	@.venv/bin/python -m tests.federation.chaos $(ARGS)
 
 clean: ## remove .venv, caches, containers and images; runs stay, in runs/ and in the volume
 	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

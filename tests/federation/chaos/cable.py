@@ -96,18 +96,23 @@ class Cable:
 
     def _carry(self, way: str, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError), source:
-            for end, option in ((source, socket.SO_RCVBUF), (sink, socket.SO_SNDBUF)):
-                end.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
-            while data := source.recv(_PIECE):
-                self._count(way, len(data))
-                self._flows.wait()
-                if self.bytes_per_s:
-                    time.sleep(len(data) / self.bytes_per_s)
-                if self.loses_up if way == "up" else self.loses_down:
-                    self.lost_bytes += len(data)
-                else:
-                    sink.sendall(data)
-            sink.shutdown(socket.SHUT_RDWR)
+            try:
+                self._pass_on(way, source, sink)
+            finally:
+                sink.shutdown(socket.SHUT_RDWR)
+
+    def _pass_on(self, way: str, source: socket.socket, sink: socket.socket) -> None:
+        for end, option in ((source, socket.SO_RCVBUF), (sink, socket.SO_SNDBUF)):
+            end.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
+        while data := source.recv(_PIECE):
+            self._count(way, len(data))
+            self._flows.wait()
+            if self.bytes_per_s:
+                time.sleep(len(data) / self.bytes_per_s)
+            if self.loses_up if way == "up" else self.loses_down:
+                self.lost_bytes += len(data)
+            else:
+                sink.sendall(data)
 
     def _count(self, way: str, count: int) -> None:
         with self._lock:

@@ -1,0 +1,101 @@
+"""Who is gone, for a while or for good: the others go on, and it is said who was missing."""
+
+import signal
+import time
+
+import pytest
+
+from tests.federation.chaos.killing import Kill
+from tests.federation.chaos.reference import Plan, Reference
+from tests.federation.chaos.stage import Stage
+
+TINY = {"TASK": "tiny_task"}
+ENDLESS = 100_000
+IN_ROUND_2 = Kill("before", "client.training:train", call=2)
+
+
+def test_a_node_that_is_stopped_past_the_timeout_is_missing_and_takes_part_again_later(stage: Stage) -> None:
+    server = stage.start_server(
+        NUM_PARTITIONS=2, MIN_CLIENTS=2, MIN_UPDATES=1, ROUND_TIMEOUT=0.7, NUM_ROUNDS=ENDLESS
+    )
+    stage.start_client(NODE_NAME="north", **TINY)
+    south = stage.start_client(NODE_NAME="south", **TINY)
+    server.wait_for(r"round=2/\d+ nodes=2")
+    south.process.send_signal(signal.SIGSTOP)
+    server.wait_for("no answer round=.* node=south")
+    server.wait_for(r"round=\d+/\d+ nodes=1")
+    south.process.send_signal(signal.SIGCONT)
+    server.wait_for(r"(?s)nodes=1 .*nodes=2")
+    assert server.stop() == 143
+    found = [(line["missing"], sorted(node["name"] for node in line["nodes"])) for line in stage.history]
+    absent = found.index((["south"], ["north"]))
+    assert ([], ["north", "south"]) in found[:absent]
+    assert ([], ["north", "south"]) in found[absent:]
+    assert south.log.count("joined") == 1, "its stream never broke"
+
+
+def test_a_node_that_dies_for_good_is_missing_once_and_the_rest_finish(stage: Stage) -> None:
+    server = stage.start_server(NUM_PARTITIONS=3, MIN_CLIENTS=2, NUM_ROUNDS=4, LEASE_GRACE=0.3)
+    rest = [stage.start_client(NODE_NAME=name, **TINY) for name in ("north", "south")]
+    doomed = stage.start_client(NODE_NAME="doomed", fault=IN_ROUND_2, **TINY)
+    assert doomed.wait() == -9
+    assert [program.wait() for program in (server, *rest)] == [0, 0, 0], stage.logs
+    assert [line["missing"] for line in stage.history] == [[], ["doomed"], [], []]
+    assert [len(line["nodes"]) for line in stage.history] == [3, 2, 2, 2]
+
+
+def test_a_waiting_node_takes_the_partition_of_one_that_died(stage: Stage) -> None:
+    server = stage.start_server(NUM_PARTITIONS=3, MIN_CLIENTS=2, NUM_ROUNDS=4, LEASE_GRACE=0.3)
+    doomed = stage.start_client(NODE_NAME="doomed", fault=IN_ROUND_2, **TINY)
+    server.wait_for("node ready node=doomed")
+    others = [stage.start_client(NODE_NAME=name, **TINY) for name in ("east", "north", "south")]
+    assert doomed.wait() == -9
+    assert [program.wait() for program in (server, *others)] == [0] * 4, stage.logs
+    held = [{node["partition"]: node["name"] for node in line["nodes"]} for line in stage.history]
+    assert [len(nodes) for nodes in held] == [3, 2, 3, 3]
+    assert held[0][0] == "doomed"
+    assert held[2][0] not in held[0].values(), "the one that waited"
+    assert held[2] == held[3]
+
+
+def test_a_server_whose_clients_are_all_killed_ends_and_keeps_what_was_trained(stage: Stage) -> None:
+    server = stage.start_server(NUM_PARTITIONS=2, LEASE_GRACE=0.3, ROUND_TIMEOUT=5, NUM_ROUNDS=4)
+    for name in ("north", "south"):
+        stage.start_client(NODE_NAME=name, fault=IN_ROUND_2, **TINY)
+    assert server.wait(20) == 4, server.log
+    last = server.log.splitlines()[-1]
+    assert "round 2 failed 3 times, the last time: 0 updates admitted, 2 needed" in last
+    assert (stage.facts["status"], [line["round"] for line in stage.history]) == ("failed", [1])
+    assert [path.name for path in (stage.runs_dir / "latest" / "checkpoints").iterdir()] == ["round-0001.npz"]
+
+
+def test_clients_of_a_server_that_never_comes_back_give_up_with_5(stage: Stage) -> None:
+    server = stage.start_server(NUM_PARTITIONS=2, NUM_ROUNDS=ENDLESS)
+    nodes = [stage.start_client(NODE_NAME=name, SERVER_WAIT_TIMEOUT=1.5, **TINY) for name in "ab"]
+    server.wait_for("round=2/")
+    server.stop(signal.SIGKILL)
+    began = time.monotonic()
+    assert [node.wait(10) for node in nodes] == [5, 5]
+    assert time.monotonic() - began < 5
+    for node in nodes:
+        assert f"SERVER_ADDRESS={stage.address}: no server answered within 1.5 s" in node.log
+        assert "Traceback" not in node.log
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_run_that_is_interrupted_goes_on_with_its_next_round(
+    number: int, code: int, stage: Stage, reference: Reference
+) -> None:
+    plan = Plan(rounds=30)
+    server = stage.start_server(**plan.settings)
+    nodes = [stage.start_client(NODE_NAME=name, **TINY) for name in plan.names]
+    server.wait_for("round=3/30")
+    assert server.stop(number) == code
+    assert stage.facts["status"] == "interrupted"
+    done = stage.history[-1]["round"]
+    again = stage.start_server(**plan.settings)
+    assert [program.wait() for program in (again, *nodes)] == [0, 0, 0], stage.logs
+    assert f"run goes on run={stage.facts['run_id']} round={done + 1} " in again.log
+    assert [line["round"] for line in stage.history] == list(range(1, 31))
+    assert stage.facts["model_sha256"] == reference.digest(plan)
+    assert stage.trainings == plan.trainings

@@ -1,0 +1,52 @@
+"""A node whose answers are worth nothing stops nobody: three honest nodes train as if it were not there."""
+
+from flwr.app import MessageType
+
+from tests.federation.chaos import hostile
+from tests.federation.chaos.hostile import Hostile
+from tests.federation.chaos.stage import Stage
+from tests.federation.programs import find_free_port
+
+TINY = {"TASK": "tiny_task"}
+WAYS = (
+    hostile.lie_about_metrics,
+    hostile.misshape,
+    hostile.poison,
+    hostile.have_no_examples,
+    hostile.fail,
+)
+REASONS = ("metric", "shape", "finite", "num-examples", "RuntimeError: no disk, no driver, no luck")
+
+
+def federate(stage: Stage, *ways: hostile.Way, **settings: object) -> None:
+    """Run a federation of one hostile node, which holds partition 0, and three honest ones."""
+    server = stage.start_server(NUM_PARTITIONS=4, MIN_CLIENTS=4, MIN_UPDATES=3, **settings)
+    stage.start_client(NODE_NAME="hostile", fault=Hostile(ways), **TINY)
+    server.wait_for("node ready node=hostile")
+    honest = [stage.start_client(NODE_NAME=name, **TINY) for name in ("east", "north", "south")]
+    assert [program.wait() for program in (server, *honest)] == [0] * 4, stage.logs
+    for line in stage.history:
+        assert sorted(node["name"] for node in line["nodes"]) == ["east", "north", "south"]
+
+
+def test_updates_that_are_worth_nothing_are_refused_one_by_one_and_change_nothing(stage: Stage) -> None:
+    federate(stage, *WAYS, NUM_ROUNDS=len(WAYS))
+    refused = [line["refused"] for line in stage.history]
+    assert [[(r["name"], r["step"]) for r in round_] for round_ in refused] == [
+        [("hostile", MessageType.TRAIN)]
+    ] * len(WAYS)
+    for (refusal,), reason in zip(refused, REASONS, strict=True):
+        assert reason in refusal["reason"]
+    other = Stage(stage.folder / "other", find_free_port())
+    other.folder.mkdir()
+    try:
+        federate(other, hostile.fail, NUM_ROUNDS=len(WAYS))
+        assert other.facts["model_sha256"] == stage.facts["model_sha256"]
+    finally:
+        other.end()
+
+
+def test_a_node_that_never_answers_is_missing_in_every_round(stage: Stage) -> None:
+    federate(stage, hostile.say_nothing, NUM_ROUNDS=2, ROUND_TIMEOUT=1)
+    assert [line["missing"] for line in stage.history] == [["hostile"], ["hostile"]]
+    assert [line["evaluate"] is not None for line in stage.history] == [True, True]
