@@ -33,8 +33,7 @@ up: ## train in containers: a server and CLIENTS=2 clients
 	@docker compose up
 
 gpu: ## train in containers with CUDA clients
-	@said=$$(docker run --rm --network none --gpus all $${BASE_IMAGE:-debian:bookworm-slim} true 2>&1) || { \
-	    echo "make gpu: the engine hands out no GPU; expected NVIDIA's driver and container toolkit here: $$(echo "$$said" | grep -m 1 docker:)" >&2; exit 2; }
+	@requirements/gpu.sh
 	@docker compose --profile gpu up --scale client=0
 
 client: ## only clients, against a server elsewhere: SERVER_ADDRESS=host:port
