@@ -59,8 +59,7 @@ chaos: .venv ## kill, cut and stall federations for a while; ARGS="--seconds 120
 	@.venv/bin/python -m tests.federation.chaos $(ARGS)
 
 clean: ## remove .venv, caches, containers and images; runs stay, in runs/ and in the volume
-	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
-	@find . -name __pycache__ -prune -exec rm -rf {} +
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info && find . -name __pycache__ -prune -exec rm -rf {} +
 	@! docker version >/dev/null 2>&1 || docker compose --profile gpu down --rmi all
 
 help: ## list what make can do
