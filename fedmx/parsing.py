@@ -45,6 +45,11 @@ class Address:
             )
         return address
 
+    def as_dialled_here(self) -> "Address":
+        """Give where a server that listens on this address is dialled from its own machine."""
+        hosts = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, never bound to
+        return Address(hosts.get(self.host, self.host), self.port)
+
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 

@@ -10,17 +10,16 @@ import sys
 from fedmx.settings import ServerSettings, load
 
 _TIMEOUT_S = 2.0
-_HTTP2_PREFACE = (
-    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
-)  # RFC 9113, 3.4: with empty SETTINGS
+# RFC 9113, 3.4: each side begins with a frame of SETTINGS; this one is empty.
 _SETTINGS = 4
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 
 
 def is_serving(host: str, port: int) -> bool:
     """Whether a server at this address greets as HTTP/2 does, of which gRPC is made."""
     try:
         with socket.create_connection((host, port), timeout=_TIMEOUT_S) as connection:
-            connection.sendall(_HTTP2_PREFACE)
+            connection.sendall(_PREFACE)
             header = connection.recv(9, socket.MSG_WAITALL)
     except OSError:
         return False
@@ -29,9 +28,8 @@ def is_serving(host: str, port: int) -> bool:
 
 def main() -> int:
     """Ask the server of LISTEN_ADDRESS."""
-    address = load(ServerSettings).listen_address
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)  # noqa: S104 - compared with
-    return 0 if is_serving(host, address.port) else 1
+    address = load(ServerSettings).listen_address.as_dialled_here()
+    return 0 if is_serving(address.host, address.port) else 1
 
 
 if __name__ == "__main__":

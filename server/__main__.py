@@ -17,7 +17,7 @@ from fedmx.program import refuse_arguments, run_program
 from fedmx.settings import ServerSettings, load
 from server import admission, history, strategies
 from server.app import build_app, run_number
-from server.resume import Start, choose_run
+from server.resume import Start, choose_run, find_recent_failure
 
 _LINGER_S = 2.0  # an engine that restarts a failed server also restarts its nodes: they are to end, too
 
@@ -29,7 +29,7 @@ def main() -> None:
     log.configure(settings.log_level, settings.log_format)
     gc.freeze()  # some of Flower's strategies collect garbage for every reply; what was imported is none
     with history.lock(settings.runs_dir):
-        failure = history.find_recent_failure(settings)
+        failure = find_recent_failure(settings)
         if failure is not None:
             listen(settings).stop(pb.Goodbye.FAILED, str(failure), linger_s=_LINGER_S)
             failure.note()

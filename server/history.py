@@ -5,7 +5,6 @@ import json
 import os
 import platform
 import secrets
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from typing import IO, Any
 from flwr.app import Array
 
 from fedmx import __version__, arrays
-from fedmx.errors import DataError, FederationError
+from fedmx.errors import DataError
 from fedmx.settings import ServerSettings, describe
 from server import model
 from server.checkpoint import Facts
@@ -54,23 +53,6 @@ def lock(runs_dir: Path) -> IO[str]:
     return file
 
 
-class RepeatedFailureError(FederationError):
-    """The run of these settings has just failed; a server that an engine restarts ends as it did."""
-
-    def __init__(self, run: "NewestRun", left_s: float) -> None:
-        self.exit_code = int(run.facts["exit_code"])
-        self._file = run.folder / "run.json"
-        super().__init__(
-            f"run {run.folder.name} failed with these settings: {run.facts['reason']};"
-            f" another can begin in {left_s:.0f} s, or with RETRY_AFTER=0"
-        )
-
-    def note(self) -> None:
-        """Note that the failure was repeated just now: the next restart comes soon after this one."""
-        with named_errors(self._file):
-            os.utime(self._file)
-
-
 @dataclass(frozen=True)
 class NewestRun:
     """What is on disk of the newest run: its folder, and what `run.json` says."""
@@ -97,16 +79,6 @@ def read_newest(runs_dir: Path) -> NewestRun | None:
         return NewestRun(folder, json.loads((folder / "run.json").read_text()))
     except (OSError, ValueError):
         return None
-
-
-def find_recent_failure(settings: ServerSettings) -> RepeatedFailureError | None:
-    """Tell whether the newest run failed within RETRY_AFTER, or failed again, with the same settings."""
-    run = read_newest(settings.runs_dir)
-    if run is None or run.status != "failed" or run.settings != describe(settings):
-        return None
-    age_s = time.time() - (run.folder / "run.json").stat().st_mtime
-    left_s = settings.retry_after - age_s
-    return RepeatedFailureError(run, left_s) if left_s > 0 else None
 
 
 class History:

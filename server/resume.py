@@ -1,16 +1,36 @@
-"""Which run a server that starts carries on: an unfinished one, or a new one."""
+"""What a server that starts finds on disk: a run to carry on, one that has just failed, or neither."""
 
+import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedmx.errors import DataError, SettingsError
+from fedmx.errors import DataError, FederationError, SettingsError
 from fedmx.log import warn
-from fedmx.settings import ServerSettings, describe_model
+from fedmx.settings import ServerSettings, describe, describe_model
 from server import checkpoint, history
 from server.checkpoint import Checkpoint, Facts
+from server.files import named_errors
 from server.history import NewestRun
+
+
+class RepeatedFailureError(FederationError):
+    """The run of these settings has just failed; a server that an engine restarts ends as it did."""
+
+    def __init__(self, run: NewestRun, left_s: float) -> None:
+        self.exit_code = int(run.facts["exit_code"])
+        self._file = run.folder / "run.json"
+        super().__init__(
+            f"run {run.folder.name} failed with these settings: {run.facts['reason']};"
+            f" another can begin in {left_s:.0f} s, or with RETRY_AFTER=0"
+        )
+
+    def note(self) -> None:
+        """Note that the failure was repeated just now: the next restart comes soon after this one."""
+        with named_errors(self._file):
+            os.utime(self._file)
 
 
 @dataclass(frozen=True)
@@ -41,6 +61,16 @@ class Start:
             {"nodes": {}, "partitions": 0} if self.before is None else self.before.facts
         )
         return facts["nodes"], facts["partitions"]
+
+
+def find_recent_failure(settings: ServerSettings) -> RepeatedFailureError | None:
+    """Tell whether the newest run failed within RETRY_AFTER, or failed again, with the same settings."""
+    run = history.read_newest(settings.runs_dir)
+    if run is None or run.status != "failed" or run.settings != describe(settings):
+        return None
+    age_s = time.time() - (run.folder / "run.json").stat().st_mtime
+    left_s = settings.retry_after - age_s
+    return RepeatedFailureError(run, left_s) if left_s > 0 else None
 
 
 def choose_run(settings: ServerSettings) -> Start:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedmx.errors import SettingsError
-from fedmx.parsing import Address
 from fedmx.settings import ClientSettings, LocalSettings, ServerSettings, load
 
 _TELLING = ("DEBUG", "INFO")
@@ -60,7 +59,7 @@ def make_plan(environ: Mapping[str, str]) -> Plan:
         **environ,
         "PYTHONUNBUFFERED": "1",  # a line is shown when it is written
         "LISTEN_ADDRESS": str(settings.listen_address),
-        "SERVER_ADDRESS": str(_address_to_dial(settings.listen_address)),
+        "SERVER_ADDRESS": str(settings.listen_address.as_dialled_here()),
     }
     server = {
         **everyone,
@@ -102,9 +101,3 @@ def _find_shortages(settings: _AllSettings, given: Collection[str]) -> list[str]
         for name, number in awaited.items()
         if name in given and number > settings.clients
     ]
-
-
-def _address_to_dial(listening: Address) -> Address:
-    # A server that listens on every address is dialled on loopback.
-    hosts = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, never bound to
-    return Address(hosts.get(listening.host, listening.host), listening.port)

@@ -21,13 +21,13 @@ pytestmark = [pytest.mark.compose, pytest.mark.usefixtures("images")]
 
 SERVER, CLIENT = f"fedmx-server:{__version__}", f"fedmx-client:{__version__}"
 BASE = "debian:bookworm-slim"
+PROGRAMS = {SERVER: "server", CLIENT: "client"}  # what each runs, and its lock
 
 
 @pytest.mark.parametrize("image", [SERVER, CLIENT])
 class TestBothImages:
     def test_the_packages_are_the_locks_and_fit_each_other(self, image: str) -> None:
-        lock = {SERVER: "server", CLIENT: "client"}[image]
-        assert list_packages(image) == read_lock(lock)
+        assert list_packages(image) == read_lock(PROGRAMS[image])
         assert list_unmet_requirements(image) == []
 
     def test_the_user_is_nobody_special_and_can_write_nothing_but_tmp(self, image: str) -> None:
@@ -41,7 +41,7 @@ class TestBothImages:
 
     def test_it_starts_by_exec_with_what_flower_asks_outside_turned_off(self, image: str) -> None:
         config = inspect(image)["Config"]
-        assert config["Cmd"] == ["python", "-m", {SERVER: "server", CLIENT: "client"}[image]]
+        assert config["Cmd"] == ["python", "-m", PROGRAMS[image]]
         assert {"PYTHONUNBUFFERED=1", "FLWR_TELEMETRY_ENABLED=0", "FLWR_DISABLE_UPDATE_CHECK=1"} <= set(
             config["Env"]
         )

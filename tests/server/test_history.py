@@ -1,9 +1,7 @@
 """What is on disk of a run, and who may write there."""
 
-import dataclasses
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -101,36 +99,6 @@ def test_a_run_that_failed_says_why(tmp_path: Path) -> None:
     record.end("failed", reason="round 1 failed", exit_code=4)
     said = facts(record.folder)
     assert (said["status"], said["reason"], said["exit_code"]) == ("failed", "round 1 failed", 4)
-
-
-def test_the_settings_of_a_run_that_has_just_failed_fail_again_at_once(tmp_path: Path) -> None:
-    settings = dataclasses.replace(SETTINGS, runs_dir=tmp_path, retry_after=60.0)
-    assert history.find_recent_failure(settings) is None
-    record = History.begin(tmp_path, "one", settings)
-    assert history.find_recent_failure(settings) is None
-    record.end("failed", reason="round 1 failed", exit_code=4)
-    failure = history.find_recent_failure(settings)
-    assert failure is not None
-    assert failure.exit_code == 4
-    assert re.fullmatch(
-        r"run one failed with these settings: round 1 failed;"
-        r" another can begin in (60|59) s, or with RETRY_AFTER=0",
-        str(failure),
-    )
-
-
-def test_other_settings_and_a_failure_long_past_do_not_count(tmp_path: Path) -> None:
-    settings = dataclasses.replace(SETTINGS, runs_dir=tmp_path, retry_after=60.0)
-    record = History.begin(tmp_path, "one", settings)
-    record.end("failed", reason="round 1 failed", exit_code=4)
-    assert history.find_recent_failure(dataclasses.replace(settings, num_rounds=7)) is None
-    assert history.find_recent_failure(dataclasses.replace(settings, retry_after=0.0)) is None
-    failure = history.find_recent_failure(settings)
-    assert failure is not None
-    os.utime(record.folder / "run.json", (0, 0))
-    assert history.find_recent_failure(settings) is None
-    failure.note()
-    assert history.find_recent_failure(settings) is not None
 
 
 def test_names_of_runs_differ_within_a_second() -> None:

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import logging
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from fedmx.settings import ServerSettings, describe_model
 from server import checkpoint, ledger, strategies
 from server.checkpoint import Checkpoint, Facts
 from server.history import History, read_newest
-from server.resume import choose_run
+from server.resume import choose_run, find_recent_failure
 from tests.server.nodes import pack
 
 MODEL = pack({"w": np.arange(3, dtype=np.float32)})
@@ -187,3 +189,33 @@ def node(name: str, *, is_ready: bool = True, since: float = 0.0) -> NodeView:
 def test_those_who_took_part_are_waited_for(nodes: list[NodeView], now: float, *, may: bool) -> None:
     settings = ServerSettings(min_clients=2)
     assert ledger.may_go_on(nodes, {"a", "b", "c"}, settings, now=now, since=0.0) is may
+
+
+def test_the_settings_of_a_run_that_has_just_failed_fail_again_at_once(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path, retry_after=60.0)
+    assert find_recent_failure(settings) is None
+    record = History.begin(tmp_path, "one", settings)
+    assert find_recent_failure(settings) is None
+    record.end("failed", reason="round 1 failed", exit_code=4)
+    failure = find_recent_failure(settings)
+    assert failure is not None
+    assert failure.exit_code == 4
+    assert re.fullmatch(
+        r"run one failed with these settings: round 1 failed;"
+        r" another can begin in (60|59) s, or with RETRY_AFTER=0",
+        str(failure),
+    )
+
+
+def test_other_settings_and_a_failure_long_past_do_not_count(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path, retry_after=60.0)
+    record = History.begin(tmp_path, "one", settings)
+    record.end("failed", reason="round 1 failed", exit_code=4)
+    assert find_recent_failure(dataclasses.replace(settings, num_rounds=7)) is None
+    assert find_recent_failure(dataclasses.replace(settings, retry_after=0.0)) is None
+    failure = find_recent_failure(settings)
+    assert failure is not None
+    os.utime(record.folder / "run.json", (0, 0))
+    assert find_recent_failure(settings) is None
+    failure.note()
+    assert find_recent_failure(settings) is not None
