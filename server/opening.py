@@ -75,22 +75,20 @@ class Nodes:
         deadline = since + self._settings.client_wait_timeout
         fixed = 0 if self._known else self._settings.num_partitions
         wanted = fixed or self._settings.min_clients
-        event("waiting for nodes", wanted=len(self._known) or wanted)
-        said = since
+        said = since - _SAY_S
         while not self._may_begin(nodes := self.all(), since):
+            ready = sum(node.is_ready for node in nodes)
             if time.monotonic() - said >= _SAY_S:
                 said = time.monotonic()
-                ready = sum(node.is_ready for node in nodes)
                 event(
                     "waiting for nodes",
-                    wanted=len(self._known) or wanted,
                     ready=ready,
+                    wanted=len(self._known) or wanted,
                     left_s=deadline - said,
                 )
             if shortage := ledger.find_shortage(nodes, self._settings):
                 raise SettingsError(shortage)  # known before all have come, which may be never
             if time.monotonic() >= deadline:
-                ready = sum(node.is_ready for node in nodes)
                 if not fixed and ready >= wanted:
                     break  # someone is still loading or joining: whoever is late waits for a free partition
                 raise TooFewNodesError(
