@@ -13,7 +13,8 @@ from fedmx.log import event
 from fedmx.settings import ServerSettings, environment, load
 from server import history, strategies
 from server.history import History
-from server.opening import Nodes, open_run
+from server.nodes import Nodes
+from server.opening import open_run
 from server.resume import Start, choose_run
 from server.rounds import RoundLoop
 from server.strategies import Plan

@@ -1,141 +1,20 @@
-"""From the first hello to round 1: who takes part, and the arrays they start from."""
+"""Before round 1: what the nodes agree on, and the arrays that all of them start from."""
 
-import time
-from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from fedmx import arrays
-from fedmx.errors import SettingsError, TooFewNodesError, TrainingFailedError
+from fedmx.errors import SettingsError, TrainingFailedError
 from fedmx.link.grid import LinkGrid
 from fedmx.link.messages import ERROR_CODE_BASE
-from fedmx.link.roster import NodeView
-from fedmx.log import event, printable, warn
+from fedmx.log import printable, warn
 from fedmx.settings import ServerSettings
-from server import admission, ledger
+from server import admission
 from server.ledger import Participant
 from server.model import GlobalModel, Layout
-
-_POLL_S = 1.0
-_SAY_S = 30.0  # a wait is no silence
-
-
-class Nodes:
-    """The nodes of a grid, and which of them hold leases; on every engine.
-
-    On the direct link nodes have names and come and go; on Flower's engines a node is its id.
-    """
-
-    def __init__(self, grid: Grid, settings: ServerSettings) -> None:
-        self._grid = grid
-        self._settings = settings
-        self._leases: dict[int, str] = {}
-        self._first_seen: dict[int, float] = {}
-        self._number = settings.num_partitions
-        self._known: frozenset[str] = frozenset()
-
-    def restore(self, held: Mapping[str, int | None], partitions: int) -> None:
-        """Take over who held what of how many partitions before the server was started again."""
-        if partitions == (self._number or partitions):  # else they are other parts of the data
-            self._known, self._number = frozenset(held), partitions
-            self._leases = {part: name for name, part in held.items() if part is not None}
-
-    def holders(self) -> dict[str, int | None]:
-        """Give who takes part, and the partition of each."""
-        if self._settings.partition.is_shared:
-            return {name: partition for partition, name in self._leases.items()}
-        now, grace_s = time.monotonic(), self._settings.lease_grace
-        return {who.name: None for who in ledger.participants_of_sites(self.all(), now=now, grace_s=grace_s)}
-
-    @property
-    def number(self) -> int:
-        """Partitions in all; 0 where each site has its own data."""
-        return self._number if self._settings.partition.is_shared else 0
-
-    def all(self) -> list[NodeView]:
-        """Give everyone who ever joined."""
-        if isinstance(self._grid, LinkGrid):
-            return self._grid.roster.nodes()
-        now = time.monotonic()
-        ids = list(self._grid.get_node_ids())
-        seen = {node_id: self._first_seen.setdefault(node_id, now) for node_id in ids}
-        return [
-            NodeView(str(i), i, is_present=True, description=ConfigRecord(), since=t) for i, t in seen.items()
-        ]
-
-    def await_start(self) -> None:
-        """Wait for enough nodes, and fix the number of partitions; again where a node was lost since.
-
-        Raises:
-            TooFewNodesError: they did not come within CLIENT_WAIT_TIMEOUT.
-            SettingsError: a node has fewer examples than NUM_PARTITIONS.
-        """
-        since = time.monotonic()
-        deadline = since + self._settings.client_wait_timeout
-        fixed = 0 if self._known else self._settings.num_partitions
-        wanted = fixed or self._settings.min_clients
-        said = since - _SAY_S
-        while not self._may_begin(nodes := self.all(), since):
-            ready = sum(node.is_ready for node in nodes)
-            if time.monotonic() - said >= _SAY_S:
-                said = time.monotonic()
-                event(
-                    "waiting for nodes",
-                    ready=ready,
-                    wanted=len(self._known) or wanted,
-                    left_s=deadline - said,
-                )
-            if shortage := ledger.find_shortage(nodes, self._settings):
-                raise SettingsError(shortage)  # known before all have come, which may be never
-            if time.monotonic() >= deadline:
-                if not fixed and ready >= wanted:
-                    break  # someone is still loading or joining: whoever is late waits for a free partition
-                raise TooFewNodesError(
-                    f"{ready} of {wanted} nodes were ready within {self._settings.client_wait_timeout:g} s"
-                    " (CLIENT_WAIT_TIMEOUT); start more clients, or lower"
-                    f" {'NUM_PARTITIONS' if fixed else 'MIN_CLIENTS'}"
-                )
-            self._wait(min(_POLL_S, self._settings.join_window or _POLL_S, deadline - time.monotonic()))
-        if self._known and self._leases:
-            return  # a run that is taken up again keeps its partitions
-        number = self._settings.num_partitions or sum(node.is_ready for node in nodes)
-        if number != self._number:  # then every partition is another part of the data
-            self._number, self._leases = number, {}
-
-    def _may_begin(self, nodes: list[NodeView], since: float) -> bool:
-        now = time.monotonic()
-        if self._known:
-            return ledger.may_go_on(nodes, self._known, self._settings, now=now, since=since)
-        return ledger.may_start(nodes, self._settings, now=now)
-
-    def await_any(self, least: int, timeout_s: float) -> None:
-        """Wait until at least so many nodes are ready, at most `timeout_s`."""
-        deadline = time.monotonic() + timeout_s
-        while sum(n.is_ready for n in self.all()) < least and (left := deadline - time.monotonic()) > 0:
-            self._wait(min(_POLL_S, left))
-
-    def participants(self) -> list[Participant]:
-        """Renew the leases and list who takes part now, in the fixed order."""
-        nodes, now, grace_s = self.all(), time.monotonic(), self._settings.lease_grace
-        if not self._settings.partition.is_shared:
-            return ledger.participants_of_sites(nodes, now=now, grace_s=grace_s)
-        before = self._leases
-        self._leases = ledger.renew(before, self._number, nodes, now=now, grace_s=grace_s)
-        for partition in before.keys() - self._leases.keys():
-            lost = f"{partition}/{self._number}"
-            warn("nobody holds a partition, the metrics leave it out", partition=lost)
-        for partition, name in self._leases.items():
-            if before.get(partition) != name:
-                event("leased", partition=f"{partition}/{self._number}", node=name)
-        return ledger.participants(self._leases, nodes)
-
-    def _wait(self, timeout_s: float) -> None:
-        timeout_s = max(timeout_s, 0.01)
-        if isinstance(self._grid, LinkGrid):
-            self._grid.roster.wait_for_change(timeout_s)
-        else:
-            time.sleep(timeout_s)  # Flower's grids cannot signal a change
+from server.nodes import Nodes
 
 
 def open_run(
@@ -154,8 +33,7 @@ def open_run(
         SettingsError: a node cannot work with the settings.
         TrainingFailedError: the nodes do not agree, or do not answer.
     """
-    replies = _query_all(grid, nodes, settings)
-    contents = {who.name: _read(reply, who) for who, reply in replies.items()}
+    contents = Inquiry(grid, nodes, settings).ask()
     descriptions = {
         name: next(iter(admission.records_of(content, ConfigRecord)), ConfigRecord())
         for name, content in contents.items()
@@ -175,29 +53,68 @@ def open_run(
     return GlobalModel(taken_up, model.layout)
 
 
-def _query_all(grid: Grid, nodes: Nodes, settings: ServerSettings) -> dict[Participant, Message]:
-    """Ask enough nodes until all of them answer: without one that left, or with another in its place.
+@dataclass
+class Inquiry:
+    """Asks the nodes who they are, until all who can answer have.
 
-    Raises:
-        TooFewNodesError: too few nodes came, or stayed.
-        TrainingFailedError: a node that is there does not answer.
+    A node that fails or says nothing has no part in what is agreed, and stops nobody as long as the others
+    are enough for a round; in the rounds it is asked like any other.
     """
-    while True:
-        nodes.await_start()
-        asked = nodes.participants()
-        queries = [_query(who, nodes.number, settings, with_arrays=who is asked[0]) for who in asked]
-        replies = {
-            reply.metadata.src_node_id: reply
-            for reply in grid.send_and_receive(queries, timeout=settings.round_timeout)
-        }
-        silent = [who for who in asked if who.node_id not in replies]
-        if asked and not silent:
-            return {who: replies[who.node_id] for who in asked}
-        present = {node.node_id for node in nodes.all() if node.is_present}
-        for who in silent:
-            if who.node_id in present:
-                raise TrainingFailedError(f"node {who.name} did not answer the query before round 1")
-            warn("a node left before round 1", node=who.name)
+
+    grid: Grid
+    nodes: Nodes
+    settings: ServerSettings
+    _unfit: dict[str, str] = field(default_factory=dict)  # node name -> why
+    _is_of_settings: bool = False  # whether a node's reason is what the server was told
+
+    def ask(self) -> dict[str, RecordDict]:
+        """Give what they said, by node name; the first one's has the arrays.
+
+        Raises:
+            TooFewNodesError: too few nodes came, or stayed.
+            SettingsError: too few can work with the settings.
+            TrainingFailedError: too few answer.
+        """
+        while True:
+            self.nodes.await_start()
+            present = self.nodes.participants()
+            asked = [who for who in present if who.name not in self._unfit]
+            if self._unfit and len(asked) < self.settings.least_updates:
+                raise self._explain(len(asked), len(present))
+            replies = self._query(asked)
+            self._look_for_faults(asked, replies)
+            if asked and all(who.node_id in replies and who.name not in self._unfit for who in asked):
+                return {who.name: replies[who.node_id].content for who in asked}
+
+    def _query(self, asked: list[Participant]) -> dict[int, Message]:
+        queries = [
+            _query(who, self.nodes.number, self.settings, with_arrays=who is asked[0]) for who in asked
+        ]
+        replies = self.grid.send_and_receive(queries, timeout=self.settings.round_timeout)
+        return {reply.metadata.src_node_id: reply for reply in replies}
+
+    def _look_for_faults(self, asked: list[Participant], replies: dict[int, Message]) -> None:
+        present = {node.node_id for node in self.nodes.all() if node.is_present}
+        for who in asked:
+            reply = replies.get(who.node_id)
+            if reply is None and who.node_id not in present:
+                warn("a node left before round 1", node=who.name)
+            elif reply is None:
+                self._unfit[who.name] = "no answer"
+                warn("no answer", step=MessageType.QUERY, node=who.name)
+            elif reply.has_error():
+                reason = printable(reply.error.reason or "an error without a reason")
+                self._unfit[who.name] = reason
+                self._is_of_settings |= reply.error.code == ERROR_CODE_BASE + SettingsError.exit_code
+                warn("refused a reply", step=MessageType.QUERY, node=who.name, reason=reason)
+
+    def _explain(self, answered: int, asked: int) -> SettingsError | TrainingFailedError:
+        reasons = "; ".join(f"node {name}: {reason}" for name, reason in sorted(self._unfit.items()))
+        line = (
+            f"{answered} of {asked} nodes can begin, {self.settings.least_updates} needed (MIN_UPDATES):"
+            f" {reasons}"
+        )
+        return SettingsError(line) if self._is_of_settings else TrainingFailedError(line)
 
 
 def _query(who: Participant, number: int, settings: ServerSettings, *, with_arrays: bool) -> Message:
@@ -209,14 +126,6 @@ def data_config(who: Participant, number: int, settings: ServerSettings) -> dict
     """Say in a message's config which part of the data a node works on."""
     shared = {} if who.partition is None else {"partition": who.partition, "num-partitions": number}
     return {"seed": settings.seed, "partition-rule": str(settings.partition), **shared}
-
-
-def _read(reply: Message, who: Participant) -> RecordDict:
-    if reply.has_error():
-        reason = f"node {who.name}: {printable(reply.error.reason or 'an error without a reason')}"
-        is_setting = reply.error.code == ERROR_CODE_BASE + SettingsError.exit_code
-        raise SettingsError(reason) if is_setting else TrainingFailedError(reason)
-    return reply.content
 
 
 def _agree(

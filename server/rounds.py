@@ -16,7 +16,7 @@ from server import admission, checkpoint
 from server.checkpoint import Checkpoint, Facts
 from server.history import History
 from server.model import GlobalModel, Layout, average_running
-from server.opening import Nodes
+from server.nodes import Nodes
 from server.steps import Asker, Replies
 from server.strategies import Plan
 

@@ -16,7 +16,8 @@ from fedmx.settings import ServerSettings
 from server import admission
 from server.ledger import Participant
 from server.model import Layout
-from server.opening import Nodes, data_config
+from server.nodes import Nodes
+from server.opening import data_config
 from server.strategies import Plan
 
 

@@ -3,8 +3,8 @@
 from flwr.app import MessageType
 
 from tests.federation.chaos import hostile
-from tests.federation.chaos.hostile import Hostile
-from tests.federation.chaos.stage import Stage
+from tests.federation.chaos.hostile import Hostile, Mute
+from tests.federation.chaos.stage import Fault, Stage
 from tests.federation.programs import find_free_port
 
 TINY = {"TASK": "tiny_task"}
@@ -18,10 +18,10 @@ WAYS = (
 REASONS = ("metric", "shape", "finite", "num-examples", "RuntimeError: no disk, no driver, no luck")
 
 
-def federate(stage: Stage, *ways: hostile.Way, **settings: object) -> None:
+def federate(stage: Stage, fault: Fault, **settings: object) -> None:
     """Run a federation of one hostile node, which holds partition 0, and three honest ones."""
     server = stage.start_server(NUM_PARTITIONS=4, MIN_CLIENTS=4, MIN_UPDATES=3, **settings)
-    stage.start_client(NODE_NAME="hostile", fault=Hostile(ways), **TINY)
+    stage.start_client(NODE_NAME="hostile", fault=fault, **TINY)
     server.wait_for("node ready node=hostile")
     honest = [stage.start_client(NODE_NAME=name, **TINY) for name in ("east", "north", "south")]
     assert [program.wait() for program in (server, *honest)] == [0] * 4, stage.logs
@@ -30,7 +30,7 @@ def federate(stage: Stage, *ways: hostile.Way, **settings: object) -> None:
 
 
 def test_updates_that_are_worth_nothing_are_refused_one_by_one_and_change_nothing(stage: Stage) -> None:
-    federate(stage, *WAYS, NUM_ROUNDS=len(WAYS))
+    federate(stage, Hostile(WAYS), NUM_ROUNDS=len(WAYS))
     refused = [line["refused"] for line in stage.history]
     assert [[(r["name"], r["step"]) for r in round_] for round_ in refused] == [
         [("hostile", MessageType.TRAIN)]
@@ -40,13 +40,19 @@ def test_updates_that_are_worth_nothing_are_refused_one_by_one_and_change_nothin
     other = Stage(stage.folder / "other", find_free_port())
     other.folder.mkdir()
     try:
-        federate(other, hostile.fail, NUM_ROUNDS=len(WAYS))
+        federate(other, Hostile((hostile.fail,)), NUM_ROUNDS=len(WAYS))
         assert other.facts["model_sha256"] == stage.facts["model_sha256"]
     finally:
         other.end()
 
 
-def test_a_node_that_never_answers_is_missing_in_every_round(stage: Stage) -> None:
-    federate(stage, hostile.say_nothing, NUM_ROUNDS=2, ROUND_TIMEOUT=1)
+def test_a_node_that_never_sends_an_update_is_missing_in_every_round(stage: Stage) -> None:
+    federate(stage, Hostile((hostile.say_nothing,)), NUM_ROUNDS=2, ROUND_TIMEOUT=1)
     assert [line["missing"] for line in stage.history] == [["hostile"], ["hostile"]]
     assert [line["evaluate"] is not None for line in stage.history] == [True, True]
+
+
+def test_a_node_that_says_nothing_at_all_is_missing_from_the_query_on(stage: Stage) -> None:
+    federate(stage, Mute(), NUM_ROUNDS=2, ROUND_TIMEOUT=1)
+    assert "no answer step=query node=hostile" in stage.programs[0].log
+    assert [line["missing"] for line in stage.history] == [["hostile"], ["hostile"]]

@@ -29,7 +29,7 @@ from fedmx.settings import ServerSettings
 from server import admission, strategies
 from server.__main__ import run_to_goodbye
 from server.model import GlobalModel, Layout
-from server.opening import Nodes
+from server.nodes import Nodes
 from server.resume import choose_run
 from server.rounds import RoundLoop
 from server.steps import Asker, Replies

@@ -1,7 +1,5 @@
 """From the first hello to round 1: who is waited for, who does not fit, and what round 1 starts from."""
 
-import threading
-import time
 from typing import Any
 
 import numpy as np
@@ -12,7 +10,8 @@ from fedmx.errors import FederationError, SettingsError, TooFewNodesError, Train
 from fedmx.parsing import PartitionRule
 from fedmx.settings import ServerSettings
 from server.model import GlobalModel
-from server.opening import Nodes, open_run
+from server.nodes import Nodes
+from server.opening import open_run
 from tests.server.nodes import Config, Federation, LocalGrid, NullNode, unpack
 
 
@@ -85,23 +84,44 @@ def test_a_node_that_describes_itself_as_nothing_is_told_so() -> None:
     )
 
 
-def test_a_node_that_raises_is_told_with_its_cause() -> None:
-    class Broken(NullNode):
-        def _query(self, *_: object) -> Any:
-            raise ZeroDivisionError("no data\nhere")
-
-    assert failure(TrainingFailedError, [NullNode(), Broken()]) == "node 11: no data\\nhere"
+class Broken(NullNode):
+    def _query(self, *_: object) -> Any:
+        raise ZeroDivisionError("no data\nhere")
 
 
-def test_a_node_that_is_there_and_does_not_answer_is_named() -> None:
-    class Deaf(LocalGrid):
-        def _call(self, message: Message) -> Message | None:
-            return None if message.metadata.dst_node_id == 11 else super()._call(message)
+class Deaf(LocalGrid):
+    """A grid whose node 10 never answers."""
 
+    def _call(self, message: Message) -> Message | None:
+        return None if message.metadata.dst_node_id == 10 else super()._call(message)
+
+
+def test_a_node_that_raises_is_told_with_its_cause_where_the_others_are_too_few() -> None:
+    assert failure(TrainingFailedError, [NullNode(), Broken()]) == (
+        "1 of 2 nodes can begin, 2 needed (MIN_UPDATES): node 11: no data\\nhere"
+    )
+
+
+def test_a_node_that_is_there_and_does_not_answer_is_named_where_the_others_are_too_few() -> None:
     grid = Deaf({10: NullNode(), 11: NullNode()})
     settings = ServerSettings(num_partitions=2)
-    with pytest.raises(TrainingFailedError, match=r"^node 11 did not answer the query before round 1$"):
+    with pytest.raises(TrainingFailedError) as caught:
         open_run(grid, Nodes(grid, settings), settings)
+    assert str(caught.value) == "1 of 2 nodes can begin, 2 needed (MIN_UPDATES): node 10: no answer"
+
+
+@pytest.mark.parametrize("grid", [LocalGrid({10: Broken()}), Deaf({10: NullNode()})])
+def test_a_run_opens_without_a_node_that_raises_or_says_nothing_where_the_others_are_enough(
+    grid: LocalGrid,
+) -> None:
+    others = [NullNode(initial=MLP), NullNode(initial=MLP)]
+    grid.nodes.update(enumerate(others, start=11))
+    settings = ServerSettings(num_partitions=3, min_clients=2)
+    nodes = Nodes(grid, settings)
+    model = open_run(grid, nodes, settings)
+    np.testing.assert_array_equal(unpack(model.arrays)["0.weight"], MLP["0.weight"])
+    assert [[c["partition"] for c in node.asked_to("query")] for node in others] == [[1, 1], [2, 2]]
+    assert [who.node_id for who in nodes.participants()] == [10, 11, 12], "it keeps its partition"
 
 
 def open_without_first(others: int, **settings: Any) -> tuple[GlobalModel, list[list[Config]]]:
@@ -185,19 +205,3 @@ def test_privacy_refuses_a_model_with_running_statistics(mode: str) -> None:
         f"DP_MODE={mode}: the model has running statistics (running_var), which are averaged without clipping"
         " and noise; expected a model without (no BatchNorm), or DP_MODE=off"
     )
-
-
-def test_waiting_for_any_node_ends_with_the_timeout() -> None:
-    grid = LocalGrid({})
-    started = time.monotonic()
-    Nodes(grid, ServerSettings()).await_any(1, 0.2)
-    assert 0.2 <= time.monotonic() - started < 5
-
-
-def test_waiting_for_any_node_ends_when_it_comes() -> None:
-    grid = LocalGrid({})
-    timer = threading.Timer(0.1, grid.nodes.update, [{10: NullNode()}])
-    timer.start()
-    Nodes(grid, ServerSettings()).await_any(1, 30)
-    assert 10 in grid.nodes
-    timer.join()

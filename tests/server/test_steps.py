@@ -13,7 +13,7 @@ from fedmx.link.messages import empty_run, set_identity
 from server import admission
 from server.history import History
 from server.ledger import Participant
-from server.opening import Nodes
+from server.nodes import Nodes
 from server.rounds import RoundLoop
 from server.steps import FrozenView, Replies
 from tests.server.nodes import GOOD, Config, LocalGrid, Metrics, NullNode, Table, Values, keep, shift

@@ -42,6 +42,18 @@ def say_nothing(_: ArrayRecord, __: dict[str, float]) -> Update:
     raise AssertionError("nobody sets it")
 
 
+class Mute:
+    """A client that joins, and never answers anything."""
+
+    def arm(self) -> None:
+        """Have this process be so."""
+
+        def wrap(_: Callable[..., Any]) -> Callable[..., Any]:
+            return lambda *_: threading.Event().wait()
+
+        replace("fedmx.link.answering:call_app", wrap)
+
+
 @dataclass(frozen=True)
 class Hostile:
     """What becomes of a client's updates: the first of these in round 1, and so on around."""

@@ -1,0 +1,135 @@
+"""The nodes of a grid: who is there, who is waited for, and who holds which partition."""
+
+import time
+from collections.abc import Mapping
+
+from flwr.app import ConfigRecord
+from flwr.serverapp import Grid
+
+from fedmx.errors import SettingsError, TooFewNodesError
+from fedmx.link.grid import LinkGrid
+from fedmx.link.roster import NodeView
+from fedmx.log import event, warn
+from fedmx.settings import ServerSettings
+from server import ledger
+from server.ledger import Participant
+
+_POLL_S = 1.0
+_SAY_S = 30.0  # a wait is no silence
+
+
+class Nodes:
+    """The nodes of a grid, and which of them hold leases; on every engine.
+
+    On the direct link nodes have names and come and go; on Flower's engines a node is its id.
+    """
+
+    def __init__(self, grid: Grid, settings: ServerSettings) -> None:
+        self._grid = grid
+        self._settings = settings
+        self._leases: dict[int, str] = {}
+        self._first_seen: dict[int, float] = {}
+        self._number = settings.num_partitions
+        self._known: frozenset[str] = frozenset()
+
+    def restore(self, held: Mapping[str, int | None], partitions: int) -> None:
+        """Take over who held what of how many partitions before the server was started again."""
+        if partitions == (self._number or partitions):  # else they are other parts of the data
+            self._known, self._number = frozenset(held), partitions
+            self._leases = {part: name for name, part in held.items() if part is not None}
+
+    def holders(self) -> dict[str, int | None]:
+        """Give who takes part, and the partition of each."""
+        if self._settings.partition.is_shared:
+            return {name: partition for partition, name in self._leases.items()}
+        now, grace_s = time.monotonic(), self._settings.lease_grace
+        return {who.name: None for who in ledger.participants_of_sites(self.all(), now=now, grace_s=grace_s)}
+
+    @property
+    def number(self) -> int:
+        """Partitions in all; 0 where each site has its own data."""
+        return self._number if self._settings.partition.is_shared else 0
+
+    def all(self) -> list[NodeView]:
+        """Give everyone who ever joined."""
+        if isinstance(self._grid, LinkGrid):
+            return self._grid.roster.nodes()
+        now = time.monotonic()
+        ids = list(self._grid.get_node_ids())
+        seen = {node_id: self._first_seen.setdefault(node_id, now) for node_id in ids}
+        return [
+            NodeView(str(i), i, is_present=True, description=ConfigRecord(), since=t) for i, t in seen.items()
+        ]
+
+    def await_start(self) -> None:
+        """Wait for enough nodes, and fix the number of partitions; again where a node was lost since.
+
+        Raises:
+            TooFewNodesError: they did not come within CLIENT_WAIT_TIMEOUT.
+            SettingsError: a node has fewer examples than NUM_PARTITIONS.
+        """
+        since = time.monotonic()
+        deadline = since + self._settings.client_wait_timeout
+        fixed = 0 if self._known else self._settings.num_partitions
+        wanted = fixed or self._settings.min_clients
+        said = since - _SAY_S
+        while not self._may_begin(nodes := self.all(), since):
+            ready = sum(node.is_ready for node in nodes)
+            if time.monotonic() - said >= _SAY_S:
+                said = time.monotonic()
+                event(
+                    "waiting for nodes",
+                    ready=ready,
+                    wanted=len(self._known) or wanted,
+                    left_s=deadline - said,
+                )
+            if shortage := ledger.find_shortage(nodes, self._settings):
+                raise SettingsError(shortage)  # known before all have come, which may be never
+            if time.monotonic() >= deadline:
+                if not fixed and ready >= wanted:
+                    break  # someone is still loading or joining: whoever is late waits for a free partition
+                raise TooFewNodesError(
+                    f"{ready} of {wanted} nodes were ready within {self._settings.client_wait_timeout:g} s"
+                    " (CLIENT_WAIT_TIMEOUT); start more clients, or lower"
+                    f" {'NUM_PARTITIONS' if fixed else 'MIN_CLIENTS'}"
+                )
+            self._wait(min(_POLL_S, self._settings.join_window or _POLL_S, deadline - time.monotonic()))
+        if self._known and self._leases:
+            return  # a run that is taken up again keeps its partitions
+        number = self._settings.num_partitions or sum(node.is_ready for node in nodes)
+        if number != self._number:  # then every partition is another part of the data
+            self._number, self._leases = number, {}
+
+    def _may_begin(self, nodes: list[NodeView], since: float) -> bool:
+        now = time.monotonic()
+        if self._known:
+            return ledger.may_go_on(nodes, self._known, self._settings, now=now, since=since)
+        return ledger.may_start(nodes, self._settings, now=now)
+
+    def await_any(self, least: int, timeout_s: float) -> None:
+        """Wait until at least so many nodes are ready, at most `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        while sum(n.is_ready for n in self.all()) < least and (left := deadline - time.monotonic()) > 0:
+            self._wait(min(_POLL_S, left))
+
+    def participants(self) -> list[Participant]:
+        """Renew the leases and list who takes part now, in the fixed order."""
+        nodes, now, grace_s = self.all(), time.monotonic(), self._settings.lease_grace
+        if not self._settings.partition.is_shared:
+            return ledger.participants_of_sites(nodes, now=now, grace_s=grace_s)
+        before = self._leases
+        self._leases = ledger.renew(before, self._number, nodes, now=now, grace_s=grace_s)
+        for partition in before.keys() - self._leases.keys():
+            lost = f"{partition}/{self._number}"
+            warn("nobody holds a partition, the metrics leave it out", partition=lost)
+        for partition, name in self._leases.items():
+            if before.get(partition) != name:
+                event("leased", partition=f"{partition}/{self._number}", node=name)
+        return ledger.participants(self._leases, nodes)
+
+    def _wait(self, timeout_s: float) -> None:
+        timeout_s = max(timeout_s, 0.01)
+        if isinstance(self._grid, LinkGrid):
+            self._grid.roster.wait_for_change(timeout_s)
+        else:
+            time.sleep(timeout_s)  # Flower's grids cannot signal a change
