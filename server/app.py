@@ -69,7 +69,9 @@ def _train(grid: Grid, plan: Plan, settings: ServerSettings, start: Start, recor
         RoundLoop(grid, nodes, plan, settings).run(model, record, next_round)
         return record.finish(model.arrays)
     except DataError as error:  # exit code 2 is for what is wrong before there is anything to lose
-        raise TrainingFailedError(str(error)) from None
+        raise TrainingFailedError(
+            f"{error}; the run goes on after its newest checkpoint when the server is started again"
+        ) from None
 
 
 def run_number(run_id: str) -> int:

@@ -49,4 +49,7 @@ def named_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from None
+        found = error.strerror or error
+        raise DataError(
+            f"{path}: cannot be written: {found}; expected a writable folder with room for it"
+        ) from None

@@ -1,10 +1,12 @@
 """What happened, on disk: the run's folder, `run.json`, `history.jsonl`, and the lock on the runs folder."""
 
+import contextlib
 import fcntl
 import json
 import os
 import platform
 import secrets
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -99,32 +101,35 @@ class History:
     @classmethod
     def begin(cls, runs_dir: Path, run_id: str, settings: ServerSettings) -> "History":
         """Make the folder of a new run, and have `latest` name it."""
-        folder = runs_dir / run_id
+        folder, link = runs_dir / run_id, runs_dir / ".latest.part"
+        facts: dict[str, Any] = {
+            "run_id": run_id,
+            "status": "running",
+            "started": _now(),
+            "finished": None,
+            "resumed": [],
+            "seed": settings.seed,
+            "partitions": 0,
+            "nodes": {},
+            "rounds": 0,
+            "best": None,
+            "model_sha256": None,
+            "settings": describe(settings),
+            "versions": _versions(),
+        }
         with named_errors(folder):
             folder.mkdir(parents=True)
-        record = cls(
-            folder,
-            {
-                "run_id": run_id,
-                "status": "running",
-                "started": _now(),
-                "finished": None,
-                "resumed": [],
-                "seed": settings.seed,
-                "partitions": 0,
-                "nodes": {},
-                "rounds": 0,
-                "best": None,
-                "model_sha256": None,
-                "settings": describe(settings),
-                "versions": _versions(),
-            },
-        )
-        link = runs_dir / ".latest.part"
-        with named_errors(runs_dir / "latest"):
-            link.unlink(missing_ok=True)
-            link.symlink_to(run_id)
-            link.replace(runs_dir / "latest")
+        try:
+            record = cls(folder, facts)
+            with named_errors(runs_dir / "latest"):
+                link.unlink(missing_ok=True)
+                link.symlink_to(run_id)
+                link.replace(runs_dir / "latest")
+        except DataError:
+            shutil.rmtree(folder, ignore_errors=True)  # a run that is not on record is none
+            with contextlib.suppress(OSError):
+                link.unlink()
+            raise
         return record
 
     @classmethod

@@ -115,7 +115,10 @@ def test_a_disk_that_takes_no_model_is_one_line_and_a_failed_run(tmp_path: Path)
     settings = ServerSettings(num_rounds=1, num_partitions=1, min_clients=1, runs_dir=tmp_path)
     with pytest.raises(TrainingFailedError) as caught:
         federate(LocalGrid({1: NullNode(evaluate=block)}), settings, Start("run"))
-    assert str(caught.value) == f"{tmp_path}/run/model.npz: cannot be written: Is a directory"
+    assert str(caught.value) == (
+        f"{tmp_path}/run/model.npz: cannot be written: Is a directory; expected a writable folder with"
+        " room for it; the run goes on after its newest checkpoint when the server is started again"
+    )
     assert (facts(tmp_path)["status"], facts(tmp_path)["reason"]) == ("failed", str(caught.value))
 
 

@@ -20,6 +20,8 @@ from tests.server.nodes import Federation, NullNode, pack, shift
 LINE = {"round": 1, "evaluate": {"loss": 0.5}}
 MODEL = pack({"w": np.arange(3, dtype=np.float32)})
 
+ADVICE = "; expected a writable folder with room for it"
+
 
 SETTINGS = ServerSettings(seed=5)
 
@@ -109,7 +111,7 @@ def test_a_run_that_is_there_already_is_not_written_over(tmp_path: Path) -> None
     make_history(tmp_path)
     with pytest.raises(DataError) as caught:
         make_history(tmp_path)
-    assert str(caught.value) == f"{tmp_path}/one: cannot be written: File exists"
+    assert str(caught.value) == f"{tmp_path}/one: cannot be written: File exists{ADVICE}"
 
 
 def test_a_history_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
@@ -117,7 +119,7 @@ def test_a_history_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (record.folder / "history.jsonl").mkdir()
     with pytest.raises(DataError) as caught:
         record.add_round(LINE)
-    assert str(caught.value) == f"{record.folder}/history.jsonl: cannot be written: Is a directory"
+    assert str(caught.value) == f"{record.folder}/history.jsonl: cannot be written: Is a directory{ADVICE}"
 
 
 def test_latest_that_is_a_folder_is_one_line(tmp_path: Path) -> None:

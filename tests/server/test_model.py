@@ -32,6 +32,8 @@ BATCH_NORM = Layout(
     metrics=frozenset(("loss",)),
 )
 
+ADVICE = "; expected a writable folder with room for it"
+
 
 def description(**said: Any) -> ConfigRecord:
     heads = [
@@ -196,7 +198,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path,
     before = path.read_bytes()
     with pytest.raises(DataError) as caught:
         model.save(pack({"w": np.ones(size, np.float32)}), path)
-    assert str(caught.value) == f"{path}: cannot be written: File too large"
+    assert str(caught.value) == f"{path}: cannot be written: File too large{ADVICE}"
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == before
 

@@ -76,6 +76,11 @@ class Stage(Federation):
         lines = path.read_text().splitlines() if path.exists() else []
         return Counter((int(number), int(partition)) for number, partition in map(str.split, lines))
 
+    @property
+    def halves(self) -> list[Path]:
+        """What is in the runs folder and no part of a run: halves of files that were being written."""
+        return [path for path in self.runs_dir.rglob(".*") if path.name not in (".lock", ".ballast")]
+
     def _start(self, name: str, settings: dict[str, object]) -> Program:
         fault: Any = settings.pop("fault", None)
         path = self.folder / f"{name}-{len(self.programs)}.log"
