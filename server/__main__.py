@@ -15,11 +15,12 @@ from fedmx.link.server import LinkServer
 from fedmx.log import event
 from fedmx.program import refuse_arguments, run_program
 from fedmx.settings import ServerSettings, load
-from server import admission, history, strategies
+from server import admission, resume, strategies
 from server.app import build_app, run_number
-from server.resume import Start, choose_run, find_recent_failure
+from server.history import RunsFolder
+from server.resume import Start
 
-_LINGER_S = 2.0  # an engine that restarts a failed server also restarts its nodes: they are to end, too
+_LINGER_S = 2.5  # of a goodbye to nodes that dial; they do so every two seconds
 
 
 def main() -> None:
@@ -28,14 +29,20 @@ def main() -> None:
     settings = load(ServerSettings, strategies.find_problems)
     log.configure(settings.log_level, settings.log_format)
     gc.freeze()  # some of Flower's strategies collect garbage for every reply; what was imported is none
-    with history.lock(settings.runs_dir):
-        failure = find_recent_failure(settings)
-        if failure is not None:
+    with RunsFolder(settings.runs_dir) as runs:
+        if failure := resume.find_recent_failure(settings):
+            # An engine that restarts a failed server also restarts its nodes: they are to end, too.
             listen(settings).stop(pb.Goodbye.FAILED, str(failure), linger_s=_LINGER_S)
             failure.note()
             raise failure
-        start = choose_run(settings)
-        run_to_goodbye(listen(settings), settings, start)
+        if finished := resume.find_untold(runs):
+            event("run was finished when the server ended, telling its nodes", folder=finished.folder)
+            listen(settings).stop(pb.Goodbye.FINISHED, linger_s=_LINGER_S)
+        else:
+            start = resume.choose_run(settings)
+            runs.untold = start.run_id
+            run_to_goodbye(listen(settings), settings, start)
+        runs.untold = ""
 
 
 def listen(settings: ServerSettings) -> LinkServer:

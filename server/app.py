@@ -11,8 +11,8 @@ from fedmx import log
 from fedmx.errors import DataError, StopSignal, TrainingFailedError
 from fedmx.log import event
 from fedmx.settings import ServerSettings, environment, load
-from server import history, strategies
-from server.history import History
+from server import strategies
+from server.history import History, RunsFolder
 from server.nodes import Nodes
 from server.opening import open_run
 from server.resume import Start, choose_run
@@ -98,7 +98,7 @@ def _main_on_flowers_engine(grid: Grid, context: Context) -> None:
     """Run on an engine of Flower's: settings come from the run config, then from the environment."""
     settings = load(ServerSettings, strategies.find_problems, environ=_with_run_config(context.run_config))
     log.configure(settings.log_level, settings.log_format)
-    with history.lock(settings.runs_dir):
+    with RunsFolder(settings.runs_dir):
         federate(grid, settings, choose_run(settings))
 
 

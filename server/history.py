@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Self
 
 from flwr.app import Array
 
@@ -29,30 +29,52 @@ def new_run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
-def lock(runs_dir: Path) -> IO[str]:
-    """Take the runs folder for this server alone, until the file that is given back is closed.
+class RunsFolder:
+    """The runs folder, for one server alone, until this is closed.
+
+    Its lock file holds the name of the run whose nodes were not told yet how it ended.
 
     Raises:
         DataError: another server has it, or it cannot be written.
     """
-    try:
-        runs_dir.mkdir(parents=True, exist_ok=True)
-        file = (runs_dir / ".lock").open("w")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            raise
-    except BlockingIOError:
-        raise DataError(
-            f"RUNS_DIR={runs_dir}: another server writes in this folder; expected a folder for each server"
-        ) from None
-    except OSError as error:
-        raise DataError(
-            f"RUNS_DIR={runs_dir}: {error.strerror};"
-            f" expected a folder that this user (uid {os.getuid()}) can write"
-        ) from None
-    return file
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = (path / ".lock").open("ab+", buffering=0)
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                self._lock.close()
+                raise
+        except BlockingIOError:
+            raise DataError(
+                f"RUNS_DIR={path}: another server writes in this folder; expected a folder for each server"
+            ) from None
+        except OSError as error:
+            raise DataError(
+                f"RUNS_DIR={path}: {error.strerror};"
+                f" expected a folder that this user (uid {os.getuid()}) can write"
+            ) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
+
+    @property
+    def untold(self) -> str:
+        """The run whose nodes were not told its outcome; empty if all of them were."""
+        self._lock.seek(0)
+        return self._lock.read().decode()
+
+    @untold.setter
+    def untold(self, run_id: str) -> None:
+        with named_errors(self.path / ".lock"):
+            self._lock.truncate(0)
+            self._lock.write(run_id.encode())
 
 
 @dataclass(frozen=True)
@@ -75,12 +97,22 @@ class NewestRun:
 
 
 def read_newest(runs_dir: Path) -> NewestRun | None:
-    """Give the newest run, if there is one."""
+    """Give the newest run, if there is one.
+
+    Raises:
+        DataError: what is on record of it cannot be read.
+    """
     folder = (runs_dir / "latest").resolve()
+    path = folder / "run.json"
     try:
-        return NewestRun(folder, json.loads((folder / "run.json").read_text()))
-    except (OSError, ValueError):
+        return NewestRun(folder, json.loads(path.read_text()))
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path}: cannot be read: {error}; expected the record of the newest run, or RESUME=never to"
+            " start anew"
+        ) from None
 
 
 class History:

@@ -13,7 +13,7 @@ from fedmx.settings import ServerSettings, describe, describe_model
 from server import checkpoint, history
 from server.checkpoint import Checkpoint, Facts
 from server.files import named_errors
-from server.history import NewestRun
+from server.history import NewestRun, RunsFolder
 
 
 class RepeatedFailureError(FederationError):
@@ -65,12 +65,20 @@ class Start:
 
 def find_recent_failure(settings: ServerSettings) -> RepeatedFailureError | None:
     """Tell whether the newest run failed within RETRY_AFTER, or failed again, with the same settings."""
-    run = history.read_newest(settings.runs_dir)
+    run = _find_readable(settings.runs_dir)
     if run is None or run.status != "failed" or run.settings != describe(settings):
         return None
     age_s = time.time() - (run.folder / "run.json").stat().st_mtime
     left_s = settings.retry_after - age_s
     return RepeatedFailureError(run, left_s) if left_s > 0 else None
+
+
+def find_untold(runs: RunsFolder) -> NewestRun | None:
+    """Give the newest run if it is finished and its server ended before all nodes were told so."""
+    run = _find_readable(runs.path)
+    if run is None or run.status != "finished" or run.folder.name != runs.untold:
+        return None
+    return run
 
 
 def choose_run(settings: ServerSettings) -> Start:
@@ -81,11 +89,13 @@ def choose_run(settings: ServerSettings) -> Start:
 
     Raises:
         SettingsError: the unfinished run has other settings.
-        DataError: none of its checkpoints can be read.
+        DataError: its record, or all of its checkpoints, cannot be read.
     """
-    newest = history.read_newest(settings.runs_dir)
     new = Start(history.new_run_id())
-    if newest is None or newest.status == "finished" or settings.resume == "never":
+    if settings.resume == "never":
+        return new
+    newest = history.read_newest(settings.runs_dir)
+    if newest is None or newest.status == "finished":
         return new
     found = _load_newest(newest.folder / checkpoint.FOLDER)
     if found is None:
@@ -106,6 +116,13 @@ def choose_run(settings: ServerSettings) -> Start:
             )
         warn(words, differences="; ".join(differences))
     return Start(newest.folder.name, newest, found)
+
+
+def _find_readable(runs_dir: Path) -> NewestRun | None:
+    try:
+        return history.read_newest(runs_dir)
+    except DataError:
+        return None  # `choose_run` says so, unless nobody asks for the run
 
 
 def _differences(before: checkpoint.Values, settings: ServerSettings) -> Iterator[str]:

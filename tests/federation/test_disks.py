@@ -38,7 +38,7 @@ def test_a_full_disk_is_one_line_before_round_1_and_leaves_no_run(stage: Stage, 
     server = stage.start_server(**PLAN.settings)
     assert server.wait() == 2, server.log
     last = server.log.splitlines()[-1]
-    assert f"run.json: cannot be written: {FULL}; expected a writable folder with room for it" in last
+    assert f".lock: cannot be written: {FULL}; expected a writable folder with room for it" in last
     assert "Traceback" not in server.log
     assert sorted(path.name for path in disk.store.iterdir()) == [".ballast", ".lock"]
 

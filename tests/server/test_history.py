@@ -14,7 +14,7 @@ from fedmx import arrays
 from fedmx.errors import DataError
 from fedmx.settings import ServerSettings
 from server import history
-from server.history import History
+from server.history import History, RunsFolder
 from tests.server.nodes import Federation, NullNode, pack, shift
 
 LINE = {"round": 1, "evaluate": {"loss": 0.5}}
@@ -130,14 +130,15 @@ def test_latest_that_is_a_folder_is_one_line(tmp_path: Path) -> None:
 
 def test_the_runs_folder_is_made_and_locked(tmp_path: Path) -> None:
     runs_dir = tmp_path / "deep" / "runs"
-    with history.lock(runs_dir):
+    with RunsFolder(runs_dir):
         with pytest.raises(DataError) as caught:
-            history.lock(runs_dir)
+            RunsFolder(runs_dir)
         assert caught.value.exit_code == 2
         assert str(caught.value) == (
             f"RUNS_DIR={runs_dir}: another server writes in this folder; expected a folder for each server"
         )
-    history.lock(runs_dir).close()
+    with RunsFolder(runs_dir) as runs:
+        assert runs.untold == ""
 
 
 @pytest.mark.parametrize(("below", "words"), [("", "File exists"), ("runs", "Not a directory")])
@@ -145,15 +146,18 @@ def test_a_runs_folder_that_cannot_be_one_is_a_line(tmp_path: Path, below: str, 
     (tmp_path / "file").write_text("")
     runs_dir = tmp_path / "file" / below
     with pytest.raises(DataError) as caught:
-        history.lock(runs_dir)
+        RunsFolder(runs_dir)
     assert str(caught.value) == (
         f"RUNS_DIR={runs_dir}: {words}; expected a folder that this user (uid {os.getuid()}) can write"
     )
 
 
 def test_a_server_that_was_killed_leaves_no_lock(tmp_path: Path) -> None:
-    hold = "import sys, os; from pathlib import Path; from server import history; "
-    hold += "file = history.lock(Path(sys.argv[1])); os.kill(os.getpid(), 9)"
+    hold = "import sys, os; from pathlib import Path; from server.history import RunsFolder; "
+    hold += "runs = RunsFolder(Path(sys.argv[1])); runs.untold = 'one'; os.kill(os.getpid(), 9)"
     killed = subprocess.run([sys.executable, "-c", hold, str(tmp_path)], check=False)
     assert killed.returncode == -9
-    history.lock(tmp_path).close()
+    with RunsFolder(tmp_path) as runs:
+        assert runs.untold == "one"
+        runs.untold = ""
+        assert runs.untold == ""

@@ -117,6 +117,19 @@ def test_without_a_whole_checkpoint_nothing_is_guessed(tmp_path: Path) -> None:
         choose_run(settings)
 
 
+@pytest.mark.parametrize("content", [b"", b'{"run_id": "one"', b"\xff"])
+def test_a_record_that_cannot_be_read_is_named_and_no_run_begins_beside_it(
+    tmp_path: Path, content: bytes
+) -> None:
+    settings = make_settings(tmp_path, retry_after=60.0)
+    path = make_run(settings, 2).folder / "run.json"
+    path.write_bytes(content)
+    assert find_recent_failure(settings) is None
+    with pytest.raises(DataError, match=f"^{path}: cannot be read: .* RESUME=never to start anew$"):
+        choose_run(settings)
+    assert choose_run(dataclasses.replace(settings, resume="never")).before is None
+
+
 def test_what_came_after_the_checkpoint_is_taken_back(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
     record = make_run(settings, 2)

@@ -51,6 +51,9 @@ OF_SERVER = (
     Kill("after", _FSYNC, about="model.npz"),
     Kill("after", _RENAME, about="model.npz"),
     Kill("halved", _FSYNC, call=4, about="run.json"),
+    Kill("after", "server.history:History.finish"),
+    Kill("before", "fedmx.link.words:goodbye"),
+    Kill("after", "fedmx.link.server:LinkServer.stop"),
 )
 
 # Each client is started after the one before has died, and is asked what that one was asked last.

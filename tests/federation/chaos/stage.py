@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from fedmx.link import node
 from fedmx.program import run_program
+from server import __main__ as server_program
 from tests.federation.chaos.killing import note_calls
 from tests.federation.programs import TASKS, Federation, Program, make_environment
 
@@ -109,13 +110,14 @@ class _Part:
         os.environ.update(self.environ)
         sys.argv = [self.name]
         sys.path.insert(0, str(TASKS))
-        main = importlib.import_module(f"{self.name}.__main__").main
+        program = importlib.import_module(f"{self.name}.__main__")
         node._LONGEST_PAUSE_S = 0.2  # a server that is killed is started again at once
+        server_program._LINGER_S = 0.5
         if self.trainings is not None:
             note_calls("client.training:train", self.trainings, _describe_training)
         if self.fault is not None:
             self.fault.arm()
-        run_program(main)
+        run_program(program.main)
 
 
 def _describe_training(*args: Any) -> str:

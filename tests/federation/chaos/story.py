@@ -100,7 +100,7 @@ class Story:
     def _direct(self, server: Role, cables: dict[str, Cable], nodes: list[Role]) -> None:
         """Start everything again that dies, until the server has finished."""
         deadline = time.monotonic() + PATIENCE_S
-        while not self._has_finished(server):
+        while server.program is None or server.program.process.poll() != 0:
             if time.monotonic() > deadline:
                 self.wrong.append(f"no end within {PATIENCE_S:g} s")
                 return
@@ -109,14 +109,6 @@ class Story:
             if self.wrong:
                 return
             time.sleep(_POLL_S)
-
-    def _has_finished(self, server: Role) -> bool:
-        """Whether the run is finished: one that a kill came too late for is, too."""
-        code = None if server.program is None else server.program.process.poll()
-        return code == 0 or (code == _KILLED and self._status() == "finished")
-
-    def _status(self) -> str:
-        return str(self.stage.facts["status"]) if (self.stage.runs_dir / "latest").exists() else "none"
 
     def _keep_alive(self, role: Role, cable: Cable | None) -> None:
         now, program = time.monotonic(), role.program
