@@ -61,9 +61,29 @@ def test_a_server_that_the_engine_was_told_to_kill_goes_on_with_the_next_up(
 ) -> None:
     with stack.begin("up", "--scale", "client=2", **SETTINGS) as up:
         stack.wait_for(r"round=2/", "server")
-        subprocess.run(["docker", "kill", stack.container("server").id], check=True, capture_output=True)
+        kill(stack.containers("server"))
         assert up.wait(60) != 0
     stack.run("down")
+    go_on(stack, undisturbed)
+
+
+def test_a_stack_whose_machine_lost_its_power_goes_on_with_the_next_up(
+    stack: Stack, undisturbed: str
+) -> None:
+    with stack.begin("up", "--scale", "client=2", **SETTINGS) as up:
+        stack.wait_for(r"round=2/", "server")
+        kill(stack.containers())
+        assert up.wait(60) != 0
+    go_on(stack, undisturbed)
+
+
+def kill(containers: list[Container]) -> None:
+    """Have the engine kill all that run, which it does not restart then."""
+    ids = [container.id for container in containers if container.state == "running"]
+    subprocess.run(["docker", "kill", *ids], check=True, capture_output=True)
+
+
+def go_on(stack: Stack, undisturbed: str) -> None:
     again = stack.up("--scale", "client=2", **SETTINGS)
     assert again.returncode == 0, again.stdout
     assert "run goes on" in again.stdout

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from server import checkpoint
 from tests.compose.stack import Stack
 
 pytestmark = pytest.mark.compose
@@ -87,7 +88,9 @@ def test_stop_ends_both_programs_in_time_by_the_signals_code(stack: Stack) -> No
     assert seconds < 5
     ends = {(container.service, container.exit_code) for container in stack.containers()}
     assert ends >= {("server", 143), ("client", 143)}
-    assert stack.read_run()["status"] == "interrupted"
+    run, folder = stack.read_run(), stack.folder / "runs" / "latest" / checkpoint.FOLDER
+    assert run["status"] == "interrupted"
+    assert checkpoint.load(checkpoint.path_of(folder, run["rounds"])).facts.round == run["rounds"]
     assert "Traceback" not in stack.log()
 
 

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord
 
-from fedmx.errors import DataError, SettingsError
+from fedmx.errors import DataError, SettingsError, StopSignal
 from fedmx.link.roster import NodeView
 from fedmx.settings import ServerSettings, describe_model
-from server import checkpoint, ledger, strategies
+from server import checkpoint, ledger, privacy, strategies
+from server.app import federate
 from server.checkpoint import Checkpoint, Facts
 from server.history import History, read_newest
 from server.resume import choose_run, find_recent_failure
-from tests.server.nodes import pack
+from tests.server.nodes import GOOD, LocalGrid, Metrics, NullNode, pack
 
 MODEL = pack({"w": np.arange(3, dtype=np.float32)})
 
@@ -232,3 +233,28 @@ def test_other_settings_and_a_failure_long_past_do_not_count(tmp_path: Path) -> 
     assert find_recent_failure(settings) is None
     failure.note()
     assert find_recent_failure(settings) is not None
+
+
+def test_with_privacy_each_resume_counts_a_release_more(tmp_path: Path) -> None:
+    settings = make_settings(
+        tmp_path,
+        num_rounds=3,
+        num_partitions=2,
+        lease_grace=0.0,
+        dp_mode="dp-fixed",
+        dp_args={"noise_multiplier": 0.5},
+    )
+    third_evaluation = iter([GOOD, GOOD])
+
+    def evaluate(*_: Any) -> Metrics:
+        if (metrics := next(third_evaluation, None)) is None:
+            raise StopSignal(15)  # the model of round 3 is at the nodes, and not on disk
+        return metrics
+
+    with pytest.raises(StopSignal):
+        federate(LocalGrid({1: NullNode(evaluate=evaluate), 2: NullNode()}), settings, choose_run(settings))
+    federate(LocalGrid({1: NullNode(), 2: NullNode()}), settings, choose_run(settings))
+    history = (tmp_path / "latest" / "history.jsonl").read_text().splitlines()
+    books = privacy.PrivacyLedger(0.5, 2, settings.dp_delta)
+    expected = [books.spend() for _ in range(4)]
+    assert [json.loads(line)["privacy"] for line in history] == [expected[0], expected[1], expected[3]]
