@@ -4,6 +4,7 @@ A program runs in a process forked from one that has imported all of it, in whic
 engine has started a thread.
 """
 
+import contextlib
 import importlib
 import multiprocessing
 import os
@@ -58,7 +59,8 @@ class Forked:
 
     def send_signal(self, sig: int) -> None:
         if self._process.exitcode is None:
-            os.kill(self.pid, sig)
+            with contextlib.suppress(ProcessLookupError):  # it ends just now
+                os.kill(self.pid, sig)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
