@@ -22,7 +22,7 @@ from flwr.app import Array, ArrayRecord
 from numpy.typing import NDArray
 
 from fedmx import arrays
-from server.files import named_errors, whole_file
+from fedmx.files import named_errors, whole_file
 
 FOLDER = "checkpoints"  # in a run's folder
 Values = Mapping[str, Any]

@@ -18,10 +18,10 @@ from flwr.app import Array
 
 from fedmx import __version__, arrays
 from fedmx.errors import DataError
+from fedmx.files import named_errors, whole_file
 from fedmx.settings import ServerSettings, describe
 from server import model
 from server.checkpoint import Facts
-from server.files import named_errors, whole_file
 
 
 def new_run_id() -> str:

@@ -12,7 +12,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord
 from numpy.typing import NDArray
 
 from fedmx import arrays, parsing
-from server.files import whole_file
+from fedmx.files import whole_file
 
 # A node's line of the history, and the log's line of a round, hold metrics beside these.
 _LONGEST_NAME = 256

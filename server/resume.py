@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from fedmx.errors import DataError, FederationError, SettingsError
+from fedmx.files import named_errors
 from fedmx.log import warn
 from fedmx.settings import ServerSettings, describe, describe_model
 from server import checkpoint, history
 from server.checkpoint import Checkpoint, Facts
-from server.files import named_errors
 from server.history import NewestRun, RunsFolder
 
 

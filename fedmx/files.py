@@ -10,8 +10,12 @@ from fedmx.errors import DataError
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
+def whole_file(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
     """Open a file for writing that takes its place at `path` once all of it is on the disk.
+
+    Args:
+        path: its place.
+        mode: who may read and write it, from the first byte on; as the process's umask has it by default.
 
     Raises:
         DataError: it cannot be written; what was at `path` before is still there.
@@ -19,7 +23,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     # One name for all attempts: what a process that was killed left there is overwritten.
     temporary = path.with_name(f".{path.name}.part")
     try:
-        with named_errors(path), temporary.open("wb") as file:
+        with named_errors(path), _open(temporary, mode) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -28,6 +32,13 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     finally:
         with suppress(OSError):  # of a volume that is gone; the error that matters is the one above
             temporary.unlink(missing_ok=True)
+
+
+def _open(path: Path, mode: int | None) -> IO[bytes]:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666 if mode is None else mode)
+    if mode is not None:
+        os.fchmod(descriptor, mode)  # of a file that was there
+    return os.fdopen(descriptor, "wb")
 
 
 def _keep_names(folder: Path) -> None:
