@@ -122,7 +122,7 @@ class Story:
             # A node that died behind a stalled cable lives for the server until that is found out.
             is_refused = code == _REFUSED and "a living node has this name" in program.log
             if code != _KILLED and not is_refused:
-                if code != 0 or role.name == "server":
+                if code != 0:
                     self.wrong.append(f"{role.name} ended with {code}")
                 return
             self.did["refusals" if is_refused else f"{'server' if cable is None else 'client'} kills"] += 1
