@@ -62,5 +62,6 @@ class StopSignal(BaseException):
     """SIGTERM, SIGINT or SIGHUP arrived. Not an `Exception`, so that no handler of failures swallows it."""
 
     def __init__(self, number: int) -> None:
+        self.number = number
         self.exit_code = 128 + number
         super().__init__(number)

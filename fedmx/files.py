@@ -28,7 +28,7 @@ def whole_file(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
             temporary.replace(path)
-            _keep_names(path.parent)
+            keep_names(path.parent)
     finally:
         with suppress(OSError):  # of a volume that is gone; the error that matters is the one above
             temporary.unlink(missing_ok=True)
@@ -41,8 +41,12 @@ def _open(path: Path, mode: int | None) -> IO[bytes]:
     return os.fdopen(descriptor, "wb")
 
 
-def _keep_names(folder: Path) -> None:
-    """Have the disk keep the names in a folder, which a file's own `fsync` does not."""
+def keep_names(folder: Path) -> None:
+    """Have the disk keep the names in a folder, which a file's own `fsync` does not.
+
+    Raises:
+        OSError: the disk does not.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -51,7 +55,7 @@ def _keep_names(folder: Path) -> None:
 
 
 @contextmanager
-def named_errors(path: Path) -> Iterator[None]:
+def named_errors(path: Path, *, reads: bool = False) -> Iterator[None]:
     """Turn the system's errors about `path` into one line that names it.
 
     Raises:
@@ -61,6 +65,8 @@ def named_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         found = error.strerror or error
-        raise DataError(
-            f"{path}: cannot be written: {found}; expected a writable folder with room for it"
-        ) from None
+        if reads:
+            words = f"cannot be read: {found}; expected what this user (uid {os.getuid()}) can read"
+        else:
+            words = f"cannot be written: {found}; expected a writable folder with room for it"
+        raise DataError(f"{path}: {words}") from None

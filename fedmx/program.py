@@ -17,6 +17,7 @@ from fedmx.log import event, logger, printable
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _M_ARENA_MAX = -8  # of <malloc.h>
+_AGAIN_AFTER_S = 0.02
 _WAKE_AFTER_S, _END_AFTER_S = 0.1, 4.5  # of a signal's arrival; both programs promise an end within 5 s
 
 
@@ -91,8 +92,21 @@ def _watch_signals() -> None:
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
+    sys.unraisablehook = _stop_again
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     threading.Thread(target=_end_in_time, args=(reader,), name="signals", daemon=True).start()
+
+
+def _stop_again(ignored: "sys.UnraisableHookArgs") -> None:
+    """Stop once more where the first time came in a destructor, whose exceptions Python throws away."""
+    if not isinstance(ignored.exc_value, StopSignal):
+        sys.__unraisablehook__(ignored)
+        return
+    number = ignored.exc_value.number
+    signal.signal(number, _stop)
+    again = threading.Timer(_AGAIN_AFTER_S, signal.pthread_kill, (threading.main_thread().ident, number))
+    again.daemon = True
+    again.start()
 
 
 def _end_in_time(reader: int) -> None:

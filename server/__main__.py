@@ -1,9 +1,10 @@
 """`python -m server`: reads settings, opens the link, runs the app, exits with a documented code."""
 
 import gc
+import time
 from functools import partial
 
-from flwr.app import Context, RecordDict
+from flwr.app import ConfigRecord, Context, RecordDict
 
 from fedmx import log
 from fedmx.errors import FederationError, StopSignal
@@ -17,8 +18,9 @@ from fedmx.program import refuse_arguments, run_program
 from fedmx.settings import ServerSettings, load
 from server import admission, resume, strategies
 from server.app import build_app, run_number
-from server.history import RunsFolder
+from server.ledger import is_awaited
 from server.resume import Start
+from server.runs import RunsFolder
 
 _LINGER_S = 2.5  # of a goodbye to nodes that dial; they do so every two seconds
 
@@ -35,22 +37,29 @@ def main() -> None:
             listen(settings).stop(pb.Goodbye.FAILED, str(failure), linger_s=_LINGER_S)
             failure.note()
             raise failure
-        if finished := resume.find_untold(runs):
+        if finished := resume.find_untold(runs, settings):
             event("run was finished when the server ended, telling its nodes", folder=finished.folder)
             listen(settings).stop(pb.Goodbye.FINISHED, linger_s=_LINGER_S)
         else:
             start = resume.choose_run(settings)
             runs.untold = start.run_id
-            run_to_goodbye(listen(settings), settings, start)
+            run_to_goodbye(listen(settings, start.description), settings, start)
         runs.untold = ""
 
 
-def listen(settings: ServerSettings) -> LinkServer:
-    """Open the link."""
-    find_difference = partial(admission.find_difference, is_shared=settings.partition.is_shared)
+def listen(settings: ServerSettings, description: ConfigRecord | None = None) -> LinkServer:
+    """Open the link.
+
+    Args:
+        settings: what the server was told.
+        description: what nodes must agree with, where it is known already.
+    """
+    roster = Roster(partial(admission.find_difference, is_shared=settings.partition.is_shared))
+    if description is not None and settings.resume != "force":
+        roster.pin(description)
     server = LinkServer(
         settings.listen_address,
-        Roster(find_difference),
+        roster,
         max_model_bytes=settings.max_model_bytes,
         lease_grace_s=settings.lease_grace,
     )
@@ -66,7 +75,7 @@ def run_to_goodbye(server: LinkServer, settings: ServerSettings, start: Start) -
         context = Context(number, SERVER_NODE_ID, node_config={}, state=RecordDict(), run_config={})
         build_app(settings, start)(LinkGrid(server, number), context)
     except FederationError as error:
-        server.stop(pb.Goodbye.FAILED, str(error))
+        server.stop(pb.Goodbye.FAILED, str(error), linger_s=_linger_s(server, settings))
         raise
     except Exception:
         server.stop(pb.Goodbye.FAILED, "a bug in the server, its log shows it")
@@ -75,7 +84,14 @@ def run_to_goodbye(server: LinkServer, settings: ServerSettings, start: Start) -
         # No goodbye: a server that is stopped may be started again, and its nodes wait for it.
         server.stop(None)
         raise
-    server.stop(pb.Goodbye.FINISHED)
+    server.stop(pb.Goodbye.FINISHED, linger_s=_linger_s(server, settings))
+
+
+def _linger_s(server: LinkServer, settings: ServerSettings) -> float:
+    """Say how long nodes are told that only now dial: those whose stream has just broken do."""
+    now, grace_s = time.monotonic(), settings.lease_grace
+    is_gone = [node for node in server.roster.nodes() if not node.is_present]
+    return _LINGER_S if any(is_awaited(node, now=now, grace_s=grace_s) for node in is_gone) else 0.0
 
 
 if __name__ == "__main__":

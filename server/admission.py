@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
@@ -14,6 +14,8 @@ from server.model import Layout
 R = TypeVar("R", ArrayRecord, MetricRecord, ConfigRecord)
 
 NUM_EXAMPLES = "num-examples"
+_LABELS = "labels-sha256"
+_OF_ALL = ("task", "metrics", "arrays", _LABELS)
 _MOST_EXAMPLES = 2**53  # sums of weights stay finite: an infinite one turns every average into zeros
 
 
@@ -105,14 +107,27 @@ def find_difference(description: ConfigRecord, reference: ConfigRecord, *, is_sh
         reference: what the federation's nodes say.
         is_shared: whether all nodes divide one dataset, whose labels must then agree.
     """
-    keys = ["task", "metrics", "arrays", *(["labels-sha256"] if is_shared else [])]
-    for key in keys:
+    for key in _OF_ALL:
+        if key == _LABELS and not is_shared:
+            continue
         if key not in description:
             return f"its {key} is missing"
-        ours, theirs = reference[key], description[key]
+        ours, theirs = reference.get(key), description[key]
         if ours != theirs:
             return f"its {key} is {_first_difference(theirs, ours)}"
     return None
+
+
+def identity_of(description: ConfigRecord) -> dict[str, str | list[str]]:
+    """Give the part of a description that all nodes of a federation have in common."""
+    texts = {key: description.get(key) for key in _OF_ALL}
+    return {key: text for key, text in texts.items() if _is_text(text)}
+
+
+def _is_text(value: object) -> TypeGuard[str | list[str]]:
+    return isinstance(value, str) or (
+        isinstance(value, list) and all(isinstance(item, str) for item in value)
+    )
 
 
 def _first_difference(theirs: object, ours: object) -> str:

@@ -12,11 +12,12 @@ from fedmx.errors import DataError, StopSignal, TrainingFailedError
 from fedmx.log import event
 from fedmx.settings import ServerSettings, environment, load
 from server import strategies
-from server.history import History, RunsFolder
+from server.history import History
 from server.nodes import Nodes
 from server.opening import open_run
 from server.resume import Start, choose_run
 from server.rounds import RoundLoop
+from server.runs import RunsFolder
 from server.strategies import Plan
 
 
@@ -54,20 +55,19 @@ def _train(grid: Grid, plan: Plan, settings: ServerSettings, start: Start, recor
     nodes.restore(*start.held)
     next_round = 1
     if done is None:
-        model = open_run(grid, nodes, settings)
+        opened = open_run(grid, nodes, settings)
     else:
         next_round = done.facts.round + 1
         plan.restore(done.state)
-        model = open_run(grid, nodes, settings, done.arrays)
+        opened = open_run(grid, nodes, settings, done.arrays)
     if plan.privacy is not None:
-        # Rounds that were lost may have reached nodes, noise and all: they count, beside their repetitions.
-        plan.privacy.spend(next_round - 1 + record.resumes)
-    record.note_nodes(nodes.holders(), nodes.number)
+        plan.privacy.count(record.releases)  # of rounds that were lost, too: they may have reached nodes
+    record.note_nodes(nodes.holders(), nodes.number, opened.description)
     words = "run begins" if start.before is None else "run goes on"
     event(words, run=start.run_id, round=next_round, nodes=len(nodes.participants()), folder=record.folder)
     try:
-        RoundLoop(grid, nodes, plan, settings).run(model, record, next_round)
-        return record.finish(model.arrays)
+        RoundLoop(grid, nodes, plan, settings).run(opened.model, record, next_round)
+        return record.finish(opened.model.arrays)
     except DataError as error:  # exit code 2 is for what is wrong before there is anything to lose
         raise TrainingFailedError(
             f"{error}; the run goes on after its newest checkpoint when the server is started again"

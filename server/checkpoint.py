@@ -22,7 +22,7 @@ from flwr.app import Array, ArrayRecord
 from numpy.typing import NDArray
 
 from fedmx import arrays
-from fedmx.files import named_errors, whole_file
+from fedmx.files import keep_names, named_errors, whole_file
 
 FOLDER = "checkpoints"  # in a run's folder
 Values = Mapping[str, Any]
@@ -30,10 +30,12 @@ Values = Mapping[str, Any]
 _FORMAT = 1
 _FACTS = "checkpoint.json"
 _STATE = "strategy/"
+_AFTER = ".newer"  # behind the name of a checkpoint that a run did not go on from
 _READ_ERRORS = (
-    OSError,
+    OSError,  # of places in the file that are not there
     EOFError,
     KeyError,
+    AttributeError,
     TypeError,
     RuntimeError,
     zipfile.BadZipFile,
@@ -89,8 +91,13 @@ def path_of(folder: Path, number: int) -> Path:
 
 
 def list_rounds(folder: Path) -> list[int]:
-    """Give the rounds that have a checkpoint, newest first."""
-    names = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
+    """Give the rounds that have a checkpoint, newest first.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
+    with named_errors(folder, reads=True):
+        names = [path.name for path in folder.iterdir()] if folder.exists() else []
     return sorted((int(found[1]) for name in names if (found := _NAME.fullmatch(name))), reverse=True)
 
 
@@ -108,13 +115,29 @@ def save(checkpoint: Checkpoint, folder: Path) -> None:
     facts = checkpoint.facts
     with named_errors(folder):
         folder.mkdir(exist_ok=True)
+        keep_names(folder.parent)
     with whole_file(path_of(folder, facts.round)) as file, zipfile.ZipFile(file, "w") as archive:
         digest = hashlib.sha256()
         for name, data in _members(checkpoint):
             archive.writestr(zipfile.ZipInfo(name), data)
             _add(digest, name, data)
-        said = {"format": _FORMAT, "sha256": digest.hexdigest(), **asdict(facts)}
+        said = {"format": _FORMAT, **asdict(facts)}
+        _add(digest, _FACTS, _canonical(said))
+        said["sha256"] = digest.hexdigest()
         archive.writestr(zipfile.ZipInfo(_FACTS), json.dumps(said, indent=2))
+
+
+def set_aside(folder: Path, after: int) -> None:
+    """Let the checkpoints of later rounds be none any more: a run goes on from an earlier one.
+
+    Raises:
+        DataError: one cannot be renamed.
+    """
+    for number in list_rounds(folder):
+        path = path_of(folder, number)
+        if number > after:
+            with named_errors(path):
+                path.replace(path.with_name(path.name + _AFTER))
 
 
 def remove_others(folder: Path, kept: set[int]) -> None:
@@ -134,9 +157,12 @@ def load(path: Path) -> Checkpoint:
 
     Raises:
         ValueError: it is truncated, altered, or of another format.
+        DataError: the disk does not give it.
     """
+    with named_errors(path, reads=True):
+        data = path.read_bytes()
     try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return _read(archive)
     except _READ_ERRORS as error:
         raise ValueError(f"it cannot be read: {error}") from None
@@ -154,15 +180,21 @@ def _add(digest: "hashlib._Hash", name: str, data: bytes) -> None:
     digest.update(data)
 
 
+def _canonical(facts: Values) -> bytes:
+    return json.dumps(facts, sort_keys=True).encode()
+
+
 def _read(archive: zipfile.ZipFile) -> Checkpoint:
     said = json.loads(archive.read(_FACTS))
-    if said.pop("format") != _FORMAT:
+    if said["format"] != _FORMAT:
         raise ValueError(f"it has another format than {_FORMAT}, of another version of fedmx")
+    digest_said = said.pop("sha256")
     members = {name: archive.read(name) for name in archive.namelist() if name != _FACTS}
     digest = hashlib.sha256()
     for name, data in members.items():
         _add(digest, name, data)
-    if digest.hexdigest() != said.pop("sha256"):
+    _add(digest, _FACTS, _canonical(said))
+    if digest.hexdigest() != digest_said:
         raise ValueError("its digest does not fit what is in it")
     record, state = ArrayRecord(), {}
     for name, data in members.items():

@@ -1,118 +1,26 @@
-"""What happened, on disk: the run's folder, `run.json`, `history.jsonl`, and the lock on the runs folder."""
+"""What happened in a run, on disk: its folder, `run.json`, `history.jsonl`."""
 
 import contextlib
-import fcntl
 import json
 import os
 import platform
-import secrets
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from flwr.app import Array
 
 from fedmx import __version__, arrays
 from fedmx.errors import DataError
-from fedmx.files import named_errors, whole_file
+from fedmx.files import keep_names, named_errors, whole_file
+from fedmx.log import warn
 from fedmx.settings import ServerSettings, describe
-from server import model
+from server import checkpoint, model
 from server.checkpoint import Facts
-
-
-def new_run_id() -> str:
-    """Make the name of a run: when it began, and four random digits for runs of one second."""
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-
-
-class RunsFolder:
-    """The runs folder, for one server alone, until this is closed.
-
-    Its lock file holds the name of the run whose nodes were not told yet how it ended.
-
-    Raises:
-        DataError: another server has it, or it cannot be written.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            self._lock = (path / ".lock").open("ab+", buffering=0)
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                self._lock.close()
-                raise
-        except BlockingIOError:
-            raise DataError(
-                f"RUNS_DIR={path}: another server writes in this folder; expected a folder for each server"
-            ) from None
-        except OSError as error:
-            raise DataError(
-                f"RUNS_DIR={path}: {error.strerror};"
-                f" expected a folder that this user (uid {os.getuid()}) can write"
-            ) from None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.close()
-
-    @property
-    def untold(self) -> str:
-        """The run whose nodes were not told its outcome; empty if all of them were."""
-        self._lock.seek(0)
-        return self._lock.read().decode()
-
-    @untold.setter
-    def untold(self, run_id: str) -> None:
-        with named_errors(self.path / ".lock"):
-            self._lock.truncate(0)
-            self._lock.write(run_id.encode())
-
-
-@dataclass(frozen=True)
-class NewestRun:
-    """What is on disk of the newest run: its folder, and what `run.json` says."""
-
-    folder: Path
-    facts: Mapping[str, Any]
-
-    @property
-    def status(self) -> str:
-        """Whether it is running (or was killed), finished, failed or interrupted."""
-        return str(self.facts["status"])
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """What its server was told, by name."""
-        settings: Mapping[str, Any] = self.facts["settings"]
-        return settings
-
-
-def read_newest(runs_dir: Path) -> NewestRun | None:
-    """Give the newest run, if there is one.
-
-    Raises:
-        DataError: what is on record of it cannot be read.
-    """
-    folder = (runs_dir / "latest").resolve()
-    path = folder / "run.json"
-    try:
-        return NewestRun(folder, json.loads(path.read_text()))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: cannot be read: {error}; expected the record of the newest run, or RESUME=never to"
-            " start anew"
-        ) from None
+from server.runs import NewestRun
 
 
 class History:
@@ -143,7 +51,9 @@ class History:
             "seed": settings.seed,
             "partitions": 0,
             "nodes": {},
+            "description": None,
             "rounds": 0,
+            "releases": [],
             "best": None,
             "model_sha256": None,
             "settings": describe(settings),
@@ -157,6 +67,7 @@ class History:
                 link.unlink(missing_ok=True)
                 link.symlink_to(run_id)
                 link.replace(runs_dir / "latest")
+                keep_names(runs_dir)
         except DataError:
             shutil.rmtree(folder, ignore_errors=True)  # a run that is not on record is none
             with contextlib.suppress(OSError):
@@ -173,9 +84,9 @@ class History:
             settings: what the server is told now.
             done: of the checkpoint; None before the end of round 1.
         """
-        path = run.folder / "history.jsonl"
-        with named_errors(path), path.open("ab") as file:
-            file.truncate(min(file.tell(), done.history_bytes if done else 0))
+        if done:
+            checkpoint.set_aside(run.folder / checkpoint.FOLDER, after=done.round)
+        _cut(run.folder / "history.jsonl", done.history_bytes if done else 0)
         facts = {name: value for name, value in run.facts.items() if name not in ("reason", "exit_code")}
         facts |= {
             "status": "running",
@@ -187,18 +98,19 @@ class History:
         }
         record = cls(run.folder, facts)
         if done:
-            record.add_round(done.line)
+            record.add_round(done.line, done.best)
         return record
 
     @property
-    def resumes(self) -> int:
-        """How often the run was taken up again."""
-        return len(self._facts["resumed"])
+    def releases(self) -> list[float]:
+        """The noise multiplier of each model that may have reached nodes, with differential privacy."""
+        releases: list[float] = self._facts["releases"]
+        return releases
 
     @property
-    def best(self) -> dict[str, Any] | None:
+    def best(self) -> Mapping[str, Any] | None:
         """Round and loss of the best round that was evaluated on all partitions, if there is one."""
-        best: dict[str, Any] | None = self._facts["best"]
+        best: Mapping[str, Any] | None = self._facts["best"]
         return best
 
     @property
@@ -208,25 +120,44 @@ class History:
         with named_errors(path):
             return path.stat().st_size if path.exists() else 0
 
-    def note_nodes(self, nodes: Mapping[str, int | None], partitions: int) -> None:
-        """Note who holds which partition, before anyone trains: a repeated round 1 is to find it the same."""
-        self._facts |= {"nodes": dict(nodes), "partitions": partitions}
+    def note_nodes(
+        self, nodes: Mapping[str, int | None], partitions: int, description: Mapping[str, Any]
+    ) -> None:
+        """Note who takes part, before anyone trains: a repeated round 1 is to find it the same.
+
+        Args:
+            nodes: node name -> its partition, or None.
+            partitions: in all.
+            description: what all of them agree on.
+        """
+        self._facts |= {"nodes": dict(nodes), "partitions": partitions, "description": dict(description)}
         self._write_facts()
 
-    def judge(self, line: Mapping[str, Any]) -> None:
-        """Remember a round as the best, if it is; it was evaluated on all partitions."""
+    def note_release(self, noise_multiplier: float) -> None:
+        """Note that a model with this noise is about to be sent: from now on it counts as spent."""
+        self.releases.append(noise_multiplier)
+        self._write_facts()
+
+    def judge(self, line: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Give round and loss of the best round up to this one, which was evaluated on all partitions."""
         evaluated = line["evaluate"]
         if evaluated and (self.best is None or evaluated["loss"] < self.best["loss"]):
-            self._facts["best"] = {"round": line["round"], "loss": evaluated["loss"]}
+            return {"round": line["round"], "loss": evaluated["loss"]}
+        return self.best
 
-    def add_round(self, line: Mapping[str, Any]) -> None:
-        """Append a round, as `history.jsonl` keeps it."""
+    def add_round(self, line: Mapping[str, Any], best: Mapping[str, Any] | None) -> None:
+        """Append a round.
+
+        Args:
+            line: as `history.jsonl` keeps it.
+            best: round and loss of the best round up to this one.
+        """
         path = self.folder / "history.jsonl"
         with named_errors(path), path.open("a") as file:
             file.write(json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        self._facts["rounds"] = line["round"]
+        self._facts |= {"rounds": line["round"], "best": best}
         self._write_facts()
 
     def finish(self, record: Mapping[str, Array]) -> str:
@@ -244,6 +175,18 @@ class History:
     def _write_facts(self) -> None:
         with whole_file(self.folder / "run.json") as file:
             file.write((json.dumps(self._facts, indent=2) + "\n").encode())
+
+
+def _cut(path: Path, size: int) -> None:
+    """Take back the lines that came after the first `size` bytes; half a line is none."""
+    with named_errors(path):
+        if not path.exists():
+            path.touch()
+        data = path.read_bytes()[:size]
+        whole = data.rfind(b"\n") + 1
+        if whole < size:
+            warn("lines of the history are lost", file=path, found=whole, expected=size)
+        os.truncate(path, whole)
 
 
 def _now() -> str:

@@ -61,15 +61,17 @@ class Nodes:
             NodeView(str(i), i, is_present=True, description=ConfigRecord(), since=t) for i, t in seen.items()
         ]
 
-    def await_start(self) -> None:
+    def await_start(self, deadline: float) -> None:
         """Wait for enough nodes, and fix the number of partitions; again where a node was lost since.
+
+        Args:
+            deadline: monotonic seconds, CLIENT_WAIT_TIMEOUT after the wait began.
 
         Raises:
             TooFewNodesError: they did not come within CLIENT_WAIT_TIMEOUT.
             SettingsError: a node has fewer examples than NUM_PARTITIONS.
         """
         since = time.monotonic()
-        deadline = since + self._settings.client_wait_timeout
         fixed = 0 if self._known else self._settings.num_partitions
         wanted = fixed or self._settings.min_clients
         said = since - _SAY_S
@@ -108,9 +110,14 @@ class Nodes:
 
     def await_any(self, least: int, timeout_s: float) -> None:
         """Wait until at least so many nodes are ready, at most `timeout_s`."""
-        deadline = time.monotonic() + timeout_s
-        while sum(n.is_ready for n in self.all()) < least and (left := deadline - time.monotonic()) > 0:
-            self._wait(min(_POLL_S, left))
+        deadline, is_said = time.monotonic() + timeout_s, False
+        while (ready := sum(n.is_ready for n in self.all())) < least:
+            if (left_s := deadline - time.monotonic()) <= 0:
+                return
+            if not is_said:
+                event("waiting for nodes", ready=ready, wanted=least, left_s=left_s)
+                is_said = True
+            self._wait(min(_POLL_S, left_s))
 
     def participants(self) -> list[Participant]:
         """Renew the leases and list who takes part now, in the fixed order."""
@@ -121,7 +128,11 @@ class Nodes:
         self._leases = ledger.renew(before, self._number, nodes, now=now, grace_s=grace_s)
         for partition in before.keys() - self._leases.keys():
             lost = f"{partition}/{self._number}"
-            warn("nobody holds a partition, the metrics leave it out", partition=lost)
+            warn(
+                "nobody holds a partition: its data has no part in the run",
+                partition=lost,
+                before=before[partition],
+            )
         for partition, name in self._leases.items():
             if before.get(partition) != name:
                 event("leased", partition=f"{partition}/{self._number}", node=name)

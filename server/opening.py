@@ -1,12 +1,14 @@
 """Before round 1: what the nodes agree on, and the arrays that all of them start from."""
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from fedmx import arrays
-from fedmx.errors import SettingsError, TrainingFailedError
+from fedmx.errors import SettingsError, TooFewNodesError, TrainingFailedError
 from fedmx.link.grid import LinkGrid
 from fedmx.link.messages import ERROR_CODE_BASE
 from fedmx.log import printable, warn
@@ -17,9 +19,22 @@ from server.model import GlobalModel, Layout
 from server.nodes import Nodes
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A run that can begin its first round.
+
+    Attributes:
+        model: what that round starts from.
+        description: what all of its nodes agree on.
+    """
+
+    model: GlobalModel
+    description: Mapping[str, str | list[str]]
+
+
 def open_run(
     grid: Grid, nodes: Nodes, settings: ServerSettings, taken_up: ArrayRecord | None = None
-) -> GlobalModel:
+) -> Opened:
     """Wait for nodes, lease partitions, and fetch the arrays that all of them start from.
 
     Args:
@@ -33,24 +48,26 @@ def open_run(
         SettingsError: a node cannot work with the settings.
         TrainingFailedError: the nodes do not agree, or do not answer.
     """
-    contents = Inquiry(grid, nodes, settings).ask()
+    contents = Inquiry(grid, nodes, settings, is_new=taken_up is None).ask()
     descriptions = {
         name: next(iter(admission.records_of(content, ConfigRecord)), ConfigRecord())
         for name, content in contents.items()
     }
-    asked_for_arrays = next(iter(contents.values()))
-    initial = next(iter(admission.records_of(asked_for_arrays, ArrayRecord)), ArrayRecord())
-    model = _agree(descriptions, initial, settings)
-    if isinstance(grid, LinkGrid):
-        grid.roster.pin(next(iter(descriptions.values())))  # whoever comes later is compared with these
+    first, reference = next(iter(descriptions.items()))
+    layout = _agree(descriptions, settings)
     if taken_up is None:
-        return model
-    if fault := admission.find_fault_of_arrays(taken_up, model.layout):
+        initial = next(iter(admission.records_of(contents[first], ArrayRecord)), ArrayRecord())
+        model = GlobalModel(_check_initial(initial, layout, descriptions, settings), layout)
+    elif fault := admission.find_fault_of_arrays(taken_up, layout):
         raise SettingsError(
-            f"the run's model is not that of node {next(iter(contents))}: {fault}; expected the same TASK as"
-            " before, or RESUME=never to start anew"
+            f"the run's model is not that of node {first}: {fault}; expected the same TASK as before, or"
+            " RESUME=never to start anew"
         )
-    return GlobalModel(taken_up, model.layout)
+    else:
+        model = GlobalModel(taken_up, layout)
+    if isinstance(grid, LinkGrid):
+        grid.roster.pin(reference)  # whoever comes later is compared with it
+    return Opened(model, admission.identity_of(reference))
 
 
 @dataclass
@@ -64,19 +81,22 @@ class Inquiry:
     grid: Grid
     nodes: Nodes
     settings: ServerSettings
+    is_new: bool  # whether the run needs the arrays to start from
     _unfit: dict[str, str] = field(default_factory=dict)  # node name -> why
+    _left: set[str] = field(default_factory=set)  # names of nodes that left when they were asked
     _is_of_settings: bool = False  # whether a node's reason is what the server was told
 
     def ask(self) -> dict[str, RecordDict]:
-        """Give what they said, by node name; the first one's has the arrays.
+        """Give what they said, by node name; the first one's has the arrays of a new run.
 
         Raises:
             TooFewNodesError: too few nodes came, or stayed.
             SettingsError: too few can work with the settings.
             TrainingFailedError: too few answer.
         """
+        deadline = time.monotonic() + self.settings.client_wait_timeout
         while True:
-            self.nodes.await_start()
+            self._await_start(deadline)
             present = self.nodes.participants()
             asked = [who for who in present if who.name not in self._unfit]
             if self._unfit and len(asked) < self.settings.least_updates:
@@ -86,9 +106,18 @@ class Inquiry:
             if asked and all(who.node_id in replies and who.name not in self._unfit for who in asked):
                 return {who.name: replies[who.node_id].content for who in asked}
 
+    def _await_start(self, deadline: float) -> None:
+        try:
+            self.nodes.await_start(deadline)
+        except TooFewNodesError:
+            if not self._unfit:
+                raise
+            # There were enough, and those who can answer may still be.
+
     def _query(self, asked: list[Participant]) -> dict[int, Message]:
         queries = [
-            _query(who, self.nodes.number, self.settings, with_arrays=who is asked[0]) for who in asked
+            _query(who, self.nodes.number, self.settings, with_arrays=self.is_new and who is asked[0])
+            for who in asked
         ]
         replies = self.grid.send_and_receive(queries, timeout=self.settings.round_timeout)
         return {reply.metadata.src_node_id: reply for reply in replies}
@@ -97,7 +126,8 @@ class Inquiry:
         present = {node.node_id for node in self.nodes.all() if node.is_present}
         for who in asked:
             reply = replies.get(who.node_id)
-            if reply is None and who.node_id not in present:
+            if reply is None and who.node_id not in present and who.name not in self._left:
+                self._left.add(who.name)
                 warn("a node left before round 1", node=who.name)
             elif reply is None:
                 self._unfit[who.name] = "no answer"
@@ -128,9 +158,8 @@ def data_config(who: Participant, number: int, settings: ServerSettings) -> dict
     return {"seed": settings.seed, "partition-rule": str(settings.partition), **shared}
 
 
-def _agree(
-    descriptions: dict[str, ConfigRecord], initial: ArrayRecord, settings: ServerSettings
-) -> GlobalModel:
+def _agree(descriptions: dict[str, ConfigRecord], settings: ServerSettings) -> Layout:
+    """Give the layout of the one model that all nodes have."""
     first, reference = next(iter(descriptions.items()))
     for name, description in descriptions.items():
         difference = admission.find_difference(description, reference, is_shared=settings.partition.is_shared)
@@ -140,8 +169,20 @@ def _agree(
         layout = Layout.from_description(reference)
     except ValueError as error:
         raise TrainingFailedError(f"node {first}: {printable(str(error))}") from None
-    fault = admission.find_fault_of_arrays(initial, layout)
-    if fault:
+    if settings.dp_mode != "off" and layout.running:
+        raise SettingsError(
+            f"DP_MODE={settings.dp_mode}: the model has running statistics ({layout.running[0]}), which are"
+            " averaged without clipping and noise; expected a model without (no BatchNorm), or DP_MODE=off"
+        )
+    return layout
+
+
+def _check_initial(
+    initial: ArrayRecord, layout: Layout, descriptions: dict[str, ConfigRecord], settings: ServerSettings
+) -> ArrayRecord:
+    """Give the arrays that every node made, in the model's order."""
+    first = next(iter(descriptions))
+    if fault := admission.find_fault_of_arrays(initial, layout):
         raise TrainingFailedError(f"node {first}: its initial arrays: {printable(fault)}")
     digest = arrays.sha256(initial)
     others = [name for name, said in descriptions.items() if said.get("initial-sha256") != digest]
@@ -150,9 +191,4 @@ def _agree(
             f"nodes {', '.join(others)} made other initial arrays than node {first} from"
             f" SEED={settings.seed}; expected the same task and packages on every node"
         )
-    if settings.dp_mode != "off" and layout.running:
-        raise SettingsError(
-            f"DP_MODE={settings.dp_mode}: the model has running statistics ({layout.running[0]}), which are"
-            " averaged without clipping and noise; expected a model without (no BatchNorm), or DP_MODE=off"
-        )
-    return GlobalModel(ArrayRecord({name: initial[name] for name in layout.arrays}), layout)
+    return ArrayRecord({name: initial[name] for name in layout.arrays})

@@ -123,13 +123,18 @@ class PrivacyLedger:
         config = PrivacyConfig(
             delta, nodes, NeighboringRelation.ADD_OR_REMOVE_ONE, SamplingMethod.NO_AMPLIFICATION
         )
-        self._event = GaussianPrivacyEvent(noise_multiplier, nodes, nodes)
+        self.noise_multiplier = noise_multiplier
+        self._nodes = nodes
         self._accountant = RdpAccountant(config)
 
-    def spend(self, releases: int = 1) -> dict[str, float]:
-        """Count releases; give what all of them have spent, as the history keeps it."""
-        for _ in range(releases):
-            self._accountant.compose(self._event)
+    def count(self, releases: Iterable[float]) -> None:
+        """Count models that were released before, each by its noise multiplier."""
+        for noise_multiplier in releases:
+            self._accountant.compose(GaussianPrivacyEvent(noise_multiplier, self._nodes, self._nodes))
+
+    def spend(self) -> dict[str, float]:
+        """Count one release more; give what all of them have spent, as the history keeps it."""
+        self.count([self.noise_multiplier])
         spent = self._accountant.get_privacy_spent()
         return {"epsilon": spent.epsilon, "delta": spent.delta}
 

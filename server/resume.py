@@ -1,30 +1,33 @@
 """What a server that starts finds on disk: a run to carry on, one that has just failed, or neither."""
 
 import os
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedmx.errors import DataError, FederationError, SettingsError
+from flwr.app import ConfigRecord
+
+from fedmx.errors import DataError, FederationError, SettingsError, TrainingFailedError
 from fedmx.files import named_errors
 from fedmx.log import warn
 from fedmx.settings import ServerSettings, describe, describe_model
-from server import checkpoint, history
+from server import checkpoint
 from server.checkpoint import Checkpoint, Facts
-from server.history import NewestRun, RunsFolder
+from server.runs import NewestRun, RunsFolder, new_run_id, read_newest
+
+_RESTART_S = 60.0  # in which an engine has started a server again
 
 
 class RepeatedFailureError(FederationError):
     """The run of these settings has just failed; a server that an engine restarts ends as it did."""
 
-    def __init__(self, run: NewestRun, left_s: float) -> None:
-        self.exit_code = int(run.facts["exit_code"])
+    def __init__(self, run: NewestRun, retry_after_s: float) -> None:
+        self.exit_code = int(run.facts.get("exit_code", TrainingFailedError.exit_code))
         self._file = run.folder / "run.json"
         super().__init__(
-            f"run {run.folder.name} failed with these settings: {run.facts['reason']};"
-            f" another can begin in {left_s:.0f} s, or with RETRY_AFTER=0"
+            f"run {run.folder.name} failed with these settings: {run.facts.get('reason')}; another can begin"
+            f" when none was tried for RETRY_AFTER={retry_after_s:g} s"
         )
 
     def note(self) -> None:
@@ -53,6 +56,12 @@ class Start:
         return None if self.checkpoint is None else self.checkpoint.facts
 
     @property
+    def description(self) -> ConfigRecord | None:
+        """What its nodes agreed on, if they did."""
+        found = None if self.before is None else self.before.facts.get("description")
+        return ConfigRecord(found) if found else None
+
+    @property
     def held(self) -> tuple[Mapping[str, int | None], int]:
         """Who held which partition when it was last trained, and the number of partitions."""
         if self.done is not None:
@@ -68,17 +77,19 @@ def find_recent_failure(settings: ServerSettings) -> RepeatedFailureError | None
     run = _find_readable(settings.runs_dir)
     if run is None or run.status != "failed" or run.settings != describe(settings):
         return None
-    age_s = time.time() - (run.folder / "run.json").stat().st_mtime
-    left_s = settings.retry_after - age_s
-    return RepeatedFailureError(run, left_s) if left_s > 0 else None
+    return RepeatedFailureError(run, settings.retry_after) if run.age_s < settings.retry_after else None
 
 
-def find_untold(runs: RunsFolder) -> NewestRun | None:
-    """Give the newest run if it is finished and its server ended before all nodes were told so."""
+def find_untold(runs: RunsFolder, settings: ServerSettings) -> NewestRun | None:
+    """Give the newest run if it is finished and its server ended before all nodes were told so.
+
+    That is what an engine restarts within seconds. Whoever starts a server later wants another run.
+    """
     run = _find_readable(runs.path)
     if run is None or run.status != "finished" or run.folder.name != runs.untold:
         return None
-    return run
+    is_restart = settings.resume != "never" and run.settings == describe(settings) and run.age_s < _RESTART_S
+    return run if is_restart else None
 
 
 def choose_run(settings: ServerSettings) -> Start:
@@ -91,36 +102,36 @@ def choose_run(settings: ServerSettings) -> Start:
         SettingsError: the unfinished run has other settings.
         DataError: its record, or all of its checkpoints, cannot be read.
     """
-    new = Start(history.new_run_id())
+    new = Start(new_run_id())
     if settings.resume == "never":
         return new
-    newest = history.read_newest(settings.runs_dir)
+    newest = read_newest(settings.runs_dir)
     if newest is None or newest.status == "finished":
         return new
-    found = _load_newest(newest.folder / checkpoint.FOLDER)
+    found = _load_newest(newest)
     if found is None:
         is_same = newest.status != "failed" and not list(_differences(newest.settings, settings))
         return Start(newest.folder.name, newest) if is_same else new
+    words = f"run {found.facts.run_id} is unfinished, after round {found.facts.round}"
+    if lost := list(_find_losses(found.facts, settings)):
+        raise SettingsError(f"{words}: {'; '.join(lost)}, or RESUME=never to start anew")
     differences = [
         *_differences(found.facts.settings, settings),
         *_difference_of_partitions(found.facts.partitions, settings),
     ]
-    if differences:
-        words = (
-            f"run {found.facts.run_id} is unfinished, after round {found.facts.round}, and has other settings"
+    if differences and settings.resume != "force":
+        raise SettingsError(
+            f"{words}, and has other settings: {'; '.join(differences)}; expected the same to go on with it,"
+            " RESUME=force to go on with these, or RESUME=never to start anew"
         )
-        if settings.resume != "force":
-            raise SettingsError(
-                f"{words}: {'; '.join(differences)}; expected the same to go on with it, RESUME=force to go"
-                " on with these, or RESUME=never to start anew"
-            )
-        warn(words, differences="; ".join(differences))
+    if differences:
+        warn(f"{words}, and goes on with other settings, as RESUME=force says", now="; ".join(differences))
     return Start(newest.folder.name, newest, found)
 
 
 def _find_readable(runs_dir: Path) -> NewestRun | None:
     try:
-        return history.read_newest(runs_dir)
+        return read_newest(runs_dir)
     except DataError:
         return None  # `choose_run` says so, unless nobody asks for the run
 
@@ -137,8 +148,17 @@ def _difference_of_partitions(partitions: int, settings: ServerSettings) -> Iter
         yield f"NUM_PARTITIONS={partitions} there, {settings.num_partitions} here"
 
 
-def _load_newest(folder: Path) -> Checkpoint | None:
-    """Load the newest checkpoint that is whole; None where there are none at all."""
+def _find_losses(done: Facts, settings: ServerSettings) -> Iterator[str]:
+    """Name what no run can do that goes on: undo rounds, or hide what they have shown."""
+    if settings.num_rounds < done.round:
+        yield f"NUM_ROUNDS={settings.num_rounds}: expected at least {done.round}"
+    if settings.dp_mode != "off" and done.settings["DP_MODE"] == "off":
+        yield f"DP_MODE={settings.dp_mode}: its rounds so far were without; expected off"
+
+
+def _load_newest(run: NewestRun) -> Checkpoint | None:
+    """Load the newest checkpoint that is whole; None before the end of round 1."""
+    folder = run.folder / checkpoint.FOLDER
     rounds = checkpoint.list_rounds(folder)
     for number in rounds:
         path = checkpoint.path_of(folder, number)
@@ -146,9 +166,9 @@ def _load_newest(folder: Path) -> Checkpoint | None:
             return checkpoint.load(path)
         except ValueError as error:
             warn("left out a checkpoint", file=path, reason=error)
-    if rounds:
+    if done := run.facts["rounds"]:
         raise DataError(
-            f"{folder}: none of its {len(rounds)} checkpoints can be read; expected one that can, or"
-            " RESUME=never to start anew"
+            f"{folder}: none of its {len(rounds)} checkpoints can be read, and {done} rounds are done;"
+            " expected one that can, or RESUME=never to start anew"
         )
     return None

@@ -13,7 +13,7 @@ from fedmx.link.messages import with_content
 from fedmx.log import event, warn
 from fedmx.settings import ServerSettings, describe_model
 from server import admission, checkpoint
-from server.checkpoint import Checkpoint, Facts
+from server.checkpoint import Checkpoint, Facts, Values
 from server.history import History
 from server.model import GlobalModel, Layout, average_running
 from server.nodes import Nodes
@@ -51,6 +51,8 @@ class RoundLoop:
             started = time.monotonic()
             trained, evaluated = Replies(), Replies()
             aggregate_s = self._train(asker, number, model, trained)
+            if self._plan.privacy is not None:
+                history.note_release(self._plan.privacy.noise_multiplier)
             asker.ask(MessageType.EVALUATE, number, 0, model.arrays, evaluated)
             line = describe_round(number, trained, evaluated)
             if self._plan.privacy is not None:
@@ -62,16 +64,15 @@ class RoundLoop:
                 "checkpoint": 0.0,
                 "total": round(time.monotonic() - started, 4),
             }
-            if evaluated.are_whole(self._nodes.number):
-                history.judge(line)
+            best = history.judge(line) if evaluated.are_whole(self._nodes.number) else history.best
             # On disk before anything else can happen: whatever dies from here on, this round is not lost.
-            seconds = self._keep(model, line, history)
+            seconds = self._keep(model, line, best, history)
             line["seconds"]["checkpoint"] = seconds
             line["seconds"]["total"] = round(line["seconds"]["total"] + seconds, 4)
-            history.add_round(line)
+            history.add_round(line, best)
             self._log(number, line)
 
-    def _keep(self, model: GlobalModel, line: Mapping[str, Any], history: History) -> float:
+    def _keep(self, model: GlobalModel, line: Values, best: Values | None, history: History) -> float:
         """Write the round's checkpoint, and remove those that are not needed any more; give the seconds."""
         started = time.monotonic()
         facts = Facts(
@@ -82,15 +83,15 @@ class RoundLoop:
             nodes=self._nodes.holders(),
             line=line,
             history_bytes=history.size,
-            best=history.best,
+            best=best,
         )
         folder = history.folder / checkpoint.FOLDER
         checkpoint.save(Checkpoint(facts, model.arrays, self._plan.state()), folder)
-        best = history.best["round"] if history.best else None
         rounds = checkpoint.list_rounds(folder)
-        checkpoint.remove_others(
-            folder, checkpoint.choose_kept(rounds, best, self._settings.keep_checkpoints)
+        kept = checkpoint.choose_kept(
+            rounds, best["round"] if best else None, self._settings.keep_checkpoints
         )
+        checkpoint.remove_others(folder, kept)
         return round(time.monotonic() - started, 4)
 
     def _train(self, asker: Asker, number: int, model: GlobalModel, replies: Replies) -> float:

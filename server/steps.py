@@ -119,7 +119,7 @@ class Asker:
         for who in (everyone[node_id] for node_id in asked):
             replies.refused.pop(who.name, None)
             replies.missing.add(who.name)
-            warn("no answer", round=number, step=step, node=who.name)
+            warn("no answer", round=number, step=step, node=who.name, after_s=time.monotonic() - started)
         replies.seconds += time.monotonic() - started
 
     def _configure(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fedmx.errors import SettingsError
 from fedmx.settings import ServerSettings
 from server import arguments
-from server.privacy import PrivacyLedger, wrap
+from server.privacy import AdaptiveClipping, PrivacyLedger, wrap
 
 Arguments = Mapping[str, Any]
 
@@ -97,14 +97,14 @@ class Plan:
     def state(self) -> dict[str, NDArray[Any]]:
         """Give what the strategy carries from round to round, by name; its arrays are not copied.
 
-        That is momentum (FedAvgM), moments (FedAdagrad, FedAdam, FedYogi) and the clipping norm (dp-*). All
-        else follows from the settings, or is set anew when a round is configured.
+        That is momentum (FedAvgM), moments (FedAdagrad, FedAdam, FedYogi) and the norm of adaptive clipping.
+        All else follows from the settings, or is set anew when a round is configured.
         """
         held = vars(self.strategy)
         state = {f"momentum_vector/{i}": v for i, v in enumerate(held.get("momentum_vector") or ())}
         for moment in _MOMENTS:
             state |= {f"{moment}/{name}": values for name, values in (held.get(moment) or {}).items()}
-        if "clipping_norm" in held:
+        if isinstance(self.strategy, AdaptiveClipping):
             state["clipping_norm"] = np.asarray(held["clipping_norm"], np.float64)
         return state
 
@@ -118,7 +118,7 @@ class Plan:
             named = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
             if named:
                 held[moment] = named
-        if "clipping_norm" in state:
+        if isinstance(self.strategy, AdaptiveClipping) and "clipping_norm" in state:
             held["clipping_norm"] = float(state["clipping_norm"])
 
     @contextmanager

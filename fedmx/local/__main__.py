@@ -33,9 +33,15 @@ def show_results(console: Console, folder: Path, root: Path) -> None:
         print_table(console, make_table(rounds))
     model = folder / "model.npz"
     if model.exists():
-        shown = model.relative_to(root) if model.is_relative_to(root) else model
-        print_line(console, f"model: {shown}")
+        print_line(console, f"model: {_shorten(model, root)}")
         print_line(console, f"model_sha256: {read_run(folder)['model_sha256']}")
+    elif rounds:
+        place, done = _shorten(folder, root), rounds[-1].number
+        print_line(console, f"unfinished: {place}; the same command goes on after round {done}")
+
+
+def _shorten(path: Path, root: Path) -> Path:
+    return path.relative_to(root) if path.is_relative_to(root) else path
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 _TEXT_LINE = re.compile(r"[0-9:.]{12} ([A-Z]+) +(.*)")
-_LISTENING = "listening"  # how the server says so
+_LISTENING, _RESUMED = "listening", "run goes on"  # how the server says so
 _HOLD_S = 1.0
 """Seconds after which a program that complained and still runs did not end of that."""
 
@@ -79,7 +79,8 @@ class Relay:
 
 def is_routine(line: str) -> bool:
     """Whether a program's line tells only that all is well; what is no log line at all never is routine."""
-    return split_line(line)[0] in ("INFO", "DEBUG")
+    level, message = split_line(line)
+    return level in ("INFO", "DEBUG") and not message.startswith(_RESUMED)
 
 
 def split_line(line: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,12 +72,16 @@ class RunWatch:
 
 
 def read_rounds(folder: Path) -> list[Round]:
-    """Read a run's finished rounds; a line still being written is left for the next time."""
+    """Read a run's finished rounds; a line still being written is left for the next time, a torn one out."""
     try:
         text = (folder / "history.jsonl").read_text()
     except OSError:
         return []
-    return [Round.parse(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    rounds = []
+    for line in text.splitlines(keepends=True):
+        with suppress(ValueError, KeyError):
+            rounds.append(Round.parse(line if line.endswith("\n") else ""))
+    return rounds
 
 
 def read_run(folder: Path) -> Mapping[str, Any]:

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from tests.federation.chaos.killing import Kill
+from tests.federation.chaos.disk import Before
+from tests.federation.chaos.killing import Kill, hang_up
 from tests.federation.chaos.reference import Plan, Reference
 from tests.federation.chaos.stage import Stage
 
@@ -67,6 +68,71 @@ def test_a_server_whose_clients_are_all_killed_ends_and_keeps_what_was_trained(s
     assert "round 2 failed 3 times, the last time: 0 updates admitted, 2 needed" in last
     assert (stage.facts["status"], [line["round"] for line in stage.history]) == ("failed", [1])
     assert [path.name for path in (stage.runs_dir / "latest" / "checkpoints").iterdir()] == ["round-0001.npz"]
+
+
+def test_nodes_whose_streams_break_as_the_run_ends_hear_that_it_is_finished(stage: Stage) -> None:
+    server = stage.start_server(fault=Before("server.history:History.finish", hang_up), **Plan().settings)
+    nodes = [stage.start_client(NODE_NAME=name, **TINY) for name in Plan().names]
+    assert [program.wait(20) for program in (server, *nodes)] == [0, 0, 0], stage.logs
+    assert [node.log.count("lost the server") for node in nodes] == [1, 1]
+
+
+def test_a_node_that_dies_whenever_it_is_asked_stops_nobody(stage: Stage) -> None:
+    server = stage.start_server(
+        NUM_PARTITIONS=3, MIN_CLIENTS=2, NUM_ROUNDS=2, ROUND_TIMEOUT=0.5, LEASE_GRACE=5
+    )
+    rest = [stage.start_client(NODE_NAME=name, **TINY) for name in ("north", "south")]
+    asked = Kill("before", "fedmx.link.answering:call_app")
+    for _ in range(100):
+        if server.process.poll() is not None:
+            break
+        stage.start_client(NODE_NAME="doomed", fault=asked, SERVER_WAIT_TIMEOUT=1, **TINY).wait(20)
+    assert [program.wait() for program in (server, *rest)] == [0, 0, 0], stage.logs
+    assert [sorted(node["name"] for node in line["nodes"]) for line in stage.history] == [
+        ["north", "south"]
+    ] * 2
+
+
+def test_after_a_restart_the_run_still_takes_none_but_its_own_kind(
+    stage: Stage, reference: Reference
+) -> None:
+    plan = Plan()
+    dies = Kill("after", "server.history:History.add_round", call=2)
+    server = stage.start_server(fault=dies, **plan.settings)
+    nodes = [stage.start_client(NODE_NAME=name, **TINY) for name in plan.names]
+    assert server.wait() == -9
+    for node in nodes:
+        node.process.send_signal(signal.SIGSTOP)
+    again = stage.start_server(**plan.settings)
+    stray = stage.start_client(NODE_NAME="stray", TASK="wide_task")
+    assert stray.wait() == 5
+    assert "its task is wide_task, expected tiny_task" in stray.log
+    for node in nodes:
+        node.process.send_signal(signal.SIGCONT)
+    assert [program.wait(20) for program in (again, *nodes)] == [0, 0, 0], stage.logs
+    assert stage.facts["model_sha256"] == reference.digest(plan)
+
+
+def test_two_runs_in_one_folder_are_two_runs(stage: Stage) -> None:
+    for number in (1, 2):
+        assert stage.run(client_settings=TINY, NUM_ROUNDS=1) == 0, stage.logs
+        runs = {path.parent.resolve() for path in stage.runs_dir.glob("*/run.json")}
+        assert len(runs) == number
+
+
+def test_a_failure_that_an_engine_restarts_ends_at_once_until_it_lets_go(stage: Stage) -> None:
+    settings = {"MIN_CLIENTS": 1, "CLIENT_WAIT_TIMEOUT": 0.5, "RETRY_AFTER": 2}
+    assert stage.start_server(**settings).wait() == 3
+    for _ in range(3):
+        again = stage.start_server(**settings)
+        assert again.wait() == 3
+        assert "failed with these settings: 0 of 1 nodes were ready" in again.log.splitlines()[-1]
+        time.sleep(1)
+    time.sleep(1.5)  # the claim is about the time between two restarts
+    assert "failed with these settings" not in (last := stage.start_server(**settings)).log
+    assert last.wait() == 3
+    assert "failed with these settings" not in last.log
+    assert len(list(stage.runs_dir.glob("2*/run.json"))) == 2
 
 
 def test_clients_of_a_server_that_never_comes_back_give_up_with_5(stage: Stage) -> None:

@@ -177,6 +177,23 @@ def test_a_signal_while_an_error_is_on_its_way_gives_the_signals_code() -> None:
     assert (status, "Traceback" in err) == (143, False)
 
 
+def test_a_signal_in_a_destructor_is_not_lost() -> None:
+    body = """
+        class Array:
+            def __del__(self):
+                signal.raise_signal(signal.SIGTERM)
+                say("not reached")
+        log.configure("INFO", "text")
+        Array()
+        time.sleep(60)
+    """
+    started = time.monotonic()
+    status, out, err = run(body)
+    assert (status, out) == (143, "")
+    assert time.monotonic() - started < 4, "before the fallback"
+    assert "Exception ignored" not in err
+
+
 def test_threads_that_still_run_hold_no_program_back() -> None:
     assert run("threading.Thread(target=time.sleep, args=(60,)).start()")[0] == 0
 

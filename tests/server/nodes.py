@@ -283,7 +283,7 @@ class Table:
         given = {"num_partitions": len(nodes), "min_clients": len(nodes), "lease_grace": 0.0}
         self.settings = ServerSettings(**{**given, **settings})
         self.nodes = Nodes(self.grid, self.settings)
-        self.nodes.await_start()
+        self.nodes.await_start(0.0)
         self.plan = strategies.build(self.settings)
         self.model = GlobalModel(pack(nodes[0].initial), Layout.from_description(nodes[0].describe()))
         self.asker = Asker(self.grid, self.nodes, self.plan, self.settings, self.model.layout)

@@ -77,6 +77,7 @@ def test_a_byte_that_changed_is_noticed_or_changes_nothing(tmp_path: Path) -> No
         unnoticed += 1
         assert read.facts == FACTS
         assert {n: a.data for n, a in read.arrays.items()} == {n: a.data for n, a in ARRAYS.items()}
+        assert {n: v.tolist() for n, v in read.state.items()} == {n: v.tolist() for n, v in STATE.items()}
     assert (
         unnoticed < len(whole) / 3 / 2
     )  # times of day and other fields of the zip format that mean nothing here

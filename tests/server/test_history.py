@@ -1,9 +1,6 @@
-"""What is on disk of a run, and who may write there."""
+"""What is on disk of a run."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +10,7 @@ import pytest
 from fedmx import arrays
 from fedmx.errors import DataError
 from fedmx.settings import ServerSettings
-from server import history
-from server.history import History, RunsFolder
+from server.history import History
 from tests.server.nodes import Federation, NullNode, pack, shift
 
 LINE = {"round": 1, "evaluate": {"loss": 0.5}}
@@ -53,7 +49,7 @@ def test_latest_is_the_newest_run_and_relative(tmp_path: Path) -> None:
 def test_each_round_is_a_line_that_is_there_at_once(tmp_path: Path) -> None:
     record = make_history(tmp_path)
     for number in (1, 2):
-        record.add_round(LINE | {"round": number})
+        record.add_round(LINE | {"round": number}, None)
         lines = (record.folder / "history.jsonl").read_text().splitlines()
         assert [json.loads(line)["round"] for line in lines] == list(range(1, number + 1))
         assert facts(record.folder)["rounds"] == number
@@ -76,9 +72,7 @@ def test_the_best_round_has_the_lowest_loss_of_whole_evaluations(
     for number, (loss, is_whole) in enumerate(rounds, start=1):
         evaluated = None if loss is None else {"loss": loss}
         line = {"round": number, "evaluate": evaluated}
-        if is_whole:
-            record.judge(line)
-        record.add_round(line)
+        record.add_round(line, record.judge(line) if is_whole else record.best)
     assert facts(record.folder)["best"] == best
 
 
@@ -103,10 +97,6 @@ def test_a_run_that_failed_says_why(tmp_path: Path) -> None:
     assert (said["status"], said["reason"], said["exit_code"]) == ("failed", "round 1 failed", 4)
 
 
-def test_names_of_runs_differ_within_a_second() -> None:
-    assert len({history.new_run_id() for _ in range(20)}) > 1
-
-
 def test_a_run_that_is_there_already_is_not_written_over(tmp_path: Path) -> None:
     make_history(tmp_path)
     with pytest.raises(DataError) as caught:
@@ -118,7 +108,7 @@ def test_a_history_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     record = make_history(tmp_path)
     (record.folder / "history.jsonl").mkdir()
     with pytest.raises(DataError) as caught:
-        record.add_round(LINE)
+        record.add_round(LINE, None)
     assert str(caught.value) == f"{record.folder}/history.jsonl: cannot be written: Is a directory{ADVICE}"
 
 
@@ -126,38 +116,3 @@ def test_latest_that_is_a_folder_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "latest" / "full").mkdir(parents=True)
     with pytest.raises(DataError, match=f"^{tmp_path}/latest: cannot be written: "):
         make_history(tmp_path)
-
-
-def test_the_runs_folder_is_made_and_locked(tmp_path: Path) -> None:
-    runs_dir = tmp_path / "deep" / "runs"
-    with RunsFolder(runs_dir):
-        with pytest.raises(DataError) as caught:
-            RunsFolder(runs_dir)
-        assert caught.value.exit_code == 2
-        assert str(caught.value) == (
-            f"RUNS_DIR={runs_dir}: another server writes in this folder; expected a folder for each server"
-        )
-    with RunsFolder(runs_dir) as runs:
-        assert runs.untold == ""
-
-
-@pytest.mark.parametrize(("below", "words"), [("", "File exists"), ("runs", "Not a directory")])
-def test_a_runs_folder_that_cannot_be_one_is_a_line(tmp_path: Path, below: str, words: str) -> None:
-    (tmp_path / "file").write_text("")
-    runs_dir = tmp_path / "file" / below
-    with pytest.raises(DataError) as caught:
-        RunsFolder(runs_dir)
-    assert str(caught.value) == (
-        f"RUNS_DIR={runs_dir}: {words}; expected a folder that this user (uid {os.getuid()}) can write"
-    )
-
-
-def test_a_server_that_was_killed_leaves_no_lock(tmp_path: Path) -> None:
-    hold = "import sys, os; from pathlib import Path; from server.history import RunsFolder; "
-    hold += "runs = RunsFolder(Path(sys.argv[1])); runs.untold = 'one'; os.kill(os.getpid(), 9)"
-    killed = subprocess.run([sys.executable, "-c", hold, str(tmp_path)], check=False)
-    assert killed.returncode == -9
-    with RunsFolder(tmp_path) as runs:
-        assert runs.untold == "one"
-        runs.untold = ""
-        assert runs.untold == ""

@@ -19,7 +19,7 @@ def open_with(nodes: list[NullNode], **settings: Any) -> GlobalModel:
     given = {"num_partitions": len(nodes), "min_clients": len(nodes), "client_wait_timeout": 0.1}
     told = ServerSettings(**{**given, **settings})
     grid = LocalGrid(dict(enumerate(nodes, start=10)))
-    return open_run(grid, Nodes(grid, told), told)
+    return open_run(grid, Nodes(grid, told), told).model
 
 
 def failure(kind: type[FederationError], nodes: list[NullNode], **settings: Any) -> str:
@@ -118,7 +118,7 @@ def test_a_run_opens_without_a_node_that_raises_or_says_nothing_where_the_others
     grid.nodes.update(enumerate(others, start=11))
     settings = ServerSettings(num_partitions=3, min_clients=2)
     nodes = Nodes(grid, settings)
-    model = open_run(grid, nodes, settings)
+    model = open_run(grid, nodes, settings).model
     np.testing.assert_array_equal(unpack(model.arrays)["0.weight"], MLP["0.weight"])
     assert [[c["partition"] for c in node.asked_to("query")] for node in others] == [[1, 1], [2, 2]]
     assert [who.node_id for who in nodes.participants()] == [10, 11, 12], "it keeps its partition"
@@ -135,7 +135,7 @@ def open_without_first(others: int, **settings: Any) -> tuple[GlobalModel, list[
     nodes = [NullNode(initial=MLP) for _ in range(others)]
     grid = Leaving({10: NullNode(), **dict(enumerate(nodes, start=11))})
     told = ServerSettings(**{"join_window": 0.0, "client_wait_timeout": 0.1, **settings})
-    return open_run(grid, Nodes(grid, told), told), [node.asked_to("query") for node in nodes]
+    return open_run(grid, Nodes(grid, told), told).model, [node.asked_to("query") for node in nodes]
 
 
 def test_a_run_opens_without_a_node_that_left_where_those_who_stay_are_enough() -> None:

@@ -4,6 +4,7 @@ import random
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from functools import partial
 
 from tests.federation.chaos import points
 from tests.federation.chaos.cable import Cable
@@ -14,7 +15,7 @@ from tests.federation.programs import Program
 
 PATIENCE_S = 180.0  # of a whole run; the longest stall takes a minute
 
-_POLL_S = 0.01
+_POLL_S, _GOODBYE_S = 0.01, 10.0
 _KILLED, _REFUSED = -9, 5
 # Of each task: the least and most rounds, and the bytes of its model.
 _TASKS = {"tiny_task": (4, 12, 400), "wide_task": (2, 4, 5_200_000)}
@@ -75,6 +76,8 @@ class Story:
             nodes = [Role(name, draw_lives(rng, points.OF_CLIENT, most=2)) for name in self.plan.names]
             self._direct(server, dict(zip([node.name for node in nodes], cables, strict=True)), nodes)
             self._compare(digest)
+            if not self.did["stalls"]:  # behind a cable that is stalled nobody hears the goodbye
+                self._await_ends(nodes)
         finally:
             self.stage.end()
             for cable in cables:
@@ -90,11 +93,12 @@ class Story:
             self.did["cuts"] += 1
             cable.cut()
 
-        def stall() -> None:
+        def stall(seconds: float) -> None:
             self.did["stalls"] += 1
-            cable.stall(rng.choice(_STALLS_S))
+            cable.stall(seconds)
 
-        for do in rng.choices((cut, cut, stall), k=rng.randint(0, 2)):
+        for is_cut in rng.choices((True, True, False), k=rng.randint(0, 2)):
+            do = cut if is_cut else partial(stall, rng.choice(_STALLS_S))
             cable.after(rng.choice(("up", "down")), rng.randrange(self.plan.rounds * model), do)
 
     def _direct(self, server: Role, cables: dict[str, Cable], nodes: list[Role]) -> None:
@@ -138,6 +142,13 @@ class Story:
             role.program = self.stage.start_client(
                 fault=fault, NODE_NAME=role.name, TASK=self.plan.task, SERVER_ADDRESS=cable.address
             )
+
+    def _await_ends(self, nodes: list[Role]) -> None:
+        """Have every node that lives end well: its server has told it that the run is finished."""
+        for node in nodes:
+            code = None if node.program is None else node.program.wait(_GOODBYE_S)
+            if code not in (0, _KILLED, None):
+                self.wrong.append(f"{node.name} ended with {code} after the run was finished")
 
     def _compare(self, digest: str) -> None:
         if self.wrong:

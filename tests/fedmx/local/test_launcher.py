@@ -130,6 +130,12 @@ def test_the_exit_code_is_the_servers_and_its_last_words_are_repeated(launcher: 
     assert any(line.split()[:1] == ["1"] for line in lines)  # the round that was finished is in the table
 
 
+def test_a_run_that_did_not_finish_is_named_with_how_to_go_on(launcher: Launcher) -> None:
+    does = "train(2); (runs / 'run-1' / 'model.npz').unlink(); sys.exit(4)"
+    _, lines = launcher.run(SERVER_DOES=does)
+    assert "unfinished: runs/run-1; the same command goes on after round 2" in lines
+
+
 def test_an_older_run_is_not_shown_for_one_that_never_began(launcher: Launcher) -> None:
     launcher.run(SERVER_DOES="train(1)")
     code, lines = launcher.run(SERVER_DOES="sys.exit(1)")

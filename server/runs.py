@@ -1,0 +1,140 @@
+"""The runs folder: the name of a new run, what is on record of the newest, and the lock for one server."""
+
+import fcntl
+import json
+import os
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from fedmx.errors import DataError
+from fedmx.files import named_errors
+
+
+def new_run_id() -> str:
+    """Make the name of a run: when it began, and four random digits for runs of one second."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+# What a server that takes a run up needs of its record.
+_FACTS: Mapping[str, type] = {
+    "run_id": str,
+    "status": str,
+    "resumed": list,
+    "partitions": int,
+    "nodes": dict,
+    "rounds": int,
+    "releases": list,
+    "settings": dict,
+}
+
+
+class RunsFolder:
+    """The runs folder, for one server alone, until this is closed.
+
+    Its lock file holds the name of the run that was begun, until all its nodes were told that it is finished.
+
+    Raises:
+        DataError: another server has it, or it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = (path / ".lock").open("ab+", buffering=0)
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                self._lock.close()
+                raise
+        except BlockingIOError:
+            raise DataError(
+                f"RUNS_DIR={path}: another server writes in this folder; expected a folder for each server"
+            ) from None
+        except OSError as error:
+            raise DataError(
+                f"RUNS_DIR={path}: {error.strerror};"
+                f" expected a folder that this user (uid {os.getuid()}) can write"
+            ) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
+
+    @property
+    def untold(self) -> str:
+        """The run whose nodes were not told that it is finished; empty if all of them were."""
+        self._lock.seek(0)
+        return self._lock.read().decode()
+
+    @untold.setter
+    def untold(self, run_id: str) -> None:
+        with named_errors(self.path / ".lock"):
+            self._lock.truncate(0)
+            self._lock.write(run_id.encode())
+
+
+@dataclass(frozen=True)
+class NewestRun:
+    """What is on disk of the newest run: its folder, and what `run.json` says."""
+
+    folder: Path
+    facts: Mapping[str, Any]
+
+    @property
+    def status(self) -> str:
+        """`running` (or killed), `interrupted`, `failed` or `finished`."""
+        return str(self.facts["status"])
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the record changed."""
+        return time.time() - (self.folder / "run.json").stat().st_mtime
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What its server was told, by name."""
+        settings: Mapping[str, Any] = self.facts["settings"]
+        return settings
+
+
+def read_newest(runs_dir: Path) -> NewestRun | None:
+    """Give the newest run, if there is one.
+
+    Raises:
+        DataError: what is on record of it cannot be read.
+    """
+    latest = runs_dir / "latest"
+    folder = runs_dir / latest.readlink() if latest.is_symlink() else latest
+    path = folder / "run.json"
+    if not folder.exists():
+        return None
+    try:
+        facts = json.loads(path.read_text())
+        _check_facts(facts)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path}: cannot be read: {error}; expected the record of the newest run, or RESUME=never to"
+            " start anew"
+        ) from None
+    return NewestRun(folder, facts)
+
+
+def _check_facts(facts: object) -> None:
+    """Check that a record is one of this version's.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(facts, dict):
+        raise ValueError("it is no JSON object")  # noqa: TRY004 - of a file, not of a call
+    for name, kind in _FACTS.items():
+        if not isinstance(facts.get(name), kind):
+            raise ValueError(f"its {name!r} is no {kind.__name__}")  # noqa: TRY004 - of a file, not of a call

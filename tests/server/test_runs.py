@@ -1,0 +1,85 @@
+"""The runs folder: who may write there, names of runs, and what is on record of the newest."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fedmx.errors import DataError
+from fedmx.settings import ServerSettings
+from server.history import History
+from server.runs import RunsFolder, new_run_id, read_newest
+
+
+def test_names_of_runs_differ_within_a_second() -> None:
+    assert len({new_run_id() for _ in range(20)}) > 1
+
+
+def test_the_runs_folder_is_made_and_locked(tmp_path: Path) -> None:
+    runs_dir = tmp_path / "deep" / "runs"
+    with RunsFolder(runs_dir):
+        with pytest.raises(DataError) as caught:
+            RunsFolder(runs_dir)
+        assert caught.value.exit_code == 2
+        assert str(caught.value) == (
+            f"RUNS_DIR={runs_dir}: another server writes in this folder; expected a folder for each server"
+        )
+    with RunsFolder(runs_dir) as runs:
+        assert runs.untold == ""
+
+
+@pytest.mark.parametrize(("below", "words"), [("", "File exists"), ("runs", "Not a directory")])
+def test_a_runs_folder_that_cannot_be_one_is_a_line(tmp_path: Path, below: str, words: str) -> None:
+    (tmp_path / "file").write_text("")
+    runs_dir = tmp_path / "file" / below
+    with pytest.raises(DataError) as caught:
+        RunsFolder(runs_dir)
+    assert str(caught.value) == (
+        f"RUNS_DIR={runs_dir}: {words}; expected a folder that this user (uid {os.getuid()}) can write"
+    )
+
+
+def test_a_server_that_was_killed_leaves_no_lock(tmp_path: Path) -> None:
+    hold = "import sys, os; from pathlib import Path; from server.runs import RunsFolder; "
+    hold += "runs = RunsFolder(Path(sys.argv[1])); runs.untold = 'one'; os.kill(os.getpid(), 9)"
+    killed = subprocess.run([sys.executable, "-c", hold, str(tmp_path)], check=False)
+    assert killed.returncode == -9
+    with RunsFolder(tmp_path) as runs:
+        assert runs.untold == "one"
+        runs.untold = ""
+        assert runs.untold == ""
+
+
+def test_the_newest_run_is_found_by_its_own_name_below_the_folder_as_it_was_given(tmp_path: Path) -> None:
+    assert read_newest(tmp_path) is None
+    History.begin(tmp_path, "one", ServerSettings())
+    found = read_newest(tmp_path)
+    assert found is not None
+    assert (found.folder, found.status) == (tmp_path / "one", "running")
+    (tmp_path / "one").rename(tmp_path / "moved")
+    assert read_newest(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "No such file"),
+        (b"", "Expecting value"),
+        (b'{"run_id": "one"', "Expecting"),
+        (b"\xff", "codec can't decode"),
+        (b"[]", "it is no JSON object"),
+        (b"null", "it is no JSON object"),
+        (b"{}", "its 'run_id' is no str"),
+        (b'{"run_id": "one", "status": "running"}', "its 'resumed' is no list"),
+    ],
+)
+def test_a_record_that_is_none_is_named(tmp_path: Path, content: bytes | None, words: str) -> None:
+    path = History.begin(tmp_path, "one", ServerSettings()).folder / "run.json"
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=f"^{path}: cannot be read: .*{words}.* RESUME=never to start anew$"):
+        read_newest(tmp_path)
