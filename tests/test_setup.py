@@ -1,4 +1,4 @@
-"""How a machine is made ready: requirements/venv.sh, the locks, and what make hands on.
+"""How a machine is made ready: requirements/venv.sh, and what make hands on.
 
 The script runs in a copy of the project's corner, on a PATH that holds only what a test puts there.
 """
@@ -239,36 +239,3 @@ def test_every_make_target_says_what_it_does_in_three_lines_or_fewer() -> None:
         lines = [line for line in block.splitlines() if not line.startswith("#")]
         assert re.match(r"[a-z-]+:.*## \S", lines[0]), lines[0]
         assert len(lines) <= 3, lines[0]
-
-
-def read_lock(name: str) -> dict[str, str]:
-    text = (ROOT / "requirements" / f"{name}.txt").read_text()
-    return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.MULTILINE))
-
-
-def test_the_locks_agree_on_every_version() -> None:
-    tested = read_lock("dev")
-    for name in ("server", "client", "gpu"):
-        differing = {
-            package: version
-            for package, version in read_lock(name).items()
-            if tested.get(package, version) != version
-        }
-        assert not differing, name
-    assert read_lock("server").keys() | read_lock("client").keys() <= tested.keys()
-
-
-def test_mxnet_is_in_the_locks_of_clients_only() -> None:
-    assert not [package for package in read_lock("server") if "mxnet" in package]
-    assert read_lock("client")["mxnet"] == "1.9.1"
-    assert read_lock("gpu")["mxnet-cu112"] == "1.9.1"
-    assert "mxnet" not in read_lock("gpu")
-
-
-@pytest.mark.parametrize("name", ["server", "client", "gpu", "dev"])
-def test_a_lock_holds_hashes_and_no_address(name: str) -> None:
-    text = (ROOT / "requirements" / f"{name}.txt").read_text()
-    assert not re.search(r"://|--index|--extra-index|--find-links", text)
-    entries = re.split(r"\n(?=[a-z0-9])", text)[1:]
-    assert len(entries) == len(read_lock(name))
-    assert all("--hash=sha256:" in entry for entry in entries)
