@@ -1,7 +1,13 @@
 # Variables given to make (`make run CLIENTS=4 PARTITION=labels:5`) and those of the environment reach the programs:
 # make exports both. So every setting can be given here; README lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint bench lock proto build up down logs ps gpu client shell check-gpu chaos clean .venv
+.PHONY: help run test test-slow lint bench lock audit sbom proto build up down logs ps gpu client shell check-gpu fuzz chaos clean .venv \
+	pki-init pki-server pki-site pki-sign pki-list pki-revoke pki-renew bundle
+
+# Recipes read such variables as the shell's, so that what they hold is never taken for a command.
+need = @test "$$$(1)" || { echo 'make $@: $(1) is not set; expected the $(2)' >&2; exit 2; }
+BUNDLE ?= bundle
+export BUNDLE
 
 # GNU make ends with 2 whenever a recipe fails; the exit code of the server stands in its last line, as `Error 4`.
 run: .venv ## train on this machine: a server and CLIENTS=2 clients, ROUNDS=3
@@ -23,6 +29,12 @@ bench: .venv ## measure the link against Flower's own engines
 lock: .venv ## write requirements/*.txt from pyproject.toml; ARGS=--upgrade takes newer versions
 	@requirements/lock.sh $(ARGS)
 
+audit: .venv ## look for known vulnerabilities in the locks; ARGS="--osv-url URL" names a source
+	@.venv/bin/python requirements/audit.py $(ARGS)
+
+sbom: .venv ## write each image's bill of materials to sbom/
+	@.venv/bin/python requirements/sbom.py
+
 proto: .venv ## write fedmx/link/link_pb2.py and .pyi from link.proto
 	@.venv/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. fedmx/link/link.proto
 
@@ -36,9 +48,9 @@ gpu: ## train in containers with CUDA clients
 	@requirements/gpu.sh
 	@docker compose --profile gpu up --scale client=0
 
-client: ## only clients, against a server elsewhere: SERVER_ADDRESS=host:port
-	@test "$(SERVER_ADDRESS)" || { echo "make client: SERVER_ADDRESS is not set; expected host:port of the server" >&2; exit 2; }
-	@docker compose up --no-deps client
+client: ## only clients, of a site: BUNDLE=bundle is the folder of its bundle
+	@test -f "$$BUNDLE/certs/site.crt" || { echo "make client: no bundle in $$BUNDLE; expected one that \`make bundle\` wrote on the server's machine, unpacked there, or BUNDLE=FOLDER" >&2; exit 2; }
+	@cd "$$BUNDLE" && docker compose up
 
 down: ## remove the containers; the volume with the runs stays
 	@docker compose --profile gpu down
@@ -52,8 +64,38 @@ ps: ## list the containers
 shell: ## open a shell in a client's container
 	@docker compose run --rm --no-deps client bash
 
+pki-init: ## make the federation's authority, as the first `make up` does by itself
+	@server/pki.sh init
+
+pki-server: ## make the server's certificate for SERVER_NAMES, as `make up` does where they changed
+	@server/pki.sh server
+
+pki-site: ## make a site's key and certificate: NAME=hospital-a
+	$(call need,NAME,name of the site)
+	@server/pki.sh site "$$NAME"
+
+pki-sign: ## make the certificate of a site that keeps its own key: REQUEST=hospital-a.csr
+	$(call need,REQUEST,file that `client pki request` wrote at the site)
+	@server/pki.sh sign - <"$$REQUEST"
+
+pki-list: ## list the certificates that were made
+	@server/pki.sh list
+
+pki-revoke: ## take back a site's certificates: NAME=hospital-a
+	$(call need,NAME,name of the site)
+	@server/pki.sh revoke "$$NAME"
+
+pki-renew: ## make anew the certificates that near their end
+	@server/pki.sh renew
+
+bundle: ## write a site's archive: SITE=hospital-a SERVER_ADDRESS=fl.example.org:8080 [REQUEST=hospital-a.csr]
+	@server/bundle.sh
+
 check-gpu: .venv ## build the CUDA image and check it; downloads 2 GB
 	@.venv/bin/python -m pytest -m gpu_image $(ARGS)
+
+fuzz: .venv ## invent what may come over the wire, guided by coverage; SECONDS=60
+	@.venv/bin/python -m fuzz --seconds $(or $(SECONDS),60)
 
 chaos: .venv ## kill, cut and stall federations for a while; ARGS="--seconds 1200 --seed 1"
 	@.venv/bin/python -m tests.federation.chaos $(ARGS)

@@ -14,6 +14,7 @@ from fedmx.program import run_program
 
 ENGINES: dict[str, Callable[[Job], Outcome]] = {
     "link": direct_link.measure,
+    "tls": direct_link.measure_tls,
     "deprecated": deprecated.measure,
     "superlink": superlink.measure,
 }

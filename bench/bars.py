@@ -1,6 +1,6 @@
 """The bars that the project holds itself to, as plain functions of what was measured."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from bench.flower_app.null_app.model import model_bytes
@@ -11,6 +11,7 @@ LINK_SMALL_S = 0.045
 TIMES_FASTER = 3.0
 PEAK_MODELS, PEAK_BASE_MB = 7, 150
 FEDERATION_TAX = 1.15
+TLS_SMALL_S, TLS_LARGE = 0.010, 1.4
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,22 @@ def judge(outcomes: Iterable[Outcome], tax: float | None) -> list[Bar]:
     found = {(outcome.engine, outcome.size): outcome for outcome in outcomes}
     keys = (("link", "small"), ("link", "large"), ("deprecated", "large"))
     bars = list(_judge_link(*(found.get(key) for key in keys)))
+    bars += _judge_tls({key: outcome.median_s for key, outcome in found.items()})
     if tax is not None:
         claim = f"federation tax at most {FEDERATION_TAX:g}"
         bars.append(Bar(claim, f"{tax:.3f}", tax <= FEDERATION_TAX))
     return bars
+
+
+def _judge_tls(medians: Mapping[tuple[str, str], float | None]) -> Iterator[Bar]:
+    plain, tls = medians.get(("link", "small")), medians.get(("tls", "small"))
+    if plain and tls:
+        claim = f"mutual TLS costs a round with the small model at most {1000 * TLS_SMALL_S:g} ms"
+        yield Bar(claim, f"{1000 * (tls - plain):.1f} ms", tls - plain <= TLS_SMALL_S)
+    plain, tls = medians.get(("link", "large")), medians.get(("tls", "large"))
+    if plain and tls:
+        claim = f"mutual TLS costs a round with the large model at most {TLS_LARGE - 1:.0%}"
+        yield Bar(claim, f"{tls / plain - 1:.0%}", tls <= TLS_LARGE * plain)
 
 
 def _judge_link(small: Outcome | None, large: Outcome | None, deprecated: Outcome | None) -> Iterator[Bar]:

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from bench.engines import direct_link
 from bench.flower_app.null_app.rounds import NODES
 from bench.processes import Children, MeasurementError, free_port, wait_until
+from fedmx.link.pki import LOCAL_SITE
 
 ROUNDS, REPEATS = 3, 3
 _LIMIT_S, _START_S = 180.0, 60.0
@@ -55,9 +57,13 @@ def _measure_federated() -> list[float]:
     with Children() as children:
         address, runs = f"127.0.0.1:{free_port()}", children.folder / "runs"
         settings = {"NUM_ROUNDS": str(ROUNDS), "NUM_PARTITIONS": str(NODES), "RUNS_DIR": str(runs)}
-        server = children.start_module("server", "server", env={"LISTEN_ADDRESS": address, **settings})
+        pki = children.folder / "pki"
+        direct_link.make_certificates(pki)
+        listening = {"LISTEN_ADDRESS": address, "CERTS_DIR": str(pki / "server")}
+        server = children.start_module("server", "server", env={**settings, **listening})
+        dialling = {"SERVER_ADDRESS": address, "CERTS_DIR": str(pki / "sites" / LOCAL_SITE)}
         for node in range(NODES):
-            children.start_module(f"client-{node}", "client", env={"SERVER_ADDRESS": address, **_NODE})
+            children.start_module(f"client-{node}", "client", env={**dialling, **_NODE})
         wait_until(lambda: server.poll() is not None, _LIMIT_S, "the federation")
         if server.returncode != 0:
             raise MeasurementError(f"python -m server: exit {server.returncode}: {children.tail('server')}")

@@ -1,11 +1,14 @@
 """`python -m client`: joins the server, then loads MXNet, the model and the data, and works until goodbye."""
 
 import socket
+import sys
 
 # Runs `lscpu` at its import. MXNet imports it too, but when gRPC has started and nothing may fork any more.
 import numpy.testing  # noqa: F401 - imported for MXNet
 
+from client import pki
 from fedmx import log, parsing
+from fedmx.link import certificates
 from fedmx.link.node import LinkOptions, NodeLink
 from fedmx.log import event
 from fedmx.program import refuse_arguments, run_program
@@ -13,8 +16,11 @@ from fedmx.settings import ClientSettings, load
 
 
 def main() -> None:
-    """Serve one node."""
-    refuse_arguments()
+    """Serve one node, or carry out a command of its site."""
+    if sys.argv[1:2] == ["pki"]:
+        pki.main(sys.argv[2:])
+        return
+    refuse_arguments(but="pki")
     settings = load(ClientSettings)
     log.configure(settings.log_level, settings.log_format)
     link = NodeLink(
@@ -24,7 +30,8 @@ def main() -> None:
             is_name_given=bool(settings.node_name),
             wait_timeout_s=settings.server_wait_timeout,
             max_model_bytes=settings.max_model_bytes,
-            proxy=str(settings.link_proxy or ""),
+            proxy=settings.link_proxy,
+            own=certificates.open_own(settings),
         )
     )
     # Hello is said first, so that the server knows of a node that takes seconds to import MXNet.

@@ -70,16 +70,13 @@ def pack(values: NDArray[np.generic]) -> Array:
 
 
 def new_file(dtype: str, shape: tuple[int, ...]) -> io.BytesIO:
-    """Open an npy file in memory for these values: its header is written, its whole size is reserved."""
+    """Open an npy file in memory for these values: its header is written, nothing is reserved for the rest.
+
+    It grows by an eighth at a time, by moving pages where it is large, and `getvalue` gives its very buffer.
+    """
     file = io.BytesIO()
     header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
-    start, size = file.tell(), byte_count(dtype, shape)
-    if size:
-        # Reserved at once, so that `getvalue` gives this very buffer instead of a copy.
-        file.seek(start + size - 1)
-        file.write(b"\0")
-        file.seek(start)
     return file
 
 

@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_LONGEST_NAME = 64
+_HOST = re.compile(r"(?!\d+(\.\d+)*\Z)[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[^\]]*:[^\]]*)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[^:]*)")
 
 _QUOTA_FILES = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))  # of cgroup v2, and of v1
@@ -152,16 +154,27 @@ def word(text: str) -> str:
     return text
 
 
-def is_name(text: str) -> bool:
+def is_name(text: str, longest: int = _LONGEST_NAME) -> bool:
     """Tell whether a text may stand for a node in a log line and a file name."""
-    return _NAME.fullmatch(text) is not None
+    return len(text) <= longest and _NAME.fullmatch(text) is not None
 
 
 def name(text: str) -> str:
     """Take a name that may stand in a log line and a file name."""
     if not is_name(text):
-        raise ValueError("expected at most 64 letters, digits, '.', '_' or '-', a letter or digit first")
+        raise ValueError(
+            f"expected at most {_LONGEST_NAME} letters, digits, '.', '_' or '-', a letter or digit first"
+        )
     return text
+
+
+def host_names(text: str) -> tuple[str, ...]:
+    """Read names and addresses of a machine, between commas."""
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    for part in names:
+        if "%" in part or (_as_ip(part) is None and (_HOST.fullmatch(part) is None or len(part) > 253)):  # noqa: PLR2004 - DNS's limit
+            raise ValueError(f"expected host names or addresses between commas, and no ports; found {part!r}")
+    return tuple(str(_as_ip(part) or part) for part in names)
 
 
 def json_object(text: str) -> Mapping[str, object]:

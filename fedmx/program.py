@@ -1,5 +1,6 @@
 """How both programs start and end: signals, one line for an error, and the documented exit code."""
 
+import argparse
 import contextlib
 import ctypes
 import logging
@@ -58,17 +59,33 @@ def _run(main: Callable[[], None]) -> int:
     return 0
 
 
-def refuse_arguments() -> None:
+def refuse_arguments(but: str = "") -> None:
     """Let nobody believe that an argument was heard.
+
+    Args:
+        but: a command that the program has.
 
     Raises:
         SettingsError: the program was given one.
     """
     if given := sys.argv[1:]:
+        others = f" but `{but}`" if but else ""
         raise SettingsError(
-            f"{printable(' '.join(given))}: this program takes no arguments; all it needs comes from settings"
-            " in the environment (README.md lists them)"
+            f"{printable(' '.join(given))}: this program takes no arguments{others}; all it needs comes from"
+            " settings in the environment (README.md lists them)"
         )
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """Reads the arguments of a command; what is wrong with them is one line, as with settings."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the arguments.
+
+        Raises:
+            SettingsError: always.
+        """
+        raise SettingsError(f"{self.prog}: {printable(message)}; `{self.prog} --help` shows what there is")
 
 
 def reuse_memory() -> None:

@@ -6,7 +6,7 @@ all wrong values are reported together.
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,6 +38,7 @@ def _setting(
 _positive = parsing.integer(at_least=1)
 _count = parsing.integer(at_least=0)
 _seconds = parsing.number(above=0)
+_days = parsing.number(above=0, below=36_525)
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class CommonSettings:
     log_format: str = _setting("text", parsing.choice("text", "json"), "text or json, one line an event")
     max_model_bytes: int = _setting(
         4 * 1024**3, _positive, "largest set of arrays, in bytes, that a message may carry"
+    )
+    link_security: str = _setting(
+        "mtls",
+        parsing.choice("mtls", "insecure"),
+        "mtls: both sides show certificates; insecure: anyone can read along, and join",
     )
 
 
@@ -109,6 +115,9 @@ class ServerSettings(CommonSettings):
     listen_address: Address = _setting(
         Address("127.0.0.1", 8080), Address.parse, "host:port the server listens on"
     )
+    certs_dir: Path = _setting(
+        Path(".fedmx/pki/server"), Path, "folder with this program's certificate and key"
+    )
     runs_dir: Path = _setting(Path("runs"), Path, "folder that keeps the runs")
     keep_checkpoints: int = _setting(3, _positive, "newest checkpoints that are kept, beside the best")
     resume: str = _setting(
@@ -136,6 +145,9 @@ class ClientSettings(CommonSettings):
         Address("127.0.0.1", 8080), Address.parse_peer, "host:port of the server"
     )
     server_wait_timeout: float = _setting(300.0, _seconds, "seconds to wait for the server")
+    certs_dir: Path = _setting(
+        Path(".fedmx/pki/sites/local"), Path, "folder with this program's certificate and key"
+    )
     node_name: str = _setting("", parsing.name, "this node's name; empty: host name, and a counter")
     task: str = _setting("client.tasks.mnist", parsing.word, "Python module with the model and the data")
     data_dir: Path = _setting(Path("data/mnist"), Path, "folder with this node's data")
@@ -152,7 +164,22 @@ class ClientSettings(CommonSettings):
 
 
 @dataclass(frozen=True)
-class LocalSettings:
+class PkiSettings:
+    """What `python -m server pki` is told."""
+
+    pki_dir: Path = _setting(Path(".fedmx/pki"), Path, "folder of the authority and of what it makes")
+    server_names: tuple[str, ...] = _setting(
+        (), parsing.host_names, "names and addresses by which clients elsewhere dial the server"
+    )
+    authority_days: float = _setting(3650.0, _days, "days that the authority is valid")
+    certificate_days: float = _setting(365.0, _days, "days that certificates are valid")
+    renew_days: float = _setting(
+        30.0, parsing.number(at_least=0), "days before a certificate's end when it is made anew"
+    )
+
+
+@dataclass(frozen=True)
+class LocalSettings(PkiSettings):
     """What `make run` is told beside the settings of the programs it starts."""
 
     clients: int = _setting(2, _positive, "clients to start")
@@ -201,6 +228,13 @@ def describe(settings: object) -> dict[str, object]:
     return {field.name.upper(): _as_json(getattr(settings, field.name)) for field in fields}
 
 
+def explain(settings: object) -> Iterator[tuple[str, object, str]]:
+    """Give settings by their environment names, with what each means."""
+    values = describe(settings)
+    for field in dataclasses.fields(settings):  # type: ignore[arg-type]
+        yield field.name.upper(), values[field.name.upper()], field.metadata["meaning"]
+
+
 def describe_model(settings: ServerSettings) -> dict[str, object]:
     """Give the settings that shape the model, as `describe` does."""
     fields = dataclasses.fields(settings)
@@ -212,10 +246,15 @@ def environment() -> dict[str, str]:
     return dict(os.environ)
 
 
-def silence_flower() -> None:
-    """Turn off what Flower sends and asks by itself; read by Flower at its first import."""
+def silence_libraries() -> None:
+    """Turn off what libraries send, ask and print by themselves; they look at their first import.
+
+    Flower has telemetry and a check for updates. gRPC prints a line for every handshake that fails, so that
+    whoever reaches an open port could fill the log.
+    """
     os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
     os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
+    os.environ["GRPC_VERBOSITY"] = "ERROR"
 
 
 def set_omp_threads(count: int) -> None:
@@ -233,4 +272,6 @@ def _as_json(value: object) -> object:
         return value
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, tuple):
+        return ",".join(value)
     return str(value)

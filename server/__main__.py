@@ -1,6 +1,7 @@
 """`python -m server`: reads settings, opens the link, runs the app, exits with a documented code."""
 
 import gc
+import sys
 import time
 from functools import partial
 
@@ -8,7 +9,10 @@ from flwr.app import ConfigRecord, Context, RecordDict
 
 from fedmx import log
 from fedmx.errors import FederationError, StopSignal
+from fedmx.link import certificates
 from fedmx.link import link_pb2 as pb
+from fedmx.link.certificates import REVOKED_FILE
+from fedmx.link.gate import Gate
 from fedmx.link.grid import LinkGrid
 from fedmx.link.messages import SERVER_NODE_ID
 from fedmx.link.roster import Roster
@@ -16,7 +20,7 @@ from fedmx.link.server import LinkServer
 from fedmx.log import event
 from fedmx.program import refuse_arguments, run_program
 from fedmx.settings import ServerSettings, load
-from server import admission, resume, strategies
+from server import admission, pki, resume, strategies
 from server.app import build_app, run_number
 from server.ledger import is_awaited
 from server.resume import Start
@@ -26,8 +30,11 @@ _LINGER_S = 2.5  # of a goodbye to nodes that dial; they do so every two seconds
 
 
 def main() -> None:
-    """Serve one run."""
-    refuse_arguments()
+    """Serve one run, or carry out a command of the authority."""
+    if sys.argv[1:2] == ["pki"]:
+        pki.main(sys.argv[2:])
+        return
+    refuse_arguments(but="pki")
     settings = load(ServerSettings, strategies.find_problems)
     log.configure(settings.log_level, settings.log_format)
     gc.freeze()  # some of Flower's strategies collect garbage for every reply; what was imported is none
@@ -53,7 +60,12 @@ def listen(settings: ServerSettings, description: ConfigRecord | None = None) ->
     Args:
         settings: what the server was told.
         description: what nodes must agree with, where it is known already.
+
+    Raises:
+        DataError: the server's certificate does not do.
+        SettingsError: the address cannot be listened on.
     """
+    own = certificates.open_own(settings)
     roster = Roster(partial(admission.find_difference, is_shared=settings.partition.is_shared))
     if description is not None and settings.resume != "force":
         roster.pin(description)
@@ -62,6 +74,7 @@ def listen(settings: ServerSettings, description: ConfigRecord | None = None) ->
         roster,
         max_model_bytes=settings.max_model_bytes,
         lease_grace_s=settings.lease_grace,
+        gate=Gate(own, settings.certs_dir / REVOKED_FILE) if own else None,
     )
     server.start()
     event("listening", address=settings.listen_address)

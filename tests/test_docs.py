@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from fedmx.settings import ClientSettings, CommonSettings, LocalSettings, ServerSettings, describe, load
+from fedmx.settings import (
+    ClientSettings,
+    CommonSettings,
+    LocalSettings,
+    PkiSettings,
+    ServerSettings,
+    describe,
+    load,
+)
 
 README = Path("README.md").read_text()
 
@@ -27,6 +35,8 @@ def list_rows(kind: type, *, without: type | None = None) -> list[str]:
 def show(value: object) -> str:
     if isinstance(value, Mapping):
         return "`{}`"
+    if isinstance(value, tuple):
+        value = ",".join(value)
     text = f"{value:g}" if isinstance(value, float) else "" if value is None else str(value)
     return f"`{text}`" if text else ""
 
@@ -37,7 +47,8 @@ def show(value: object) -> str:
         (CommonSettings, None),
         (ServerSettings, CommonSettings),
         (ClientSettings, CommonSettings),
-        (LocalSettings, None),
+        (PkiSettings, None),
+        (LocalSettings, PkiSettings),
     ],
 )
 def test_the_readme_lists_every_setting_with_its_default_and_meaning(
@@ -59,6 +70,8 @@ def test_what_flower_may_override_is_the_servers_settings_with_their_defaults() 
     config = tomllib.loads(Path("pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
     not_of_a_run = {  # of the machine: the environment says them on every engine
         "LISTEN_ADDRESS",
+        "LINK_SECURITY",
+        "CERTS_DIR",
         "LEASE_GRACE",
         "KEEP_CHECKPOINTS",
         "RESUME",

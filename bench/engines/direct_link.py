@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import tempfile
 from pathlib import Path
 
 from flwr.app import ConfigRecord
@@ -11,12 +12,16 @@ from bench.flower_app.null_app.rounds import play_rounds
 from bench.outcome import Job, Outcome
 from fedmx import log
 from fedmx.link import link_pb2 as pb
+from fedmx.link.certificates import REVOKED_FILE, SERVER, SITE, read_own
+from fedmx.link.gate import Gate
 from fedmx.link.grid import LinkGrid
 from fedmx.link.node import LinkOptions, NodeLink
+from fedmx.link.pki import LOCAL_SITE, Authority
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.parsing import Address
 from fedmx.program import reuse_memory
+from fedmx.settings import PkiSettings
 
 MAX_MODEL_BYTES = 4 * 1024**3
 _RUN_ID = 1
@@ -29,6 +34,20 @@ def measure(job: Job) -> Outcome:
     return measure_pair(job, __name__)
 
 
+def measure_tls(job: Job) -> Outcome:
+    """Run them with mutual TLS."""
+    with tempfile.TemporaryDirectory() as folder:
+        make_certificates(Path(folder))
+        return measure_pair(job, __name__, extra=[folder])
+
+
+def make_certificates(folder: Path) -> None:
+    """Make an authority with certificates for a server and nodes on this machine."""
+    authority = Authority(PkiSettings(pki_dir=folder))
+    with authority.alone():
+        authority.ensure()
+
+
 def measure_steps(size: str) -> Outcome:
     """Measure the server's memory by step, with an allocator that gives back at once what is freed.
 
@@ -38,18 +57,19 @@ def measure_steps(size: str) -> Outcome:
     return measure_pair(Job("link", size, rounds=3, limit_s=120), __name__, _FREE_AT_ONCE)
 
 
-def serve(port: int, size: str, rounds: int, marks: Path) -> None:
-    """Play the rounds over the link, in plain text, like the other engines."""
+def serve(port: int, size: str, rounds: int, marks: Path, certs: Path | None) -> None:
+    """Play the rounds over the link; without certificates in plain text, like the other engines."""
+    gate = Gate(read_own(certs, SERVER), certs / REVOKED_FILE) if certs else None
     roster = Roster(lambda _first, _second: None)
     server = LinkServer(
-        Address("127.0.0.1", port), roster, max_model_bytes=MAX_MODEL_BYTES, lease_grace_s=10.0
+        Address("127.0.0.1", port), roster, max_model_bytes=MAX_MODEL_BYTES, lease_grace_s=10.0, gate=gate
     )
     server.start()
     play_rounds(LinkGrid(server, _RUN_ID), size, rounds, marks)
     server.stop(pb.Goodbye.FINISHED)
 
 
-def join(port: int, node: int) -> None:
+def join(port: int, node: int, certs: Path | None) -> None:
     """Be a node until the server's goodbye."""
     # The app is what SuperNodes load, so nodes import it and the server does not.
     from bench.flower_app.null_app.client_app import app  # noqa: PLC0415
@@ -60,6 +80,7 @@ def join(port: int, node: int) -> None:
         is_name_given=True,
         wait_timeout_s=60.0,
         max_model_bytes=MAX_MODEL_BYTES,
+        own=read_own(certs, SITE) if certs else None,
     )
     link = NodeLink(options)
     link.start()
@@ -72,10 +93,11 @@ def main(role: str, port: str, *rest: str) -> None:
     log.configure("INFO", "text")
     logging.getLogger("flwr").setLevel(logging.WARNING)
     if role == "server":
-        size, rounds, path = rest
-        serve(int(port), size, int(rounds), Path(path))
+        size, rounds, path, *pki = rest
+        serve(int(port), size, int(rounds), Path(path), Path(*pki, "server") if pki else None)
     else:
-        join(int(port), int(rest[0]))
+        number, *pki = rest
+        join(int(port), int(number), Path(*pki, "sites", LOCAL_SITE) if pki else None)
 
 
 if __name__ == "__main__":

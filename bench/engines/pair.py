@@ -1,6 +1,6 @@
 """Runs an engine that is one server program and one node program, both in one module of this package."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.flower_app.null_app.rounds import NODES
@@ -8,32 +8,40 @@ from bench.outcome import Job, Outcome, is_over, reduce_marks
 from bench.processes import Children, MeasurementError, free_port, wait_for_port, wait_until
 
 
-def measure_pair(job: Job, module: str, server_env: Mapping[str, str] | None = None) -> Outcome:
+def measure_pair(
+    job: Job, module: str, server_env: Mapping[str, str] | None = None, extra: Sequence[str] = ()
+) -> Outcome:
     """Run `module` as a server and as two nodes, each a process, and read the server's stopwatch.
 
     Args:
         job: what to measure.
         module: takes `server PORT SIZE ROUNDS MARKS`, the warm-up counted, or `node PORT NUMBER`.
         server_env: environment of the server beside the inherited one.
+        extra: further arguments of both.
     """
     with Children() as children:
         marks, failure = children.folder / "marks.jsonl", None
         try:
-            _run(children, job, module, marks, server_env)
+            _run(children, job, (module, *extra), marks, server_env)
         except MeasurementError as error:
             failure = str(error)
         return reduce_marks(job, marks, failure)
 
 
 def _run(
-    children: Children, job: Job, module: str, marks: Path, server_env: Mapping[str, str] | None
+    children: Children,
+    job: Job,
+    program: tuple[str, *tuple[str, ...]],
+    marks: Path,
+    server_env: Mapping[str, str] | None,
 ) -> None:
     port = str(free_port())
-    arguments = ("server", port, job.size, str(job.rounds + 1), str(marks))
+    module, *extra = program
+    arguments = ("server", port, job.size, str(job.rounds + 1), str(marks), *extra)
     server = children.start_module("server", module, *arguments, env=server_env)
     wait_for_port(int(port))
     for node in range(NODES):
-        children.start_module(f"node-{node}", module, "node", port, str(node))
+        children.start_module(f"node-{node}", module, "node", port, str(node), *extra)
     wait_until(lambda: is_over(marks) or server.poll() is not None, job.limit_s, "rounds")
     if not is_over(marks):
         raise MeasurementError(f"the server ended: {children.tail('server')}")

@@ -1,6 +1,7 @@
 """Frames -> Flower records. What is received is believed only within limits.
 
-Nothing is allocated before the declared sizes passed them, and npy headers are written here, not received.
+Memory follows the bytes that arrived, not those that were announced; and npy headers are written here, not
+received.
 """
 
 import io
@@ -12,10 +13,9 @@ from flwr.app import Array, ArrayRecord, Error, RecordDict
 from fedmx import arrays
 from fedmx.errors import ProtocolError
 from fedmx.link import link_pb2 as pb
-from fedmx.link.codec import MAX_HEADER_BYTES, parse
-from fedmx.link.records import decode_config, decode_metrics
-
-_MAX_ARRAYS = 65_536  # each costs about a kilobyte here, also an empty one
+from fedmx.link.codec import CHUNK_BYTES, MAX_HEADER_BYTES, parse
+from fedmx.link.records import decode_config, decode_metrics, find_fault
+from fedmx.log import printable
 
 
 @dataclass(frozen=True)
@@ -46,18 +46,22 @@ class Assembler:
     def __init__(self, max_model_bytes: int, is_wanted: Callable[[pb.Header], bool] = _want_all) -> None:
         self._limit = max_model_bytes
         self._is_wanted = is_wanted
-        self._header_left = 0
-        self._header_data = bytearray()
-        self._array_bytes = 0
+        self._left = 0  # of the part under way: the header, then the arrays
+        self._array_bytes = 0  # of the part to come
+        self._header: bytearray | None = None
         self._body: _Body | None = None
 
     @property
     def is_idle(self) -> bool:
         """Whether no message is under way."""
-        return not self._header_left and self._body is None
+        return not self._left
 
-    def begin(self, begin: pb.Begin) -> None:
+    def begin(self, begin: pb.Begin, *, is_kept: bool = True) -> None:
         """Start a message.
+
+        Args:
+            begin: what the other end announced.
+            is_kept: whether anything of it is; otherwise it is read and thrown away.
 
         Raises:
             ProtocolError: one is under way, or its declared sizes are beyond the limits.
@@ -70,60 +74,57 @@ class Assembler:
             raise ProtocolError(
                 f"arrays of {begin.array_bytes} bytes; MAX_MODEL_BYTES={self._limit} is the limit here"
             )
-        self._header_left, self._array_bytes = begin.header_bytes, begin.array_bytes
+        self._left, self._array_bytes = begin.header_bytes, begin.array_bytes
+        self._header = bytearray() if is_kept else None
 
     def feed(self, chunk: bytes) -> Received | None:
         """Take a chunk; give the message when it was the last one, and the message is wanted.
 
+        All chunks but a part's last are full, so that nobody can keep this end busy with few bytes.
+
         Raises:
             ProtocolError: the chunk does not belong here, or the message is malformed.
         """
-        if self._header_left:
-            self._feed_header(chunk)
-        elif self._body is not None:
-            self._body.feed(chunk)
-        else:
+        expected = min(self._left, CHUNK_BYTES)
+        if not expected:
             raise ProtocolError("a chunk outside a message")
-        if self._body is None or not self._body.is_complete:
+        if len(chunk) != expected:
+            raise ProtocolError(f"a chunk of {len(chunk)} bytes; expected {expected}")
+        self._left -= expected
+        if self._body is not None:
+            self._body.feed(chunk)
+        elif self._header is not None:
+            self._header += chunk
+        return None if self._left else self._end_part()
+
+    def forget(self, request_id: str) -> None:
+        """Let go of the message under way if it is, or answers, this request; its rest is thrown away."""
+        if self._body is not None and self._body.header.request_id == request_id:
+            self._body = None
+
+    def _end_part(self) -> Received | None:
+        if self._header is not None:
+            header, self._header = parse(pb.Header, bytes(self._header)), None
+            _check(header, self._array_bytes)
+            self._body = _Body(header) if self._is_wanted(header) else None
+        self._left, self._array_bytes = self._array_bytes, 0
+        if self._left or self._body is None:
             return None
         body, self._body = self._body, None
-        return body.take() if body.is_kept else None
-
-    def _feed_header(self, chunk: bytes) -> None:
-        if not 0 < len(chunk) <= self._header_left:
-            raise ProtocolError(
-                f"a chunk of {len(chunk)} bytes where the header has {self._header_left} left"
-            )
-        self._header_data += chunk
-        self._header_left -= len(chunk)
-        if not self._header_left:
-            header = parse(pb.Header, bytes(self._header_data))
-            self._header_data = bytearray()
-            self._body = _Body(header, self._array_bytes, is_kept=self._is_wanted(header))
+        return body.take()
 
 
 class _Body:
     """A message whose header is there: fills the arrays that it declares from the bytes that follow it."""
 
-    def __init__(self, header: pb.Header, array_bytes: int, *, is_kept: bool) -> None:
-        _check(header, array_bytes)
-        self.is_kept = is_kept
-        self._header = header
-        self._left = array_bytes
+    def __init__(self, header: pb.Header) -> None:
+        self.header = header
         self._records: dict[str, dict[str, Array]] = {record.name: {} for record in header.array_records}
-        heads = [(record.name, head) for record in header.array_records for head in record.arrays]
-        self._heads = iter(heads if is_kept else [])
+        self._heads = iter([(record.name, head) for record in header.array_records for head in record.arrays])
         self._open: _OpenArray | None = None
         self._open_next()
 
-    @property
-    def is_complete(self) -> bool:
-        return not self._left
-
     def feed(self, chunk: bytes) -> None:
-        if not 0 < len(chunk) <= self._left:
-            raise ProtocolError(f"a chunk of {len(chunk)} bytes where the arrays have {self._left} left")
-        self._left -= len(chunk)
         rest = memoryview(chunk)
         while self._open is not None and rest.nbytes:
             rest = self._open.fill(rest)
@@ -131,9 +132,9 @@ class _Body:
                 self._open_next()
 
     def take(self) -> Received:
-        header = self._header
+        header = self.header
         if header.HasField("error"):
-            return Received(header, Error(code=header.error.code, reason=header.error.reason))
+            return Received(header, Error(code=header.error.code, reason=printable(header.error.reason)))
         content = RecordDict()
         for name, record in self._records.items():
             content[name] = ArrayRecord(record)
@@ -179,22 +180,12 @@ class _OpenArray:
 
 
 def _check(header: pb.Header, array_bytes: int) -> None:
-    """Check what a header declares, before anything is allocated for it."""
-    heads = [head for record in header.array_records for head in record.arrays]
-    if len(heads) > _MAX_ARRAYS:
-        raise ProtocolError(f"{len(heads)} arrays; at most {_MAX_ARRAYS}")
-    declared = sum(map(_size, heads))
+    """Check what a header declares, before anything is made of it."""
+    if fault := find_fault(header):
+        raise ProtocolError(fault)
+    declared = sum(_size(head) for record in header.array_records for head in record.arrays)
     if declared != array_bytes:
         raise ProtocolError(f"arrays of {declared} bytes in the header, {array_bytes} announced")
-    for record in header.array_records:
-        _check_names([head.name for head in record.arrays])
-    records = (header.array_records, header.metric_records, header.config_records)
-    _check_names([record.name for kind in records for record in kind])
-
-
-def _check_names(names: list[str]) -> None:
-    if len(set(names)) != len(names):
-        raise ProtocolError("two arrays or records of one name")
 
 
 def _size(head: pb.Array) -> int:

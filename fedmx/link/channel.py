@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import re
+import resource
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ SERVICE, METHOD_NAME = "fedmx.link.Link", "Join"
 METHOD = f"/{SERVICE}/{METHOD_NAME}"
 
 _END_TIMEOUT_S = 1.0
+_MAX_CONNECTIONS = 2_048
+_IDLE_MS = 10_000
 
 Option = tuple[str, int | str]
 
@@ -57,6 +60,31 @@ def options(frame_bytes: int) -> list[Option]:
     ]
 
 
+def server_options(frame_bytes: int) -> list[Option]:
+    """Give the options of a server's port, to which anybody may connect.
+
+    A node has a stream as soon as it is connected: a connection without one is closed after a while. Nor are
+    there ever so many connections that the program could open no other file.
+    """
+    return [
+        *options(frame_bytes),
+        ("grpc.server_handshake_timeout_ms", _IDLE_MS),
+        ("grpc.max_connection_idle_ms", _IDLE_MS),
+        ("grpc.max_concurrent_streams", 100),  # of a connection: the nodes of one process share it
+        ("grpc.max_allowed_incoming_connections", _make_room_for_connections()),
+    ]
+
+
+def _make_room_for_connections() -> int:
+    """Give how many connections may be open at a time: no more than half of the files that may be."""
+    least, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * _MAX_CONNECTIONS
+    if least < wanted:
+        least = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (least, most))
+    return min(_MAX_CONNECTIONS, least // 2)
+
+
 def check_listening(address: Address) -> None:
     """Try an address with a plain socket, whose error says what gRPC's does not.
 
@@ -69,25 +97,26 @@ def check_listening(address: Address) -> None:
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(target)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the second of a host that no resolver takes
+        cause = getattr(error, "strerror", None) or error
         raise SettingsError(
-            f"LISTEN_ADDRESS={address}: {error.strerror or error}; expected a free address of this machine"
+            f"LISTEN_ADDRESS={address}: {cause}; expected a free address of this machine"
         ) from None
 
 
 def dial(
-    address: Address, frame_bytes: int, proxy: str, credentials: grpc.ChannelCredentials | None
+    address: Address, frame_bytes: int, proxy: Address | None, credentials: grpc.ChannelCredentials | None
 ) -> grpc.Channel:
     """Open a channel to a server.
 
     Args:
         address: the server's.
         frame_bytes: the largest frame.
-        proxy: an HTTP proxy's host:port; where it is empty none is used, whatever the environment says.
+        proxy: an HTTP proxy; where it is None none is used, whatever the environment says.
         credentials: TLS; None is plain text.
     """
-    chosen = [*options(frame_bytes), ("grpc.enable_http_proxy", int(bool(proxy)))]
-    if proxy:
+    chosen = [*options(frame_bytes), ("grpc.enable_http_proxy", int(proxy is not None))]
+    if proxy is not None:
         chosen.append(("grpc.http_proxy", f"http://{proxy}"))
     if credentials is None:
         return grpc.insecure_channel(str(address), chosen)

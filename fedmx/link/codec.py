@@ -15,11 +15,12 @@ from google.protobuf.message import DecodeError
 from fedmx import arrays
 from fedmx.errors import ProtocolError
 from fedmx.link import link_pb2 as pb
-from fedmx.link.records import encode_record
+from fedmx.link.records import encode_record, find_fault
+from fedmx.log import printable
 
 FRAME_BYTES = 1024 * 1024
-MAX_HEADER_BYTES = 16 * 1024 * 1024
-_CHUNK_BYTES = FRAME_BYTES - 64  # leaves room for the frame's own fields
+MAX_HEADER_BYTES = 4 * 1024 * 1024  # protobuf takes thirty times that to read one of empty entries
+CHUNK_BYTES = FRAME_BYTES - 64  # leaves room for the frame's own fields
 
 
 @dataclass(frozen=True)
@@ -78,14 +79,16 @@ def encode(header: pb.Header, content: RecordDict | Error, encoded: EncodedArray
         encoded: the records' arrays.
 
     Raises:
-        ValueError: a record cannot be sent, or all of them beside the arrays are too large.
+        ValueError: a record cannot be sent, or is beyond what the other end takes.
     """
     if isinstance(content, Error):
-        header.error.code, header.error.reason = content.code, content.reason or ""
+        header.error.code, header.error.reason = content.code, printable(content.reason or "")
     else:
         header.array_records.extend(encoded.records)
         header.metric_records.extend(encode_record(n, r) for n, r in content.metric_records.items())
         header.config_records.extend(encode_record(n, r) for n, r in content.config_records.items())
+    if fault := find_fault(header):
+        raise ValueError(fault)
     if not header.request_id:
         identity = hashlib.sha256(header.SerializeToString(deterministic=True) + encoded.digest)
         header.request_id = identity.hexdigest()
@@ -125,7 +128,7 @@ def parse(kind: Any, data: bytes) -> Any:
 def _cut(views: Iterable[memoryview]) -> Iterator[bytes]:
     """Join views end to end and cut the whole into chunks."""
     pending: list[memoryview] = []
-    room = _CHUNK_BYTES
+    room = CHUNK_BYTES
     for view in views:
         start = 0
         while start < len(view):
@@ -135,6 +138,6 @@ def _cut(views: Iterable[memoryview]) -> Iterator[bytes]:
             start += len(taken)
             if not room:
                 yield b"".join(pending)
-                pending, room = [], _CHUNK_BYTES
+                pending, room = [], CHUNK_BYTES
     if pending:
         yield b"".join(pending)

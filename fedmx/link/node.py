@@ -16,11 +16,12 @@ from flwr.app import ConfigRecord, Error
 from flwr.clientapp import ClientApp
 
 from fedmx import __version__, parsing
-from fedmx.errors import FederationError, ProtocolError, UnreachableError
-from fedmx.link import channel, codec, words
+from fedmx.errors import FederationError, ProtocolError, RefusedError, UnreachableError
+from fedmx.link import channel, codec, diagnosis, words
 from fedmx.link import link_pb2 as pb
 from fedmx.link.answering import call_app, encode_reply
 from fedmx.link.assembler import Assembler, Received
+from fedmx.link.certificates import Credentials
 from fedmx.link.inbox import Inbox
 from fedmx.link.kept import KeptReplies
 from fedmx.link.messages import untie_records
@@ -30,6 +31,7 @@ from fedmx.parsing import Address
 _WELCOME_TIMEOUT_S = 10.0
 _PATIENCE_S = 5.0  # of a person who watches a client dial
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
+_TLS_FAULTS = 3
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class LinkOptions:
         wait_timeout_s: how long the server may be away, at the start and after each break.
         max_model_bytes: the largest set of arrays taken from the server.
         proxy: an HTTP proxy to dial through; none by default, whatever the environment says.
-        credentials: TLS; None is plain text.
+        own: what it shows of itself by TLS; None is plain text.
     """
 
     address: Address
@@ -49,8 +51,8 @@ class LinkOptions:
     is_name_given: bool
     wait_timeout_s: float
     max_model_bytes: int
-    proxy: str = ""
-    credentials: grpc.ChannelCredentials | None = None
+    proxy: Address | None = None
+    own: Credentials | None = None
 
 
 @dataclass
@@ -80,6 +82,7 @@ class NodeLink:
         self._stream: _Stream | None = None
         self._ready: list[bytes] = []
         self._server_takes = 0
+        self._tls_faults = 0  # in a row
         self.node_id = 0
 
     def start(self) -> None:
@@ -150,6 +153,7 @@ class NodeLink:
             if self._stream is None and time.monotonic() >= say_at:
                 say_at = deadline
                 warn("no answer yet, dialling on", address=self._options.address, cause=cause)
+            self._look_at_tls()
             if self._leave_stream():
                 warn("lost the server, dialling again", address=self._options.address, cause=cause)
                 deadline = time.monotonic() + timeout_s
@@ -162,11 +166,28 @@ class NodeLink:
             f" (SERVER_WAIT_TIMEOUT): {cause}"
         )
 
+    def _look_at_tls(self) -> None:
+        """Tell a server that will never be joined from one that is away.
+
+        Raises:
+            RefusedError: TLS failed, and not just once, as it may while a server starts or ends.
+        """
+        options = self._options
+        fault = (
+            diagnosis.find_fault(options.address, options.own, options.proxy)
+            if self._stream is None
+            else None
+        )
+        self._tls_faults = self._tls_faults + 1 if fault else 0
+        if fault and self._tls_faults == _TLS_FAULTS:
+            raise RefusedError(f"SERVER_ADDRESS={options.address}: TLS: {fault}")
+
     def _serve_stream(self, patience_s: float) -> bool:
         """Join and read until the stream ends; True once the run is finished."""
         options, stream = self._options, _Stream()
         stream.outbox.put([self._hello()])
-        with channel.dial(options.address, codec.FRAME_BYTES, options.proxy, options.credentials) as dialled:
+        credentials = options.own.for_node() if options.own else None
+        with channel.dial(options.address, codec.FRAME_BYTES, options.proxy, credentials) as dialled:
             join: grpc.StreamStreamMultiCallable[bytes, bytes] = dialled.stream_stream(channel.METHOD)
             call = join(stream.frames())
             timer = channel.cancel_after(patience_s, call)
@@ -217,7 +238,9 @@ class NodeLink:
 
     def _join(self, stream: _Stream, welcome: pb.Welcome) -> None:
         event("joined", address=self._options.address, node=welcome.name)
-        if parsing.is_name(welcome.name):  # its counter may have made it too long for a hello
+        if parsing.is_name(
+            welcome.name, words.LONGEST_NAME
+        ):  # its counter may have made it too long for a hello
             self._name = welcome.name
         with self._lock:
             self.node_id, self._server_takes = welcome.node_id, welcome.max_model_bytes

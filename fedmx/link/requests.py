@@ -78,6 +78,10 @@ class Requests:
         """Whether somebody waits for this answer."""
         return request_id in self._waiting.get(node_id, {})
 
+    def awaits(self, node_id: int) -> bool:
+        """Whether somebody waits for any answer of a node."""
+        return bool(self._waiting.get(node_id))
+
     def of_node(self, node_id: int) -> list[Request]:
         """Give what a node is to be sent, in the order in which it was asked."""
         return [equal[0] for equal in self._waiting.get(node_id, {}).values()]

@@ -4,6 +4,7 @@ The streams' thread tells it who comes and goes; the server program's thread rea
 """
 
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -104,7 +105,7 @@ class Roster:
                 return member
             if is_name_given:
                 raise RefusedError(
-                    f"NODE_NAME={name}: a living node has this name; expected another name for each client"
+                    f"node {name}: a living node has this name; expected another NODE_NAME for each client"
                 )
         raise AssertionError("the counter never ends")
 
@@ -123,12 +124,18 @@ class Roster:
             member.description = description
             self._tell()
 
-    def leave(self, member: Member, stream: Any) -> bool:
-        """Note that a stream ended; tell whether its node is gone by that (it may have come back already)."""
+    def leave(self, member: Member, stream: Any, *, is_for_good: bool = False) -> bool:
+        """Note that a stream ended; tell whether its node is gone by that (it may have come back already).
+
+        Args:
+            member: whose stream it was.
+            stream: which.
+            is_for_good: nobody is to wait for this node.
+        """
         with self._changed:
             if member.stream is not stream:
                 return False
-            member.stream, member.since = None, self._clock()
+            member.stream, member.since = None, -math.inf if is_for_good else self._clock()
             if not self._is_pinned and not any(m.view().is_ready for m in self._members.values()):
                 self._reference = None  # nobody is left to differ from
             self._tell()

@@ -14,20 +14,23 @@ import grpc
 import grpc.aio
 from flwr.app import ConfigRecord
 
-from fedmx.errors import FederationError, ProtocolError, SettingsError
+from fedmx.errors import FederationError, ProtocolError, RefusedError, SettingsError
 from fedmx.link import channel, codec, words
 from fedmx.link import link_pb2 as pb
 from fedmx.link.assembler import Assembler
+from fedmx.link.gate import Gate
 from fedmx.link.messages import error_of
-from fedmx.link.records import decode_config
 from fedmx.link.requests import Request, Requests
 from fedmx.link.roster import Member, Roster
 from fedmx.link.stream import ServicerContext, Stream
-from fedmx.log import event, logger, warn
+from fedmx.log import event, logger, printable, warn
 from fedmx.parsing import Address
 
+_MAX_NODES = 1_000  # at a time
+_MAX_GREETING = 64  # streams without a hello; those of nodes have one from the first moment
 _HELLO_TIMEOUT_S = 10.0
 _GOODBYE_TIMEOUT_S = 2.0
+_WATCH_S = 2.0
 _LAST_STEPS_TIMEOUT_S = 0.5  # gRPC's own tasks outlive its stop by a moment
 
 
@@ -39,7 +42,7 @@ class LinkServer:
         roster: told who comes and goes.
         max_model_bytes: the largest set of arrays taken from a node.
         lease_grace_s: how long a node whose stream is gone may take to come back before it is given up.
-        credentials: TLS; None is plain text.
+        gate: who is taken, by TLS; None is plain text.
     """
 
     def __init__(
@@ -49,15 +52,16 @@ class LinkServer:
         *,
         max_model_bytes: int,
         lease_grace_s: float,
-        credentials: grpc.ServerCredentials | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self.address = address
         self.roster = roster
         self._max_model_bytes = max_model_bytes
         self._lease_grace_s = lease_grace_s
-        self._credentials = credentials
+        self._gate = gate
         self._requests = Requests()
         self._streams: set[Stream] = set()
+        self._greeting: dict[Stream, None] = {}  # those without a hello, the oldest first
         self._is_stopping = False
         self._last_frame: bytes | None = None
         self._loop = asyncio.new_event_loop()
@@ -110,25 +114,29 @@ class LinkServer:
 
     async def _start(self) -> None:
         channel.quiet_broken_streams()
-        options = [*channel.options(codec.FRAME_BYTES), ("grpc.so_reuseport", 0)]
-        self._grpc = grpc.aio.server(options=options)
+        options = [*channel.server_options(codec.FRAME_BYTES), ("grpc.so_reuseport", 0)]
+        self._grpc = grpc.aio.server(options=options, maximum_concurrent_rpcs=_MAX_NODES + 4 * _MAX_GREETING)
         join: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(self._join)
         handlers = grpc.method_handlers_generic_handler(channel.SERVICE, {channel.METHOD_NAME: join})
         self._grpc.add_generic_rpc_handlers((handlers,))
         try:
-            if self._credentials is None:
+            if self._gate is None:
                 self._grpc.add_insecure_port(str(self.address))
             else:
-                self._grpc.add_secure_port(str(self.address), self._credentials)
+                self._grpc.add_secure_port(str(self.address), self._gate.own.for_server())
         except RuntimeError as error:
             raise SettingsError(f"LISTEN_ADDRESS={self.address}: cannot be listened on: {error}") from None
         await self._grpc.start()
+        if self._gate is not None:
+            self._watching = asyncio.create_task(self._watch(self._gate))
 
     async def _stop(self, last_frame: bytes | None, linger_s: float) -> None:
         self._is_stopping, self._last_frame = True, last_frame
         for stream in self._streams:
             stream.end_with(last_frame)
         await asyncio.sleep(linger_s)
+        if self._gate is not None:
+            self._watching.cancel()
         await self._grpc.stop(_GOODBYE_TIMEOUT_S)
         if rest := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(rest, timeout=_LAST_STEPS_TIMEOUT_S)
@@ -137,9 +145,12 @@ class LinkServer:
         """Serve one stream from hello to its end; what is wrong with it ends it, and nothing else."""
         stream = Stream(context)
         self._streams.add(stream)
+        self._greeting[stream] = None
         reading = asyncio.create_task(self._read(stream))
         writing = asyncio.create_task(stream.write_all())
         stream.drop = reading.cancel
+        if len(self._greeting) > _MAX_GREETING:
+            self._turn_away(next(iter(self._greeting)))
         if self._is_stopping:  # it was dialled while the others were told
             stream.end_with(self._last_frame)
         try:
@@ -165,12 +176,14 @@ class LinkServer:
         assembler = Assembler(
             self._max_model_bytes, lambda header: self._requests.is_waiting(node_id, header.request_id)
         )
+        stream.forget = assembler.forget
         while (frame := await stream.read()) is not None:
             kind = frame.WhichOneof("kind")
             if kind == "ready" and not stream.is_ready:
-                self._ready(stream, member, decode_config(frame.ready.description))
+                self._ready(stream, member, words.read_ready(frame.ready))
             elif kind == "begin":
-                assembler.begin(frame.begin)
+                stream.count_reply()
+                assembler.begin(frame.begin, is_kept=self._requests.awaits(node_id))
             elif kind == "chunk":
                 self._feed(stream, member, assembler, frame.chunk)
             else:
@@ -179,16 +192,23 @@ class LinkServer:
     async def _greet(self, stream: Stream) -> Member:
         try:
             async with asyncio.timeout(_HELLO_TIMEOUT_S):
-                frame = await stream.read()
+                frame = await stream.read(words.MAX_HELLO_BYTES)
         except TimeoutError:
             raise ProtocolError(f"no hello within {_HELLO_TIMEOUT_S:g} s") from None
         if frame is None or frame.WhichOneof("kind") != "hello":
             raise ProtocolError("the first frame is no hello")
         hello = frame.hello
+        if self._gate is not None:
+            stream.site = self._gate.admit(stream.certificate)
         words.check_hello(hello)
-        member, replaced = self.roster.join(
-            hello.name, hello.instance, stream, is_name_given=hello.is_name_given
-        )
+        if sum(other.member is not None for other in self._streams) >= _MAX_NODES:
+            raise RefusedError(f"{_MAX_NODES} nodes are here already, and no more are taken")
+        name, instance = hello.name, hello.instance
+        if stream.site is not None:  # names and tokens of one site are none of another's
+            name, instance = stream.site.name_node(name), f"{stream.site.name}/{instance}"
+        words.check_name(name)
+        member, replaced = self.roster.join(name, instance, stream, is_name_given=hello.is_name_given)
+        self._greeting.pop(stream, None)
         if replaced is not None:
             replaced.drop()
         stream.member, stream.max_model_bytes = member, hello.max_model_bytes
@@ -231,18 +251,37 @@ class LinkServer:
             )
             self._requests.settle(request.node_id, request.request_id, error_of(error), 0)
         else:
+            stream.replies_left += 1
             stream.send(self._requests.frames(request.node_id, request.request_id))
 
     def _withdraw(self, requests: list[Request]) -> None:
         for request in requests:
             member = self.roster.find(request.node_id)
             if self._requests.withdraw(request) and member is not None and member.stream is not None:
+                member.stream.forget(request.request_id)
                 member.stream.send([words.withdraw(request.request_id)])
+
+    async def _watch(self, gate: Gate) -> None:
+        """End the streams of sites that are revoked, or whose certificates end."""
+        while True:
+            await asyncio.sleep(_WATCH_S)
+            for stream in list(self._streams):
+                if stream.site is not None and (fault := gate.find_fault(stream.site)):
+                    stream.is_expelled = True
+                    self._refuse(stream, RefusedError(fault))
+                    self._loop.call_later(_GOODBYE_TIMEOUT_S, stream.drop)  # of one that reads nothing
 
     def _leave(self, stream: Stream) -> None:
         self._streams.discard(stream)
-        if stream.member is not None and self.roster.leave(stream.member, stream):
-            event("node left", node=stream.member.name)
+        self._greeting.pop(stream, None)
+        if stream.member is None or not self.roster.leave(
+            stream.member, stream, is_for_good=stream.is_expelled
+        ):
+            return
+        event("node left", node=stream.member.name)
+        if stream.is_expelled:
+            self._requests.give_up(stream.member.node_id)
+        else:
             self._loop.call_later(self._lease_grace_s, self._give_up, stream.member)
 
     def _give_up(self, member: Member) -> None:
@@ -251,5 +290,12 @@ class LinkServer:
 
     def _refuse(self, stream: Stream, error: FederationError) -> None:
         who = stream.peer if stream.member is None else stream.member.name
-        warn("refused a node", node=who, reason=str(error))
-        stream.end_with(words.goodbye(pb.Goodbye.REFUSED, str(error)))
+        reason = printable(str(error))
+        warn("refused a node", node=who, reason=reason)
+        stream.end_with(words.goodbye(pb.Goodbye.REFUSED, reason))
+
+    def _turn_away(self, stream: Stream) -> None:
+        """End the stream that has been without a hello for longest, to make room."""
+        self._greeting.pop(stream)
+        self._refuse(stream, ProtocolError("no hello, and others wait to say theirs"))
+        self._loop.call_later(_GOODBYE_TIMEOUT_S, stream.drop)  # of one that reads nothing

@@ -6,8 +6,10 @@ from typing import Any
 
 import grpc.aio
 
+from fedmx.errors import ProtocolError
 from fedmx.link import codec
 from fedmx.link import link_pb2 as pb
+from fedmx.link.gate import Site
 from fedmx.link.roster import Member
 
 ServicerContext = grpc.aio.ServicerContext[Any, bytes]  # what is read is bytes, or EOF
@@ -21,6 +23,11 @@ class Stream:
         max_model_bytes: the largest set of arrays that its node takes.
         is_ready: whether its node can be sent work through it.
         drop: ends it without a word.
+        forget: lets go of what has arrived of the reply to a request.
+        replies_left: how many its node may send: one for each request, and one that it owes from an earlier
+            stream.
+        site: who is at its other end, on a link with certificates.
+        is_expelled: whether its node may not come back.
     """
 
     def __init__(self, context: ServicerContext) -> None:
@@ -29,11 +36,20 @@ class Stream:
         self.max_model_bytes = 0
         self.is_ready = False
         self.drop: Callable[[], object] = lambda: None
+        self.forget: Callable[[str], object] = lambda _request_id: None
+        self.replies_left = 1
+        self.site: Site | None = None
+        self.is_expelled = False
         self._context = context
         self._outbox: asyncio.Queue[Iterable[bytes] | None] = asyncio.Queue()
         self._is_ending = asyncio.Event()
         self._last_frame: bytes | None = None
         self._bytes_up = 0
+
+    @property
+    def certificate(self) -> bytes:
+        """The certificate of its other end, PEM."""
+        return b"".join(self._context.auth_context().get("x509_pem_cert", ()))
 
     def send(self, frames: Iterable[bytes]) -> None:
         """Write frames after those that wait already."""
@@ -55,17 +71,31 @@ class Stream:
         if self._last_frame is not None:
             await self._context.write(self._last_frame)
 
-    async def read(self) -> pb.Frame | None:
-        """Read the next frame; None at the stream's end.
+    async def read(self, at_most: int = codec.FRAME_BYTES) -> pb.Frame | None:
+        """Read the next frame, of at most so many bytes; None at the stream's end.
 
         Raises:
-            ProtocolError: it is no frame.
+            ProtocolError: it is no frame, or larger.
         """
         data = await self._context.read()
         if data is grpc.aio.EOF:
             return None
+        if len(data) > at_most:
+            raise ProtocolError(f"a frame of {len(data)} bytes; expected at most {at_most}")
         self._bytes_up += len(data)
         return codec.parse_frame(data)
+
+    def count_reply(self) -> None:
+        """Note that a reply begins.
+
+        Raises:
+            ProtocolError: there is nothing that it could answer.
+        """
+        if not self.is_ready:
+            raise ProtocolError("a reply from a node that is not ready")
+        if not self.replies_left:
+            raise ProtocolError("a reply to nothing that was asked")
+        self.replies_left -= 1
 
     def take_bytes_up(self) -> int:
         """Give what was read since this was asked the last time."""

@@ -6,9 +6,11 @@ from fedmx import __version__, parsing
 from fedmx.errors import ProtocolError, RefusedError, SettingsError, TrainingFailedError
 from fedmx.link import link_pb2 as pb
 from fedmx.link.codec import FRAME_BYTES
-from fedmx.link.records import encode_record
+from fedmx.link.records import decode_config, encode_record, find_fault_of_records
 from fedmx.log import printable
 
+LONGEST_NAME = 128  # a granted name is longer than NODE_NAME: its site before it, a counter behind
+MAX_HELLO_BYTES = 1024  # of its frame
 _MAX_INSTANCE_LENGTH = 64
 
 
@@ -26,9 +28,19 @@ def check_hello(hello: pb.Hello) -> None:
         )
     if not 0 < len(hello.instance) <= _MAX_INSTANCE_LENGTH:
         raise ProtocolError("a hello without an instance token")
-    if not parsing.is_name(hello.name):
+    check_name(hello.name)
+
+
+def check_name(name: str) -> None:
+    """Check the name that a node would have.
+
+    Raises:
+        RefusedError: it may not stand in a log.
+    """
+    if not parsing.is_name(name, LONGEST_NAME):
         raise RefusedError(
-            f"node name {printable(hello.name, 80)!r}: expected letters, digits, '.', '_' or '-'"
+            f"node name {printable(name, 80)!r}: expected at most {LONGEST_NAME} letters, digits, '.', '_' or"
+            " '-'"
         )
 
 
@@ -42,13 +54,26 @@ def ready(description: ConfigRecord) -> bytes:
     """Say that a node can work, and what must agree between nodes.
 
     Raises:
-        SettingsError: the description is too large for a frame: of a model with many thousands of arrays.
+        SettingsError: the description is beyond the limits: of a model with many thousands of arrays.
     """
     record = encode_record("description", description)
+    if fault := find_fault_of_records([record]):
+        raise SettingsError(f"the model's description has {fault}")
     frame = pb.Frame(ready=pb.Ready(description=record)).SerializeToString()
     if len(frame) > FRAME_BYTES:
         raise SettingsError(f"the model's description has {len(frame)} bytes; expected at most {FRAME_BYTES}")
     return frame
+
+
+def read_ready(said: pb.Ready) -> ConfigRecord:
+    """Take a node's description.
+
+    Raises:
+        ProtocolError: it is none, or beyond the limits.
+    """
+    if fault := find_fault_of_records([said.description]):
+        raise ProtocolError(f"a description with {fault}")
+    return decode_config(said.description)
 
 
 def withdraw(request_id: str) -> bytes:

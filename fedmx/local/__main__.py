@@ -4,12 +4,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from fedmx.link.pki import Authority
 from fedmx.local.display import make_table, open_display, print_line, print_table
 from fedmx.local.federation import check, run
 from fedmx.local.plan import make_plan
 from fedmx.local.results import RunWatch, read_rounds, read_run
 from fedmx.program import refuse_arguments, run_program
-from fedmx.settings import environment
+from fedmx.settings import PkiSettings, environment
 
 
 def main() -> None:
@@ -18,6 +19,8 @@ def main() -> None:
     console = Console()
     plan = make_plan(environment())
     check(plan)
+    if plan.pki is not None:
+        make_certificates(console, plan.pki)
     watch = RunWatch(plan.runs_dir)
     try:
         with open_display(console, plan.rounds) as display:
@@ -25,6 +28,16 @@ def main() -> None:
     finally:  # also of a run that failed or was stopped
         if folder := watch.find():
             show_results(console, folder, plan.root)
+
+
+def make_certificates(console: Console, settings: PkiSettings) -> None:
+    """Make the authority and the certificates that are not there, or near their end."""
+    authority = Authority(settings)
+    with authority.alone():
+        is_new = not authority.exists
+        authority.ensure()
+    if is_new:
+        print_line(console, f"made an authority and certificates in {settings.pki_dir}")
 
 
 def show_results(console: Console, folder: Path, root: Path) -> None:

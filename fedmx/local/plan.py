@@ -1,11 +1,13 @@
 """What `make run` starts: how many programs, and the environment of each."""
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedmx.errors import SettingsError
-from fedmx.settings import ClientSettings, LocalSettings, ServerSettings, load
+from fedmx.link.pki import LOCAL_SITE
+from fedmx.settings import ClientSettings, LocalSettings, PkiSettings, ServerSettings, load
 
 _TELLING = ("DEBUG", "INFO")
 
@@ -25,6 +27,7 @@ class Plan:
         log_level: of the lines that the user wants to see.
         counted: the settings whose value is the number of clients, as the user gave none.
         problems: what is wrong with the settings; where there is something, nothing may be started.
+        pki: of the authority whose certificates the programs show; None where they show none.
     """
 
     server: Mapping[str, str]
@@ -34,6 +37,7 @@ class Plan:
     log_level: str
     counted: Collection[str]
     problems: Sequence[str]
+    pki: PkiSettings | None
     root: Path = ROOT
 
     def explain(self, problem: str) -> str:
@@ -55,13 +59,15 @@ def make_plan(environ: Mapping[str, str]) -> Plan:
     least = settings.min_clients if "MIN_CLIENTS" in given else most
     problems = problems or _find_shortages(settings, given)
     rounds = settings.rounds or settings.num_rounds
+    pki_dir = ROOT / settings.pki_dir
     everyone = {
-        **environ,
+        **{name: environ[name] for name in given},
         "PYTHONUNBUFFERED": "1",  # a line is shown when it is written
         "LISTEN_ADDRESS": str(settings.listen_address),
         "SERVER_ADDRESS": str(settings.listen_address.as_dialled_here()),
     }
     server = {
+        "CERTS_DIR": str(pki_dir / "server"),
         **everyone,
         "NUM_ROUNDS": str(rounds),
         "MIN_CLIENTS": str(least),
@@ -71,7 +77,8 @@ def make_plan(environ: Mapping[str, str]) -> Plan:
     if settings.partition.is_shared and "NUM_PARTITIONS" not in given:
         server["NUM_PARTITIONS"] = str(settings.clients)
     names = [f"{settings.node_name or 'client'}-{number}" for number in range(1, settings.clients + 1)]
-    clients = {name: {**everyone, "NODE_NAME": name} for name in names}
+    certs_dir = str(pki_dir / "sites" / LOCAL_SITE)
+    clients = {name: {"CERTS_DIR": certs_dir, **everyone, "NODE_NAME": name} for name in names}
     return Plan(
         server,
         clients,
@@ -80,6 +87,7 @@ def make_plan(environ: Mapping[str, str]) -> Plan:
         log_level=settings.log_level,
         counted={"MIN_CLIENTS", "NUM_PARTITIONS"} - given,
         problems=problems,
+        pki=_make_pki(settings, pki_dir) if settings.link_security == "mtls" else None,
     )
 
 
@@ -91,6 +99,12 @@ def _load(environ: Mapping[str, str]) -> tuple[_AllSettings, Sequence[str]]:
         wrong = {problem.partition("=")[0] for problem in error.problems}
         rest = {name: text for name, text in environ.items() if name not in wrong}
         return load(_AllSettings, environ=rest), error.problems
+
+
+def _make_pki(settings: _AllSettings, pki_dir: Path) -> PkiSettings:
+    given = {field.name: getattr(settings, field.name) for field in dataclasses.fields(PkiSettings)}
+    dialled = settings.listen_address.as_dialled_here().host
+    return PkiSettings(**{**given, "pki_dir": pki_dir, "server_names": (*settings.server_names, dialled)})
 
 
 def _find_shortages(settings: _AllSettings, given: Collection[str]) -> list[str]:

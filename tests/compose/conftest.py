@@ -58,16 +58,6 @@ def stack(images: None, tmp_path: Path) -> Iterator[Stack]:
     made.end()
 
 
-@pytest.fixture
-def other_stack(images: None, tmp_path: Path) -> Iterator[Stack]:
-    """A second project, as on another machine."""
-    folder = tmp_path / "other"
-    folder.mkdir()
-    made = make_stack(folder)
-    yield made
-    made.end()
-
-
 @pytest.fixture(scope="module")
 def shared_stack(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A project that serves several tests of a module."""

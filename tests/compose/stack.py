@@ -1,9 +1,10 @@
-"""The real compose file on the real engine, under a project name of the test's own."""
+"""The real compose files on the real engine, under project names of the test's own."""
 
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -15,9 +16,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedmx.link.pki import LOCAL_SITE
 from tests.federation.programs import find_free_port
 
 ROOT = Path(__file__).parents[2]
+
+
+def find_host_address() -> str:
+    """Give the address by which this machine is known on its network."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # nothing is sent: it only chooses a route
+        address: str = probe.getsockname()[0]
+        return address
 
 
 @dataclass(frozen=True)
@@ -33,8 +43,20 @@ class Container:
 
     @property
     def node(self) -> str:
-        """The name under which a client joins: its host name."""
+        """The name under which a client on the server's machine joins."""
+        return f"{LOCAL_SITE}.{self.host}"
+
+    @property
+    def host(self) -> str:
         return str(self.facts["Config"]["Hostname"])
+
+    @property
+    def mounts(self) -> set[tuple[str, str, bool]]:
+        """The volumes, without the project's name, where they are, and whether they can be written."""
+        return {
+            (str(mount["Name"]).rpartition("_")[2], mount["Destination"], mount["RW"])
+            for mount in self.facts["Mounts"]
+        }
 
     @property
     def state(self) -> str:
@@ -58,6 +80,7 @@ class Stack:
         folder: where copies out of containers go.
         environment: settings, as a shell would export them.
         override: a second compose file.
+        root: where the compose file is: the project's folder, or a bundle's.
     """
 
     name: str
@@ -65,14 +88,24 @@ class Stack:
     environment: dict[str, str] = field(default_factory=dict)
     override: str = ""
     port: int = field(default_factory=find_free_port)
+    root: Path = ROOT
 
     def command(self, *arguments: str) -> list[str]:
-        files = [ROOT / "docker-compose.yml"]
+        files = [self.root / "docker-compose.yml"]
         if self.override:
             files.append(self.folder / "override.yml")
             files[-1].write_text(self.override)
         options = [word for file in files for word in ("-f", str(file))]
-        return ["docker", "compose", "-p", self.name, "--project-directory", str(ROOT), *options, *arguments]
+        return [
+            "docker",
+            "compose",
+            "-p",
+            self.name,
+            "--project-directory",
+            str(self.root),
+            *options,
+            *arguments,
+        ]
 
     def variables(self, **settings: object) -> dict[str, str]:
         given = {name: str(value) for name, value in settings.items()}
@@ -87,6 +120,27 @@ class Stack:
             stderr=subprocess.STDOUT,
             text=True,
             timeout=100,
+            check=False,
+        )
+
+    def run_alone(self, *command: str, **settings: object) -> "subprocess.CompletedProcess[str]":
+        """Run a service, or a command in its container, by itself."""
+        return self.run("run", "--rm", "--no-deps", "--no-TTY", *command, **settings)
+
+    def make(self, *arguments: str, folder: Path = ROOT) -> "subprocess.CompletedProcess[str]":
+        """Run a target of make on this project; what it writes is in `folder`."""
+        variables = {"COMPOSE_PROJECT_NAME": self.name, "COMPOSE_FILE": str(self.root / "docker-compose.yml")}
+        for name in ("Makefile", "server"):
+            if not (folder / name).exists():
+                (folder / name).symlink_to(ROOT / name)
+        return subprocess.run(
+            ["make", *arguments],
+            cwd=folder,
+            env=self.variables(**variables),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
             check=False,
         )
 

@@ -31,6 +31,13 @@ def test_wrong_settings_end_with_their_line_and_no_restart_loop(stack: Stack) ->
     assert (server.state, server.exit_code) == ("exited", 2)
 
 
+def test_names_that_cannot_be_certified_end_with_their_line_before_anything_is_made(stack: Stack) -> None:
+    up = stack.up("--scale", "client=2", SERVER_NAMES="fl.example.org:8080")
+    assert up.returncode != 0
+    assert "SERVER_NAMES='fl.example.org:8080': expected host names or addresses" in up.stdout
+    assert (stack.container("pki").exit_code, stack.container("server").state) == (2, "created")
+
+
 def test_a_client_with_wrong_settings_ends_with_its_line(stack: Stack) -> None:
     up = stack.run("up", "--no-deps", "client", DEVICE="quantum", CLIENTS=1)
     assert "DEVICE='quantum': expected auto, cpu or gpu" in up.stdout
@@ -64,7 +71,7 @@ def test_a_run_that_fails_gives_the_command_a_code_and_ends_every_container(stac
     }:
         assert time.monotonic() < deadline, stack.run("ps", "--all").stdout
     ends = {(container.service, container.exit_code) for container in stack.containers()}
-    assert ends == {("server", 4), ("client", 4), ("outcome", 0)}
+    assert ends == {("pki", 0), ("server", 4), ("client", 4), ("outcome", 0)}
     run = stack.read_run()
     assert (run["status"], run["exit_code"]) == ("failed", 4)
     assert len(list(stack.copy_runs().parent.glob("*/run.json"))) == 2  # `latest` is one of the two names

@@ -1,16 +1,22 @@
 """`.env` against the settings classes, and what compose makes of both files."""
 
 import dataclasses
+import io
 import itertools
 import json
+import os
 import re
 import subprocess
+import tarfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fedmx import __version__
-from fedmx.settings import ClientSettings, ServerSettings, load
+from fedmx.parsing import Address
+from fedmx.settings import ClientSettings, PkiSettings, ServerSettings, load
+from server import bundle
 from tests.compose.conftest import find_fault
 from tests.compose.stack import ROOT
 
@@ -21,6 +27,7 @@ IN_CONTAINERS = {
     "RUNS_DIR": "/runs",  # the volume
     "RETRY_AFTER": "10",  # the engine restarts what failed
 }
+IN_THE_COMPOSE_FILE = {"CERTS_DIR": "/certs", "PKI_DIR": "/pki"}  # the volumes
 OF_COMPOSE_ALONE = {
     *("CLIENTS", "SERVER_PUBLISH", "FEDMX_VERSION", "BASE_IMAGE"),
     *("SERVER_CPUS", "SERVER_MEMORY", "CLIENT_CPUS", "CLIENT_MEMORY"),
@@ -37,10 +44,11 @@ def names_of(kind: type) -> set[str]:
 
 
 def test_env_has_every_setting_of_the_programs_and_nothing_else() -> None:
-    assert read_env().keys() - OF_COMPOSE_ALONE == names_of(ServerSettings) | names_of(ClientSettings)
+    of_programs = names_of(ServerSettings) | names_of(ClientSettings) | names_of(PkiSettings)
+    assert read_env().keys() - OF_COMPOSE_ALONE == of_programs - IN_THE_COMPOSE_FILE.keys()
 
 
-@pytest.mark.parametrize("kind", [ServerSettings, ClientSettings])
+@pytest.mark.parametrize("kind", [ServerSettings, ClientSettings, PkiSettings])
 def test_env_gives_the_programs_their_defaults_but_where_containers_need_others(kind: type) -> None:
     given = {name: text for name, text in read_env().items() if name not in IN_CONTAINERS}
     assert load(kind, environ=given) == kind()
@@ -56,7 +64,12 @@ def test_every_line_of_env_has_a_line_of_meaning() -> None:
 
 
 def test_settings_and_env_use_the_same_words() -> None:
-    meanings = {f.name.upper(): f.metadata["meaning"] for f in dataclasses.fields(ServerSettings)}
+    meanings = {
+        field.name.upper(): field.metadata["meaning"]
+        for kind in (ServerSettings, PkiSettings)
+        for field in dataclasses.fields(kind)
+        if field.name.upper() not in IN_THE_COMPOSE_FILE
+    }
     lines = (ROOT / ".env").read_text().splitlines()
     said = {line.split("=")[0]: before[2:] for before, line in itertools.pairwise(lines) if "=" in line}
     for name, meaning in meanings.items():
@@ -67,12 +80,41 @@ def test_env_names_the_version() -> None:
     assert read_env()["FEDMX_VERSION"] == __version__
 
 
-def config(*options: str, **variables: str) -> dict[str, Any]:
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["bundle", "SERVER_ADDRESS=a:1"], "make bundle: SITE is not set; expected the site's name"),
+        (["bundle", "SITE=a"], "make bundle: SERVER_ADDRESS is not set; expected host:port by which"),
+        (["bundle", "SITE=a", "SERVER_ADDRESS=a:1", "REQUEST=no"], "make bundle: REQUEST=no: cannot be read"),
+        (["pki-site"], "make pki-site: NAME is not set; expected the name of the site"),
+        (["pki-revoke"], "make pki-revoke: NAME is not set; expected the name of the site"),
+        (["pki-sign"], "make pki-sign: REQUEST is not set; expected the file that `client pki request`"),
+        (["client", "BUNDLE=no"], "make client: no bundle in no; expected one that `make bundle` wrote"),
+        (["client", "BUNDLE=."], "make client: no bundle in .; expected one that `make bundle` wrote"),
+        (["client"], "make client: no bundle in bundle; expected one that `make bundle` wrote"),
+    ],
+)  # fmt: skip
+def test_make_says_in_one_line_what_it_was_not_given(arguments: list[str], line: str) -> None:
+    made = subprocess.run(
+        ["make", *arguments],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said, end = made.stderr.splitlines()
+    assert said.startswith(line)
+    assert end.endswith("Error 2")
+    assert made.returncode == 2
+
+
+def config(*options: str, folder: Path = ROOT, **variables: str) -> dict[str, Any]:
     if fault := find_fault():
         pytest.skip(fault)
     printed = subprocess.run(
         ["docker", "compose", *options, "config", "--format", "json"],
-        cwd=ROOT,
+        cwd=folder,
         env={
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": "/root",
@@ -89,9 +131,9 @@ def config(*options: str, **variables: str) -> dict[str, Any]:
 @pytest.mark.compose
 class TestConfig:
     def test_plain_up_has_no_gpu_and_the_gpu_profile_reserves_all(self) -> None:
-        assert set(config()["services"]) == {"server", "client", "outcome"}
+        assert set(config()["services"]) == {"pki", "server", "client", "outcome"}
         services = config("--profile", "gpu")["services"]
-        assert set(services) == {"server", "client", "client-gpu", "outcome"}
+        assert set(services) == {"pki", "server", "client", "client-gpu", "outcome"}
         reserving = {
             name for name, s in services.items() if "reservations" in s.get("deploy", {}).get("resources", {})
         }
@@ -109,8 +151,9 @@ class TestConfig:
 
     def test_every_setting_reaches_the_program_that_reads_it(self) -> None:
         services = config("--profile", "gpu")["services"]
-        expected = read_env()
+        expected = read_env() | IN_THE_COMPOSE_FILE
         for service, kind in (
+            ("pki", PkiSettings),
             ("server", ServerSettings),
             ("client", ClientSettings),
             ("client-gpu", ClientSettings),
@@ -139,4 +182,51 @@ class TestConfig:
             assert service["logging"]["options"] == {"max-file": "3", "max-size": "10m"}
             assert service["stop_grace_period"] == "10s"
             assert service["image"].endswith(f":{__version__}")
-            assert service["restart"] == ("no" if name == "outcome" else "on-failure:5")
+            assert service["restart"] == ("no" if name in ("pki", "outcome") else "on-failure:5")
+
+    def test_the_authority_has_no_network_and_the_server_waits_for_it(self) -> None:
+        services = config()["services"]
+        assert services["pki"]["network_mode"] == "none"
+        assert not {"ports", "networks"} & services["pki"].keys()
+        assert services["server"]["depends_on"]["pki"]["condition"] == "service_completed_successfully"
+
+
+@pytest.fixture(scope="class")
+def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An unpacked bundle, without certificates."""
+    folder, packed = tmp_path_factory.mktemp("bundle"), io.BytesIO()
+    bundle.write(folder, "hospital-a", Address("fl.example.org", 8080), packed)
+    packed.seek(0)
+    with tarfile.open(fileobj=packed) as archive:
+        archive.extractall(folder, filter="data")
+    return folder / "hospital-a"
+
+
+@pytest.mark.compose
+class TestConfigOfABundle:
+    def test_it_hands_every_setting_to_the_clients(self, bundle_folder: Path) -> None:
+        services = config("--profile", "gpu", folder=bundle_folder)["services"]
+        settings = ClientSettings(server_address=Address("fl.example.org", 8080), certs_dir=Path("/certs"))
+        for name in ("client", "client-gpu"):
+            given = services[name]["environment"]
+            assert given.keys() == names_of(ClientSettings)
+            assert load(ClientSettings, environ=given) == settings
+
+    def test_its_services_are_as_confined_as_those_of_the_federation(self, bundle_folder: Path) -> None:
+        for_sites = config("--profile", "gpu", folder=bundle_folder)["services"]
+        assert set(for_sites) == {"certs", "client", "client-gpu", "outcome"}
+        of_federation = config("--profile", "gpu")["services"]
+        for name in ("client", "client-gpu"):
+            one, other = for_sites[name], of_federation[name]
+            differing = {key for key in one if one[key] != other.get(key)}
+            assert differing == {"depends_on", "deploy", "environment", "networks", "volumes"}
+            assert one["deploy"] == other["deploy"] | {"replicas": 1}
+        for name in ("certs", "outcome"):
+            assert for_sites[name]["read_only"], name
+            assert for_sites[name]["cap_drop"] == ["ALL"]
+            assert for_sites[name]["security_opt"] == ["no-new-privileges:true"]
+            assert for_sites[name]["network_mode"] == "none"
+            assert for_sites[name]["restart"] == "no"
+
+    def test_each_site_is_a_project_of_its_own(self, bundle_folder: Path) -> None:
+        assert config(folder=bundle_folder)["name"] == "fedmx-hospital-a"

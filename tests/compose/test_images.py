@@ -13,6 +13,7 @@ from tests.compose.images import (
     list_tools,
     list_unmet_requirements,
     read_lock,
+    run_container,
     run_in,
 )
 from tests.compose.stack import Stack
@@ -34,7 +35,16 @@ class TestBothImages:
         assert run_in(image, "id", "-u").strip() == "10001"
         find = r"find / -xdev \( -type f -o -type d \) -writable 2>/dev/null || true"  # what it cannot read
         writable = run_in(image, "sh", "-c", find)
-        assert set(writable.split()) <= {"/runs", "/tmp"}  # noqa: S108 - named, not used
+        of_pki = {"/pki", "/pki/server", "/pki/sites", "/pki/sites/local"}
+        assert set(writable.split()) <= {"/runs", "/tmp", *of_pki}  # noqa: S108 - named, not used
+
+    def test_no_key_is_in_it(self, image: str) -> None:
+        script = (
+            "find / -xdev -type f -name '*.key'; find /pki /certs -type f 2>/dev/null;"
+            " grep -rlsE 'BEGIN( EC)? PRIVATE KEY' /etc /opt/fedmx /pki; true"
+        )
+        found = run_container(image, "sh", "-c", script, options=["--user", "0:0"])  # who can read all
+        assert (found.stdout, found.stderr, found.returncode) == ("", "", 0)
 
     def test_nothing_that_builds_or_fetches_is_left(self, image: str) -> None:
         assert list_tools(image) == ""
@@ -66,8 +76,8 @@ def test_mxnets_library_finds_all_that_it_needs() -> None:
 
 
 def test_byte_code_of_both_programs_is_in_the_images() -> None:
-    for image, module in ((SERVER, "server.__main__"), (CLIENT, "client.app")):
-        listing = run_in(image, "sh", "-c", f"python -v -c 'import {module}' 2>&1")
+    for image, modules in ((SERVER, "server.__main__, fedmx.probe"), (CLIENT, "client.__main__, client.app")):
+        listing = run_in(image, "sh", "-c", f"python -v -c 'import {modules}' 2>&1")
         compiled_again = re.findall(r"# code object from '?(/opt\S+\.py)'?$", listing, re.MULTILINE)
         assert compiled_again == []
 

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from tests.compose.stack import Stack
+from tests.compose.stack import Stack, find_host_address
 
 pytestmark = pytest.mark.compose
 
@@ -19,30 +19,6 @@ services:
   server: {environment: *proxy}
   client: {environment: *proxy}
 """
-
-
-def find_host_address() -> str:
-    """Give the address by which this machine is known on its network."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("192.0.2.1", 9))  # nothing is sent: it only chooses a route
-        address: str = probe.getsockname()[0]
-        return address
-
-
-def test_a_client_of_another_project_takes_part_through_the_published_port(
-    stack: Stack, other_stack: Stack
-) -> None:
-    host = find_host_address()
-    stack.environment["SERVER_PUBLISH"] = f"{host}:{stack.port}"
-    with stack.begin("up", "--scale", "client=1", NUM_ROUNDS=1) as up:
-        stack.wait_for(r"node joined", "server")
-        other = other_stack.run("up", "--no-deps", "client", SERVER_ADDRESS=f"{host}:{stack.port}", CLIENTS=1)
-        assert up.wait(60) == 0
-    assert other.returncode == 0, other.stdout
-    names = {stack.container("client").node, other_stack.container("client").node}
-    [line] = stack.read_history()
-    assert {node["name"] for node in line["nodes"]} == names
-    assert [container.service for container in other_stack.containers()] == ["client"]
 
 
 def test_the_port_is_published_on_loopback_alone_by_default(stack: Stack) -> None:

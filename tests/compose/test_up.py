@@ -26,8 +26,29 @@ def test_every_container_ends_well(finished: Finished) -> None:
     stack, up = finished
     assert up.returncode == 0, up.stdout
     ends = sorted((container.service, container.exit_code) for container in stack.containers())
-    assert ends == [("client", 0), ("client", 0), ("outcome", 0), ("server", 0)]
+    assert ends == [("client", 0), ("client", 0), ("outcome", 0), ("pki", 0), ("server", 0)]
     assert "Traceback" not in stack.log()
+
+
+def test_the_authority_is_where_no_program_of_the_run_sees_it(finished: Finished) -> None:
+    stack, _ = finished
+    mounts = {container.service: container.mounts for container in stack.containers()}
+    assert mounts == {
+        "pki": {
+            ("authority", "/pki", True),
+            ("server-certs", "/pki/server", True),
+            ("local-certs", "/pki/sites/local", True),
+        },
+        "server": {("runs", "/runs", True), ("server-certs", "/certs", False)},
+        "client": {("local-certs", "/certs", False)},
+        "outcome": set(),
+    }
+    listing = stack.run_alone("server", "ls", "-A", "/pki/server", "/pki/sites/local").stdout
+    assert listing.split() == ["/pki/server:", "/pki/sites/local:"]
+    listing = stack.run_alone("server", "ls", "-A", "/certs").stdout
+    assert listing.split() == ["authority.crt", "revoked.txt", "server.crt", "server.key"]
+    listing = stack.run_alone("client", "ls", "-A", "/certs").stdout
+    assert listing.split() == ["authority.crt", "site.crt", "site.key"]
 
 
 def test_the_model_is_on_the_volume_and_accurate(

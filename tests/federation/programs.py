@@ -1,17 +1,24 @@
 """The real programs as processes on loopback."""
 
+import atexit
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
+
+from fedmx.link.pki import LOCAL_SITE, Authority
+from fedmx.settings import PkiSettings
 
 ROOT = Path(__file__).parents[2]
 TASKS = Path(__file__).parent / "tasks"
@@ -22,6 +29,17 @@ def find_free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@cache
+def find_pki() -> Path:
+    """Give the folder of an authority, with certificates for a server and clients on this machine."""
+    folder = Path(tempfile.mkdtemp(prefix="fedmx-pki-"))
+    atexit.register(shutil.rmtree, folder)
+    authority = Authority(PkiSettings(pki_dir=folder))
+    with authority.alone():
+        authority.ensure()
+    return folder
 
 
 class Process(Protocol):
@@ -94,10 +112,12 @@ class Federation:
         return f"127.0.0.1:{self.port}"
 
     def start_server(self, **settings: object) -> Program:
-        return self._start("server", {"LISTEN_ADDRESS": self.address, "RUNS_DIR": self.runs_dir, **settings})
+        own = {"LISTEN_ADDRESS": self.address, "RUNS_DIR": self.runs_dir, "CERTS_DIR": find_pki() / "server"}
+        return self._start("server", {**own, **settings})
 
     def start_client(self, **settings: object) -> Program:
-        return self._start("client", {"SERVER_ADDRESS": self.address, **settings})
+        own = {"SERVER_ADDRESS": self.address, "CERTS_DIR": find_pki() / "sites" / LOCAL_SITE}
+        return self._start("client", {**own, **settings})
 
     def run(
         self, clients: int = 2, client_settings: Mapping[str, object] | None = None, **settings: object

@@ -23,15 +23,15 @@ def test_a_node_that_is_stopped_past_the_timeout_is_missing_and_takes_part_again
     south = stage.start_client(NODE_NAME="south", **TINY)
     server.wait_for(r"round=2/\d+ nodes=2")
     south.process.send_signal(signal.SIGSTOP)
-    server.wait_for("no answer round=.* node=south")
+    server.wait_for("no answer round=.* node=local.south")
     server.wait_for(r"round=\d+/\d+ nodes=1")
     south.process.send_signal(signal.SIGCONT)
     server.wait_for(r"(?s)nodes=1 .*nodes=2")
     assert server.stop() == 143
     found = [(line["missing"], sorted(node["name"] for node in line["nodes"])) for line in stage.history]
-    absent = found.index((["south"], ["north"]))
-    assert ([], ["north", "south"]) in found[:absent]
-    assert ([], ["north", "south"]) in found[absent:]
+    absent = found.index((["local.south"], ["local.north"]))
+    assert ([], ["local.north", "local.south"]) in found[:absent]
+    assert ([], ["local.north", "local.south"]) in found[absent:]
     assert south.log.count("joined") == 1, "its stream never broke"
 
 
@@ -41,20 +41,20 @@ def test_a_node_that_dies_for_good_is_missing_once_and_the_rest_finish(stage: St
     doomed = stage.start_client(NODE_NAME="doomed", fault=IN_ROUND_2, **TINY)
     assert doomed.wait() == -9
     assert [program.wait() for program in (server, *rest)] == [0, 0, 0], stage.logs
-    assert [line["missing"] for line in stage.history] == [[], ["doomed"], [], []]
+    assert [line["missing"] for line in stage.history] == [[], ["local.doomed"], [], []]
     assert [len(line["nodes"]) for line in stage.history] == [3, 2, 2, 2]
 
 
 def test_a_waiting_node_takes_the_partition_of_one_that_died(stage: Stage) -> None:
     server = stage.start_server(NUM_PARTITIONS=3, MIN_CLIENTS=2, NUM_ROUNDS=4, LEASE_GRACE=0.3)
     doomed = stage.start_client(NODE_NAME="doomed", fault=IN_ROUND_2, **TINY)
-    server.wait_for("node ready node=doomed")
+    server.wait_for("node ready node=local.doomed")
     others = [stage.start_client(NODE_NAME=name, **TINY) for name in ("east", "north", "south")]
     assert doomed.wait() == -9
     assert [program.wait() for program in (server, *others)] == [0] * 4, stage.logs
     held = [{node["partition"]: node["name"] for node in line["nodes"]} for line in stage.history]
     assert [len(nodes) for nodes in held] == [3, 2, 3, 3]
-    assert held[0][0] == "doomed"
+    assert held[0][0] == "local.doomed"
     assert held[2][0] not in held[0].values(), "the one that waited"
     assert held[2] == held[3]
 
@@ -89,7 +89,7 @@ def test_a_node_that_dies_whenever_it_is_asked_stops_nobody(stage: Stage) -> Non
         stage.start_client(NODE_NAME="doomed", fault=asked, SERVER_WAIT_TIMEOUT=1, **TINY).wait(20)
     assert [program.wait() for program in (server, *rest)] == [0, 0, 0], stage.logs
     assert [sorted(node["name"] for node in line["nodes"]) for line in stage.history] == [
-        ["north", "south"]
+        ["local.north", "local.south"]
     ] * 2
 
 

@@ -22,18 +22,18 @@ def federate(stage: Stage, fault: Fault, **settings: object) -> None:
     """Run a federation of one hostile node, which holds partition 0, and three honest ones."""
     server = stage.start_server(NUM_PARTITIONS=4, MIN_CLIENTS=4, MIN_UPDATES=3, **settings)
     stage.start_client(NODE_NAME="hostile", fault=fault, **TINY)
-    server.wait_for("node ready node=hostile")
+    server.wait_for("node ready node=local.hostile")
     honest = [stage.start_client(NODE_NAME=name, **TINY) for name in ("east", "north", "south")]
     assert [program.wait() for program in (server, *honest)] == [0] * 4, stage.logs
     for line in stage.history:
-        assert sorted(node["name"] for node in line["nodes"]) == ["east", "north", "south"]
+        assert sorted(node["name"] for node in line["nodes"]) == ["local.east", "local.north", "local.south"]
 
 
 def test_updates_that_are_worth_nothing_are_refused_one_by_one_and_change_nothing(stage: Stage) -> None:
     federate(stage, Hostile(WAYS), NUM_ROUNDS=len(WAYS))
     refused = [line["refused"] for line in stage.history]
     assert [[(r["name"], r["step"]) for r in round_] for round_ in refused] == [
-        [("hostile", MessageType.TRAIN)]
+        [("local.hostile", MessageType.TRAIN)]
     ] * len(WAYS)
     for (refusal,), reason in zip(refused, REASONS, strict=True):
         assert reason in refusal["reason"]
@@ -48,11 +48,11 @@ def test_updates_that_are_worth_nothing_are_refused_one_by_one_and_change_nothin
 
 def test_a_node_that_never_sends_an_update_is_missing_in_every_round(stage: Stage) -> None:
     federate(stage, Hostile((hostile.say_nothing,)), NUM_ROUNDS=2, ROUND_TIMEOUT=1)
-    assert [line["missing"] for line in stage.history] == [["hostile"], ["hostile"]]
+    assert [line["missing"] for line in stage.history] == [["local.hostile"], ["local.hostile"]]
     assert [line["evaluate"] is not None for line in stage.history] == [True, True]
 
 
 def test_a_node_that_says_nothing_at_all_is_missing_from_the_query_on(stage: Stage) -> None:
     federate(stage, Mute(), NUM_ROUNDS=2, ROUND_TIMEOUT=1)
-    assert "no answer step=query node=hostile" in stage.programs[0].log
-    assert [line["missing"] for line in stage.history] == [["hostile"], ["hostile"]]
+    assert "no answer step=query node=local.hostile" in stage.programs[0].log
+    assert [line["missing"] for line in stage.history] == [["local.hostile"], ["local.hostile"]]

@@ -40,6 +40,8 @@ def test_a_client_that_is_killed_at_every_point_and_comes_back_costs_no_other_no
     assert [program.wait(10) for program in (server, other)] == [0, 0], stage.logs
     assert stage.facts["model_sha256"] == reference.digest(plan)
     assert [(line["round"], line["missing"]) for line in stage.history] == [(n, []) for n in (1, 2, 3, 4)]
-    (partition,) = {n["partition"] for line in stage.history for n in line["nodes"] if n["name"] == "east"}
+    (partition,) = {
+        n["partition"] for line in stage.history for n in line["nodes"] if n["name"] == "local.east"
+    }
     assert [stage.trainings[number, partition] for number in (1, 2, 3, 4)] == [1, 1, 1, 1]
     assert "Traceback" not in stage.logs

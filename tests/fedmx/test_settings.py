@@ -12,6 +12,7 @@ from fedmx.settings import (
     ClientSettings,
     CommonSettings,
     LocalSettings,
+    PkiSettings,
     ServerSettings,
     describe,
     environment,
@@ -19,7 +20,12 @@ from fedmx.settings import (
     set_omp_threads,
 )
 
-COMMON = {"LOG_LEVEL": "INFO", "LOG_FORMAT": "text", "MAX_MODEL_BYTES": 4294967296}
+COMMON = {
+    "LOG_LEVEL": "INFO",
+    "LOG_FORMAT": "text",
+    "MAX_MODEL_BYTES": 4294967296,
+    "LINK_SECURITY": "mtls",
+}
 
 NAME = "expected at most 64 letters, digits, '.', '_' or '-', a letter or digit first"
 
@@ -53,6 +59,7 @@ def test_the_servers_defaults_are_the_documented_ones() -> None:
         "PARTITION": "iid",
         "SEED": 0,
         "LISTEN_ADDRESS": "127.0.0.1:8080",
+        "CERTS_DIR": ".fedmx/pki/server",
         "RUNS_DIR": "runs",
         "KEEP_CHECKPOINTS": 3,
         "RESUME": "auto",
@@ -64,6 +71,7 @@ def test_the_clients_defaults_are_the_documented_ones() -> None:
     assert describe(load(ClientSettings, environ={})) == COMMON | {
         "SERVER_ADDRESS": "127.0.0.1:8080",
         "SERVER_WAIT_TIMEOUT": 300.0,
+        "CERTS_DIR": ".fedmx/pki/sites/local",
         "NODE_NAME": "",
         "TASK": "client.tasks.mnist",
         "DATA_DIR": "data/mnist",
@@ -71,6 +79,16 @@ def test_the_clients_defaults_are_the_documented_ones() -> None:
         "GPU_INDEX": "",
         "CLIENT_THREADS": 1,
         "LINK_PROXY": "",
+    }
+
+
+def test_the_authoritys_defaults_are_the_documented_ones() -> None:
+    assert describe(load(PkiSettings, environ={})) == {
+        "PKI_DIR": ".fedmx/pki",
+        "SERVER_NAMES": "",
+        "AUTHORITY_DAYS": 3650.0,
+        "CERTIFICATE_DAYS": 365.0,
+        "RENEW_DAYS": 30.0,
     }
 
 
@@ -142,6 +160,7 @@ def test_all_wrong_values_of_the_server_are_reported_at_once_one_line_each() -> 
         "LOG_LEVEL": "loud",
         "LOG_FORMAT": "xml",
         "MAX_MODEL_BYTES": "4G",
+        "LINK_SECURITY": "tls",
     }
     assert sorted(problems_of(ServerSettings, wrong)) == sorted(
         [
@@ -162,6 +181,7 @@ def test_all_wrong_values_of_the_server_are_reported_at_once_one_line_each() -> 
             "LOG_LEVEL='loud': expected DEBUG, INFO, WARNING or ERROR",
             "LOG_FORMAT='xml': expected text or json",
             "MAX_MODEL_BYTES='4G': expected an integer of at least 1",
+            "LINK_SECURITY='tls': expected mtls or insecure",
         ]
     )
 

@@ -193,7 +193,7 @@ class RawNode:
     def __init__(self, address: Address, *, reads: bool = True) -> None:
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._heard: queue.SimpleQueue[pb.Frame | None] = queue.SimpleQueue()
-        self._channel = channel.dial(address, codec.FRAME_BYTES, "", None)
+        self._channel = channel.dial(address, codec.FRAME_BYTES, None, None)
         join: grpc.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(channel.METHOD)
         self._call = join(iter(self._outbox.get, None))
         if reads:

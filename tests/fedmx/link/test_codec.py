@@ -15,6 +15,7 @@ from fedmx import arrays
 from fedmx.link import codec
 from fedmx.link import link_pb2 as pb
 from fedmx.link.assembler import Assembler
+from fedmx.log import printable
 from tests.fedmx.link.wire import contents, decode, encode, feed, pack
 
 MIB = 1024 * 1024
@@ -28,9 +29,19 @@ def test_every_content_comes_back(content: RecordDict) -> None:
     assert received.header.message_type == "train"
 
 
-@given(st.integers(-(2**63), 2**63 - 1), st.text())
-def test_an_error_comes_back_in_place_of_records(code: int, reason: str) -> None:
-    assert decode(encode(Error(code, reason))).content == Error(code, reason)
+@given(st.integers(-(2**63), 2**63 - 1), st.text(st.characters()))
+def test_an_error_comes_back_in_place_of_records_printable_and_bounded(code: int, reason: str) -> None:
+    assert decode(encode(Error(code, reason))).content == Error(code, printable(reason))
+
+
+def test_the_error_of_another_sender_is_made_printable_and_bounded_too() -> None:
+    header = pb.Header(error=pb.Error(code=1, reason="\x1b[2J" + "x" * 100_000))
+    data = header.SerializeToString()
+    frames = [pb.Frame(begin=pb.Begin(header_bytes=len(data))), pb.Frame(chunk=data)]
+    (received,) = feed(Assembler(MIB), [frame.SerializeToString() for frame in frames])
+    assert received is not None
+    assert isinstance(received.content, Error)
+    assert received.content.reason == r"\x1b[2J" + "x" * 390 + "..."
 
 
 def test_arrays_come_back_in_their_order_and_values_with_their_types() -> None:
@@ -158,8 +169,8 @@ def test_a_value_that_the_wire_cannot_carry_is_refused_by_the_sender(
 
 
 def test_records_too_large_for_a_header_are_refused_by_the_sender() -> None:
-    with pytest.raises(ValueError, match=r"^records of \d{8} bytes beside the arrays; at most 16777216$"):
-        encode(RecordDict({"config": ConfigRecord({"raw": bytes(16 * MIB)})}))
+    with pytest.raises(ValueError, match=r"^records of \d{7} bytes beside the arrays; at most 4194304$"):
+        encode(RecordDict({"config": ConfigRecord({"raw": bytes(4 * MIB)})}))
 
 
 def test_an_array_of_another_library_is_refused_by_the_sender() -> None:

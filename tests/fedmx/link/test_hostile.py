@@ -1,6 +1,8 @@
 """What a peer may send and must not achieve."""
 
 import contextlib
+import math
+import time
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -11,11 +13,13 @@ from flwr.app import ConfigRecord, MetricRecord, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedmx import arrays
 from fedmx.errors import ProtocolError
 from fedmx.link import codec
 from fedmx.link import link_pb2 as pb
 from fedmx.link.assembler import Assembler
-from tests.fedmx.link.wire import GIGABYTE, contents, encode, feed, pack
+from fedmx.link.codec import CHUNK_BYTES
+from tests.fedmx.link.wire import GIGABYTE, contents, encode, feed, names, pack
 
 MIB = 1024 * 1024
 Send = Callable[[Assembler], object]
@@ -27,9 +31,14 @@ def send(header: pb.Header, array_bytes: int) -> Send:
     def act(assembler: Assembler) -> None:
         data = header.SerializeToString()
         assembler.begin(pb.Begin(header_bytes=len(data), array_bytes=array_bytes))
-        assembler.feed(data)
+        for chunk in cut(data):
+            assembler.feed(chunk)
 
     return act
+
+
+def cut(data: bytes) -> list[bytes]:
+    return [data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)]
 
 
 def of_array(dtype: str, *shape: int, **header: Any) -> pb.Header:
@@ -53,10 +62,10 @@ def peak_of(act: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("size", [0, 16 * MIB + 1, 2**64 - 1])
+@pytest.mark.parametrize("size", [0, 4 * MIB + 1, 2**64 - 1])
 def test_a_header_of_a_size_beyond_the_limit_is_refused(size: int) -> None:
     fault = fault_of(lambda assembler: assembler.begin(pb.Begin(header_bytes=size)))
-    assert fault == f"a header of {size} bytes; at most 16777216"
+    assert fault == f"a header of {size} bytes; at most 4194304"
 
 
 def test_arrays_beyond_the_limit_are_refused_when_they_are_announced() -> None:
@@ -69,10 +78,51 @@ def test_arrays_beyond_the_limit_are_refused_when_they_are_announced() -> None:
 def test_nothing_is_allocated_for_what_was_only_announced() -> None:
     def announce() -> None:
         assembler = Assembler(64 * GIGABYTE)
-        assembler.begin(pb.Begin(header_bytes=16 * MIB, array_bytes=37 * GIGABYTE))
-        assembler.feed(bytes(100))
+        assembler.begin(pb.Begin(header_bytes=4 * MIB, array_bytes=37 * GIGABYTE))
 
-    assert peak_of(announce) < 100_000
+    assert peak_of(announce) < 10_000
+
+
+@pytest.mark.parametrize("shape", [(GIGABYTE,), (1024, 1024, 1024)])
+def test_memory_follows_the_bytes_that_arrived(shape: tuple[int, ...]) -> None:
+    def begin_an_array() -> None:
+        assembler = Assembler(GIGABYTE)
+        send(of_array("uint8", *shape), GIGABYTE)(assembler)
+        for _ in range(5):
+            assembler.feed(bytes(CHUNK_BYTES))
+
+    assert peak_of(begin_an_array) < 8 * MIB
+
+
+def test_a_message_that_is_not_wanted_any_more_is_let_go_of_at_once() -> None:
+    count = 8 * MIB
+    content = RecordDict({"arrays": pack({"a": np.ones(count, np.uint8)})})
+    *frames, last = encode(content, request_id="withdrawn").frames()
+    assembler = Assembler(GIGABYTE)
+    tracemalloc.start()
+    try:
+        feed(assembler, frames)
+        assembler.forget("another")
+        assert tracemalloc.get_traced_memory()[0] > 6 * MIB
+        assembler.forget("withdrawn")
+        assert tracemalloc.get_traced_memory()[0] < MIB
+    finally:
+        tracemalloc.stop()
+    assert feed(assembler, [last]) == [None]
+    assert assembler.is_idle
+    assert feed(assembler, encode(content).frames())[-1] is not None
+
+
+def test_a_message_of_which_nothing_is_kept_may_be_anything() -> None:
+    assembler = Assembler(MIB)
+    assembler.begin(pb.Begin(header_bytes=2 * MIB, array_bytes=MIB), is_kept=False)
+
+    def read_it() -> None:
+        for chunk in [*cut(b"\xff" * 2 * MIB), *cut(bytes(MIB))]:
+            assert assembler.feed(chunk) is None
+
+    assert peak_of(read_it) < 5 * MIB  # of the chunks that are made here
+    assert assembler.is_idle
 
 
 @pytest.mark.parametrize(
@@ -107,9 +157,57 @@ def test_a_header_that_declares_what_cannot_be_is_refused(
 
 
 def test_more_arrays_than_any_model_has_are_refused() -> None:
-    arrays = [pb.Array(name=str(i), dtype="bool", shape=[0]) for i in range(65_537)]
-    header = pb.Header(array_records=[pb.ArrayRecord(arrays=arrays)])
-    assert fault_of(send(header, 0)) == "65537 arrays; at most 65536"
+    heads = [pb.Array(name=str(i), dtype="bool", shape=[0]) for i in range(16_385)]
+    header = pb.Header(array_records=[pb.ArrayRecord(arrays=heads)])
+    assert fault_of(send(header, 0)) == "16385 arrays; at most 16384"
+
+
+def of_entries(*entries: pb.Entry) -> pb.Header:
+    return pb.Header(config_records=[pb.Record(name="c", entries=entries)])
+
+
+LONG = "expected at most 256 printable characters"
+
+
+@pytest.mark.parametrize(
+    ("header", "fault"),
+    [
+        (pb.Header(metric_records=[pb.Record()] * 1025), "1025 records; at most 1024"),
+        (of_entries(*[pb.Entry()] * 16_385), "16385 entries; at most 16384"),
+        (
+            of_entries(*[pb.Entry(booleans=pb.Booleans(items=[True] * 32_769))] * 2),
+            "65538 values in lists; at most 65536",
+        ),
+        (pb.Header(config_records=[pb.Record(name="c" * 257)]), f"the name '{'c' * 77}...'; {LONG}"),
+        (of_entries(pb.Entry(key="\x1b[2J", integer=1)), rf"the name '\\x1b[2J'; {LONG}"),
+        (of_array("bool", 0, message_type="a\nb"), rf"the name 'a\\nb'; {LONG}"),
+        (pb.Header(error=pb.Error(), config_records=[pb.Record()]), "an error beside records"),
+    ],
+    ids=["records", "entries", "items", "long name", "control characters", "line break", "error"],
+)
+def test_a_header_beyond_the_limits_is_refused(header: pb.Header, fault: str) -> None:
+    assert fault_of(send(header, 0)) == fault
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"\x32\x00" * 2 * MIB,
+        b"\x2a\x00" * 2 * MIB,
+        b"\x2a\xfa\xff\xff\x01" + b"\x12\x00" * (2 * MIB - 3),
+        b"\x32\xfa\xff\xff\x01" + b"\x12\x00" * (2 * MIB - 3),
+    ],
+    ids=["records", "array records", "arrays", "entries"],
+)
+def test_a_header_of_millions_of_nothings_is_refused_at_once(header: bytes) -> None:
+    def begin(assembler: Assembler) -> None:
+        assembler.begin(pb.Begin(header_bytes=len(header)))
+        for chunk in cut(header):
+            assembler.feed(chunk)
+
+    started = time.process_time()
+    assert "; at most " in fault_of(begin)
+    assert time.process_time() - started < 3
 
 
 @pytest.mark.parametrize(
@@ -131,8 +229,8 @@ def test_two_of_one_name_are_refused(header: pb.Header) -> None:
     [
         ([pb.Entry(key="k", text="x")], "metric record 'm' that Flower does not take: "),
         ([pb.Entry(key="k", boolean=True)], "metric record 'm' that Flower does not take: "),
-        ([pb.Entry(key="k")], "entry 'k' without a value, or twice"),
-        ([pb.Entry(key="k", integer=1), pb.Entry(key="k", integer=1)], "entry 'k' without a value, or twice"),
+        ([pb.Entry(key="k")], "entry 'k' without a value"),
+        ([pb.Entry(key="k", integer=1), pb.Entry(key="k", integer=1)], "two entries of one name"),
     ],
 )
 def test_a_record_that_is_none_of_flowers_is_refused(record: list[pb.Entry], fault: str) -> None:
@@ -144,23 +242,30 @@ def test_chunks_belong_to_a_message() -> None:
     assert fault_of(lambda assembler: assembler.feed(b"x")) == "a chunk outside a message"
 
 
-def test_a_chunk_ends_where_the_header_ends() -> None:
-    def overrun(assembler: Assembler) -> None:
+@pytest.mark.parametrize("count", [0, 2, 5])
+def test_a_chunk_ends_where_the_header_ends(count: int) -> None:
+    def miss(assembler: Assembler) -> None:
         assembler.begin(pb.Begin(header_bytes=3, array_bytes=4))
-        assembler.feed(b"\0" * 5)
+        assembler.feed(bytes(count))
 
-    assert fault_of(overrun) == "a chunk of 5 bytes where the header has 3 left"
+    assert fault_of(miss) == f"a chunk of {count} bytes; expected 3"
 
 
-@pytest.mark.parametrize(("first", "second"), [(b"", b""), (b"1234", b"56789")])
-def test_chunks_fill_the_arrays_and_no_more(first: bytes, second: bytes) -> None:
-    def overrun(assembler: Assembler) -> None:
+@pytest.mark.parametrize("count", [0, 7, 9])
+def test_the_last_chunk_ends_where_the_arrays_end(count: int) -> None:
+    def miss(assembler: Assembler) -> None:
         send(of_array("uint8", 8), 8)(assembler)
-        assembler.feed(first)
-        assembler.feed(second)
+        assembler.feed(bytes(count))
 
-    left = 8 - len(first)
-    assert fault_of(overrun) == f"a chunk of {len(second)} bytes where the arrays have {left} left"
+    assert fault_of(miss) == f"a chunk of {count} bytes; expected 8"
+
+
+def test_every_other_chunk_is_full_so_that_few_bytes_are_few_frames() -> None:
+    def dribble(assembler: Assembler) -> None:
+        send(of_array("uint8", 2 * MIB), 2 * MIB)(assembler)
+        assembler.feed(b"1")
+
+    assert fault_of(dribble) == f"a chunk of 1 bytes; expected {CHUNK_BYTES}"
 
 
 @pytest.mark.parametrize("array_bytes", [8, 0])
@@ -232,6 +337,58 @@ def test_a_damaged_message_is_refused_or_read_and_does_nothing_else(
         damaged[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=2))
         frames[which] = bytes(damaged)
     read(frames)
+
+
+@given(st.lists(contents, min_size=1, max_size=3), st.data())
+def test_frames_lost_doubled_cut_or_out_of_order_are_refused_or_read_and_do_nothing_else(
+    sent: list[RecordDict], data: st.DataObject
+) -> None:
+    frames = [frame for content in sent for frame in encode(content).frames()]
+    for _ in range(data.draw(st.integers(1, 3))):
+        one, other = (data.draw(st.integers(0, len(frames) - 1)) for _ in range(2))
+        what = data.draw(st.sampled_from(["lose", "double", "swap", "cut"]))
+        if what == "swap":
+            frames[one], frames[other] = frames[other], frames[one]
+        elif what == "cut":
+            frames[one] = frames[one][: data.draw(st.integers(0, len(frames[one])))]
+        elif what == "double" or len(frames) == 1:
+            frames.insert(other, frames[one])
+        else:
+            del frames[one]
+    read(frames)
+
+
+heads = st.builds(
+    pb.Array,
+    name=names,
+    dtype=st.sampled_from(sorted(arrays.DTYPES)),
+    shape=st.lists(st.one_of(st.integers(0, 8), st.integers(0, 2**34)), max_size=3),
+)
+headers = st.builds(
+    pb.Header,
+    array_records=st.lists(st.builds(pb.ArrayRecord, name=names, arrays=st.lists(heads, max_size=4))),
+)
+
+
+@given(headers, st.integers(0, 3))
+def test_memory_never_goes_beyond_a_multiple_of_what_was_sent(header: pb.Header, chunks: int) -> None:
+    sizes = [
+        math.prod(head.shape) * np.dtype(head.dtype).itemsize
+        for record in header.array_records
+        for head in record.arrays
+    ]
+    size, sent = sum(sizes), [header.ByteSize()]
+
+    def receive() -> None:
+        assembler = Assembler(2**64)
+        with contextlib.suppress(ProtocolError):
+            send(header, min(size, 2**64 - 1))(assembler)
+            for left in range(size, max(0, size - chunks * CHUNK_BYTES), -CHUNK_BYTES):
+                sent.append(min(left, CHUNK_BYTES))
+                assembler.feed(bytes(sent[-1]))
+
+    peak = peak_of(receive)
+    assert peak < 100 * sent[0] + 2 * sum(sent) + 2 * MIB
 
 
 def test_a_whole_message_needs_no_more_than_its_arrays_and_a_little() -> None:

@@ -88,8 +88,8 @@ def test_a_stream_begins_with_a_hello(frame: pb.Frame, reason: str, raw: RawNode
     [
         ({"instance": ""}, "a hello without an instance token"),
         ({"instance": "x" * 65}, "a hello without an instance token"),
-        ({"name": ""}, "node name '': expected letters, digits, '.', '_' or '-'"),
-        ({"name": "a\nb"}, r"node name 'a\\nb': expected letters, digits, '.', '_' or '-'"),
+        ({"name": ""}, "node name '': expected at most 128 letters, digits, '.', '_' or '-'"),
+        ({"name": "a\nb"}, r"node name 'a\\nb': expected at most 128 letters, digits, '.', '_' or '-'"),
     ],
 )
 def test_a_hello_says_who_speaks(changes: dict[str, str], reason: str, hub: Hub, raw: RawNode) -> None:
@@ -103,8 +103,8 @@ def test_a_given_name_of_a_living_node_is_refused_by_name(hub: Hub) -> None:
     error = Node(hub.address, "north").serve().join()
     assert isinstance(error, RefusedError)
     assert str(error) == (
-        "the server refused this node: NODE_NAME=north: a living node has this name;"
-        " expected another name for each client"
+        "the server refused this node: node north: a living node has this name;"
+        " expected another NODE_NAME for each client"
     )
     assert len(hub.ask(hub.message(name="north"))) == 1
 

@@ -146,13 +146,16 @@ def proxy(hub: Hub, cable: Cable) -> Iterator[Proxy]:
 
 
 def test_a_proxy_that_is_set_is_dialled_through(hub: Hub, proxy: Proxy) -> None:
-    hub.start(address=Address("server.example.org", 8080), proxy=f"127.0.0.1:{proxy.server_address[1]}")
+    hub.start(
+        address=Address("server.example.org", 8080), proxy=Address("127.0.0.1", proxy.server_address[1])
+    )
     assert len(hub.ask()) == 1
     assert proxy.asked == ["CONNECT server.example.org:8080 HTTP/1.1"]
 
 
 def test_a_proxy_that_is_set_and_not_there_is_a_cause(hub: Hub) -> None:
-    error, _ = end_of(Address("example.org", 80), wait_timeout_s=0.5, proxy=f"127.0.0.1:{find_free_port()}")
+    proxy = Address("127.0.0.1", find_free_port())
+    error, _ = end_of(Address("example.org", 80), wait_timeout_s=0.5, proxy=proxy)
     assert isinstance(error, UnreachableError)
     assert "Connection refused" in str(error)
 

@@ -74,7 +74,7 @@ def test_a_given_name_of_a_living_node_is_refused_by_name(rules: Rules) -> None:
     with pytest.raises(RefusedError) as caught:
         rules.join("north", "b", given=True)
     assert str(caught.value) == (
-        "NODE_NAME=north: a living node has this name; expected another name for each client"
+        "node north: a living node has this name; expected another NODE_NAME for each client"
     )
     assert rules.names == ["north"]
 

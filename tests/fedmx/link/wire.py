@@ -16,6 +16,7 @@ from fedmx.link.codec import EncodedMessage
 
 GIGABYTE = 2**30
 
+names = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), max_size=20)
 integers = st.integers(-(2**63), 2**63 - 1)
 numbers = st.one_of(
     integers, st.floats(allow_nan=False), st.lists(integers), st.lists(st.floats(allow_nan=False))
@@ -35,15 +36,15 @@ values = st.one_of(
 def array_records(draw: st.DrawFn) -> ArrayRecord:
     kinds = st.sampled_from(sorted(arrays.DTYPES))
     drawn = npst.arrays(kinds, npst.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3))
-    return pack(draw(st.dictionaries(st.text(), drawn, max_size=3)))
+    return pack(draw(st.dictionaries(names, drawn, max_size=3)))
 
 
 records = st.one_of(
     array_records(),
-    st.dictionaries(st.text(), numbers, max_size=4).map(MetricRecord),
-    st.dictionaries(st.text(), values, max_size=4).map(ConfigRecord),
+    st.dictionaries(names, numbers, max_size=4).map(MetricRecord),
+    st.dictionaries(names, values, max_size=4).map(ConfigRecord),
 )
-contents = st.dictionaries(st.text(), records, max_size=4).map(RecordDict)
+contents = st.dictionaries(names, records, max_size=4).map(RecordDict)
 
 
 def pack(named: Mapping[str, NDArray[Any]]) -> ArrayRecord:

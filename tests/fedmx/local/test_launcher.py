@@ -70,7 +70,13 @@ class Launcher:
         process = subprocess.Popen(
             [sys.executable, "-m", "fedmx.local"],
             cwd=self.root,
-            env={"PATH": os.defpath, "ROUND": json.dumps(ROUND)[1:], "CLIENT_DOES": "", **environment},
+            env={
+                "PATH": os.defpath,
+                "ROUND": json.dumps(ROUND)[1:],
+                "CLIENT_DOES": "",
+                "LINK_SECURITY": "insecure",  # the stand-ins show no certificates
+                **environment,
+            },
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=subprocess.STDOUT,
@@ -121,6 +127,23 @@ def test_lines_are_relayed_by_name_and_a_table_and_the_model_end_them(launcher: 
     table = [line.split() for line in lines if line.split()[1:2] == ["2"]]
     assert table == [[str(number), "2", "0.5000", "0.2500", "0.9125", "0.7500", "1.5"] for number in (1, 2)]
     assert lines[-2:] == ["model: runs/run-1/model.npz", "model_sha256: 5ee1"]
+
+
+def test_certificates_are_made_once_and_each_program_is_told_where_its_own_are(launcher: Launcher) -> None:
+    show = "say('INFO', ' '.join([certs := os.environ['CERTS_DIR'], *sorted(os.listdir(certs))]))"
+    given = {"LINK_SECURITY": "mtls", "SERVER_DOES": f"{show}; train(1)", "CLIENT_DOES": f"{show}; wait()"}
+    pki = launcher.root / ".fedmx" / "pki"
+    code, first = launcher.run(**given)
+    assert code == 0
+    assert first[0] == f"made an authority and certificates in {pki}"
+    assert {line.partition(str(pki))[2] for line in first[1:]} >= {
+        "/server authority.crt revoked.txt server.crt server.key",
+        "/sites/local authority.crt site.crt site.key",
+    }
+    key = (pki / "server" / "server.key").read_bytes()
+    _, again = launcher.run(LINK_SECURITY="mtls", SERVER_DOES="")
+    assert first[0] not in again
+    assert (pki / "server" / "server.key").read_bytes() == key
 
 
 def test_the_exit_code_is_the_servers_and_its_last_words_are_repeated(launcher: Launcher) -> None:

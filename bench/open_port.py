@@ -1,0 +1,175 @@
+"""`python -m bench.open_port`: what a crowd at the server's port costs a round, and a node that joins.
+
+500 connections that say nothing, and 50 nodes that say a valid hello and then a byte a second, all on
+loopback and with mutual TLS. Rounds without and with them are played by turns, so that a machine that changes
+its speed changes both; a round sends the model to two nodes and back, then to both again.
+"""
+
+import json
+import secrets
+import socket
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+from flwr.app import ArrayRecord, Message, MessageType, RecordDict
+from rich.console import Console
+from rich.table import Table
+
+from bench.engines.direct_link import MAX_MODEL_BYTES, make_certificates
+from bench.flower_app.null_app.model import make_arrays
+from bench.flower_app.null_app.rounds import NODES
+from bench.processes import Children, free_port, wait_for_port, wait_until
+from fedmx.link import link_pb2 as pb
+from fedmx.link.certificates import REVOKED_FILE, SERVER, SITE, read_own
+from fedmx.link.gate import Gate
+from fedmx.link.grid import LinkGrid
+from fedmx.link.node import LinkOptions, NodeLink
+from fedmx.link.pki import LOCAL_SITE
+from fedmx.link.roster import Roster
+from fedmx.link.server import LinkServer
+from fedmx.parsing import Address
+from fedmx.program import reuse_memory, run_program
+from tests.fedmx.link.crowd import Crowd
+
+SILENT, DRIBBLING = 500, 50
+REPEATS, JOINS, ROUNDS = 6, 5, {"small": 40, "large": 4}
+_LIMIT_S = 60.0
+
+
+@dataclass
+class Samples:
+    """Seconds of rounds, by size of the model, and of joining."""
+
+    rounds: dict[str, list[float]] = field(default_factory=lambda: {size: [] for size in ROUNDS})
+    joins: list[float] = field(default_factory=list)
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    quiet, crowded = Samples(), Samples()
+    with Children() as children, ExitStack() as stack:
+        pki, port = children.folder / "pki", free_port()
+        make_certificates(pki)
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        listener.settimeout(_LIMIT_S)
+
+        def start(role: str) -> TextIO:
+            arguments = (role, str(listener.getsockname()[1]), str(port), str(pki))
+            children.start_module(f"{role}-{secrets.token_hex(4)}", "bench.open_port", *arguments)
+            return stack.enter_context(stack.enter_context(listener.accept()[0]).makefile("rw"))
+
+        server = start("server")
+        wait_for_port(port)
+        for node in range(NODES):
+            children.start_module(
+                f"node-{node}", "bench.engines.direct_link", "node", str(port), str(node), str(pki)
+            )
+        for size in ROUNDS:
+            _tell(server, f"{size} 3")
+        for _ in range(REPEATS):
+            _measure(server, port, pki, quiet)
+            crowd = start("crowd")
+            crowd.readline()  # once all are there
+            _measure(server, port, pki, crowded)
+            _tell(crowd, "go")
+    _show(quiet, crowded)
+
+
+def _measure(server: TextIO, port: int, pki: Path, samples: Samples) -> None:
+    for size, number in ROUNDS.items():
+        samples.rounds[size] += json.loads(_tell(server, f"{size} {number}"))
+    samples.joins += [_time_joining(port, pki) for _ in range(JOINS)]
+
+
+def _time_joining(port: int, pki: Path) -> float:
+    """Dial as another node, and wait for the welcome; it stays until this process ends."""
+    options = LinkOptions(
+        address=Address("127.0.0.1", port),
+        name=f"late-{secrets.token_hex(4)}",
+        is_name_given=True,
+        wait_timeout_s=_LIMIT_S,
+        max_model_bytes=MAX_MODEL_BYTES,
+        own=read_own(pki / "sites" / LOCAL_SITE, SITE),
+    )
+    link, started = NodeLink(options), time.perf_counter()
+    link.start()
+    wait_until(lambda: link.node_id != 0, _LIMIT_S, "joining", every_s=0.0005)
+    return time.perf_counter() - started
+
+
+def _tell(program: TextIO, line: str) -> str:
+    print(line, file=program, flush=True)
+    return program.readline()
+
+
+def _show(quiet: Samples, crowded: Samples) -> None:
+    table = Table(title=f"{SILENT} silent connections, {DRIBBLING} that dribble; medians in milliseconds")
+    for title in ("", "samples", "without", "with", "ratio"):
+        table.add_column(title, justify="right" if title else "left")
+    rows = {f"a round of the {size} model": (quiet.rounds[size], crowded.rounds[size]) for size in ROUNDS}
+    for name, samples in {**rows, "to join": (quiet.joins, crowded.joins)}.items():
+        without, with_them = (1000 * statistics.median(seconds) for seconds in samples)
+        figures = (f"{without:.1f}", f"{with_them:.1f}", f"{with_them / without:.3f}")
+        table.add_row(name, str(len(samples[0])), *figures)
+    Console(width=None if Console().is_terminal else 100).print(table)
+
+
+def serve(lines: TextIO, port: int, pki: Path) -> None:
+    """Play as many rounds as each line says."""
+    gate = Gate(read_own(pki / "server", SERVER), pki / "server" / REVOKED_FILE)
+    address = Address("127.0.0.1", port)
+    roster = Roster(lambda _first, _second: None)
+    server = LinkServer(address, roster, max_model_bytes=MAX_MODEL_BYTES, lease_grace_s=10.0, gate=gate)
+    server.start()
+    grid = LinkGrid(server, 1)
+    wait_until(lambda: len(list(grid.get_node_ids())) == NODES, _LIMIT_S, "nodes")
+    models = {size: ArrayRecord(make_arrays(size)) for size in ROUNDS}
+    for line in lines:
+        size, number = line.split()
+        seconds = [_time(lambda size=size: _play_round(grid, models[size])) for _ in range(int(number))]  # type: ignore[misc]
+        print(json.dumps(seconds), file=lines, flush=True)
+    server.stop(pb.Goodbye.FINISHED)
+
+
+def _play_round(grid: LinkGrid, model: ArrayRecord) -> None:
+    group = secrets.token_hex(8)  # an equal request would be answered from what the node has kept
+    for step in (MessageType.TRAIN, MessageType.EVALUATE):
+        content = RecordDict({"arrays": model})
+        messages = [Message(content, node, step, group_id=group) for node in grid.get_node_ids()]
+        replies = list(grid.send_and_receive(messages, timeout=_LIMIT_S))
+        if len(replies) != NODES or any(reply.has_error() for reply in replies):
+            raise RuntimeError(f"{len(replies)} replies of {NODES} to {step}")
+
+
+def _time(step: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    step()
+    return time.perf_counter() - started
+
+
+def stand(lines: TextIO, port: int, pki: Path) -> None:
+    """Be the crowd until a line comes."""
+    own = read_own(pki / "sites" / LOCAL_SITE, SITE)
+    crowd = Crowd(Address("127.0.0.1", port), SILENT, DRIBBLING, own)
+    wait_until(lambda: (crowd.silent, crowd.welcomed) == (SILENT, DRIBBLING), _LIMIT_S, "the crowd")
+    print("here", file=lines, flush=True)
+    lines.readline()
+    crowd.go()
+    print("gone", file=lines, flush=True)
+
+
+def be(role: str, control: str, port: str, pki: str) -> None:
+    """Be the server or the crowd of a measurement."""
+    reuse_memory()
+    with socket.create_connection(("127.0.0.1", int(control))) as link, link.makefile("rw") as lines:
+        {"server": serve, "crowd": stand}[role](lines, int(port), Path(pki))
+
+
+if __name__ == "__main__":
+    run_program(lambda: be(*sys.argv[1:]) if sys.argv[1:] else main())

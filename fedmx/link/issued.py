@@ -1,0 +1,102 @@
+"""What an authority has issued and taken back: on record, and as the server is told."""
+
+import builtins
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from fedmx.errors import DataError
+from fedmx.files import named_errors, whole_file
+from fedmx.link.certificates import SITE
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A certificate that was issued.
+
+    Attributes:
+        serial: hexadecimal.
+        role: `server` or `site`.
+        name: of the site, or `server`.
+        until: the end of its validity, ISO 8601.
+        is_revoked: whether it was taken back.
+    """
+
+    serial: str
+    role: str
+    name: str
+    until: str
+    is_revoked: bool = False
+
+
+class Record:
+    """All that an authority issued.
+
+    Args:
+        path: of the record.
+        told: of the list of revoked serial numbers that a server reads.
+    """
+
+    def __init__(self, path: Path, told: Path) -> None:
+        self._path = path
+        self._told = told
+
+    def list(self) -> list[Issued]:
+        """Give all that was issued, oldest first.
+
+        Raises:
+            DataError: the record cannot be read.
+        """
+        try:
+            return [Issued(**one) for one in json.loads(self._path.read_text())]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, TypeError) as error:
+            raise DataError(f"{self._path}: cannot be read: {error}; expected what was issued") from None
+
+    def add(self, issued: Issued) -> None:
+        """Put one on record."""
+        self._write([*self.list(), issued])
+
+    def is_revoked(self, serial: str) -> bool:
+        """Whether a certificate was taken back."""
+        return any(one.serial == serial and one.is_revoked for one in self.list())
+
+    def revoke(self, name: str) -> builtins.list[Issued]:
+        """Take back all certificates of a site that the server does not know to be revoked.
+
+        Raises:
+            DataError: the site has none.
+        """
+        issued, told = self.list(), self._read_told()
+        taken = [one for one in issued if (one.role, one.name) == (SITE, name) and one.serial not in told]
+        if not taken:
+            known = sorted({one.name for one in issued if one.role == SITE and not one.is_revoked})
+            raise DataError(
+                f"site {name[:80]!r} has no certificate that could be revoked; those that have:"
+                f" {', '.join(known) or 'none'}"
+            )
+        self._write([replace(one, is_revoked=one.is_revoked or one in taken) for one in issued])
+        self.tell()
+        return taken
+
+    def tell(self) -> None:
+        """Write for the server which serial numbers are revoked, unless that is what it has."""
+        revoked = [one.serial for one in self.list() if one.is_revoked]
+        if self._told.exists() and self._read_told() == revoked:
+            return
+        with named_errors(self._told.parent):
+            self._told.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(self._told, 0o644) as file:
+            file.write("".join(f"{serial}\n" for serial in revoked).encode())
+
+    def _read_told(self) -> builtins.list[str]:
+        try:
+            return self._told.read_text().split()
+        except (OSError, ValueError):  # missing or damaged: it is written anew
+            return []
+
+    def _write(self, issued: Sequence[Issued]) -> None:
+        with whole_file(self._path, 0o644) as file:
+            file.write(json.dumps([asdict(one) for one in issued], indent=2).encode())

@@ -1,0 +1,233 @@
+"""A federation's authority: makes certificates for its server and its sites, and takes them back.
+
+A folder holds all of it, and each part of that has no more than whoever needs it may see:
+
+    authority/    the authority's key and certificate, and what it has issued
+    server/       what the server needs, and the serial numbers that are revoked
+    sites/NAME/   what a site needs; no key where the site made its own
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from fedmx.errors import DataError
+from fedmx.files import named_errors, whole_file
+from fedmx.link import certificates, signing, site_request
+from fedmx.link.certificates import AUTHORITY_FILE, REVOKED_FILE, SERVER, SITE
+from fedmx.link.issued import Issued, Record
+from fedmx.link.signing import Subject, Validity
+from fedmx.settings import PkiSettings
+
+LOCAL_SITE = "local"  # the clients on the server's own machine
+ALWAYS_NAMED = ("server", "localhost", "127.0.0.1", "::1")  # the first is the service in compose
+
+_SECRET, _PUBLIC = 0o600, 0o644
+
+
+class Authority:
+    """The authority of a folder, open for one command.
+
+    Args:
+        settings: its folder, lifetimes, and the server's names.
+        now: in place of the time, which is UTC.
+    """
+
+    def __init__(self, settings: PkiSettings, now: datetime | None = None) -> None:
+        self.folder = settings.pki_dir
+        self._settings = settings
+        self._now = now or datetime.now(UTC)
+        self._own = self.folder / "authority"
+        self._hosts = tuple(dict.fromkeys([*ALWAYS_NAMED, *settings.server_names]))
+        self._record = Record(self._own / "issued.json", self.folder_of(SERVER) / REVOKED_FILE)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is an authority."""
+        return (self._own / AUTHORITY_FILE).exists()
+
+    def folder_of(self, role: str, name: str = "") -> Path:
+        """Give where a program's own files are."""
+        return self.folder / SERVER if role == SERVER else self.folder / "sites" / name
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let no other command change the folder meanwhile."""
+        with named_errors(self._own):
+            self._own.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file = (self._own / ".lock").open("a")
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def make(self) -> None:
+        """Make the authority's key and certificate.
+
+        Raises:
+            DataError: there is an authority already, or there was, or the disk does not take it.
+        """
+        if self.exists or self.list():
+            found = "an authority is there already" if self.exists else f"{AUTHORITY_FILE} is gone"
+            raise DataError(
+                f"{self._own}: {found}; expected no authority so far (a new one makes all certificates of the"
+                " old one worthless)"
+            )
+        key = signing.make_key()
+        validity = Validity(self._now, self._settings.authority_days)
+        certificate = signing.sign_itself(key, f"fedmx authority {os.urandom(4).hex()}", validity)
+        _write(self._own / "authority.key", signing.pem_of_key(key), _SECRET)
+        _write(self._own / AUTHORITY_FILE, certificate.public_bytes(Encoding.PEM))
+
+    def issue_server(self) -> Issued:
+        """Make the server's key and certificate, for the names of SERVER_NAMES and those it always has."""
+        issued = self._issue(Subject(SERVER, SERVER, self._hosts), signing.make_key())
+        self._record.tell()
+        return issued
+
+    def issue_site(self, name: str) -> Issued:
+        """Make a site's key and certificate.
+
+        Raises:
+            SettingsError: the name may not be a site's.
+        """
+        site_request.check_site_name(name)
+        return self._issue(Subject(SITE, name), signing.make_key())
+
+    def sign(self, request: bytes, expected: str = "") -> Issued:
+        """Make the certificate of a site that keeps its own key.
+
+        Args:
+            request: what `python -m client pki request` wrote, PEM.
+            expected: the site that it has to be of, if that is known.
+
+        Raises:
+            DataError: it is none, was altered, or is of another site.
+            SettingsError: its name may not be a site's.
+        """
+        name, key = site_request.read(request)
+        if expected and name != expected:
+            raise DataError(f"the request: of site {name}; expected one of site {expected}")
+        if name == LOCAL_SITE:
+            raise DataError(
+                f"the request: of site {name}, which is the clients on the server's machine, whose key is"
+                " made here; expected another name"
+            )
+        return self._issue(Subject(SITE, name), key)
+
+    def revoke(self, name: str) -> list[Issued]:
+        """Take back all certificates of a site; the server hears of it within seconds.
+
+        Raises:
+            DataError: no site of this name has one.
+        """
+        return self._record.revoke(name)
+
+    def ensure(self) -> list[Issued]:
+        """Make what is not there or needs to be new: the authority, the server's files, the local site's."""
+        if not self.exists:
+            self.make()
+        made = []
+        if self.find_need(SERVER):
+            made.append(self.issue_server())
+        if self.find_need(SITE, LOCAL_SITE):
+            made.append(self.issue_site(LOCAL_SITE))
+        self._record.tell()  # of a command that was cut short
+        return made
+
+    def renew(self) -> list[Issued]:
+        """Make anew what is near its end, of the server and of sites whose key is here and not revoked."""
+        made = [self.issue_server()] if self.find_need(SERVER) else []
+        newest = {one.name: one for one in self.list() if one.role == SITE}
+        for name, one in sorted(newest.items()):
+            if not one.is_revoked and not self.keeps_own_key(name) and self.find_need(SITE, name):
+                made.append(self.issue_site(name))
+        return made
+
+    def keeps_own_key(self, name: str) -> bool:
+        """Whether a site has a certificate whose key is not here."""
+        folder = self.folder_of(SITE, name)
+        return name != LOCAL_SITE and (folder / "site.crt").exists() and not (folder / "site.key").exists()
+
+    def find_need(self, role: str, name: str = "") -> str | None:
+        """Say why a program's own files must be made anew, or give None.
+
+        Raises:
+            DataError: there is no authority, or the record cannot be read.
+        """
+        folder, authority = self.folder_of(role, name), self._read_authority()
+        try:
+            believed, certificate = certificates.read_certificates(folder, role, self._now)
+            if role == SERVER or not self.keeps_own_key(name):
+                certificates.read_key(
+                    folder / f"{role}.key", certificate, "expected it beside the certificate"
+                )
+        except DataError as error:
+            return str(error)
+        if believed != authority:
+            return "its authority is another one"
+        if certificates.name_of(certificate) != (name or role):
+            return "it is of another site"
+        if (certificate.not_valid_after_utc - self._now) / timedelta(days=1) < self._settings.renew_days:
+            return "its end is near"
+        if role == SERVER and signing.hosts_in(certificate) != set(self._hosts):
+            return "SERVER_NAMES changed"
+        return "it is revoked" if self._record.is_revoked(certificates.serial_of(certificate)) else None
+
+    def list(self) -> list[Issued]:
+        """Give all that was issued, oldest first.
+
+        Raises:
+            DataError: the record cannot be read.
+        """
+        return self._record.list()
+
+    def _issue(self, subject: Subject, key: ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey) -> Issued:
+        """Write a certificate, the authority's beside it, and its key if that is made here."""
+        authority = self._read_authority()
+        authority_key = self._read_key(authority)
+        public_key = key.public_key() if isinstance(key, ec.EllipticCurvePrivateKey) else key
+        validity = Validity(self._now, self._settings.certificate_days)
+        certificate = signing.sign(authority, authority_key, public_key, subject, validity)
+        until = certificate.not_valid_after_utc.isoformat()
+        issued = Issued(certificates.serial_of(certificate), subject.role, subject.name, until)
+        self._record.add(issued)  # first: what is not on record could not be revoked
+        folder = self.folder_of(subject.role, subject.name)
+        with named_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+        # The key before the certificate, which without one is of a site that keeps its own.
+        key_path = folder / f"{subject.role}.key"
+        if isinstance(key, ec.EllipticCurvePrivateKey):
+            _write(key_path, signing.pem_of_key(key), _SECRET)
+        else:
+            key_path.unlink(missing_ok=True)
+        _write(folder / AUTHORITY_FILE, authority.public_bytes(Encoding.PEM))
+        _write(folder / f"{subject.role}.crt", certificate.public_bytes(Encoding.PEM))
+        return issued
+
+    def _read_authority(self) -> x509.Certificate:
+        if not self.exists:
+            raise DataError(f"{self._own}: no authority; expected one: `python -m server pki init`")
+        path = self._own / AUTHORITY_FILE
+        authority = certificates.read_certificate(path, "expected the authority's own")
+        if fault := certificates.find_fault_of_dates(authority, self._now):
+            raise DataError(f"{path}: {fault}; expected an authority that is in date")
+        return authority
+
+    def _read_key(self, authority: x509.Certificate) -> ec.EllipticCurvePrivateKey:
+        path = self._own / "authority.key"
+        _, key = certificates.read_key(path, authority, "expected the authority's key")
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise DataError(f"{path}: of another kind; expected a key on an elliptic curve")
+        return key
+
+
+def _write(path: Path, data: bytes, mode: int = _PUBLIC) -> None:
+    with whole_file(path, mode) as file:
+        file.write(data)

@@ -1,0 +1,81 @@
+"""A site's request for a certificate: made where the site's key stays, read where the authority is."""
+
+import re
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from fedmx.errors import DataError, SettingsError
+from fedmx.files import named_errors, whole_file
+from fedmx.link import certificates, signing
+
+_SITE_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
+
+
+def check_site_name(name: str) -> None:
+    """Check that a text may be a site's name: the part of a node's name before the first dot.
+
+    Raises:
+        SettingsError: it may not.
+    """
+    if _SITE_NAME.fullmatch(name) is None:
+        raise SettingsError(
+            f"site {name[:80]!r}: expected at most 32 small letters, digits and '-', and '-' at no end"
+        )
+
+
+def make(name: str, folder: Path) -> Path:
+    """Make a site's own key, and the request that its federation's authority signs.
+
+    Raises:
+        SettingsError: the name may not be a site's.
+        DataError: a key is there already, or the disk does not take it.
+    """
+    check_site_name(name)
+    key_path, path = folder / "site.key", folder / f"{name}.csr"
+    with named_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        is_taken = key_path.exists()
+    if is_taken:
+        raise DataError(f"{key_path}: a key is there already; expected a folder without one (CERTS_DIR)")
+    key = signing.make_key()
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    # The key last: a folder with one has its request, too.
+    with whole_file(path, 0o644) as file:
+        file.write(request.public_bytes(Encoding.PEM))
+    with whole_file(key_path, 0o600) as file:
+        file.write(signing.pem_of_key(key))
+    return path
+
+
+def read(data: bytes) -> tuple[str, ec.EllipticCurvePublicKey]:
+    """Give the name that a request asks for, and its key.
+
+    Args:
+        data: PEM.
+
+    Raises:
+        DataError: it is none, was altered, or has a key of another kind.
+        SettingsError: its name may not be a site's.
+    """
+    try:
+        request = x509.load_pem_x509_csr(data)
+        is_whole = request.is_signature_valid
+        names = request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        key = request.public_key()
+    except certificates.UNREADABLE:
+        is_whole = False
+    if not is_whole:
+        raise DataError(
+            "the request: none in PEM that is whole; expected what `python -m client pki request` wrote"
+        )
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise DataError("the request: of another kind of key; expected one on the curve P-256")
+    name = str(names[0].value) if len(names) == 1 else ""
+    check_site_name(name)
+    return name, key

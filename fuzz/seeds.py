@@ -1,0 +1,88 @@
+"""What the fuzzer starts from: real frames, as both ends of the link make them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Error, MetricRecord, RecordDict
+from numpy.typing import NDArray
+
+from fedmx import __version__, arrays
+from fedmx.link import codec, words
+from fedmx.link import link_pb2 as pb
+from fuzz.script import BEGIN, CHUNK, EVENT, FRAME, HELLO, MESSAGE, READY, write_step
+from fuzz.session import make_request
+
+_NAMED: dict[str, NDArray[Any]] = {
+    "a": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "b": np.zeros((0, 2), np.int8),
+    "c": np.array(1.5),
+}
+
+
+def write_seeds(folder: Path) -> None:
+    """Write the seeds of both targets; a session's begin with a byte more."""
+    for number, script in enumerate(_make_scripts()):
+        (folder / f"seed-{number:02}").write_bytes(script)
+        for has_gate in range(2):
+            (folder / f"seed-{number:02}-{has_gate}").write_bytes(bytes([has_gate]) + script)
+
+
+def _make_scripts() -> list[bytes]:
+    hello = pb.Hello(version=__version__, name="raw", instance="0" * 32, max_model_bytes=2**30)
+    named = pb.Hello(version=__version__, name="raw", instance="1" * 32, is_name_given=True)
+    description = ConfigRecord(
+        {"task": "t", "arrays": ['["a", "float32", [2, 3], true]'], "metrics": ["loss"]}
+    )
+    record = pb.Ready.FromString(pb.Frame.FromString(words.ready(description)).ready.SerializeToString())
+    join = write_step(HELLO, hello.SerializeToString()) + write_step(
+        READY, record.description.SerializeToString()
+    )
+    ask, withdraw, hang_up = (write_step(EVENT, bytes([event])) for event in range(3))
+    replies = [_message(content) for content in _make_contents()]
+    messages = [b"".join(write_step(FRAME, frame) for frame in reply.frames()) for reply in replies]
+    headers = [write_step(MESSAGE, _header_of(reply)) for reply in replies]
+    huge = pb.Array(
+        name="a", dtype="float32", shape=[2**14, 2**14]
+    )  # a gibibyte, of which a mebibyte is sent
+    header = pb.Header(
+        request_id=make_request(3).request_id, array_records=[pb.ArrayRecord(name="r", arrays=[huge])]
+    )
+    headers.append(write_step(MESSAGE, header.SerializeToString()))
+    again = write_step(HELLO, named.SerializeToString())
+    return [
+        *messages,
+        *headers,
+        *(join + ask + message for message in messages),
+        *(join + ask + header + header for header in headers),
+        join + ask + withdraw + headers[0] + hang_up + join + ask + headers[1],
+        join + hang_up + again + hang_up + again + again,
+        join + write_step(BEGIN, bytes([1] + [0] * 15)) + write_step(CHUNK, b"x"),
+        write_step(FRAME, words.welcome("raw", 2, 1)) + write_step(FRAME, words.withdraw("r")),
+        write_step(FRAME, words.goodbye(pb.Goodbye.REFUSED, "why")),
+    ]
+
+
+def _make_contents() -> list[RecordDict | Error]:
+    record = ArrayRecord({name: arrays.pack(values) for name, values in _NAMED.items()})
+    metrics = MetricRecord({"loss": 0.5, "num-examples": 10, "losses": [0.5, 0.25], "counts": [1, 2]})
+    config = ConfigRecord(
+        {"yes": True, "text": "x", "raw": b"\xff", "flags": [True], "texts": ["a", "b"], "octets": [b"c"]}
+    )
+    return [
+        RecordDict({"arrays": record, "metrics": metrics}),
+        RecordDict({"metrics": metrics, "config": config}),
+        RecordDict(),
+        Error(102, "no data"),
+    ]
+
+
+def _message(content: RecordDict | Error) -> codec.EncodedMessage:
+    encoded = codec.NO_ARRAYS if isinstance(content, Error) else codec.encode_arrays(content)
+    request_id = make_request(2).request_id
+    return codec.encode(pb.Header(request_id=request_id, message_type="train"), content, encoded)
+
+
+def _header_of(message: codec.EncodedMessage) -> bytes:
+    _, chunk = message.head_frames
+    return pb.Frame.FromString(chunk).chunk

@@ -1,0 +1,18 @@
+#!/bin/sh
+# Write SITE.tar.gz, all that a site needs: from SITE, SERVER_ADDRESS, and REQUEST where the site keeps its own key.
+set -u
+fail() {
+    echo "make bundle: $1" >&2
+    exit 2
+}
+[ "${SITE:-}" ] || fail "SITE is not set; expected the site's name"
+[ "${SERVER_ADDRESS:-}" ] || fail "SERVER_ADDRESS is not set; expected host:port by which the site dials the server"
+request=${REQUEST:-/dev/null}
+[ -r "$request" ] || fail "REQUEST=$request: cannot be read; expected what the site's \`client pki request\` wrote"
+
+umask 077 # there is a key in it
+part=$(mktemp .bundle.XXXXXX) || exit 2
+trap 'rm -f "$part"' EXIT
+trap 'exit 130' HUP INT TERM
+server/pki.sh bundle "$SITE" "$SERVER_ADDRESS" ${REQUEST:+--request -} <"$request" >"$part" || exit
+mv "$part" "$SITE.tar.gz" && echo "wrote $SITE.tar.gz; whoever has its key can take part as $SITE"

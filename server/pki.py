@@ -1,0 +1,152 @@
+"""`python -m server pki COMMAND`: commands of a federation's authority. The work is `fedmx.link.pki`'s."""
+
+import argparse
+import sys
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fedmx.errors import DataError, SettingsError
+from fedmx.link import certificates, signing
+from fedmx.link.certificates import SERVER, SITE
+from fedmx.link.issued import Issued
+from fedmx.link.pki import ALWAYS_NAMED, Authority
+from fedmx.link.site_request import check_site_name
+from fedmx.parsing import Address
+from fedmx.program import ArgumentParser
+from fedmx.settings import PkiSettings, load
+from server import bundle
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Carry out one command.
+
+    Raises:
+        SettingsError: the command is wrong.
+        DataError: a file is missing, or does not do.
+    """
+    settings = load(PkiSettings)
+    given = _make_parser().parse_args(arguments)
+    authority = Authority(settings)
+    with authority.alone():
+        given.do(authority, given)
+
+
+def _init(authority: Authority, _: argparse.Namespace) -> None:
+    authority.make()
+    print(f"made the authority in {authority.folder / 'authority'}; its key must stay secret, and there")
+
+
+def _ensure(authority: Authority, _: argparse.Namespace) -> None:
+    is_new = not authority.exists
+    made = authority.ensure()
+    if is_new:
+        print(f"made the authority in {authority.folder / 'authority'}")
+    _say(authority, made)
+
+
+def _server(authority: Authority, _: argparse.Namespace) -> None:
+    _say(authority, [authority.issue_server()])
+
+
+def _site(authority: Authority, given: argparse.Namespace) -> None:
+    _say(authority, [authority.issue_site(given.name)])
+
+
+def _sign(authority: Authority, given: argparse.Namespace) -> None:
+    _say(authority, [authority.sign(_read_request(given.request))])
+
+
+def _list(authority: Authority, _: argparse.Namespace) -> None:
+    now, issued = datetime.now(UTC), authority.list()
+    if not issued:
+        print("nothing was issued")
+    for one in issued:
+        until = datetime.fromisoformat(one.until)
+        state = "revoked" if one.is_revoked else "in date" if now <= until else "expired"
+        print(f"{one.role:<6} {one.name:<32} {state:<7} until {until:%Y-%m-%d} serial {one.serial}")
+
+
+def _revoke(authority: Authority, given: argparse.Namespace) -> None:
+    for one in authority.revoke(given.name):
+        print(f"revoked {one.role} {one.name}, serial {one.serial}; a server that runs drops it within 10 s")
+
+
+def _renew(authority: Authority, _: argparse.Namespace) -> None:
+    made = authority.renew()
+    _say(authority, made)
+    if not made:
+        print("nothing is near its end")
+
+
+def _bundle(authority: Authority, given: argparse.Namespace) -> None:
+    check_site_name(given.name)
+    if given.request:
+        authority.sign(_read_request(given.request), given.name)
+    elif need := authority.find_need(SITE, given.name):
+        if authority.keeps_own_key(given.name):
+            raise DataError(f"site {given.name}: {need}; it keeps its own key, expected its --request")
+        authority.issue_site(given.name)
+    if fault := bundle.find_fault_of_address(given.address, _read_hosts(authority)):
+        print(f"WARNING {fault}", file=sys.stderr)
+    folder = authority.folder_of(SITE, given.name)
+    bundle.write(folder, given.name, given.address, sys.stdout.buffer)
+
+
+def _read_hosts(authority: Authority) -> Collection[str]:
+    """Give what the server's certificate is for, or will be."""
+    path = authority.folder_of(SERVER) / "server.crt"
+    if not path.exists():
+        return [*ALWAYS_NAMED, *load(PkiSettings).server_names]
+    return signing.hosts_in(certificates.read_certificate(path, "expected the server's own"))
+
+
+def _say(authority: Authority, made: Iterable[Issued]) -> None:
+    for one in made:
+        folder = authority.folder_of(one.role, one.name)
+        until = datetime.fromisoformat(one.until)
+        whose = SERVER if one.role == SERVER else f"{one.role} {one.name}"
+        print(f"made the certificate of {whose}, valid until {until:%Y-%m-%d}, in {folder}")
+
+
+def _read_request(path: str) -> bytes:
+    if path == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; expected a request for a certificate") from None
+
+
+def _address(text: str) -> Address:
+    try:
+        return Address.parse_peer(text)
+    except ValueError as error:
+        raise SettingsError(f"SERVER_ADDRESS={text!r}: {error}") from None
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = ArgumentParser(
+        prog="python -m server pki", description="Certificates of a federation, in PKI_DIR."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=ArgumentParser)
+
+    def add(name: str, do: object, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(do=do)
+        return command
+
+    add("init", _init, "make the authority")
+    add("ensure", _ensure, "make all that the server and clients on its machine lack, or that nears its end")
+    add("server", _server, "make the server's certificate, for SERVER_NAMES")
+    add("site", _site, "make a site's certificate and key").add_argument("name")
+    sign = add("sign", _sign, "make the certificate of a site that keeps its own key")
+    sign.add_argument("request", help="file of its request; - reads standard input")
+    add("list", _list, "list what was issued")
+    add("revoke", _revoke, "take back all certificates of a site").add_argument("name")
+    add("renew", _renew, "make anew what nears its end, of the server and of sites whose key is here")
+    packed = add("bundle", _bundle, "write a site's archive to standard output")
+    packed.add_argument("name")
+    packed.add_argument("address", type=_address, help="host:port by which the site dials the server")
+    packed.add_argument("--request", default="", help="file of its request, if it keeps its own key")
+    return parser

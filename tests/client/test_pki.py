@@ -1,0 +1,173 @@
+"""`python -m client pki`: a key that stays where it was made, and files for the user that needs them."""
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from client import pki
+from fedmx.errors import DataError, SettingsError
+from fedmx.link import certificates
+from fedmx.link.certificates import SITE
+from tests.federation.programs import ROOT, make_environment
+from tests.fedmx.link.papers import make_pki, read_all
+
+Command = Callable[..., list[str]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CERTS_DIR", str(tmp_path / "certs"))
+    return tmp_path / "certs"
+
+
+@pytest.fixture
+def command(folder: Path, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Carries out one command, and gives the lines that it says."""
+
+    def do(*arguments: str) -> list[str]:
+        pki.main(arguments)
+        said = capsys.readouterr()
+        assert said.err == ""
+        return said.out.splitlines()
+
+    return do
+
+
+def test_a_request_is_made_beside_a_key_that_is_for_its_owner_alone(command: Command, folder: Path) -> None:
+    assert command("request", "south") == [
+        f"made {folder}/site.key, which stays here, and {folder}/south.csr, for the federation's authority"
+    ]
+    assert stat.S_IMODE((folder / "site.key").stat().st_mode) == 0o600
+    assert b"PRIVATE" not in (folder / "south.csr").read_bytes()
+    before = read_all(folder)
+    with pytest.raises(DataError, match=r"site\.key: a key is there already; expected a folder without one"):
+        command("request", "south")
+    assert read_all(folder) == before
+
+
+def test_a_site_that_made_its_own_key_is_complete_with_what_comes_back(
+    command: Command, folder: Path, tmp_path: Path
+) -> None:
+    command("request", "south")
+    authority = make_pki(tmp_path / "pki")
+    authority.sign((folder / "south.csr").read_bytes())
+    shutil.copytree(authority.folder_of(SITE, "south"), folder, dirs_exist_ok=True)
+    assert certificates.read_own(folder, SITE).name == "south"
+
+
+def test_what_is_installed_is_the_bundles_and_its_key_is_the_users_alone(
+    command: Command, folder: Path, tmp_path: Path
+) -> None:
+    source = make_pki(tmp_path / "pki", "north").folder_of(SITE, "north")
+    (source / "site.key").chmod(0o644)  # as a careless unpacker left it
+    folder.mkdir()
+    assert command("install", str(source)) == []
+    assert read_all(folder) == read_all(source)
+    found = {path.name: path.stat() for path in folder.iterdir()}
+    assert {name: stat.S_IMODE(one.st_mode) for name, one in found.items()} == {
+        "authority.crt": 0o644,
+        "site.crt": 0o644,
+        "site.key": 0o600,
+    }
+    assert {one.st_uid for one in found.values()} == {os.getuid()}
+    command("install", str(source))
+    assert read_all(folder) == read_all(source)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_files_are_given_to_the_user_who_reads_them(command: Command, folder: Path, tmp_path: Path) -> None:
+    source = make_pki(tmp_path / "pki", "north").folder_of(SITE, "north")
+    folder.mkdir()
+    command("install", str(source), "--owner", "10001")
+    assert {path.stat().st_uid for path in folder.iterdir()} == {10001}
+
+
+def test_what_does_not_fit_is_not_installed(command: Command, folder: Path, tmp_path: Path) -> None:
+    source = make_pki(tmp_path / "pki", "north").folder_of(SITE, "north")
+    folder.mkdir()
+    command("install", str(source))
+    before = read_all(folder)
+    (source / "site.key").unlink()
+    with pytest.raises(
+        DataError, match=r"north/site\.key: no such file; expected the files of a site's bundle"
+    ):
+        command("install", str(source))
+    assert read_all(folder) == before
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(command: Command, folder: Path, tmp_path: Path) -> None:
+    source = make_pki(tmp_path / "pki", "north").folder_of(SITE, "north")
+    folder.touch()
+    for arguments in (("install", str(source)), ("request", "south")):
+        with pytest.raises(
+            DataError, match=rf"^{folder}.*: cannot be written: .*; expected a writable folder"
+        ):
+            command(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            (),
+            "python -m client pki: the following arguments are required: COMMAND; `python",
+        ),
+        (("sign",), "python -m client pki: argument COMMAND: invalid choice: 'sign'"),
+        (
+            ("request",),
+            "python -m client pki request: the following arguments are required: name; `",
+        ),
+        (
+            ("install", "x", "--owner", "me"),
+            "python -m client pki install: argument --owner: invalid int value: 'me'",
+        ),
+        (
+            ("request", "South"),
+            "site 'South': expected at most 32 small letters, digits",
+        ),
+    ],
+)
+def test_wrong_arguments_are_one_line(arguments: tuple[str, ...], said: str, folder: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        pki.main(arguments)
+    (line,) = caught.value.problems
+    assert line.startswith(said)
+    assert not folder.exists()
+
+
+def test_the_program_tells_mistakes_from_help_by_its_exit_code(tmp_path: Path) -> None:
+    runs = {
+        ("nonsense",): (2, r"nonsense: this program takes no arguments but `pki`; .*\n"),
+        ("pki", "request"): (
+            2,
+            r"python -m client pki request: the following arguments are required: name; .*\n",
+        ),
+        ("pki", "--help"): (0, ""),
+    }
+    started = [
+        (
+            subprocess.Popen(
+                [sys.executable, "-m", "client", *arguments],
+                cwd=ROOT,
+                env=make_environment({"CERTS_DIR": tmp_path}),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            ),
+            *wanted,
+        )
+        for arguments, wanted in runs.items()
+    ]
+    for process, code, said in started:
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == code, err
+        assert re.fullmatch(said, err), err
+        assert out.startswith("usage: python -m client pki") == (code == 0)

@@ -1,0 +1,43 @@
+"""Certificates in a stack: when they are made anew, and how it goes without them."""
+
+import re
+
+import pytest
+from cryptography import x509
+
+from fedmx.link import signing
+from fedmx.link.pki import ALWAYS_NAMED
+from tests.compose.stack import Stack
+
+pytestmark = pytest.mark.compose
+
+
+def ensure(stack: Stack, **settings: object) -> list[str]:
+    """Start the service that makes certificates; give for what it made one."""
+    up = stack.up("pki", **settings)
+    assert up.returncode == 0, up.stdout
+    return re.findall(r"made the (certificate of (?:site )?[\w-]+|authority)", up.stdout)
+
+
+def test_the_servers_certificate_is_made_anew_when_its_names_change_or_its_end_is_near(stack: Stack) -> None:
+    assert ensure(stack) == ["authority", "certificate of server", "certificate of site local"]
+    assert ensure(stack) == []
+    named = {"SERVER_NAMES": "fl.example.org, 192.0.2.7"}
+    assert ensure(stack, **named) == ["certificate of server"]
+    pem = stack.run_alone("server", "cat", "/certs/server.crt").stdout
+    certificate = x509.load_pem_x509_certificate(pem.encode())
+    assert signing.hosts_in(certificate) == {*ALWAYS_NAMED, "fl.example.org", "192.0.2.7"}
+    assert ensure(stack, **named) == []
+    assert ensure(stack, **named, RENEW_DAYS=400) == ["certificate of server", "certificate of site local"]
+    listed = stack.make("pki-list").stdout
+    assert len(re.findall(r"^server .* in date", listed, re.MULTILINE)) == 3
+
+
+def test_without_certificates_a_stack_trains_and_warns(stack: Stack) -> None:
+    up = stack.up("--scale", "client=2", LINK_SECURITY="insecure", NUM_ROUNDS=1, LOCAL_EPOCHS=1)
+    assert up.returncode == 0, up.stdout
+    warning = "WARNING LINK_SECURITY=insecure: whoever reaches this connection can read along"
+    for service, count in (("server", 1), ("client", 2)):
+        assert stack.log(service).count(warning) == count
+    [line] = stack.read_history()
+    assert {node["name"] for node in line["nodes"]} == {c.host for c in stack.containers("client")}

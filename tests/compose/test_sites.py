@@ -1,0 +1,244 @@
+"""Sites on networks of their own: their bundles, made by `make`, unpacked elsewhere and started."""
+
+import os
+import re
+import stat
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fedmx import __version__
+from tests.compose.conftest import make_stack
+from tests.compose.stack import Stack, find_host_address
+
+pytestmark = [
+    pytest.mark.compose,
+    pytest.mark.skipif(os.getuid() != 0, reason="unpacks as another user, which root alone can"),
+]
+
+USER = 1000  # who unpacks, and is not whom clients run as
+FILES = {"docker-compose.yml", ".env", "README.md", "certs/authority.crt", "certs/site.crt", "certs/site.key"}
+QUICK = {"LOCAL_EPOCHS": 1, "JOIN_WINDOW": 0, "LEASE_GRACE": 5}
+ONCE = 'services: {client: {restart: "no"}}'
+
+
+class Federation:
+    """A server at this machine's address, and sites with bundles.
+
+    Attributes:
+        stack: of the server.
+        sites: the sites' own, by name.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.stack = make_stack(folder)
+        host = find_host_address()
+        self.address = f"{host}:{self.stack.port}"
+        self.stack.environment.update(SERVER_PUBLISH=self.address, SERVER_NAMES=host, **as_text(QUICK))
+        self.sites: dict[str, Stack] = {}
+
+    def make(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        return self.stack.make(*arguments, folder=self.folder)
+
+    def make_well(self, *arguments: str) -> str:
+        made = self.make(*arguments)
+        assert made.returncode == 0, made.stderr
+        return made.stdout
+
+    def bundle(self, site: str, *arguments: str) -> Path:
+        self.make_well("bundle", f"SITE={site}", f"SERVER_ADDRESS={self.address}", *arguments)
+        return self.folder / f"{site}.tar.gz"
+
+    def unpack(self, site: str) -> Stack:
+        """Have another user unpack a site's archive; give what is started there."""
+        stack = make_stack(self.folder / f"at-{site}")
+        stack.folder.mkdir(exist_ok=True)
+        os.chown(stack.folder, USER, USER)
+        with (self.folder / f"{site}.tar.gz").open("rb") as archive:
+            command = ["tar", "--extract", "--gzip"]
+            subprocess.run(command, stdin=archive, cwd=stack.folder, user=USER, group=USER, check=True)
+        stack.root = stack.folder / site
+        self.sites[site] = stack
+        return stack
+
+    def end(self) -> None:
+        for stack in (*self.sites.values(), self.stack):
+            stack.end()
+
+
+def as_text(settings: dict[str, object] | dict[str, int]) -> dict[str, str]:
+    return {name: str(value) for name, value in settings.items()}
+
+
+def make_request(folder: Path, site: str) -> None:
+    """Make a site's own key in a folder, with the client's image, as the site's user."""
+    folder.mkdir()
+    os.chown(folder, USER, USER)
+    options = ["--rm", "--user", str(USER), "--volume", f"{folder}:/certs", "--env", "CERTS_DIR=/certs"]
+    command = ["python", "-m", "client", "pki", "request", site]
+    subprocess.run(
+        ["docker", "run", *options, f"fedmx-client:{__version__}", *command], check=True, capture_output=True
+    )
+
+
+@pytest.fixture(scope="module")
+def federation(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    """Sites a and c with keys that were made for them, c revoked by now, and site b, which made its own."""
+    made = Federation(tmp_path_factory.mktemp("federation"))
+    try:
+        made.make_well("pki-init")
+        for site in ("hospital-a", "hospital-c"):
+            made.bundle(site)
+            made.unpack(site)
+        make_request(made.folder / "kept", "hospital-b")
+        made.bundle("hospital-b", "REQUEST=kept/hospital-b.csr")
+        (made.folder / "kept" / "site.key").rename(made.unpack("hospital-b").root / "certs" / "site.key")
+        made.make_well("pki-revoke", "NAME=hospital-c")
+        yield made
+    finally:
+        made.end()
+
+
+def test_an_archive_is_its_owners_and_holds_one_site_alone(federation: Federation) -> None:
+    path = federation.folder / "hospital-a.tar.gz"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with tarfile.open(path) as archive:
+        modes = {member.name: member.mode for member in archive.getmembers()}
+    assert set(modes) == {f"hospital-a/{name}" for name in FILES}
+    assert {name for name, mode in modes.items() if mode != 0o644} == {"hospital-a/certs/site.key"}
+    assert modes["hospital-a/certs/site.key"] == 0o600
+    one, other = (federation.sites[name].root for name in ("hospital-a", "hospital-c"))
+    content = "".join(path.read_text() for path in one.rglob("*") if path.is_file())
+    assert not re.search(r"hospital-[bc]", content)
+    for name in ("site.crt", "site.key"):
+        assert (other / "certs" / name).read_text() not in content
+    with tarfile.open(federation.folder / "hospital-b.tar.gz") as archive:
+        assert set(archive.getnames()) == {f"hospital-b/{name}" for name in FILES - {"certs/site.key"}}
+    assert not list(federation.folder.glob(".bundle*"))
+
+
+def test_two_sites_train_together_and_one_whose_certificate_is_revoked_does_not(
+    federation: Federation,
+) -> None:
+    server, a, b, c = federation.stack, *(federation.sites[f"hospital-{name}"] for name in "abc")
+    key = (a.root / "certs" / "site.key").stat()
+    assert (key.st_uid, stat.S_IMODE(key.st_mode)) == (USER, 0o600)
+    c.override = ONCE
+    with server.begin("up", "server", NUM_ROUNDS=8) as up, a.begin("up") as at_a, b.begin("up") as at_b:
+        server.wait_for(r"round=1/", "server")
+        refused = c.up()
+        assert refused.returncode != 0
+        assert up.wait(60) == 0
+        assert (at_a.wait(20), at_b.wait(20)) == (0, 0)
+    assert c.container("client").exit_code == 5
+    assert re.search(r"the certificate of site hospital-c is revoked \(serial [0-9a-f]+\)", c.log("client"))
+    assert re.search(r"refused.*hospital-c is revoked", server.log("server"))
+    names = {f"hospital-{site}.{stack.container('client').host}" for site, stack in (("a", a), ("b", b))}
+    assert server.read_run()["status"] == "finished"
+    history = server.read_history()
+    assert [line["round"] for line in history] == list(range(1, 9))
+    for line in history:
+        assert {node["name"] for node in line["nodes"]} == names
+    networks = [set(s.container("client").facts["NetworkSettings"]["Networks"]) for s in (a, b)]
+    assert not networks[0] & networks[1]
+    assert "Traceback" not in server.log() + a.log() + b.log() + c.log()
+
+
+def test_revoking_a_site_ends_its_living_client_within_seconds_and_the_others_train_on(
+    federation: Federation,
+) -> None:
+    server, a = federation.stack, federation.sites["hospital-a"]
+    federation.bundle("hospital-d")
+    d = federation.unpack("hospital-d")
+    d.override = ONCE
+    settings = {"NUM_ROUNDS": 300, "MIN_UPDATES": 1}
+    with server.begin("up", "server", **settings) as up, a.begin("up"), d.begin("up") as at_d:
+        server.wait_for(r"round=1/300 nodes=2", "server")
+        federation.make_well("pki-revoke", "NAME=hospital-d")
+        revoked_at = time.monotonic()
+        assert at_d.wait(20) != 0
+        assert time.monotonic() - revoked_at < 10
+        assert d.container("client").exit_code == 5
+        assert "site hospital-d is revoked" in d.log("client")
+        server.wait_for(r"site hospital-d is revoked", "server")
+        server.wait_for(r"round=\d+/300 nodes=1", "server")
+        server.run("stop")
+        up.wait(20)
+        a.run("kill")
+
+
+def test_make_client_starts_what_a_bundle_holds(federation: Federation) -> None:
+    server, site = federation.stack, federation.sites["hospital-a"]
+    with server.begin("up", "server", NUM_ROUNDS=1, MIN_CLIENTS=1, RESUME="never") as up:
+        made = subprocess.run(
+            ["make", "client", f"BUNDLE={site.root}"],
+            env=site.variables(COMPOSE_PROJECT_NAME=site.name),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert made.returncode == 0, made.stdout + made.stderr
+        assert up.wait(20) == 0
+    assert {container.service for container in site.containers()} == {"certs", "client", "outcome"}
+
+
+def test_what_is_wrong_with_a_bundles_key_is_one_line_of_the_service_that_reads_it(
+    federation: Federation,
+) -> None:
+    site, other = (federation.sites[name] for name in ("hospital-a", "hospital-c"))
+    key = site.root / "certs" / "site.key"
+    whole = key.read_bytes()
+
+    def read_line() -> str:
+        done = site.run_alone("certs")
+        assert done.returncode == 2, done.stdout
+        lines = [line for line in done.stdout.splitlines() if not line.startswith(" ")]  # compose's own
+        assert len(lines) == 1, lines
+        return lines[0]
+
+    try:
+        site.override = "services: {certs: {cap_add: !override [CHOWN]}}"
+        assert read_line().startswith("/bundle/certs/site.key: Permission denied; expected a file that")
+        site.override = ""
+        key.write_bytes((other.root / "certs" / "site.key").read_bytes())
+        assert read_line().startswith("/bundle/certs/site.key: not the key of site.crt; expected")
+        key.unlink()
+        assert read_line().startswith("/bundle/certs/site.key: no such file; expected")
+    finally:
+        site.override = ""
+        key.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["bundle", "SITE=Hospital", "SERVER_ADDRESS=a:1"], "site 'Hospital': expected at most 32 small"),
+        (["bundle", "SITE=hospital-z", "SERVER_ADDRESS=a"], "SERVER_ADDRESS='a': expected host:port"),
+        (["pki-revoke", "NAME=hospital-z"], "site 'hospital-z' has no certificate that could be revoked"),
+    ],
+)  # fmt: skip
+def test_make_says_in_one_line_what_is_wrong_and_leaves_nothing(
+    federation: Federation, arguments: list[str], line: str
+) -> None:
+    before = set(federation.folder.iterdir())
+    made = federation.make(*arguments)
+    assert made.returncode == 2
+    said, end = made.stderr.splitlines()
+    assert said.startswith(line)
+    assert end.endswith("Error 2")
+    assert set(federation.folder.iterdir()) == before
+
+
+def test_an_address_that_the_servers_certificate_is_not_for_is_a_warning(federation: Federation) -> None:
+    made = federation.make("bundle", "SITE=hospital-a", "SERVER_ADDRESS=fl.example.org:8080")
+    assert made.returncode == 0
+    assert made.stderr == (
+        "WARNING SERVER_ADDRESS=fl.example.org:8080: the server's certificate is not for fl.example.org;"
+        " SERVER_NAMES lacks it, or the server was not started since\n"
+    )

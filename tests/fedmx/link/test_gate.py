@@ -1,0 +1,286 @@
+"""Who reaches the roster of a server with certificates, and who is put out again, by name on both sides."""
+
+import io
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from flwr.app import ConfigRecord, RecordDict
+
+from fedmx.errors import RefusedError
+from fedmx.link import certificates, server, signing, words
+from fedmx.link import link_pb2 as pb
+from fedmx.link.certificates import Credentials
+from fedmx.link.gate import Gate
+from fedmx.link.pki import Authority
+from fedmx.link.signing import Subject, Validity
+from fedmx.log import configure
+from tests.fedmx.link.loopback import Hub, Node, Worker
+from tests.fedmx.link.papers import (
+    IN_A_YEAR,
+    LONG_AGO,
+    SecureRawNode,
+    gate_of,
+    load,
+    make_pki,
+    own_of,
+    own_serial,
+    start_node,
+)
+from tests.fedmx.link.wire import pack
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return make_pki(tmp_path / "pki", "north", "south")
+
+
+@pytest.fixture
+def hub(open_hub: Callable[..., Hub], authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """A server with certificates, which looks often whether somebody is revoked."""
+    monkeypatch.setattr(server, "_WATCH_S", 0.05)
+    return open_hub(gate=gate_of(authority), lease_grace_s=300)
+
+
+def pem_of(authority: Authority, site: str) -> bytes:
+    return (authority.folder / "sites" / site / "site.crt").read_bytes()
+
+
+def test_a_site_of_the_authority_is_admitted_under_its_certificates_name(authority: Authority) -> None:
+    site = gate_of(authority).admit(pem_of(authority, "north"))
+    assert (site.name, site.serial) == ("north", own_serial(authority, "north"))
+
+
+@pytest.mark.parametrize(
+    ("instance", "name"),
+    [
+        ("x", "north.x"),
+        ("north.x", "north.x"),
+        ("south.x", "north.south.x"),
+        ("north", "north.north"),
+        ("northx", "north.northx"),
+    ],
+)
+def test_a_nodes_name_begins_with_its_site_whatever_it_calls_itself(
+    instance: str, name: str, authority: Authority
+) -> None:
+    assert gate_of(authority).admit(pem_of(authority, "north")).name_node(instance) == name
+
+
+def test_who_is_revoked_is_refused_by_name_and_serial_from_the_next_look_on(authority: Authority) -> None:
+    gate = gate_of(authority)
+    north, south = (gate.admit(pem_of(authority, name)) for name in ("north", "south"))
+    authority.revoke("north")
+    fault = f"the certificate of site north is revoked (serial {own_serial(authority, 'north')})"
+    assert [gate.find_fault(north), gate.find_fault(south)] == [fault, None]
+    with pytest.raises(RefusedError) as caught:
+        gate.admit(pem_of(authority, "north"))
+    assert str(caught.value) == fault
+    authority.issue_site("north")
+    assert gate.admit(pem_of(authority, "north")).name == "north", "a new certificate is another one"
+
+
+def test_every_change_of_the_list_is_seen_even_within_one_tick_of_the_clock(authority: Authority) -> None:
+    gate, path = gate_of(authority), authority.folder / "server" / "revoked.txt"
+    north = gate.admit(pem_of(authority, "north"))
+    before = path.stat()
+    authority.revoke("north")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert gate.find_fault(north) is not None
+
+
+@pytest.mark.parametrize("spoil", ["missing", "folder", "binary"])
+def test_a_list_that_cannot_be_read_takes_nothing_back_and_is_said_once(
+    spoil: str, authority: Authority, log: io.StringIO
+) -> None:
+    authority.revoke("north")
+    gate, path = gate_of(authority), authority.folder / "server" / "revoked.txt"
+    kept = path.read_bytes()
+    path.unlink()
+    if spoil == "folder":
+        path.mkdir()
+    elif spoil == "binary":
+        path.write_bytes(b"\xff\xfe")
+    for _ in range(3):
+        with pytest.raises(RefusedError, match="is revoked"):
+            gate.admit(pem_of(authority, "north"))
+        assert gate.admit(pem_of(authority, "south")).name == "south"
+    assert log.getvalue().count("WARNING cannot read who is revoked, going by what was") == 1
+    if spoil == "folder":
+        path.rmdir()
+    path.write_bytes(kept + f"{own_serial(authority, 'south')}\n".encode())
+    with pytest.raises(RefusedError, match="site south is revoked"):
+        gate.admit(pem_of(authority, "south"))
+
+
+def test_a_server_that_starts_without_the_list_says_so(authority: Authority, tmp_path: Path) -> None:
+    stream = io.StringIO()
+    configure("INFO", "text", stream)
+    Gate(own_of(authority), tmp_path / "revoked.txt")
+    assert f"cannot read who is revoked, going by what was file={tmp_path}/revoked.txt" in stream.getvalue()
+
+
+def forge(authority: Authority, subject: Subject, days: float = 1.0) -> bytes:
+    """Make a certificate that no command of the authority makes."""
+    path = authority.folder / "authority" / "authority.crt"
+    _, key = certificates.read_key(path.with_suffix(".key"), load(path), "")
+    validity = Validity(LONG_AGO if days < 0 else IN_A_YEAR, abs(days))
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    made = signing.sign(load(path), key, key.public_key(), subject, validity)
+    return made.public_bytes(Encoding.PEM)
+
+
+@pytest.mark.parametrize(
+    ("subject", "said"),
+    [
+        (Subject("server", "server"), "the certificate of 'server' has role 'server'; expected a site's"),
+        (Subject("site\n", "north"), r"the certificate of 'north' has role 'site\\n'; expected a site's"),
+    ],
+)
+def test_another_role_than_a_sites_is_refused(subject: Subject, said: str, authority: Authority) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(signing._USAGES, subject.role, signing._USAGES["site"])
+        pem = forge(authority, subject)
+    with pytest.raises(RefusedError) as caught:
+        gate_of(authority).admit(pem)
+    assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [
+        (-1.0, r"the certificate of site north: expired on .* UTC, it is .*"),
+        (1.0, r"the certificate of site north: not valid before .* UTC, it is .*"),
+    ],
+)
+def test_who_is_not_in_date_is_refused(days: float, said: str, authority: Authority) -> None:
+    with pytest.raises(RefusedError, match=said):
+        gate_of(authority).admit(forge(authority, Subject("site", "north"), days))
+
+
+@pytest.mark.parametrize("pem", [b"", b"garbage"])
+def test_what_is_no_certificate_is_refused(pem: bytes, authority: Authority) -> None:
+    with pytest.raises(RefusedError, match=r"^no certificate that can be read; expected a site's"):
+        gate_of(authority).admit(pem)
+
+
+def test_a_node_of_a_site_is_welcomed_as_the_sites(hub: Hub, authority: Authority) -> None:
+    raw = SecureRawNode(hub.address, own_of(authority, "north"))
+    raw.say_hello("x")
+    assert raw.hear("welcome").name == "north.x"
+    raw.say(words.ready(ConfigRecord()))
+    hub.await_ready("north.x")
+    raw.hang_up()
+
+
+def test_the_servers_own_certificate_is_refused_at_hello_by_role(
+    hub: Hub, authority: Authority, log: io.StringIO
+) -> None:
+    raw = SecureRawNode(hub.address, own_of(authority))
+    raw.say_hello("x")
+    goodbye = raw.hear("goodbye")
+    assert (goodbye.outcome, goodbye.reason) == (
+        pb.Goodbye.REFUSED,
+        "the certificate of 'server' has role 'server'; expected a site's (`make bundle`)",
+    )
+    raw.hear_end()
+    assert f'reason="{goodbye.reason}"' in log.getvalue()
+    assert hub.roster.nodes() == []
+
+
+def test_a_revoked_site_is_refused_at_hello_by_name(hub: Hub, authority: Authority, log: io.StringIO) -> None:
+    authority.revoke("north")
+    error = Node(hub.address, "x", own=own_of(authority, "north")).serve().join()
+    reason = f"the certificate of site north is revoked (serial {own_serial(authority, 'north')})"
+    assert isinstance(error, RefusedError)
+    assert str(error) == f"the server refused this node: {reason}"
+    assert f'reason="{reason}"' in log.getvalue()
+    assert hub.roster.nodes() == []
+
+
+@pytest.mark.parametrize("own", ["none", "other"])
+def test_who_has_no_certificate_of_the_authority_says_nothing_that_is_heard(
+    own: str, hub: Hub, authority: Authority, tmp_path: Path, log: io.StringIO
+) -> None:
+    theirs = None
+    if own == "other":
+        other = own_of(make_pki(tmp_path / "other", "north"), "north")
+        mine = own_of(authority, "north")
+        theirs = Credentials(mine.authority, other.certificate, other.key, "north", mine.paths)
+    raw = SecureRawNode(hub.address, theirs, authority=own_of(authority).authority)
+    raw.say_hello("x")
+    raw.hear_end()
+    assert hub.roster.nodes() == []
+    assert log.getvalue() == "", "nor can it fill the log"
+
+
+def test_living_streams_of_a_revoked_site_end_with_a_reason_and_no_others(
+    hub: Hub, authority: Authority, log: io.StringIO
+) -> None:
+    doomed = [start_node(hub, own_of(authority, "north"), name) for name in ("x", "y")]
+    rest = start_node(hub, own_of(authority, "south"), "x")
+    authority.revoke("north")
+    errors = [node.join() for node in doomed]
+    assert {type(error) for error in errors} == {RefusedError}
+    assert "the certificate of site north is revoked" in str(errors[0])
+    assert [(n.name, n.is_ready) for n in hub.roster.nodes()] == [
+        ("north.x", False),
+        ("north.y", False),
+        ("south.x", True),
+    ]
+    assert len(hub.ask(hub.message(name="south.x"))) == 1
+    assert rest.outcome is None
+    for name in ("north.x", "north.y"):
+        assert log.getvalue().count(f"refused a node node={name} reason=") == 1
+
+
+def test_nobody_waits_for_an_answer_of_a_node_that_was_put_out(hub: Hub, authority: Authority) -> None:
+    worker = Worker()
+    worker.gate.clear()
+    node = start_node(hub, own_of(authority, "north"), "x", worker)
+    began = time.monotonic()
+    asking = hub.ask_aside(hub.message(name="north.x"))
+    assert worker.begun.wait(5)
+    authority.revoke("north")
+    assert asking.get() == []
+    assert hub.ask(hub.message(name="north.x")) == [], "nor for one that is asked later"
+    assert time.monotonic() - began < 5, "long before its grace is over, or its answer overdue"
+    worker.gate.set()
+    assert isinstance(node.join(), RefusedError)
+
+
+def test_one_that_is_put_out_and_reads_nothing_is_dropped(
+    hub: Hub, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_GOODBYE_TIMEOUT_S", 0.2)
+    raw = SecureRawNode(hub.address, own_of(authority, "north"), reads=False)
+    raw.say_hello("x")
+    raw.say(words.ready(ConfigRecord()))
+    hub.await_ready("north.x")
+    content = RecordDict({"arrays": pack({"a": np.zeros(20_000_000, np.uint8)})})
+    hub.grid.push_messages([hub.message(content, "north.x")])
+    ((_, request),) = hub.grid._open.values()
+    hub.wait_until(lambda: request.bytes_down > 0)
+    authority.revoke("north")
+    hub.wait_until(lambda: not hub.roster.nodes()[0].is_present)
+    raw.hang_up()
+
+
+def test_a_living_stream_ends_with_its_certificate(
+    hub: Hub, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = start_node(hub, own_of(authority, "north"), "x")
+    monkeypatch.setattr(certificates, "find_fault_of_dates", lambda *_: "expired just now")
+    error = node.join()
+    assert "the certificate of site north: expired just now" in str(error)
+
+
+def test_a_server_with_certificates_ends_as_quickly_as_one_without(hub: Hub) -> None:
+    began = time.monotonic()
+    hub.stop(None)
+    assert time.monotonic() - began < 0.4

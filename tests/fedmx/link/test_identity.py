@@ -1,0 +1,133 @@
+"""One site cannot speak for another: neither names nor instance tokens of one are any other's."""
+
+import secrets
+from collections.abc import Callable
+
+import pytest
+
+from fedmx.link import link_pb2 as pb
+from fedmx.link import node as node_module
+from fedmx.link.pki import Authority
+from tests.fedmx.link.loopback import Hub, Node, Worker, find_free_port
+from tests.fedmx.link.papers import SecureRawNode, gate_of, make_pki, own_of, start_node
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return make_pki(tmp_path_factory.mktemp("pki"), "a", "b", "a-x")
+
+
+@pytest.fixture
+def hub(open_hub: Callable[..., Hub], authority: Authority) -> Hub:
+    return open_hub(gate=gate_of(authority))
+
+
+class Speaker:
+    """A raw node of a site, and what it was welcomed as."""
+
+    def __init__(self, hub: Hub, authority: Authority, site: str) -> None:
+        self.raw = SecureRawNode(hub.address, own_of(authority, site))
+
+    def join(self, name: str, token: str | None = None, **changes: bool) -> tuple[str, int]:
+        """Say hello; give the name and the number that were granted."""
+        self.raw.say_hello(name, instance=token or secrets.token_hex(16), **changes)
+        welcome: pb.Welcome = self.raw.hear("welcome")
+        return welcome.name, welcome.node_id
+
+
+@pytest.fixture
+def speak(hub: Hub, authority: Authority) -> Callable[[str], Speaker]:
+    """Opens a stream of a site."""
+    return lambda site: Speaker(hub, authority, site)
+
+
+def test_nodes_of_two_sites_may_have_one_name_and_are_two_nodes(speak: Callable[[str], Speaker]) -> None:
+    assert [speak(site).join("x") for site in ("a", "b")] == [("a.x", 2), ("b.x", 3)]
+
+
+@pytest.mark.parametrize("name", ["a.x", "x", "a", "b.a.x"])
+def test_no_name_that_a_node_gives_itself_is_one_of_another_site(
+    name: str, speak: Callable[[str], Speaker]
+) -> None:
+    assert speak("a").join("x") == ("a.x", 2)
+    granted, node_id = speak("b").join(name, is_name_given=True)
+    assert granted.startswith("b.")
+    assert node_id == 3
+
+
+def test_a_site_whose_name_begins_like_anothers_is_another(speak: Callable[[str], Speaker]) -> None:
+    assert speak("a-x").join("y") == ("a-x.y", 2)
+    assert speak("a").join("a-x.y") == ("a.a-x.y", 3)
+
+
+def test_a_token_of_one_site_is_worth_nothing_to_another(hub: Hub, speak: Callable[[str], Speaker]) -> None:
+    token = secrets.token_hex(16)
+    owner = speak("a")
+    assert owner.join("x", token) == ("a.x", 2)
+    thief = speak("b")
+    assert thief.join("a.x", token) == ("b.a.x", 3)
+    assert hub.roster.nodes()[0].is_present, "nor is its stream replaced"
+    again = speak("a")
+    assert again.join("x", token) == ("a.x", 2), "to its own site it is a node that comes back"
+    owner.raw.hear_end()
+
+
+def test_a_token_with_a_sites_name_in_it_is_no_way_around(speak: Callable[[str], Speaker]) -> None:
+    token = secrets.token_hex(16)
+    assert speak("a").join("x", f"x/{token}") == ("a.x", 2)
+    assert speak("a-x").join("x", token) == ("a-x.x", 3)
+    assert speak("b").join("x", f"a/x/{token}") == ("b.x", 4)
+
+
+def test_a_place_that_is_kept_for_a_node_is_taken_by_nobody_elses(
+    hub: Hub, authority: Authority, speak: Callable[[str], Speaker]
+) -> None:
+    token = secrets.token_hex(16)
+    gone = speak("a")
+    assert gone.join("x", token) == ("a.x", 2)
+    gone.raw.hang_up()
+    hub.wait_until(lambda: not hub.roster.nodes()[0].is_present)
+    for name, stolen in (("a.x", token), ("x", token), ("a.x", f"a/{token}")):
+        assert speak("b").join(name, stolen)[0].startswith("b.")
+    assert not hub.roster.nodes()[0].is_present
+    assert speak("a").join("x", token) == ("a.x", 2)
+
+
+def test_what_is_asked_of_a_node_is_not_answered_by_another_sites(hub: Hub, authority: Authority) -> None:
+    worker, other = Worker(), Worker()
+    start_node(hub, own_of(authority, "a"), "x", worker)
+    start_node(hub, own_of(authority, "b"), "x", other)
+    assert len(hub.ask(hub.message(name="a.x"))) == 1
+    assert (len(worker.asked), other.asked) == (1, [])
+
+
+def test_a_name_that_a_living_node_of_the_site_has_is_refused_with_the_whole_name(
+    hub: Hub, authority: Authority
+) -> None:
+    own = own_of(authority, "a")
+    start_node(hub, own, "x")
+    error = Node(hub.address, "x", own=own).serve().join()
+    assert str(error) == (
+        "the server refused this node: node a.x: a living node has this name;"
+        " expected another NODE_NAME for each client"
+    )
+
+
+def test_clients_of_one_machine_keep_their_granted_names_when_the_server_starts_again(
+    open_hub: Callable[..., Hub], authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_module, "_LONGEST_PAUSE_S", 0.2)
+    gate, port, own = gate_of(authority), find_free_port(), own_of(authority, "a")
+    first = open_hub(port=port, gate=gate)
+    nodes = [start_node(first, own, "host", is_name_given=False)]
+    nodes.append(Node(first.address, "host", is_name_given=False, own=own).serve())
+    first.await_ready("a.host-2")
+    first.stop(None)
+    second = open_hub(port=port, gate=gate)
+    second.nodes += nodes
+    for name in ("a.host", "a.host-2"):
+        second.await_ready(name)
+    assert [node._link._name for node in nodes] == ["a.host", "a.host-2"]
+    for node, name in zip(nodes, ("a.host", "a.host-2"), strict=True):
+        assert len(second.ask(second.message(name=name))) == 1
+        assert len(node.worker.asked) == 1, "each is asked under its own name"

@@ -1,0 +1,224 @@
+"""A port that anybody may connect to: what is of no use there costs nobody else anything."""
+
+import io
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from flwr.app import ConfigRecord, RecordDict
+
+from fedmx.link import channel, codec, words
+from fedmx.link import link_pb2 as pb
+from fedmx.link import server as server_module
+from fedmx.link.pki import Authority
+from tests.fedmx.link.crowd import Crowd
+from tests.fedmx.link.loopback import Hub, RawNode
+from tests.fedmx.link.papers import gate_of, make_pki, own_of
+from tests.fedmx.link.wire import encode, pack
+
+SITE = "north"
+SILENT, DRIBBLING = 100, 10
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return make_pki(tmp_path_factory.mktemp("pki"), SITE)
+
+
+@pytest.fixture
+def gather() -> Iterator[Callable[..., Crowd]]:
+    """Gathers crowds, which go at the end."""
+    crowds: list[Crowd] = []
+
+    def gather_one(*args: object, **kwargs: object) -> Crowd:
+        crowds.append(Crowd(*args, **kwargs))  # type: ignore[arg-type]
+        return crowds[-1]
+
+    yield gather_one
+    for crowd in crowds:
+        crowd.go()
+
+
+def test_a_federation_goes_on_and_nodes_join_while_a_crowd_stands_at_the_port(
+    open_hub: Callable[..., Hub], authority: Authority, gather: Callable[..., Crowd]
+) -> None:
+    own = own_of(authority, SITE)
+    hub = open_hub(gate=gate_of(authority))
+    hub.start(f"{SITE}.early", own=own)
+    crowd = gather(hub.address, SILENT, DRIBBLING, own)
+    hub.wait_until(lambda: (crowd.silent, crowd.welcomed) == (SILENT, DRIBBLING))
+    hub.start(f"{SITE}.late", own=own)
+    content = RecordDict({"arrays": pack({"a": np.arange(500_000.0)})})
+    for number in range(3):
+        names = [f"{SITE}.{name}" for name in ("early", "late")]
+        replies = hub.ask(*(hub.message(content, name, number) for name in names))
+        assert [reply.content for reply in replies] == [content, content]
+    assert crowd.welcomed == DRIBBLING
+
+
+def test_a_connection_that_says_nothing_is_closed_after_a_while(
+    open_hub: Callable[..., Hub],
+    authority: Authority,
+    gather: Callable[..., Crowd],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(channel, "_IDLE_MS", 300)
+    hub = open_hub(gate=gate_of(authority))
+    crowd = gather(hub.address, 5, 0)
+    hub.wait_until(lambda: crowd.ended >= 5)
+
+
+def test_there_are_never_more_connections_than_files_for_them(
+    open_hub: Callable[..., Hub], gather: Callable[..., Crowd], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel, "_MAX_CONNECTIONS", 20)
+    monkeypatch.setattr(channel, "_IDLE_MS", 300)
+    hub = open_hub()
+    crowd = gather(hub.address, 50, 0)
+    hub.wait_until(lambda: crowd.ended > 50)
+    hub.start()  # as soon as those before it were closed
+    assert len(hub.ask()) == 1
+
+
+def test_a_stream_without_a_hello_makes_room_for_newer_ones(
+    hub: Hub, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "_MAX_GREETING", 3)
+    waiting = []
+    for count in range(1, 4):
+        waiting.append(RawNode(hub.address))
+        hub.wait_until(lambda count=count: len(hub.server._greeting) == count)  # type: ignore[misc]
+    hub.start("late")
+    goodbye = waiting[0].hear("goodbye")
+    assert (goodbye.outcome, goodbye.reason) == (
+        pb.Goodbye.REFUSED,
+        "no hello, and others wait to say theirs",
+    )
+    waiting[1].get_ready("second")
+    assert len(hub.ask(hub.message(name="late"))) == 1
+    for raw in waiting:
+        raw.hang_up()
+
+
+def test_there_is_a_most_of_nodes_and_who_is_there_stays(
+    hub: Hub, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "_MAX_NODES", 1)
+    hub.start("first")
+    raw = RawNode(hub.address)
+    raw.say_hello("second")
+    assert raw.hear("goodbye").reason == "1 nodes are here already, and no more are taken"
+    assert "WARNING refused a node node=ipv4:127.0.0.1:" in log.getvalue()
+    assert len(hub.ask(hub.message(name="first"))) == 1
+    raw.hang_up()
+
+
+def refuse(hub: Hub, act: Callable[[RawNode], None], *, is_ready: bool = True) -> str:
+    """Have a raw node join and do something, and give the reason for which it is refused."""
+    raw = RawNode(hub.address)
+    if is_ready:
+        raw.get_ready()
+    else:
+        raw.say_hello()
+        raw.hear("welcome")
+    act(raw)
+    goodbye = raw.hear("goodbye")
+    assert goodbye.outcome == pb.Goodbye.REFUSED
+    raw.hang_up()
+    reason: str = goodbye.reason
+    return reason
+
+
+def test_who_is_not_ready_answers_nothing(hub: Hub) -> None:
+    reason = refuse(hub, lambda raw: raw.say(begin=pb.Begin(header_bytes=1)), is_ready=False)
+    assert reason == "a reply from a node that is not ready"
+
+
+def test_one_is_ready_once(hub: Hub) -> None:
+    reason = refuse(hub, lambda raw: raw.say(words.ready(ConfigRecord())))
+    assert reason == "a frame ready from a node that has joined"
+
+
+def test_only_what_was_asked_is_answered_and_what_was_owed_from_before(hub: Hub, log: io.StringIO) -> None:
+    frames = list(encode(RecordDict({"metrics": ConfigRecord()}), request_id="old").frames())
+
+    def answer_twice(raw: RawNode) -> None:
+        for frame in 2 * frames:
+            raw.say(frame)
+
+    assert refuse(hub, answer_twice) == "a reply to nothing that was asked"
+    assert log.getvalue().count("dropped a reply that nobody waits for") == 1
+
+
+def test_a_description_beyond_the_limits_is_refused(hub: Hub) -> None:
+    record = pb.Record(entries=[pb.Entry(key="\x1b", integer=1)])
+    reason = refuse(hub, lambda raw: raw.say(ready=pb.Ready(description=record)), is_ready=False)
+    assert reason.startswith("a description with the name '\\\\x1b'")
+
+
+def test_what_differs_is_told_in_a_line_that_is_printable_and_bounded(
+    open_hub: Callable[..., Hub], log: io.StringIO
+) -> None:
+    hub = open_hub(find_difference=lambda one, other: f"its task is {one['task']}" if one != other else None)
+    hub.start("good", description=ConfigRecord({"task": "a"}))
+    ready = words.ready(ConfigRecord({"task": "\n\x1b[2J" + "b" * 500_000}))
+    reason = refuse(hub, lambda raw: raw.say(ready), is_ready=False)
+    assert len(reason) == 400
+    assert reason.startswith(r"node raw differs from this federation: its task is \n\x1b[2Jbbb")
+    assert max(map(len, log.getvalue().splitlines())) < 500
+
+
+def test_a_first_frame_as_large_as_a_message_is_refused_before_it_is_read(hub: Hub) -> None:
+    raw = RawNode(hub.address)
+    raw.say_hello("x" * 500_000)
+    assert raw.hear("goodbye").reason.endswith(" bytes; expected at most 1024")
+    raw.hang_up()
+
+
+def test_a_node_that_nobody_asks_has_nothing_kept(hub: Hub) -> None:
+    raw = RawNode(hub.address)
+    raw.get_ready()
+    *frames, _ = encode(RecordDict({"a": pack({"a": np.zeros(8_000_000, np.uint8)})})).frames()
+    for frame in frames:
+        raw.say(frame)
+    ((stream),) = hub.server._streams
+    hub.wait_until(lambda: stream._bytes_up > 7_000_000)
+    assembler = stream.forget.__self__  # type: ignore[attr-defined]
+    assert assembler._body is None
+    assert assembler._header is None
+    raw.hang_up()
+
+
+def test_half_a_reply_is_let_go_of_once_nobody_waits_for_it(hub: Hub) -> None:
+    raw = RawNode(hub.address)
+    raw.get_ready()
+    hub.grid.push_messages([hub.message(name="raw")])
+    ((_, request),) = hub.grid._open.values()
+    raw.hear_header()
+    content = RecordDict({"a": pack({"a": np.zeros(8_000_000, np.uint8)})})
+    *frames, last = encode(content, request_id=request.request_id).frames()
+    for frame in frames:
+        raw.say(frame)
+    (stream,) = hub.server._streams
+    assembler = stream.forget.__self__  # type: ignore[attr-defined]
+    hub.wait_until(lambda: assembler._left < codec.CHUNK_BYTES and assembler._body is not None)
+    hub.server.withdraw([request])
+    raw.hear("withdraw")
+    assert assembler._body is None
+    raw.say(last)
+    answered = hub.ask_aside(hub.message(name="raw", number=2))
+    header = raw.hear_header()
+    for frame in encode(RecordDict(), request_id=header.request_id).frames():
+        raw.say(frame)
+    assert len(answered.get()) == 1
+    raw.hang_up()
+
+
+def test_a_stream_that_says_no_hello_ends_with_a_reason(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "_HELLO_TIMEOUT_S", 0.2)
+    raw = RawNode(hub.address)
+    started = time.monotonic()
+    assert raw.hear("goodbye").reason == "no hello within 0.2 s"
+    assert time.monotonic() - started < 5
+    raw.hang_up()

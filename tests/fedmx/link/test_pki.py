@@ -1,0 +1,300 @@
+"""What an authority keeps in order: files that heal, are made anew in time, and are for their owner alone."""
+
+import os
+import re
+import shutil
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from fedmx import files
+from fedmx import settings as settings_module
+from fedmx.errors import DataError
+from fedmx.link import certificates, issued, pki, site_request
+from fedmx.link.certificates import SERVER, SITE
+from fedmx.link.pki import LOCAL_SITE, Authority
+from fedmx.settings import PkiSettings
+from tests.fedmx.link.papers import (
+    IN_A_YEAR,
+    LONG_AGO,
+    ask_python,
+    load,
+    make_pki,
+    open_authority,
+    own_of,
+    own_serial,
+    read_all,
+    told,
+)
+
+
+@pytest.fixture
+def changing(tmp_path: Path) -> Authority:
+    """One that a test may change."""
+    return make_pki(tmp_path / "pki", "north")
+
+
+@pytest.mark.parametrize("mask", [0, 0o077, 0o277])
+def test_keys_are_for_their_owner_alone_whatever_the_umask(mask: int, tmp_path: Path) -> None:
+    before = os.umask(mask)
+    try:
+        made = make_pki(tmp_path / "pki", "north")
+        site_request.make("south", tmp_path / "south")
+    finally:
+        os.umask(before)
+    keys = [*made.folder.rglob("*.key"), tmp_path / "south" / "site.key"]
+    assert len(keys) == 5
+    assert {stat.S_IMODE(key.stat().st_mode) for key in keys} == {0o600}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made.folder.rglob("*.crt")} == {0o644}
+    assert stat.S_IMODE((made.folder / "authority").stat().st_mode) & 0o077 == 0
+
+
+def test_the_authoritys_key_is_in_one_place(changing: Authority) -> None:
+    files_of_all = read_all(changing.folder)
+    key = files_of_all["authority/authority.key"]
+    assert [path for path, data in files_of_all.items() if key in data] == ["authority/authority.key"]
+
+
+def test_a_second_ensure_changes_nothing(changing: Authority) -> None:
+    before = read_all(changing.folder)
+    assert open_authority(changing.folder).ensure() == []
+    assert read_all(changing.folder) == before
+
+
+def test_a_second_authority_is_refused(changing: Authority) -> None:
+    before = read_all(changing.folder)
+    with pytest.raises(DataError, match=r"authority: an authority is there already; expected no"):
+        changing.make()
+    (changing.folder / "authority" / "authority.crt").unlink()
+    with pytest.raises(DataError, match=r"authority: authority\.crt is gone; expected no authority so far"):
+        changing.ensure()
+    rest = read_all(changing.folder)
+    assert {**rest, "authority/authority.crt": before["authority/authority.crt"]} == before
+
+
+def damage(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+NEEDS: dict[str, Callable[[Path, str, Path], object]] = {
+    r"no certificate in PEM": lambda own, role, _: damage(own / f"{role}.crt"),
+    r"no private key in PEM": lambda own, role, _: damage(own / f"{role}.key"),
+    r"authority\.crt: no certificate in PEM": lambda own, _role, _: damage(own / "authority.crt"),
+    r"\.crt: no such file": lambda own, role, _: (own / f"{role}.crt").unlink(),
+    r"\.key: no such file": lambda own, role, _: (own / f"{role}.key").unlink(),
+    r"authority\.crt: no such file": lambda own, _role, _: (own / "authority.crt").unlink(),
+    r"not the key of": lambda own, role, other: shutil.copy(other / f"{role}.key", own),
+    r"of another authority than": lambda own, role, other: shutil.copy(other / f"{role}.crt", own),
+    r"its authority is another one": lambda own, _role, other: shutil.copytree(
+        other, own, dirs_exist_ok=True
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return make_pki(tmp_path_factory.mktemp("other"))
+
+
+@pytest.mark.parametrize("role", [SERVER, SITE])
+@pytest.mark.parametrize("reason", NEEDS)
+def test_ensure_makes_anew_what_is_damaged_or_does_not_fit_and_nothing_else(
+    reason: str, role: str, changing: Authority, other: Authority
+) -> None:
+    folder = changing.folder_of(role, LOCAL_SITE)
+    NEEDS[reason](folder, role, other.folder_of(role, LOCAL_SITE))
+    need = changing.find_need(role, LOCAL_SITE if role == SITE else "")
+    assert need is not None
+    assert re.search(reason, need), need
+    assert [one.role for one in changing.ensure()] == [role]
+    certificates.read_own(folder, role)
+    assert changing.ensure() == []
+
+
+def test_a_site_with_another_sites_files_gets_its_own(changing: Authority) -> None:
+    shutil.copytree(
+        changing.folder_of(SITE, "north"), changing.folder_of(SITE, LOCAL_SITE), dirs_exist_ok=True
+    )
+    assert changing.find_need(SITE, LOCAL_SITE) == "it is of another site"
+    assert [one.name for one in changing.ensure()] == [LOCAL_SITE]
+
+
+def test_the_servers_certificate_is_made_anew_when_its_names_changed(changing: Authority) -> None:
+    key = (changing.folder / "server" / "server.key").read_bytes()
+    wider = open_authority(changing.folder, server_names=("fl.example.org",))
+    assert wider.find_need(SERVER) == "SERVER_NAMES changed"
+    assert [one.role for one in wider.ensure()] == [SERVER]
+    assert ask_python(changing.folder / "server", "fl.example.org")
+    assert (changing.folder / "server" / "server.key").read_bytes() != key
+    assert [one.role for one in changing.ensure()] == [SERVER], "and back"
+    assert not ask_python(changing.folder / "server", "fl.example.org")
+
+
+@pytest.mark.parametrize("names", [("192.0.2.7", "::ffff:192.0.2.7"), ("2001:DB8::7",), ("FL.Example.org",)])
+def test_names_that_can_be_written_otherwise_are_no_change(names: tuple[str, ...], tmp_path: Path) -> None:
+    settings = settings_module.load(
+        PkiSettings, environ={"SERVER_NAMES": ",".join(names), "PKI_DIR": str(tmp_path)}
+    )
+    with Authority(settings).alone():
+        Authority(settings).ensure()
+        assert Authority(settings).ensure() == []
+
+
+def test_what_ends_within_the_days_of_the_setting_is_made_anew(changing: Authority) -> None:
+    ends = datetime.now(UTC) + timedelta(days=365)
+    assert open_authority(changing.folder, ends - timedelta(days=30.1)).ensure() == []
+    assert open_authority(changing.folder, ends - timedelta(days=29.9), renew_days=5.0).ensure() == []
+    late = open_authority(changing.folder, ends - timedelta(days=29.9))
+    assert late.find_need(SERVER) == "its end is near"
+    assert [one.name for one in late.ensure()] == ["server", LOCAL_SITE]
+    expired = open_authority(changing.folder, IN_A_YEAR + timedelta(days=700))
+    assert "expired on" in str(expired.find_need(SERVER))
+    assert [one.name for one in expired.ensure()] == ["server", LOCAL_SITE]
+
+
+def test_an_authority_that_is_out_of_date_signs_nothing(tmp_path: Path) -> None:
+    with open_authority(tmp_path, LONG_AGO, authority_days=10.0).alone():
+        open_authority(tmp_path, LONG_AGO, authority_days=10.0).make()
+    with pytest.raises(
+        DataError, match=r"authority\.crt: expired on .* expected an authority that is in date"
+    ):
+        open_authority(tmp_path).ensure()
+
+
+@pytest.mark.parametrize("command", ["issue_server", "renew"])
+def test_without_an_authority_nothing_is_made(command: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no authority; expected one: `python -m server pki init`"):
+        getattr(open_authority(tmp_path), command)()
+
+
+class Crash(BaseException):
+    """The machine went down."""
+
+
+@contextmanager
+def crash_before_write(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
+    """Go down before the write of this number; the paths that were written are told."""
+    done: list[Path] = []
+    original = files.whole_file
+
+    def write(path: Path, mode: int | None = None) -> AbstractContextManager[IO[bytes]]:
+        if len(done) == number:
+            raise Crash
+        done.append(path)
+        return original(path, mode)
+
+    with monkeypatch.context() as patch:
+        for module in (pki, issued):
+            patch.setattr(module, "whole_file", write)
+        yield done
+
+
+def go_through_crashes(
+    folder: Path, do: Callable[[], object], check: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> int:
+    """Crash a command before each of its writes, each time from the same files; give how many it has."""
+    kept = folder.with_name("kept")
+    shutil.copytree(folder, kept)
+    for number in range(20):
+        shutil.rmtree(folder)
+        shutil.copytree(kept, folder)
+        with crash_before_write(number, monkeypatch):
+            try:
+                do()
+            except Crash:
+                is_whole = False
+            else:
+                is_whole = True
+        check()
+        if is_whole:
+            return number
+    raise AssertionError("the command never ends")
+
+
+def test_an_ensure_that_was_cut_short_anywhere_heals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "pki"
+    (folder / "authority").mkdir(parents=True)
+
+    def check() -> None:
+        again = open_authority(folder)
+        again.ensure()
+        assert again.ensure() == []
+        assert own_of(again).name == "server"
+        assert own_of(again, LOCAL_SITE).name == LOCAL_SITE
+        on_record = {one.serial for one in again.list()}
+        shown = [load(folder / part) for part in ("server/server.crt", "sites/local/site.crt")]
+        assert {certificates.serial_of(one) for one in shown} <= on_record, "else nobody could revoke it"
+
+    writes = go_through_crashes(folder, lambda: open_authority(folder).ensure(), check, monkeypatch)
+    assert writes == 2 + 4 + 1 + 4, (
+        "authority; record and three files of the server; list; the same of the site"
+    )
+
+
+def test_a_reissue_that_was_cut_short_anywhere_heals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changing = make_pki(tmp_path / "pki")
+    wider = open_authority(changing.folder, server_names=("fl.example.org",))
+
+    def check() -> None:
+        wider.ensure()
+        assert own_of(wider).name == "server"
+        assert ask_python(changing.folder / "server", "fl.example.org")
+
+    assert go_through_crashes(changing.folder, wider.ensure, check, monkeypatch) == 4
+
+
+@pytest.mark.parametrize("heal", ["ensure", "revoke"])
+def test_a_revocation_that_was_cut_short_is_made_good(
+    heal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changing = make_pki(tmp_path / "pki", "north")
+    serial = own_serial(changing, "north")
+
+    def check() -> None:
+        if heal == "ensure":
+            if any(one.is_revoked for one in changing.list()):
+                changing.ensure()
+                assert told(changing) == [serial]
+            else:
+                assert told(changing) == []
+        elif told(changing) == []:
+            assert [one.serial for one in changing.revoke("north")] == [serial]
+            assert told(changing) == [serial]
+
+    assert go_through_crashes(changing.folder, lambda: changing.revoke("north"), check, monkeypatch) == 2
+
+
+def test_renew_makes_anew_what_nears_its_end_unless_it_is_revoked_or_its_key_is_elsewhere(
+    changing: Authority, tmp_path: Path
+) -> None:
+    for name in ("gone", "young"):
+        changing.issue_site(name)
+    changing.revoke("gone")
+    changing.sign(site_request.make("own", tmp_path / "own").read_bytes())
+    assert changing.renew() == []
+    late = open_authority(changing.folder, datetime.now(UTC) + timedelta(days=340))
+    late.issue_site("young")
+    assert [one.name for one in late.renew()] == ["server", "local", "north"]
+    assert late.renew() == []
+
+
+def test_one_command_waits_for_another(changing: Authority) -> None:
+    other = open_authority(changing.folder)
+    entered = threading.Event()
+
+    def enter() -> None:
+        with other.alone():
+            entered.set()
+
+    waiting = threading.Thread(target=enter, daemon=True)
+    with changing.alone():
+        waiting.start()
+        assert not entered.wait(0.2)
+    assert entered.wait(5)
+    waiting.join()

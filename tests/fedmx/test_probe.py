@@ -1,0 +1,156 @@
+"""Whether this machine's server answers: more than an open port, and less than a certificate."""
+
+import contextlib
+import os
+import signal
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fedmx import probe
+from fedmx.link.pki import Authority
+from fedmx.link.roster import Roster
+from fedmx.link.server import LinkServer
+from fedmx.parsing import Address
+from fedmx.settings import environment
+from tests.fedmx.link.loopback import find_free_port
+from tests.fedmx.link.papers import gate_of, make_pki
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return make_pki(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture(scope="module", params=["mtls", "insecure"])
+def served(request: pytest.FixtureRequest, authority: Authority) -> Iterator[tuple[int, str]]:
+    """A server's port, and its LINK_SECURITY."""
+    gate = gate_of(authority) if request.param == "mtls" else None
+    address = Address("127.0.0.1", find_free_port())
+    server = LinkServer(address, Roster(lambda *_: None), max_model_bytes=1000, lease_grace_s=1, gate=gate)
+    server.start()
+    yield address.port, request.param
+    server.stop(None)
+
+
+def test_a_server_that_serves_is_serving_and_only_in_its_own_way(served: tuple[int, str]) -> None:
+    port, security = served
+    for _ in range(3):
+        assert probe.is_serving("127.0.0.1", port, by_tls=security == "mtls")
+    assert not probe.is_serving("127.0.0.1", port, by_tls=security != "mtls")
+
+
+@pytest.mark.parametrize("by_tls", [True, False])
+def test_a_port_that_nobody_listens_on_is_not_serving(by_tls: bool) -> None:
+    assert not probe.is_serving("127.0.0.1", find_free_port(), by_tls=by_tls)
+
+
+@pytest.mark.parametrize("by_tls", [True, False])
+def test_a_port_that_takes_connections_and_says_nothing_is_not_serving(
+    by_tls: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "_TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert not probe.is_serving("127.0.0.1", silent.getsockname()[1], by_tls=by_tls)
+
+
+class _Speaking(socketserver.BaseRequestHandler):
+    """Says what the test chose, and hangs up."""
+
+    words: bytes
+
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):
+            self.request.sendall(self.words)
+            self.request.recv(4096)
+
+
+@pytest.mark.parametrize("by_tls", [True, False])
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+        b"220 mail.example.org ESMTP\r\n",
+        b"\x15\x03\x03\x00\x02\x02\x28",  # an alert of TLS: no certificate that would do
+        b"",
+        b"\0" * 9,
+    ],
+)
+def test_a_port_that_speaks_something_else_is_not_serving(words: bytes, by_tls: bool) -> None:
+    handler = type("Handler", (_Speaking,), {"words": words})
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as other:
+        threading.Thread(target=other.serve_forever, args=(0.01,), daemon=True).start()
+        assert not probe.is_serving("127.0.0.1", other.server_address[1], by_tls=by_tls)
+        other.shutdown()
+
+
+SERVE = """
+import sys, threading
+from pathlib import Path
+from fedmx.link import certificates
+from fedmx.link.gate import Gate
+from fedmx.link.roster import Roster
+from fedmx.link.server import LinkServer
+from fedmx.parsing import Address
+
+folder = Path(sys.argv[2])
+gate = Gate(certificates.read_own(folder, "server"), folder / "revoked.txt") if folder.name else None
+address = Address("127.0.0.1", int(sys.argv[1]))
+LinkServer(address, Roster(lambda *_: None), max_model_bytes=1000, lease_grace_s=1, gate=gate).start()
+print("serving", flush=True)
+threading.Event().wait()
+"""
+
+
+@pytest.mark.parametrize("security", ["mtls", "insecure"])
+def test_a_server_that_is_stopped_is_not_serving_until_it_goes_on(
+    security: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, folder = find_free_port(), authority.folder / "server" if security == "mtls" else Path()
+
+    def ask() -> bool:
+        return probe.is_serving("127.0.0.1", port, by_tls=security == "mtls")
+
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVE, str(port), str(folder)], cwd=ROOT, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"serving\n"
+        try:
+            assert ask()
+            os.kill(process.pid, signal.SIGSTOP)
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED)  # all of its threads
+            with monkeypatch.context() as patch:
+                patch.setattr(probe, "_TIMEOUT_S", 0.3)
+                assert not ask()
+            os.kill(process.pid, signal.SIGCONT)
+            assert ask()
+        finally:
+            process.kill()
+    assert not ask()
+
+
+def test_the_program_says_it_by_its_exit_code_with_the_settings_of_its_server(
+    served: tuple[int, str],
+) -> None:
+    port, security = served
+    other = "insecure" if security == "mtls" else "mtls"
+    asked = {(security, port): 0, (other, port): 1, (security, find_free_port()): 1}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-S", "-m", "fedmx.probe"],  # as in the image: of the standard library alone
+            cwd=ROOT,
+            env={**environment(), "LISTEN_ADDRESS": f"0.0.0.0:{at}", "LINK_SECURITY": how},
+        )
+        for how, at in asked
+    ]
+    assert [process.wait(20) for process in started] == list(asked.values())

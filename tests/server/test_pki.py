@@ -1,0 +1,302 @@
+"""`python -m server pki`: what each command says and leaves behind, as a person and as a script sees it."""
+
+import io
+import re
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fedmx.errors import DataError, SettingsError
+from fedmx.link import certificates, site_request
+from fedmx.link.certificates import SERVER, SITE
+from server import pki
+from tests.federation.programs import ROOT, make_environment
+from tests.fedmx.link.papers import ask_python, read_all
+
+Command = Callable[..., list[str]]
+UNTIL = r"valid until \d{4}-\d\d-\d\d"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PKI_DIR", str(tmp_path / "pki"))
+    return tmp_path / "pki"
+
+
+@pytest.fixture
+def command(folder: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> Command:
+    """Carries out one command, and gives the lines that it says."""
+
+    def do(*arguments: str) -> list[str]:
+        pki.main(arguments)
+        said = capsysbinary.readouterr()
+        assert said.err == b""
+        return said.out.decode().splitlines()
+
+    return do
+
+
+def start(*arguments: str, **settings: object) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "server", *arguments],
+        cwd=ROOT,
+        env=make_environment(settings),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_an_authority_is_made_once(command: Command, folder: Path) -> None:
+    assert command("init") == [
+        f"made the authority in {folder}/authority; its key must stay secret, and there"
+    ]
+    with pytest.raises(DataError, match="an authority is there already"):
+        command("init")
+
+
+def test_ensure_says_what_it_made_and_nothing_where_nothing_is_to_be_made(
+    command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = command("ensure")
+    assert len(lines) == 3
+    assert lines[0] == f"made the authority in {folder}/authority"
+    assert re.fullmatch(rf"made the certificate of server, {UNTIL}, in {folder}/server", lines[1])
+    assert re.fullmatch(rf"made the certificate of site local, {UNTIL}, in {folder}/sites/local", lines[2])
+    assert command("ensure") == []
+    monkeypatch.setenv("SERVER_NAMES", "fl.example.org, 192.0.2.7")
+    (line,) = command("ensure")
+    assert line.startswith("made the certificate of server, ")
+    assert ask_python(folder / "server", "fl.example.org")
+    assert command("ensure") == []
+
+
+def test_the_servers_and_a_sites_files_are_made_by_name(command: Command, folder: Path) -> None:
+    command("init")
+    (line,) = command("server")
+    assert re.fullmatch(rf"made the certificate of server, {UNTIL}, in {folder}/server", line)
+    (line,) = command("site", "hospital-a")
+    assert re.fullmatch(
+        rf"made the certificate of site hospital-a, {UNTIL}, in {folder}/sites/hospital-a", line
+    )
+    assert certificates.read_own(folder / "server", SERVER).name == "server"
+    assert certificates.read_own(folder / "sites" / "hospital-a", SITE).name == "hospital-a"
+
+
+def test_all_that_was_issued_is_listed_a_line_each(
+    command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command("list") == ["nothing was issued"]
+    command("ensure")
+    command("site", "north")
+    monkeypatch.setenv("CERTIFICATE_DAYS", "0.000001")
+    command("site", "late")
+    command("revoke", "north")
+    line = r"(\S+) +(\S+) +(in date|revoked|expired) +until \d{4}-\d\d-\d\d serial ([0-9a-f]+)"
+    found = [re.fullmatch(line, said) for said in command("list")]
+    assert [one and one.groups()[:3] for one in found] == [
+        ("server", "server", "in date"),
+        ("site", "local", "in date"),
+        ("site", "north", "revoked"),
+        ("site", "late", "expired"),
+    ]
+    assert found[2] is not None
+    assert found[2][4] == own_serial_of(folder, "north")
+
+
+def own_serial_of(folder: Path, name: str) -> str:
+    return certificates.serial_of(certificates.read_certificate(folder / "sites" / name / "site.crt", ""))
+
+
+def test_a_site_is_revoked_by_its_name(command: Command, folder: Path) -> None:
+    command("ensure")
+    command("site", "north")
+    serial = own_serial_of(folder, "north")
+    assert command("revoke", "north") == [
+        f"revoked site north, serial {serial}; a server that runs drops it within 10 s"
+    ]
+    assert (folder / "server" / "revoked.txt").read_text() == f"{serial}\n"
+    with pytest.raises(
+        DataError, match=r"^site 'nroth' has no certificate that could be revoked; those that"
+    ):
+        command("revoke", "nroth")
+
+
+def test_renew_says_what_it_made_or_that_nothing_was(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command("ensure")
+    command("site", "north")
+    assert command("renew") == ["nothing is near its end"]
+    monkeypatch.setenv("RENEW_DAYS", "366")
+    monkeypatch.setenv("CERTIFICATE_DAYS", "400")
+    said = command("renew")
+    assert [line.split(",")[0] for line in said] == [
+        "made the certificate of server",
+        "made the certificate of site local",
+        "made the certificate of site north",
+    ]
+    assert command("renew") == ["nothing is near its end"]
+
+
+@pytest.mark.parametrize("way", ["file", "standard input"])
+def test_a_request_is_signed_from_a_file_or_standard_input(
+    way: str, command: Command, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command("init")
+    request = site_request.make("south", tmp_path / "own")
+    if way == "standard input":
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(request.read_bytes())))
+    (line,) = command("sign", str(request) if way == "file" else "-")
+    assert re.fullmatch(rf"made the certificate of site south, {UNTIL}, in {folder}/sites/south", line)
+    assert sorted(p.name for p in (folder / "sites" / "south").iterdir()) == ["authority.crt", "site.crt"]
+    with pytest.raises(DataError, match=r"^/nowhere: No such file or directory; expected a request"):
+        command("sign", "/nowhere")
+
+
+def unpack(data: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        members = [(member, archive.extractfile(member)) for member in archive.getmembers()]
+        return {member.name: file.read() for member, file in members if file is not None}
+
+
+@pytest.fixture
+def pack(folder: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> Callable[..., dict[str, bytes]]:
+    """Writes a site's archive, and gives its certificates by name."""
+
+    def do(name: str, *arguments: str) -> dict[str, bytes]:
+        pki.main(["bundle", name, "fl.example.org:8080", *arguments])
+        found = unpack(capsysbinary.readouterr().out)
+        begin = f"{name}/certs/"
+        return {path.removeprefix(begin): data for path, data in found.items() if path.startswith(begin)}
+
+    return do
+
+
+Pack = Callable[..., dict[str, bytes]]
+
+
+def test_a_site_is_packed_with_its_key_and_again_with_the_same(
+    pack: Pack, command: Command, folder: Path
+) -> None:
+    command("ensure")
+    first = pack("north")
+    assert first == read_all(folder / "sites" / "north")
+    assert sorted(first) == ["authority.crt", "site.crt", "site.key"]
+    assert pack("north") == first
+
+
+def test_a_site_that_keeps_its_key_is_packed_without_one_each_time(
+    pack: Pack, command: Command, folder: Path, tmp_path: Path
+) -> None:
+    command("ensure")
+    request = site_request.make("south", tmp_path / "own")
+    first = pack("south", "--request", str(request))
+    assert sorted(first) == ["authority.crt", "site.crt"]
+    assert pack("south") == first, "no key is made for a site that has its own"
+    command("revoke", "south")
+    with pytest.raises(
+        DataError, match=r"^site south: it is revoked; it keeps its own key, expected its --request$"
+    ):
+        pack("south")
+
+
+def test_a_request_of_another_site_is_not_packed(
+    pack: Pack, command: Command, folder: Path, tmp_path: Path
+) -> None:
+    command("ensure")
+    command("site", "north")
+    before = read_all(folder)
+    request = site_request.make("north", tmp_path / "own")
+    with pytest.raises(DataError, match=r"^the request: of site north; expected one of site south$"):
+        pack("south", "--request", str(request))
+    assert read_all(folder) == before
+
+
+def test_a_revoked_site_is_packed_with_a_new_certificate(pack: Pack, command: Command, folder: Path) -> None:
+    command("ensure")
+    first = pack("north")
+    command("revoke", "north")
+    assert pack("north")["site.crt"] != first["site.crt"]
+
+
+@pytest.mark.parametrize("name", ["../sites/local", "North", "a.b", "-"])
+def test_what_is_no_sites_name_is_no_way_to_other_files(
+    name: str, pack: Pack, command: Command, folder: Path
+) -> None:
+    command("ensure")
+    before = read_all(folder)
+    for do in (lambda: pack(name), lambda: command("site", name)):
+        with pytest.raises(SettingsError, match="expected at most 32 small letters"):
+            do()
+    assert read_all(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            (),
+            "python -m server pki: the following arguments are required: COMMAND; `python",
+        ),
+        (("innit",), "python -m server pki: argument COMMAND: invalid choice: 'innit'"),
+        (
+            ("site",),
+            "python -m server pki site: the following arguments are required: name; `",
+        ),
+        (("list", "all"), "python -m server pki: unrecognized arguments: all; `python"),
+        (("bundle", "a", "b"), "SERVER_ADDRESS='b': expected host:port, or [address]:port for IPv6"),
+        (
+            ("bundle", "a", "0.0.0.0:1"),
+            "SERVER_ADDRESS='0.0.0.0:1': 0.0.0.0 means every address",
+        ),
+    ],
+)
+def test_wrong_arguments_are_one_line(arguments: tuple[str, ...], said: str, folder: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        pki.main(arguments)
+    (line,) = caught.value.problems
+    assert line.startswith(said)
+    assert "\n" not in line
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("CERTIFICATE_DAYS", "0"), ("SERVER_NAMES", "fl.example.org:8080"), ("RENEW_DAYS", "-1")],
+)
+def test_wrong_settings_are_said_by_name(
+    name: str, text: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, text)
+    with pytest.raises(SettingsError, match=rf"^{name}='{text}': expected"):
+        pki.main(["ensure"])
+    assert not folder.exists()
+
+
+def test_commands_that_come_at_once_make_one_authority_and_one_of_each(tmp_path: Path) -> None:
+    both = [start("pki", "ensure", PKI_DIR=tmp_path) for _ in range(2)]
+    said = [process.communicate(timeout=60) for process in both]
+    assert [(process.returncode, err) for process, (_, err) in zip(both, said, strict=True)] == [(0, "")] * 2
+    assert sorted(len(out.splitlines()) for out, _ in said) == [0, 3]
+    assert certificates.read_own(tmp_path / "server", SERVER).name == "server"
+    assert certificates.read_own(tmp_path / "sites" / "local", SITE).name == "local"
+
+
+def test_the_program_tells_mistakes_from_help_by_its_exit_code(tmp_path: Path) -> None:
+    runs = {
+        ("nonsense",): (2, r"nonsense: this program takes no arguments but `pki`; .*\n"),
+        ("pki", "revoke", "x"): (2, r"site 'x' has no certificate that could be revoked; .*: none\n"),
+        ("pki", "--help"): (0, ""),
+    }
+    started = [(start(*arguments, PKI_DIR=tmp_path), *wanted) for arguments, wanted in runs.items()]
+    for process, code, said in started:
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == code, err
+        assert re.fullmatch(said, err), err
+        assert out.startswith("usage: python -m server pki") == (code == 0)
