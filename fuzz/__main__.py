@@ -4,6 +4,7 @@ import argparse
 import importlib
 import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,30 +32,34 @@ def main() -> int:
 
 
 def _fuzz(target: str, seconds: int) -> int:
-    FOUND.mkdir(exist_ok=True)
-    before = set(FOUND.iterdir())
-    flags = (
-        f"-max_total_time={seconds}",
-        f"-rss_limit_mb={_MEMORY_MB}",
-        f"-timeout={_INPUT_TIMEOUT_S}",
-        f"-max_len={_LONGEST_INPUT}",
-        f"-artifact_prefix={FOUND}/{target}-",
-        "-print_final_stats=1",
-    )
-    with tempfile.TemporaryDirectory(prefix="fedmx-fuzz-") as seeds:
-        command = [sys.executable, "-m", "fuzz.child", target, seeds, *flags]
+    with tempfile.TemporaryDirectory(prefix="fedmx-fuzz-") as folder:
+        seeds, found = Path(folder, "seeds"), Path(folder, "found")
+        seeds.mkdir()
+        found.mkdir()
+        flags = (
+            f"-max_total_time={seconds}",
+            f"-rss_limit_mb={_MEMORY_MB}",
+            f"-timeout={_INPUT_TIMEOUT_S}",
+            f"-max_len={_LONGEST_INPUT}",
+            f"-artifact_prefix={found}/{target}-",
+            "-print_final_stats=1",
+        )
+        command = [sys.executable, "-m", "fuzz.child", target, str(seeds), *flags]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        kept = [_keep(path) for path in sorted(found.iterdir())]
     output = done.stdout.decode(errors="replace")
-    found = sorted(set(FOUND.iterdir()) - before)
-    if not before and not found:
-        FOUND.rmdir()
-    if done.returncode == 0 and not found:
-        print(f"{target}: {_read_figures(output)}")
+    if done.returncode == 0 and not kept:
+        print(f"{target}: {_read_figures(output)}", flush=True)
         return 0
     print(output[-4000:])
-    kept = ", ".join(map(str, found)) or "no input"
-    print(f"{target}: exit {done.returncode}, kept {kept}; again: python -m fuzz --target {target} FILE")
+    names = ", ".join(map(str, kept)) or "no input"
+    print(f"{target}: exit {done.returncode}, kept {names}; again: python -m fuzz --target {target} FILE")
     return 1
+
+
+def _keep(path: Path) -> Path:
+    FOUND.mkdir(exist_ok=True)
+    return Path(shutil.move(path, FOUND / path.name))
 
 
 def _read_figures(output: str) -> str:

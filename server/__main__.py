@@ -1,110 +1,21 @@
-"""`python -m server`: reads settings, opens the link, runs the app, exits with a documented code."""
+"""`python -m server`: serves a run, or carries out a command of the authority, and exits with its code."""
 
-import gc
 import sys
-import time
-from functools import partial
 
-from flwr.app import ConfigRecord, Context, RecordDict
-
-from fedmx import log
-from fedmx.errors import FederationError, StopSignal
-from fedmx.link import certificates
-from fedmx.link import link_pb2 as pb
-from fedmx.link.certificates import REVOKED_FILE
-from fedmx.link.gate import Gate
-from fedmx.link.grid import LinkGrid
-from fedmx.link.messages import SERVER_NODE_ID
-from fedmx.link.roster import Roster
-from fedmx.link.server import LinkServer
-from fedmx.log import event
 from fedmx.program import refuse_arguments, run_program
-from fedmx.settings import ServerSettings, load
-from server import admission, pki, resume, strategies
-from server.app import build_app, run_number
-from server.ledger import is_awaited
-from server.resume import Start
-from server.runs import RunsFolder
-
-_LINGER_S = 2.5  # of a goodbye to nodes that dial; they do so every two seconds
 
 
 def main() -> None:
-    """Serve one run, or carry out a command of the authority."""
+    """Do what the arguments say; all else comes from settings."""
     if sys.argv[1:2] == ["pki"]:
+        from server import pki  # noqa: PLC0415 - an authority needs no Flower, which takes long to import
+
         pki.main(sys.argv[2:])
         return
     refuse_arguments(but="pki")
-    settings = load(ServerSettings, strategies.find_problems)
-    log.configure(settings.log_level, settings.log_format)
-    gc.freeze()  # some of Flower's strategies collect garbage for every reply; what was imported is none
-    with RunsFolder(settings.runs_dir) as runs:
-        if failure := resume.find_recent_failure(settings):
-            # An engine that restarts a failed server also restarts its nodes: they are to end, too.
-            listen(settings).stop(pb.Goodbye.FAILED, str(failure), linger_s=_LINGER_S)
-            failure.note()
-            raise failure
-        if finished := resume.find_untold(runs, settings):
-            event("run was finished when the server ended, telling its nodes", folder=finished.folder)
-            listen(settings).stop(pb.Goodbye.FINISHED, linger_s=_LINGER_S)
-        else:
-            start = resume.choose_run(settings)
-            runs.untold = start.run_id
-            run_to_goodbye(listen(settings, start.description), settings, start)
-        runs.untold = ""
+    from server import serving  # noqa: PLC0415 - see above
 
-
-def listen(settings: ServerSettings, description: ConfigRecord | None = None) -> LinkServer:
-    """Open the link.
-
-    Args:
-        settings: what the server was told.
-        description: what nodes must agree with, where it is known already.
-
-    Raises:
-        DataError: the server's certificate does not do.
-        SettingsError: the address cannot be listened on.
-    """
-    own = certificates.open_own(settings)
-    roster = Roster(partial(admission.find_difference, is_shared=settings.partition.is_shared))
-    if description is not None and settings.resume != "force":
-        roster.pin(description)
-    server = LinkServer(
-        settings.listen_address,
-        roster,
-        max_model_bytes=settings.max_model_bytes,
-        lease_grace_s=settings.lease_grace,
-        gate=Gate(own, settings.certs_dir / REVOKED_FILE) if own else None,
-    )
-    server.start()
-    event("listening", address=settings.listen_address)
-    return server
-
-
-def run_to_goodbye(server: LinkServer, settings: ServerSettings, start: Start) -> None:
-    """Run the app, and tell every node how it ended."""
-    number = run_number(start.run_id)
-    try:
-        context = Context(number, SERVER_NODE_ID, node_config={}, state=RecordDict(), run_config={})
-        build_app(settings, start)(LinkGrid(server, number), context)
-    except FederationError as error:
-        server.stop(pb.Goodbye.FAILED, str(error), linger_s=_linger_s(server, settings))
-        raise
-    except Exception:
-        server.stop(pb.Goodbye.FAILED, "a bug in the server, its log shows it")
-        raise
-    except StopSignal:
-        # No goodbye: a server that is stopped may be started again, and its nodes wait for it.
-        server.stop(None)
-        raise
-    server.stop(pb.Goodbye.FINISHED, linger_s=_linger_s(server, settings))
-
-
-def _linger_s(server: LinkServer, settings: ServerSettings) -> float:
-    """Say how long nodes are told that only now dial: those whose stream has just broken do."""
-    now, grace_s = time.monotonic(), settings.lease_grace
-    is_gone = [node for node in server.roster.nodes() if not node.is_present]
-    return _LINGER_S if any(is_awaited(node, now=now, grace_s=grace_s) for node in is_gone) else 0.0
+    serving.main()
 
 
 if __name__ == "__main__":

@@ -59,16 +59,16 @@ def make_plan(environ: Mapping[str, str]) -> Plan:
     least = settings.min_clients if "MIN_CLIENTS" in given else most
     problems = problems or _find_shortages(settings, given)
     rounds = settings.rounds or settings.num_rounds
-    pki_dir = ROOT / settings.pki_dir
+    pki_dir, given_certs = ROOT / settings.pki_dir, environ.get("CERTS_DIR", "").strip()
     everyone = {
-        **{name: environ[name] for name in given},
+        **environ,
         "PYTHONUNBUFFERED": "1",  # a line is shown when it is written
         "LISTEN_ADDRESS": str(settings.listen_address),
         "SERVER_ADDRESS": str(settings.listen_address.as_dialled_here()),
     }
     server = {
-        "CERTS_DIR": str(pki_dir / "server"),
         **everyone,
+        "CERTS_DIR": given_certs or str(pki_dir / "server"),
         "NUM_ROUNDS": str(rounds),
         "MIN_CLIENTS": str(least),
     }
@@ -77,8 +77,8 @@ def make_plan(environ: Mapping[str, str]) -> Plan:
     if settings.partition.is_shared and "NUM_PARTITIONS" not in given:
         server["NUM_PARTITIONS"] = str(settings.clients)
     names = [f"{settings.node_name or 'client'}-{number}" for number in range(1, settings.clients + 1)]
-    certs_dir = str(pki_dir / "sites" / LOCAL_SITE)
-    clients = {name: {"CERTS_DIR": certs_dir, **everyone, "NODE_NAME": name} for name in names}
+    certs = given_certs or str(pki_dir / "sites" / LOCAL_SITE)
+    clients = {name: {**everyone, "CERTS_DIR": certs, "NODE_NAME": name} for name in names}
     return Plan(
         server,
         clients,

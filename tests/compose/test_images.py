@@ -76,7 +76,10 @@ def test_mxnets_library_finds_all_that_it_needs() -> None:
 
 
 def test_byte_code_of_both_programs_is_in_the_images() -> None:
-    for image, modules in ((SERVER, "server.__main__, fedmx.probe"), (CLIENT, "client.__main__, client.app")):
+    for image, modules in (
+        (SERVER, "server.serving, server.pki, fedmx.probe"),
+        (CLIENT, "client.__main__, client.app"),
+    ):
         listing = run_in(image, "sh", "-c", f"python -v -c 'import {modules}' 2>&1")
         compiled_again = re.findall(r"# code object from '?(/opt\S+\.py)'?$", listing, re.MULTILINE)
         assert compiled_again == []

@@ -27,11 +27,11 @@ from fedmx.link.server import LinkServer
 from fedmx.parsing import Address
 from fedmx.settings import ServerSettings
 from server import admission, strategies
-from server.__main__ import run_to_goodbye
 from server.model import GlobalModel, Layout
 from server.nodes import Nodes
 from server.resume import choose_run
 from server.rounds import RoundLoop
+from server.serving import run_to_goodbye
 from server.steps import Asker, Replies
 
 Values = dict[str, NDArray[Any]]

@@ -18,12 +18,12 @@ from typing import Any, Protocol
 
 from fedmx.link import node
 from fedmx.program import run_program
-from server import __main__ as server_program
+from server import serving
 from tests.federation.chaos.killing import note_calls
 from tests.federation.programs import TASKS, Federation, Program, make_environment
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["server.__main__", "client.app", __name__])
+_CONTEXT.set_forkserver_preload(["server.serving", "client.app", __name__])
 
 Training = tuple[int, int]
 """A round and a partition."""
@@ -114,7 +114,7 @@ class _Part:
         sys.path.insert(0, str(TASKS))
         program = importlib.import_module(f"{self.name}.__main__")
         node._LONGEST_PAUSE_S = 0.2  # a server that is killed is started again at once
-        server_program._LINGER_S = 0.5
+        serving._LINGER_S = 0.5
         if self.trainings is not None:
             note_calls("client.training:train", self.trainings, _describe_training)
         if self.fault is not None:

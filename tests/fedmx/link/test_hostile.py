@@ -333,7 +333,7 @@ def test_a_damaged_message_is_refused_or_read_and_does_nothing_else(
     for _ in range(data.draw(st.integers(1, 3))):
         which = data.draw(st.integers(0, len(frames) - 1))
         damaged = bytearray(frames[which])
-        at = data.draw(st.integers(0, len(damaged) - 1))
+        at = data.draw(st.integers(0, len(damaged)))
         damaged[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=2))
         frames[which] = bytes(damaged)
     read(frames)
