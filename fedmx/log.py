@@ -9,6 +9,8 @@ from typing import TextIO
 
 logger = logging.getLogger("fedmx")
 
+_LONGEST = 400  # characters of a text that came over the wire
+
 
 class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
@@ -61,7 +63,7 @@ def warn(message: str = "", **fields: object) -> None:
     event(message, logging.WARNING, **fields)
 
 
-def printable(text: str, limit: int = 400) -> str:
+def printable(text: str, limit: int = _LONGEST) -> str:
     """Escape what is not printable and bound the length, for text that came over the wire."""
     shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: limit + 1])
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."
@@ -76,5 +78,7 @@ def _show(value: object) -> str:
 
 
 def _as_json(value: object) -> object:
+    if isinstance(value, str):
+        return value[:_LONGEST]  # JSON escapes what is not printable
     # JSON has no NaN and no infinities.
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

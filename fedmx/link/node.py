@@ -222,6 +222,7 @@ class NodeLink:
                 self._feed(assembler, frame.chunk)
             elif kind == "withdraw":
                 self._inbox.withdraw(frame.withdraw.request_id)
+                assembler.forget(frame.withdraw.request_id)
             elif kind == "goodbye":
                 channel.let_end(call)
                 words.read_goodbye(frame.goodbye)

@@ -15,6 +15,7 @@ from flwr.app import ConfigRecord
 
 from fedmx.errors import RefusedError
 
+_MOST_MEMBERS = 10_000
 _FIRST_NODE_ID = 2  # 1 is the server
 
 
@@ -98,6 +99,7 @@ class Roster:
         for wanted in itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2))):
             member = self._members.get(wanted)
             if member is None:
+                self._forget_oldest()
                 member = Member(wanted, next(self._ids), instance, self._clock())
                 self._members[wanted] = member
                 return member
@@ -108,6 +110,14 @@ class Roster:
                     f"node {name}: a living node has this name; expected another NODE_NAME for each client"
                 )
         raise AssertionError("the counter never ends")
+
+    def _forget_oldest(self) -> None:
+        """Forget the node that is gone for longest, where there are many: names can come without end."""
+        if len(self._members) < _MOST_MEMBERS:
+            return
+        gone = [member for member in self._members.values() if member.stream is None]
+        if gone:
+            del self._members[min(gone, key=lambda member: member.since).name]
 
     def ready(self, member: Member, description: ConfigRecord) -> None:
         """Mark a node ready for work.

@@ -7,6 +7,7 @@ import pytest
 from flwr.app import ConfigRecord
 
 from fedmx.errors import RefusedError
+from fedmx.link import roster
 from fedmx.link.roster import Member, NodeView, Roster
 
 
@@ -178,6 +179,17 @@ def test_once_a_run_has_begun_late_nodes_are_compared_with_what_it_began_with(ru
     rules.leave(north)
     with pytest.raises(RefusedError, match="its task is cifar, expected mnist"):
         rules.roster.ready(south, of("cifar"))
+
+
+def test_names_that_come_and_go_without_end_are_not_kept_without_end(
+    rules: Rules, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roster, "_MOST_MEMBERS", 3)
+    rules.join("stays", "s")
+    for name in "abcd":
+        rules.leave(rules.join(name, name))
+        rules.now += 1
+    assert [node.name for node in rules.roster.nodes()] == ["stays", "c", "d"]
 
 
 def test_members_are_found_by_id(rules: Rules) -> None:
