@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.federation.programs import Federation, find_free_port
+from fedmx.link.pki import LOCAL_SITE
+from tests.federation.programs import Federation, find_free_port, find_pki
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,7 +73,7 @@ def test_a_library_that_mxnet_is_linked_to_and_is_missing_is_one_line(tmp_path: 
     # A package of the same name, which loads what the real one does where nothing is missing.
     (tmp_path / "mxnet.py").write_text("import ctypes\nctypes.CDLL('libquadmath-nowhere.so.0')\n")
     command = [sys.executable, "-m", "client"]
-    settings = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)}
+    settings = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path), "LINK_SECURITY": "insecure"}
     done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].endswith(
@@ -95,6 +96,7 @@ def test_a_client_starts_no_process_from_its_first_line_to_its_last(federation: 
     client = start(
         "watched_client",
         SERVER_ADDRESS=federation.address,
+        CERTS_DIR=str(find_pki() / "sites" / LOCAL_SITE),
         TASK="tests.client.given.clusters",
     )
     output, _ = client.communicate(timeout=60)
