@@ -1,6 +1,7 @@
 """`python -m server pki COMMAND`: commands of a federation's authority. The work is `fedmx.link.pki`'s."""
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
@@ -39,6 +40,7 @@ def _init(authority: Authority, _: argparse.Namespace) -> None:
 
 def _ensure(authority: Authority, _: argparse.Namespace) -> None:
     is_new = not authority.exists
+    _warn_of_dropped_hosts(authority)
     made = authority.ensure()
     if is_new:
         print(f"made the authority in {authority.folder / 'authority'}")
@@ -46,7 +48,15 @@ def _ensure(authority: Authority, _: argparse.Namespace) -> None:
 
 
 def _server(authority: Authority, _: argparse.Namespace) -> None:
+    _warn_of_dropped_hosts(authority)
     _say(authority, [authority.issue_server()])
+
+
+def _warn_of_dropped_hosts(authority: Authority) -> None:
+    with contextlib.suppress(DataError):  # of a damaged certificate, which is made anew
+        if dropped := authority.find_dropped_hosts():
+            words = "the server's certificate is not for them any more, as SERVER_NAMES lacks them"
+            print(f"WARNING {', '.join(dropped)}: {words}", file=sys.stderr)
 
 
 def _site(authority: Authority, given: argparse.Namespace) -> None:
@@ -54,7 +64,7 @@ def _site(authority: Authority, given: argparse.Namespace) -> None:
 
 
 def _sign(authority: Authority, given: argparse.Namespace) -> None:
-    _say(authority, [authority.sign(_read_request(given.request))])
+    _say(authority, [authority.sign(_read_request(given.request), given.name)])
 
 
 def _list(authority: Authority, _: argparse.Namespace) -> None:
@@ -141,6 +151,7 @@ def _make_parser() -> argparse.ArgumentParser:
     add("server", _server, "make the server's certificate, for SERVER_NAMES")
     add("site", _site, "make a site's certificate and key").add_argument("name")
     sign = add("sign", _sign, "make the certificate of a site that keeps its own key")
+    sign.add_argument("name")
     sign.add_argument("request", help="file of its request; - reads standard input")
     add("list", _list, "list what was issued")
     add("revoke", _revoke, "take back all certificates of a site").add_argument("name")

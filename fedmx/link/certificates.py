@@ -25,7 +25,14 @@ AUTHORITY_FILE = "authority.crt"
 REVOKED_FILE = "revoked.txt"  # beside a server's certificate: serial numbers, hexadecimal, a line each
 
 # What `cryptography` raises for a text that is not what it should be, or of a kind that it does not know.
-UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 _HOW_TO_GET = {
     SERVER: "expected what `python -m server pki ensure` writes",

@@ -70,7 +70,7 @@ def server_options(frame_bytes: int) -> list[Option]:
         *options(frame_bytes),
         ("grpc.server_handshake_timeout_ms", _IDLE_MS),
         ("grpc.max_connection_idle_ms", _IDLE_MS),
-        ("grpc.max_concurrent_streams", 100),  # of a connection: the nodes of one process share it
+        ("grpc.max_concurrent_streams", 4),  # of a connection: each node has one of its own
         ("grpc.max_allowed_incoming_connections", _make_room_for_connections()),
     ]
 
@@ -115,7 +115,11 @@ def dial(
         proxy: an HTTP proxy; where it is None none is used, whatever the environment says.
         credentials: TLS; None is plain text.
     """
-    chosen = [*options(frame_bytes), ("grpc.enable_http_proxy", int(proxy is not None))]
+    chosen: list[Option] = [
+        *options(frame_bytes),
+        ("grpc.enable_http_proxy", int(proxy is not None)),
+        ("grpc.use_local_subchannel_pool", 1),  # no connection is shared with another node of this process
+    ]
     if proxy is not None:
         chosen.append(("grpc.http_proxy", f"http://{proxy}"))
     if credentials is None:

@@ -1,15 +1,18 @@
 """Who may join: sites whose certificates are of this federation, in date and not revoked."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
 
-from fedmx.errors import RefusedError
+from fedmx.errors import DataError, RefusedError
 from fedmx.link import certificates
 from fedmx.link.certificates import SITE, Credentials
 from fedmx.log import printable, warn
+
+_SERIAL = re.compile("[0-9a-f]{1,40}")
 
 
 @dataclass(frozen=True)
@@ -36,16 +39,25 @@ class Gate:
     Args:
         own: the server's credentials.
         revoked: the file with the list; it is read again whenever it has changed.
+
+    Raises:
+        DataError: the list cannot be read.
     """
 
     def __init__(self, own: Credentials, revoked: Path) -> None:
         self.own = own
         self._path = revoked
-        self._read_at: tuple[int, int] | None = (0, 0)
+        self._read_at: tuple[int, int] | None = None
         self._revoked: frozenset[str] = frozenset()
-        self._read_revoked()
+        try:
+            self._read_revoked()
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{revoked}: cannot be read: {error}; expected who is revoked, as `python -m server pki"
+                " ensure` writes it"
+            ) from None
 
-    def admit(self, pem: bytes) -> Site:
+    def identify(self, pem: bytes) -> Site:
         """Say whose a peer's certificate is.
 
         Args:
@@ -70,21 +82,26 @@ class Gate:
 
     def find_fault(self, site: Site) -> str | None:
         """Say why a site may not take part any more, or give None."""
-        self._read_revoked()
+        self._look_at_revoked()
         if site.serial in self._revoked:
             return f"the certificate of site {site.name} is revoked (serial {site.serial})"
         fault = certificates.find_fault_of_dates(site.certificate, datetime.now(UTC))
         return f"the certificate of site {site.name}: {fault}" if fault else None
 
-    def _read_revoked(self) -> None:
+    def _look_at_revoked(self) -> None:
         """Read the list again if it has changed; one that cannot be read takes nothing back."""
         try:
-            found = self._path.stat()
-            state = (found.st_ino, found.st_mtime_ns)
-            if state != self._read_at:
-                self._revoked = frozenset(self._path.read_text().split())
+            self._read_revoked()
         except (OSError, ValueError) as error:
-            state = None
             if self._read_at is not None:
                 warn("cannot read who is revoked, going by what was", file=self._path, cause=error)
-        self._read_at = state
+            self._read_at = None
+
+    def _read_revoked(self) -> None:
+        found = self._path.stat()
+        state = (found.st_ino, found.st_mtime_ns)
+        if state != self._read_at:
+            serials = self._path.read_text().splitlines()
+            if wrong := [serial for serial in serials if _SERIAL.fullmatch(serial) is None]:
+                raise ValueError(f"{printable(wrong[0], 80)!r} is no serial number")
+            self._revoked, self._read_at = frozenset(serials), state

@@ -31,7 +31,7 @@ from fedmx.parsing import Address
 _WELCOME_TIMEOUT_S = 10.0
 _PATIENCE_S = 5.0  # of a person who watches a client dial
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
-_TLS_FAULTS = 3
+_TLS_FAULTS, _TLS_PATIENCE_S, _TLS_PATIENCE_OF_MEMBERS_S = 3, 2.0, 15.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,15 @@ class _Stream:
             del frames  # a reply is a model: not kept while waiting for the next
 
 
+@dataclass
+class _TlsFault:
+    """What was wrong with TLS the last times, or None; since when, and how often."""
+
+    words: str | None
+    since: float
+    count: int = 0
+
+
 class NodeLink:
     """A node's membership, from its first hello to the server's goodbye."""
 
@@ -82,7 +91,7 @@ class NodeLink:
         self._stream: _Stream | None = None
         self._ready: list[bytes] = []
         self._server_takes = 0
-        self._tls_faults = 0  # in a row
+        self._tls = _TlsFault(None, 0.0)
         self.node_id = 0
 
     def start(self) -> None:
@@ -170,16 +179,16 @@ class NodeLink:
         """Tell a server that will never be joined from one that is away.
 
         Raises:
-            RefusedError: TLS failed, and not just once, as it may while a server starts or ends.
+            RefusedError: TLS failed in one way for a while: not just once, as while a server starts or ends.
         """
-        options = self._options
-        fault = (
-            diagnosis.find_fault(options.address, options.own, options.proxy)
-            if self._stream is None
-            else None
-        )
-        self._tls_faults = self._tls_faults + 1 if fault else 0
-        if fault and self._tls_faults == _TLS_FAULTS:
+        options, now, fault = self._options, time.monotonic(), None
+        if self._stream is None:
+            fault = diagnosis.find_fault(options.address, options.own, options.proxy)
+        if fault != self._tls.words:
+            self._tls = _TlsFault(fault, now)
+        self._tls.count += 1
+        patience_s = _TLS_PATIENCE_OF_MEMBERS_S if self.node_id else _TLS_PATIENCE_S
+        if fault and self._tls.count >= _TLS_FAULTS and now - self._tls.since >= patience_s:
             raise RefusedError(f"SERVER_ADDRESS={options.address}: TLS: {fault}")
 
     def _serve_stream(self, patience_s: float) -> bool:

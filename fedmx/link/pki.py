@@ -100,26 +100,40 @@ class Authority:
         site_request.check_site_name(name)
         return self._issue(Subject(SITE, name), signing.make_key())
 
-    def sign(self, request: bytes, expected: str = "") -> Issued:
+    def sign(self, request: bytes, expected: str) -> Issued:
         """Make the certificate of a site that keeps its own key.
 
         Args:
             request: what `python -m client pki request` wrote, PEM.
-            expected: the site that it has to be of, if that is known.
+            expected: the site that it has to be of.
 
         Raises:
-            DataError: it is none, was altered, or is of another site.
+            DataError: it is none, was altered, is of another site, or of one that has another key.
             SettingsError: its name may not be a site's.
         """
         name, key = site_request.read(request)
-        if expected and name != expected:
+        if name != expected:
             raise DataError(f"the request: of site {name}; expected one of site {expected}")
         if name == LOCAL_SITE:
             raise DataError(
                 f"the request: of site {name}, which is the clients on the server's machine, whose key is"
                 " made here; expected another name"
             )
+        if self._has_other_key(name, key):
+            raise DataError(
+                f"the request: of site {name}, which has a certificate of another key; expected the same"
+                f" key, or that certificate revoked: `python -m server pki revoke {name}`"
+            )
         return self._issue(Subject(SITE, name), key)
+
+    def _has_other_key(self, name: str, key: ec.EllipticCurvePublicKey) -> bool:
+        """Whether a site has a certificate of another key that still holds."""
+        path = self.folder_of(SITE, name) / "site.crt"
+        if not path.exists():
+            return False
+        certificate = certificates.read_certificate(path, "expected the site's own")
+        is_held = not self._record.is_revoked(certificates.serial_of(certificate))
+        return is_held and certificate.public_key() != key
 
     def revoke(self, name: str) -> list[Issued]:
         """Take back all certificates of a site; the server hears of it within seconds.
@@ -140,6 +154,14 @@ class Authority:
             made.append(self.issue_site(LOCAL_SITE))
         self._record.tell()  # of a command that was cut short
         return made
+
+    def find_dropped_hosts(self) -> list[str]:
+        """Give what the server's certificate is for so far, and would not be any more."""
+        path = self.folder_of(SERVER) / "server.crt"
+        if not path.exists():
+            return []
+        certificate = certificates.read_certificate(path, "expected the server's own")
+        return sorted(signing.hosts_in(certificate) - set(self._hosts))
 
     def renew(self) -> list[Issued]:
         """Make anew what is near its end, of the server and of sites whose key is here and not revoked."""

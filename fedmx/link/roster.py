@@ -15,7 +15,7 @@ from flwr.app import ConfigRecord
 
 from fedmx.errors import RefusedError
 
-_MOST_MEMBERS = 10_000
+_MOST_MEMBERS, _FORGOTTEN_AFTER_S = 10_000, 3_600.0
 _FIRST_NODE_ID = 2  # 1 is the server
 
 
@@ -115,7 +115,8 @@ class Roster:
         """Forget the node that is gone for longest, where there are many: names can come without end."""
         if len(self._members) < _MOST_MEMBERS:
             return
-        gone = [member for member in self._members.values() if member.stream is None]
+        now = self._clock()
+        gone = [m for m in self._members.values() if m.stream is None and now - m.since > _FORGOTTEN_AFTER_S]
         if gone:
             del self._members[min(gone, key=lambda member: member.since).name]
 
@@ -150,6 +151,16 @@ class Roster:
                 self._reference = None  # nobody is left to differ from
             self._tell()
             return True
+
+    def expel(self, node_id: int) -> bool:
+        """Have nobody wait for a node that is gone; tell whether somebody might have."""
+        with self._changed:
+            for member in self._members.values():
+                if member.node_id == node_id and member.stream is None and member.since > -math.inf:
+                    member.since = -math.inf
+                    self._tell()
+                    return True
+            return False
 
     def is_gone(self, member: Member, grace_s: float) -> bool:
         """Whether a member's stream has been gone for so long that nothing is awaited of it."""

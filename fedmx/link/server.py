@@ -18,7 +18,7 @@ from fedmx.errors import FederationError, ProtocolError, RefusedError, SettingsE
 from fedmx.link import channel, codec, words
 from fedmx.link import link_pb2 as pb
 from fedmx.link.assembler import Assembler
-from fedmx.link.gate import Gate
+from fedmx.link.gate import Gate, Site
 from fedmx.link.messages import error_of
 from fedmx.link.requests import Request, Requests
 from fedmx.link.roster import Member, Roster
@@ -61,6 +61,7 @@ class LinkServer:
         self._gate = gate
         self._requests = Requests()
         self._streams: set[Stream] = set()
+        self._sites: dict[int, Site] = {}  # by node id
         self._greeting: dict[Stream, None] = {}  # those without a hello, the oldest first
         self._is_stopping = False
         self._last_frame: bytes | None = None
@@ -115,7 +116,7 @@ class LinkServer:
     async def _start(self) -> None:
         channel.quiet_broken_streams()
         options = [*channel.server_options(codec.FRAME_BYTES), ("grpc.so_reuseport", 0)]
-        self._grpc = grpc.aio.server(options=options, maximum_concurrent_rpcs=_MAX_NODES + 4 * _MAX_GREETING)
+        self._grpc = grpc.aio.server(options=options)
         join: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(self._join)
         handlers = grpc.method_handlers_generic_handler(channel.SERVICE, {channel.METHOD_NAME: join})
         self._grpc.add_generic_rpc_handlers((handlers,))
@@ -146,11 +147,11 @@ class LinkServer:
         stream = Stream(context)
         self._streams.add(stream)
         self._greeting[stream] = None
+        if len(self._greeting) > _MAX_GREETING:
+            self._turn_away(next(iter(self._greeting)))
         reading = asyncio.create_task(self._read(stream))
         writing = asyncio.create_task(stream.write_all())
         stream.drop = reading.cancel
-        if len(self._greeting) > _MAX_GREETING:
-            self._turn_away(next(iter(self._greeting)))
         if self._is_stopping:  # it was dialled while the others were told
             stream.end_with(self._last_frame)
         try:
@@ -190,16 +191,18 @@ class LinkServer:
                 raise ProtocolError(f"a frame {kind} from a node that has joined")
 
     async def _greet(self, stream: Stream) -> Member:
+        if self._gate is not None:
+            stream.site = self._gate.identify(stream.certificate)
         try:
             async with asyncio.timeout(_HELLO_TIMEOUT_S):
                 frame = await stream.read(words.MAX_HELLO_BYTES)
         except TimeoutError:
+            stream.is_silent = True
             raise ProtocolError(f"no hello within {_HELLO_TIMEOUT_S:g} s") from None
+        self._greeting.pop(stream, None)
         if frame is None or frame.WhichOneof("kind") != "hello":
             raise ProtocolError("the first frame is no hello")
         hello = frame.hello
-        if self._gate is not None:
-            stream.site = self._gate.admit(stream.certificate)
         words.check_hello(hello)
         if sum(other.member is not None for other in self._streams) >= _MAX_NODES:
             raise RefusedError(f"{_MAX_NODES} nodes are here already, and no more are taken")
@@ -208,9 +211,10 @@ class LinkServer:
             name, instance = stream.site.name_node(name), f"{stream.site.name}/{instance}"
         words.check_name(name)
         member, replaced = self.roster.join(name, instance, stream, is_name_given=hello.is_name_given)
-        self._greeting.pop(stream, None)
         if replaced is not None:
             replaced.drop()
+        if stream.site is not None:
+            self._sites[member.node_id] = stream.site
         stream.member, stream.max_model_bytes = member, hello.max_model_bytes
         stream.send([words.welcome(member.name, member.node_id, self._max_model_bytes)])
         event("node joined", node=member.name)
@@ -265,11 +269,15 @@ class LinkServer:
         """End the streams of sites that are revoked, or whose certificates end."""
         while True:
             await asyncio.sleep(_WATCH_S)
-            for stream in list(self._streams):
+            for stream in [stream for stream in self._streams if not stream.is_expelled]:
                 if stream.site is not None and (fault := gate.find_fault(stream.site)):
                     stream.is_expelled = True
                     self._refuse(stream, RefusedError(fault))
                     self._loop.call_later(_GOODBYE_TIMEOUT_S, stream.drop)  # of one that reads nothing
+            for node_id in [node_id for node_id, site in self._sites.items() if gate.find_fault(site)]:
+                if self.roster.expel(node_id):  # whose stream had broken before
+                    self._requests.give_up(node_id)
+                    del self._sites[node_id]
 
     def _leave(self, stream: Stream) -> None:
         self._streams.discard(stream)
@@ -292,10 +300,12 @@ class LinkServer:
         who = stream.peer if stream.member is None else stream.member.name
         reason = printable(str(error))
         warn("refused a node", node=who, reason=reason)
-        stream.end_with(words.goodbye(pb.Goodbye.REFUSED, reason))
+        # Who has said nothing is told nothing: that may be a node on a bad line, and then it dials again.
+        stream.end_with(None if stream.is_silent else words.goodbye(pb.Goodbye.REFUSED, reason))
 
     def _turn_away(self, stream: Stream) -> None:
         """End the stream that has been without a hello for longest, to make room."""
-        self._greeting.pop(stream)
+        del self._greeting[stream]
+        stream.is_silent = True
         self._refuse(stream, ProtocolError("no hello, and others wait to say theirs"))
-        self._loop.call_later(_GOODBYE_TIMEOUT_S, stream.drop)  # of one that reads nothing
+        stream.drop()

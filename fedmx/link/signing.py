@@ -3,7 +3,7 @@
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from fedmx.errors import SettingsError
 from fedmx.link.certificates import SERVER, SITE
 
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _CLOCKS_DIFFER = timedelta(hours=1)
 # A server's certificate also passes as a peer's, so that the server can say by name what it refuses at hello.
 _USAGES = {
@@ -56,11 +56,7 @@ def pem_of_key(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def sign_itself(key: ec.EllipticCurvePrivateKey, common_name: str, validity: Validity) -> x509.Certificate:
-    """Make the certificate of an authority, which may sign others that sign none.
-
-    Raises:
-        SettingsError: it would end after the year 9999.
-    """
+    """Make the certificate of an authority, which may sign others that sign none."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     return (
         _begin(name, name, key.public_key(), validity)
@@ -77,11 +73,7 @@ def sign(
     subject: Subject,
     validity: Validity,
 ) -> x509.Certificate:
-    """Make a certificate of an authority.
-
-    Raises:
-        SettingsError: it would end after the year 9999.
-    """
+    """Make a certificate of an authority; it ends with that at the latest."""
     name = x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, subject.role),
@@ -90,7 +82,7 @@ def sign(
     )
     issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
     builder = (
-        _begin(name, authority.subject, public_key, validity)
+        _begin(name, authority.subject, public_key, validity, authority.not_valid_after_utc)
         .add_extension(issuer_key, critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
@@ -113,15 +105,12 @@ def hosts_in(certificate: x509.Certificate) -> set[str]:
 
 
 def _begin(
-    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, validity: Validity
+    subject: x509.Name,
+    issuer: x509.Name,
+    public_key: ec.EllipticCurvePublicKey,
+    validity: Validity,
+    latest: datetime = _NEVER,
 ) -> x509.CertificateBuilder:
-    try:
-        end = validity.now + timedelta(days=validity.days)
-    except OverflowError:
-        raise SettingsError(
-            f"a certificate of {validity.days:g} days: expected an end before the year 10000"
-            " (AUTHORITY_DAYS, CERTIFICATE_DAYS)"
-        ) from None
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -129,7 +118,7 @@ def _begin(
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(validity.now - _CLOCKS_DIFFER)
-        .not_valid_after(end)
+        .not_valid_after(min(validity.now + timedelta(days=validity.days), latest))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
     )
 

@@ -27,6 +27,7 @@ class Stream:
         replies_left: how many its node may send: one for each request, and one that it owes from an earlier
             stream.
         site: who is at its other end, on a link with certificates.
+        is_silent: whether it ends because nothing was said on it.
         is_expelled: whether its node may not come back.
     """
 
@@ -39,6 +40,7 @@ class Stream:
         self.forget: Callable[[str], object] = lambda _request_id: None
         self.replies_left = 1
         self.site: Site | None = None
+        self.is_silent = False
         self.is_expelled = False
         self._context = context
         self._outbox: asyncio.Queue[Iterable[bytes] | None] = asyncio.Queue()

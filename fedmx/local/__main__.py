@@ -1,5 +1,6 @@
 """`python -m fedmx.local`: the program behind `make run`. Its exit code is the server's."""
 
+import dataclasses
 from pathlib import Path
 
 from rich.console import Console
@@ -32,8 +33,10 @@ def main() -> None:
 
 def make_certificates(console: Console, settings: PkiSettings) -> None:
     """Make the authority and the certificates that are not there, or near their end."""
-    authority = Authority(settings)
-    with authority.alone():
+    with Authority(settings).alone():
+        # A server that was started by hand may be dialled by other names than this one.
+        names = (*settings.server_names, *Authority(settings).find_dropped_hosts())
+        authority = Authority(dataclasses.replace(settings, server_names=names))
         is_new = not authority.exists
         authority.ensure()
     if is_new:

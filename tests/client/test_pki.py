@@ -57,7 +57,7 @@ def test_a_site_that_made_its_own_key_is_complete_with_what_comes_back(
 ) -> None:
     command("request", "south")
     authority = make_pki(tmp_path / "pki")
-    authority.sign((folder / "south.csr").read_bytes())
+    authority.sign((folder / "south.csr").read_bytes(), "south")
     shutil.copytree(authority.folder_of(SITE, "south"), folder, dirs_exist_ok=True)
     assert certificates.read_own(folder, SITE).name == "south"
 

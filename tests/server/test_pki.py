@@ -152,11 +152,11 @@ def test_a_request_is_signed_from_a_file_or_standard_input(
     request = site_request.make("south", tmp_path / "own")
     if way == "standard input":
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(request.read_bytes())))
-    (line,) = command("sign", str(request) if way == "file" else "-")
+    (line,) = command("sign", "south", str(request) if way == "file" else "-")
     assert re.fullmatch(rf"made the certificate of site south, {UNTIL}, in {folder}/sites/south", line)
     assert sorted(p.name for p in (folder / "sites" / "south").iterdir()) == ["authority.crt", "site.crt"]
     with pytest.raises(DataError, match=r"^/nowhere: No such file or directory; expected a request"):
-        command("sign", "/nowhere")
+        command("sign", "south", "/nowhere")
 
 
 def unpack(data: bytes) -> dict[str, bytes]:

@@ -12,14 +12,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from flwr.app import ConfigRecord, RecordDict
 
-from fedmx.errors import RefusedError
+from fedmx.errors import DataError, RefusedError
 from fedmx.link import certificates, server, signing, words
 from fedmx.link import link_pb2 as pb
 from fedmx.link.certificates import Credentials
 from fedmx.link.gate import Gate
 from fedmx.link.pki import Authority
 from fedmx.link.signing import Subject, Validity
-from fedmx.log import configure
 from tests.fedmx.link.loopback import Hub, Node, Worker
 from tests.fedmx.link.papers import (
     IN_A_YEAR,
@@ -52,7 +51,7 @@ def pem_of(authority: Authority, site: str) -> bytes:
 
 
 def test_a_site_of_the_authority_is_admitted_under_its_certificates_name(authority: Authority) -> None:
-    site = gate_of(authority).admit(pem_of(authority, "north"))
+    site = gate_of(authority).identify(pem_of(authority, "north"))
     assert (site.name, site.serial) == ("north", own_serial(authority, "north"))
 
 
@@ -69,25 +68,25 @@ def test_a_site_of_the_authority_is_admitted_under_its_certificates_name(authori
 def test_a_nodes_name_begins_with_its_site_whatever_it_calls_itself(
     instance: str, name: str, authority: Authority
 ) -> None:
-    assert gate_of(authority).admit(pem_of(authority, "north")).name_node(instance) == name
+    assert gate_of(authority).identify(pem_of(authority, "north")).name_node(instance) == name
 
 
 def test_who_is_revoked_is_refused_by_name_and_serial_from_the_next_look_on(authority: Authority) -> None:
     gate = gate_of(authority)
-    north, south = (gate.admit(pem_of(authority, name)) for name in ("north", "south"))
+    north, south = (gate.identify(pem_of(authority, name)) for name in ("north", "south"))
     authority.revoke("north")
     fault = f"the certificate of site north is revoked (serial {own_serial(authority, 'north')})"
     assert [gate.find_fault(north), gate.find_fault(south)] == [fault, None]
     with pytest.raises(RefusedError) as caught:
-        gate.admit(pem_of(authority, "north"))
+        gate.identify(pem_of(authority, "north"))
     assert str(caught.value) == fault
     authority.issue_site("north")
-    assert gate.admit(pem_of(authority, "north")).name == "north", "a new certificate is another one"
+    assert gate.identify(pem_of(authority, "north")).name == "north", "a new certificate is another one"
 
 
 def test_every_change_of_the_list_is_seen_even_within_one_tick_of_the_clock(authority: Authority) -> None:
     gate, path = gate_of(authority), authority.folder / "server" / "revoked.txt"
-    north = gate.admit(pem_of(authority, "north"))
+    north = gate.identify(pem_of(authority, "north"))
     before = path.stat()
     authority.revoke("north")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -108,21 +107,25 @@ def test_a_list_that_cannot_be_read_takes_nothing_back_and_is_said_once(
         path.write_bytes(b"\xff\xfe")
     for _ in range(3):
         with pytest.raises(RefusedError, match="is revoked"):
-            gate.admit(pem_of(authority, "north"))
-        assert gate.admit(pem_of(authority, "south")).name == "south"
+            gate.identify(pem_of(authority, "north"))
+        assert gate.identify(pem_of(authority, "south")).name == "south"
     assert log.getvalue().count("WARNING cannot read who is revoked, going by what was") == 1
     if spoil == "folder":
         path.rmdir()
     path.write_bytes(kept + f"{own_serial(authority, 'south')}\n".encode())
     with pytest.raises(RefusedError, match="site south is revoked"):
-        gate.admit(pem_of(authority, "south"))
+        gate.identify(pem_of(authority, "south"))
 
 
-def test_a_server_that_starts_without_the_list_says_so(authority: Authority, tmp_path: Path) -> None:
-    stream = io.StringIO()
-    configure("INFO", "text", stream)
-    Gate(own_of(authority), tmp_path / "revoked.txt")
-    assert f"cannot read who is revoked, going by what was file={tmp_path}/revoked.txt" in stream.getvalue()
+@pytest.mark.parametrize("content", [None, b"\xff", b"all of them\n", b"AB:CD\n", b"\n"])
+def test_a_server_does_not_start_without_the_list(
+    authority: Authority, tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "revoked.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=f"^{path}: cannot be read: .*; expected who is revoked, as `python"):
+        Gate(own_of(authority), path)
 
 
 def forge(authority: Authority, subject: Subject, days: float = 1.0) -> bytes:
@@ -147,7 +150,7 @@ def test_another_role_than_a_sites_is_refused(subject: Subject, said: str, autho
         patch.setitem(signing._USAGES, subject.role, signing._USAGES["site"])
         pem = forge(authority, subject)
     with pytest.raises(RefusedError) as caught:
-        gate_of(authority).admit(pem)
+        gate_of(authority).identify(pem)
     assert str(caught.value).startswith(said)
 
 
@@ -160,13 +163,13 @@ def test_another_role_than_a_sites_is_refused(subject: Subject, said: str, autho
 )
 def test_who_is_not_in_date_is_refused(days: float, said: str, authority: Authority) -> None:
     with pytest.raises(RefusedError, match=said):
-        gate_of(authority).admit(forge(authority, Subject("site", "north"), days))
+        gate_of(authority).identify(forge(authority, Subject("site", "north"), days))
 
 
 @pytest.mark.parametrize("pem", [b"", b"garbage"])
 def test_what_is_no_certificate_is_refused(pem: bytes, authority: Authority) -> None:
     with pytest.raises(RefusedError, match=r"^no certificate that can be read; expected a site's"):
-        gate_of(authority).admit(pem)
+        gate_of(authority).identify(pem)
 
 
 def test_a_node_of_a_site_is_welcomed_as_the_sites(hub: Hub, authority: Authority) -> None:

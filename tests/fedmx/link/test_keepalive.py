@@ -45,7 +45,7 @@ def test_both_ends_ping_and_bear_being_pinged(
     of_node = spy(monkeypatch, grpc, "insecure_channel")
     open_hub().start()
     assert [EXPECTED | options for options in of_server] == of_server
-    assert of_node == [EXPECTED | {"grpc.enable_http_proxy": 0}]
+    assert of_node == [EXPECTED | {"grpc.enable_http_proxy": 0, "grpc.use_local_subchannel_pool": 1}]
 
 
 @pytest.mark.slow

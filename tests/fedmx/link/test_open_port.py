@@ -1,7 +1,6 @@
 """A port that anybody may connect to: what is of no use there costs nobody else anything."""
 
 import io
-import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -90,11 +89,8 @@ def test_a_stream_without_a_hello_makes_room_for_newer_ones(
         waiting.append(RawNode(hub.address))
         hub.wait_until(lambda count=count: len(hub.server._greeting) == count)  # type: ignore[misc]
     hub.start("late")
-    goodbye = waiting[0].hear("goodbye")
-    assert (goodbye.outcome, goodbye.reason) == (
-        pb.Goodbye.REFUSED,
-        "no hello, and others wait to say theirs",
-    )
+    waiting[0].hear_end()  # and no goodbye: it may be a node on a bad line, which dials again
+    assert 'reason="no hello, and others wait to say theirs"' in log.getvalue()
     waiting[1].get_ready("second")
     assert len(hub.ask(hub.message(name="late"))) == 1
     for raw in waiting:
@@ -212,13 +208,4 @@ def test_half_a_reply_is_let_go_of_once_nobody_waits_for_it(hub: Hub) -> None:
     for frame in encode(RecordDict(), request_id=header.request_id).frames():
         raw.say(frame)
     assert len(answered.get()) == 1
-    raw.hang_up()
-
-
-def test_a_stream_that_says_no_hello_ends_with_a_reason(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "_HELLO_TIMEOUT_S", 0.2)
-    raw = RawNode(hub.address)
-    started = time.monotonic()
-    assert raw.hear("goodbye").reason == "no hello within 0.2 s"
-    assert time.monotonic() - started < 5
     raw.hang_up()

@@ -276,7 +276,7 @@ def test_renew_makes_anew_what_nears_its_end_unless_it_is_revoked_or_its_key_is_
     for name in ("gone", "young"):
         changing.issue_site(name)
     changing.revoke("gone")
-    changing.sign(site_request.make("own", tmp_path / "own").read_bytes())
+    changing.sign(site_request.make("own", tmp_path / "own").read_bytes(), "own")
     assert changing.renew() == []
     late = open_authority(changing.folder, datetime.now(UTC) + timedelta(days=340))
     late.issue_site("young")

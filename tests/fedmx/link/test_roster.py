@@ -188,8 +188,18 @@ def test_names_that_come_and_go_without_end_are_not_kept_without_end(
     rules.join("stays", "s")
     for name in "abcd":
         rules.leave(rules.join(name, name))
-        rules.now += 1
+        rules.now += 3_601
     assert [node.name for node in rules.roster.nodes()] == ["stays", "c", "d"]
+
+
+def test_nobody_waits_for_a_node_that_was_expelled_while_it_was_gone(rules: Rules) -> None:
+    north = rules.join("north", "a")
+    assert not rules.roster.expel(north.node_id), "it is here"
+    rules.leave(north)
+    assert not rules.roster.is_gone(north, 120)
+    assert rules.roster.expel(north.node_id)
+    assert rules.roster.is_gone(north, 120)
+    assert not rules.roster.expel(north.node_id), "once is enough"
 
 
 def test_members_are_found_by_id(rules: Rules) -> None:

@@ -44,7 +44,7 @@ def test_what_is_no_sites_name_gets_no_certificate(name: str, changing: Authorit
     for do in (
         lambda: changing.issue_site(name),
         lambda: site_request.make(name, changing.folder / "request"),
-        lambda: changing.sign(make_request(name)),
+        lambda: changing.sign(make_request(name), name),
     ):
         with pytest.raises(SettingsError) as caught:
             do()
@@ -72,7 +72,7 @@ def test_a_site_that_keeps_its_key_gets_a_certificate_for_it(changing: Authority
     request = site_request.make("south", own)
     assert request == own / "south.csr"
     assert sorted(path.name for path in own.iterdir()) == ["site.key", "south.csr"]
-    made = changing.sign(request.read_bytes())
+    made = changing.sign(request.read_bytes(), "south")
     assert (made.role, made.name) == ("site", "south")
     folder = changing.folder_of(SITE, "south")
     assert sorted(path.name for path in folder.iterdir()) == ["authority.crt", "site.crt"]
@@ -84,9 +84,19 @@ def test_a_site_that_keeps_its_key_gets_a_certificate_for_it(changing: Authority
     assert changing.find_need(SITE, "south") is None
 
 
+def test_a_request_with_another_key_than_the_site_has_needs_that_revoked(changing: Authority) -> None:
+    words = (
+        r"^the request: of site north, which has a certificate of another key; expected .* pki revoke north`$"
+    )
+    with pytest.raises(DataError, match=words):
+        changing.sign(make_request("north"), "north")
+    assert own_of(changing, "north").name == "north", "its key is still here"
+
+
 def test_a_site_that_begins_to_keep_its_key_has_none_here_any_more(changing: Authority) -> None:
     assert not changing.keeps_own_key("north")
-    changing.sign(make_request("north"))
+    changing.revoke("north")
+    changing.sign(make_request("north"), "north")
     assert not (changing.folder_of(SITE, "north") / "site.key").exists()
     assert changing.keeps_own_key("north")
 
@@ -97,7 +107,7 @@ def test_what_a_request_asks_for_beside_a_name_is_not_given(changing: Authority)
         x509.SubjectAlternativeName([x509.DNSName("server")]),
         x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]),
     )
-    made = changing.sign(make_request("south", extensions=wishes, unit="server"))
+    made = changing.sign(make_request("south", extensions=wishes, unit="server"), "south")
     certificate = load(changing.folder_of(SITE, "south") / "site.crt")
     assert (made.role, certificates.role_of(certificate)) == ("site", "site")
     extensions = certificate.extensions
@@ -118,14 +128,14 @@ def test_a_request_that_was_altered_is_refused_wherever_it_was(changing: Authori
     for place in range(body.index(signed), body.index(signed) + len(signed)):
         altered = base64.encodebytes(body[:place] + bytes([body[place] ^ 1]) + body[place + 1 :])
         with pytest.raises((DataError, SettingsError)):
-            changing.sign(b"\n".join([lines[0], altered.strip(), lines[-1]]))
+            changing.sign(b"\n".join([lines[0], altered.strip(), lines[-1]]), "south")
     assert read_all(changing.folder) == before
 
 
 @pytest.mark.parametrize("data", [b"", b"garbage", b"-----BEGIN CERTIFICATE REQUEST-----\n\n"])
 def test_what_is_no_request_is_refused(data: bytes, changing: Authority) -> None:
     with pytest.raises(DataError, match=r"^the request: none in PEM that is whole; expected what"):
-        changing.sign(data)
+        changing.sign(data, "south")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +152,7 @@ def test_a_request_with_a_key_of_another_kind_is_refused(key: Any, changing: Aut
     with pytest.raises(
         DataError, match=r"^the request: of another kind of key; expected one on the curve P-256"
     ):
-        changing.sign(make_request("south", key))
+        changing.sign(make_request("south", key), "south")
 
 
 def test_a_request_of_another_site_than_expected_is_refused(changing: Authority) -> None:
@@ -153,7 +163,7 @@ def test_a_request_of_another_site_than_expected_is_refused(changing: Authority)
 
 def test_the_local_site_needs_no_request(changing: Authority) -> None:
     with pytest.raises(DataError, match=r"^the request: of site local, which is the clients on the server's"):
-        changing.sign(make_request("local"))
+        changing.sign(make_request("local"), "local")
 
 
 def test_a_key_that_is_there_is_never_written_over(changing: Authority, tmp_path: Path) -> None:
