@@ -75,8 +75,7 @@ pki-site: ## make a site's key and certificate: NAME=hospital-a
 	@server/pki.sh site "$$NAME"
 
 pki-sign: ## make the certificate of a site that keeps its own key: NAME=hospital-a REQUEST=hospital-a.csr
-	$(call need,NAME,name of the site)
-	$(call need,REQUEST,file that `client pki request` wrote at the site)
+	$(call need,NAME,name of the site); $(subst @,,$(call need,REQUEST,file that `client pki request` wrote at the site))
 	@server/pki.sh sign "$$NAME" - <"$$REQUEST"
 
 pki-list: ## list the certificates that were made
