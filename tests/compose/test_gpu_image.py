@@ -44,7 +44,7 @@ def gpu_image(images: None) -> None:
 
 
 def last_line_of_a_client(*options: str) -> tuple[int, str]:
-    done = run_container(IMAGE, options=options)
+    done = run_container(IMAGE, options=("--env", "LINK_SECURITY=insecure", *options))
     assert "Traceback" not in done.stderr
     return done.returncode, done.stderr.splitlines()[-1].partition("ERROR   ")[2]
 
@@ -127,7 +127,7 @@ def test_without_a_gpu_it_warns_once_and_trains_on_the_cpu_beside_the_other_imag
     up = stack.run("--profile", "gpu", "up", "--scale", "client=1", "--scale", "client-gpu=1")
     assert up.returncode == 0, up.stdout
     ends = sorted((container.service, container.exit_code) for container in stack.containers())
-    assert ends == [("client", 0), ("client-gpu", 0), ("outcome", 0), ("server", 0)]
+    assert ends == [("client", 0), ("client-gpu", 0), ("outcome", 0), ("pki", 0), ("server", 0)]
     [log] = logs_of(stack)
     assert re.findall(r"WARNING (.*)", log) == [f"training on the CPU: {NO_DRIVER}"]
     assert "device=cpu(0)" in log

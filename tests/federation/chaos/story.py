@@ -76,7 +76,7 @@ class Story:
             nodes = [Role(name, draw_lives(rng, points.OF_CLIENT, most=2)) for name in self.plan.names]
             self._direct(server, dict(zip([node.name for node in nodes], cables, strict=True)), nodes)
             self._compare(digest)
-            if not self.did["stalls"]:  # behind a cable that is stalled nobody hears the goodbye
+            if not (self.wrong or self.did["stalls"]):  # behind a stalled cable nobody hears the goodbye
                 self._await_ends(nodes)
         finally:
             self.stage.end()
@@ -146,8 +146,10 @@ class Story:
     def _await_ends(self, nodes: list[Role]) -> None:
         """Have every node that lives end well: its server has told it that the run is finished."""
         for node in nodes:
-            code = None if node.program is None else node.program.wait(_GOODBYE_S)
-            if code not in (0, _KILLED, None):
+            if node.program is None or "joined" not in node.program.log:
+                continue  # it was started when the server had ended
+            code = node.program.wait(_GOODBYE_S)
+            if code not in (0, _KILLED):
                 self.wrong.append(f"{node.name} ended with {code} after the run was finished")
 
     def _compare(self, digest: str) -> None:
