@@ -7,11 +7,18 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LONGEST_NAME = 64
 _HOST = re.compile(r"(?!\d+(\.\d+)*\Z)[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+# What `float` also reads is refused: digits of other scripts, `1_000`, nan and inf.
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_LARGEST_INTEGER = 2**63 - 1  # of a message's fields
+_LONGEST_WAIT_S = 1e9  # threading and asyncio cannot wait for much longer
+_MOST_THREADS = 256
 _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[^\]]*:[^\]]*)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[^:]*)")
 
 _QUOTA_FILES = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))  # of cgroup v2, and of v1
@@ -31,7 +38,7 @@ class Address:
         if found is None or (found["ipv6"] and _as_ip(found["ipv6"]) is None):
             raise ValueError("expected host:port, or [address]:port for IPv6")
         host, port = found["ipv6"] or found["host"], found["port"]
-        if not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:  # noqa: PLR2004 - TCP's range
+        if re.fullmatch("[0-9]{1,5}", port) is None or not 1 <= int(port) <= 65535:  # noqa: PLR2004 - TCP's range
             raise ValueError("expected a port from 1 to 65535 after the last colon")
         return cls(host, int(port))
 
@@ -94,24 +101,37 @@ def _as_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None  # a name
 
 
-def integer(*, at_least: int) -> Callable[[str], int]:
-    """Make a parser of integers."""
+def integer(*, at_least: int, at_most: int = _LARGEST_INTEGER) -> Callable[[str], int]:
+    """Return a parser of integers."""
 
     def parse(text: str) -> int:
-        if re.fullmatch(r"[+-]?[0-9]{1,18}", text) and int(text) >= at_least:
-            return int(text)
-        raise ValueError(f"expected an integer of at least {at_least}")
+        # Unlike `int`, `Decimal` reads any number of digits.
+        value = Decimal(text) if _INTEGER.fullmatch(text) else None
+        if value is None or value < at_least:
+            raise ValueError(f"expected an integer of at least {at_least}")
+        if value > at_most:
+            raise ValueError(f"expected an integer of at most {at_most}")
+        return int(value)
 
     return parse
 
 
 def number(
-    *, at_least: float | None = None, above: float | None = None, below: float | None = None
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
 ) -> Callable[[str], float]:
-    """Make a parser of finite numbers."""
+    """Return a parser of finite numbers."""
     bounds = [
         f"{word} {bound:g}"
-        for word, bound in (("of at least", at_least), ("above", above), ("below", below))
+        for word, bound in (
+            ("of at least", at_least),
+            ("above", above),
+            ("at most", at_most),
+            ("below", below),
+        )
         if bound is not None
     ]
 
@@ -120,19 +140,40 @@ def number(
             math.isfinite(value)
             and (at_least is None or value >= at_least)
             and (above is None or value > above)
+            and (at_most is None or value <= at_most)
             and (below is None or value < below)
         )
 
     def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
+        value = float(text) if _NUMBER.fullmatch(text) else math.nan
         if is_within(value):
             return value
         raise ValueError(f"expected a number {' and '.join(bounds)}")
 
     return parse
+
+
+def float32(parse: Callable[[str], float]) -> Callable[[str], float]:
+    """Return a parser of numbers that the nodes compute with: MXNet refuses what float32 cannot hold."""
+
+    def parse_float32(text: str) -> float:
+        value = parse(text)
+        if value and not 1e-30 <= abs(value) <= 1e30:  # noqa: PLR2004 - they are in the message
+            raise ValueError("expected a number from 1e-30 to 1e+30, since nodes compute in float32")
+        return value
+
+    return parse_float32
+
+
+seconds = number(at_least=0, at_most=_LONGEST_WAIT_S)
+
+
+def seconds_or_unlimited(text: str) -> float:
+    """Parse how long to wait; 0 is without limit, which is returned as infinity."""
+    try:
+        return seconds(text) or math.inf
+    except ValueError as error:
+        raise ValueError(f"{error}; 0 is without limit") from None
 
 
 def choice(*words: str) -> Callable[[str], str]:
@@ -181,7 +222,7 @@ def json_object(text: str) -> Mapping[str, object]:
     """Read a JSON object."""
     try:
         value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f'expected a JSON object such as {{"eta": 0.1}} ({error})') from None
     if not isinstance(value, dict):
         raise ValueError('expected a JSON object such as {"eta": 0.1}')  # noqa: TRY004 - parsers raise ValueError
@@ -193,9 +234,9 @@ def threads(text: str) -> int:
     if text.lower() == "auto":
         return available_cores()
     try:
-        return integer(at_least=1)(text)
-    except ValueError:
-        raise ValueError("expected an integer of at least 1, or auto") from None
+        return integer(at_least=1, at_most=_MOST_THREADS)(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, or auto") from None
 
 
 def available_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:

@@ -5,6 +5,7 @@ all wrong values are reported together.
 """
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -37,7 +38,6 @@ def _setting(
 
 _positive = parsing.integer(at_least=1)
 _count = parsing.integer(at_least=0)
-_seconds = parsing.number(above=0)
 _days = parsing.number(above=0, below=36_525)
 
 
@@ -69,14 +69,16 @@ class ServerSettings(CommonSettings):
     num_partitions: int = _setting(
         0, _count, "partitions of a shared dataset, and nodes awaited; 0: those that joined at the start"
     )
-    join_window: float = _setting(
-        5.0, parsing.number(at_least=0), "seconds without a new node after which a run starts"
+    join_window: float = _setting(5.0, parsing.seconds, "seconds without a new node after which a run starts")
+    client_wait_timeout: float = _setting(
+        300.0, parsing.seconds_or_unlimited, "seconds to wait for enough nodes; 0: without limit"
     )
-    client_wait_timeout: float = _setting(300.0, _seconds, "seconds to wait for enough nodes")
-    round_timeout: float = _setting(600.0, _seconds, "seconds to wait for the replies of a round's step")
-    lease_grace: float = _setting(
-        120.0, parsing.number(at_least=0), "seconds to wait for a node whose stream is gone"
+    round_timeout: float = _setting(
+        600.0,
+        parsing.seconds_or_unlimited,
+        "seconds to wait for the replies of a round's step; 0: without limit",
     )
+    lease_grace: float = _setting(120.0, parsing.seconds, "seconds to wait for a node whose stream is gone")
     strategy: str = _setting("fedavg", parsing.word, "aggregation strategy by name", shapes_model=True)
     strategy_args: Mapping[str, object] = _setting(
         {}, parsing.json_object, "its arguments, a JSON object", shapes_model=True
@@ -98,12 +100,17 @@ class ServerSettings(CommonSettings):
     )
     local_epochs: int = _setting(2, _positive, "epochs a node trains in a round", shapes_model=True)
     batch_size: int = _setting(100, _positive, "examples a step", shapes_model=True)
-    learning_rate: float = _setting(0.05, parsing.number(above=0), "of the nodes' SGD", shapes_model=True)
+    learning_rate: float = _setting(
+        0.05, parsing.float32(parsing.number(above=0)), "of the nodes' SGD", shapes_model=True
+    )
     momentum: float = _setting(
-        0.9, parsing.number(at_least=0, below=1), "of the nodes' SGD", shapes_model=True
+        0.9, parsing.float32(parsing.number(at_least=0, below=1)), "of the nodes' SGD", shapes_model=True
     )
     proximal_mu: float = _setting(
-        0.0, parsing.number(at_least=0), "weight of FedProx's proximal term", shapes_model=True
+        0.0,
+        parsing.float32(parsing.number(at_least=0)),
+        "weight of FedProx's proximal term",
+        shapes_model=True,
     )
     partition: PartitionRule = _setting(
         PartitionRule("iid"),
@@ -144,7 +151,9 @@ class ClientSettings(CommonSettings):
     server_address: Address = _setting(
         Address("127.0.0.1", 8080), Address.parse_peer, "host:port of the server"
     )
-    server_wait_timeout: float = _setting(300.0, _seconds, "seconds to wait for the server")
+    server_wait_timeout: float = _setting(
+        300.0, parsing.seconds_or_unlimited, "seconds to wait for the server; 0: without limit"
+    )
     certs_dir: Path = _setting(
         Path(".fedmx/pki/sites/local"), Path, "folder with this program's certificate and key"
     )
@@ -182,7 +191,7 @@ class PkiSettings:
 class LocalSettings(PkiSettings):
     """What `make run` is told beside the settings of the programs it starts."""
 
-    clients: int = _setting(2, _positive, "clients to start")
+    clients: int = _setting(2, parsing.integer(at_least=1, at_most=1_000), "clients to start")
     rounds: int | None = _setting(None, _positive, "rounds to train; empty: NUM_ROUNDS")
 
 
@@ -268,6 +277,8 @@ def set_omp_threads(count: int) -> None:
 def _as_json(value: object) -> object:
     if value is None:
         return ""
+    if value == math.inf:
+        return 0.0  # as it is written: JSON has no infinity
     if isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):

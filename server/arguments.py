@@ -22,7 +22,8 @@ class _Range:
 
 _SHARE = _Range("a number from 0 to 1", lambda value: 0 <= value <= 1)
 _BELOW_ONE = _Range("a number of at least 0 and below 1", lambda value: 0 <= value < 1)
-_POSITIVE = _Range("a finite number above 0", lambda value: value > 0)
+# Beyond these, what is computed with it leaves what float32 can hold.
+_POSITIVE = _Range("a number from 1e-30 to 1e30", lambda value: 1e-30 <= value <= 1e30)  # noqa: PLR2004 - they are in the words
 
 _RANGES: Mapping[str, _Range] = {
     "fraction_train": _Range("a number above 0 and at most 1", lambda value: 0 < value <= 1),
@@ -36,7 +37,8 @@ _RANGES: Mapping[str, _Range] = {
     "beta": _Range("a number of at least 0 and below 0.5", lambda value: 0 <= value < 0.5),  # noqa: PLR2004 - both ends trimmed by half leave nothing
     "num_malicious_nodes": _Range("an integer of at least 0", lambda value: value >= 0, is_whole=True),
     "num_nodes_to_select": _Range("an integer of at least 1", lambda value: value >= 1, is_whole=True),
-    "q": _Range("a finite number of at least 0", lambda value: value >= 0),
+    # An exponent of losses, whose powers underflow with more.
+    "q": _Range("a number from 0 to 100", lambda value: 0 <= value <= 100),  # noqa: PLR2004 - they are in the words
     # Beyond these, the accounting's squares leave what a float can hold.
     "noise_multiplier": _Range("a number from 1e-6 to 1e6", lambda value: 1e-6 <= value <= 1e6),  # noqa: PLR2004 - said beside it
     "clipping_norm": _POSITIVE,

@@ -1,6 +1,7 @@
 """A Flower `Grid` over the direct link: what a ServerApp sees of its nodes."""
 
 import concurrent.futures
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -119,7 +120,8 @@ class LinkGrid(Grid):
         message_ids = list(self.push_messages(messages))
         requests = [self._open[message_id][1] for message_id in message_ids]
         try:
-            concurrent.futures.wait([request.done for request in requests], timeout)
+            limit_s = None if timeout == math.inf else timeout
+            concurrent.futures.wait([request.done for request in requests], limit_s)
             return list(self.pull_messages(message_ids))
         finally:
             self._server.withdraw(requests)

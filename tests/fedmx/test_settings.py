@@ -1,5 +1,7 @@
 """Settings of both programs: defaults, blanks, and every wrong value named at once."""
 
+import json
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fedmx.errors import SettingsError
+from fedmx.local.plan import make_plan
 from fedmx.parsing import Address, PartitionRule
 from fedmx.settings import (
     ClientSettings,
@@ -15,10 +18,12 @@ from fedmx.settings import (
     PkiSettings,
     ServerSettings,
     describe,
+    describe_model,
     environment,
     load,
     set_omp_threads,
 )
+from tests.extremes import EXTREMES, list_accepted, list_numeric
 
 COMMON = {
     "LOG_LEVEL": "INFO",
@@ -28,6 +33,7 @@ COMMON = {
 }
 
 NAME = "expected at most 64 letters, digits, '.', '_' or '-', a letter or digit first"
+SECONDS = "expected a number of at least 0 and at most 1e+09; 0 is without limit"
 
 
 def problems_of(kind: type[CommonSettings], environ: dict[str, str]) -> list[str]:
@@ -146,7 +152,7 @@ def test_all_wrong_values_of_the_server_are_reported_at_once_one_line_each() -> 
         "NUM_ROUNDS": "0",
         "MIN_CLIENTS": "two",
         "JOIN_WINDOW": "-1",
-        "ROUND_TIMEOUT": "0",
+        "ROUND_TIMEOUT": "-1",
         "STRATEGY": "fed avg",
         "STRATEGY_ARGS": "[1]",
         "DP_MODE": "on",
@@ -166,8 +172,8 @@ def test_all_wrong_values_of_the_server_are_reported_at_once_one_line_each() -> 
         [
             "NUM_ROUNDS='0': expected an integer of at least 1",
             "MIN_CLIENTS='two': expected an integer of at least 1",
-            "JOIN_WINDOW='-1': expected a number of at least 0",
-            "ROUND_TIMEOUT='0': expected a number above 0",
+            "JOIN_WINDOW='-1': expected a number of at least 0 and at most 1e+09",
+            f"ROUND_TIMEOUT='-1': {SECONDS}",
             "STRATEGY='fed avg': expected a text without blanks",
             "STRATEGY_ARGS='[1]': expected a JSON object such as {\"eta\": 0.1}",
             "DP_MODE='on': expected off, dp-fixed or dp-adaptive",
@@ -199,7 +205,7 @@ def test_all_wrong_values_of_a_client_are_reported_at_once_one_line_each() -> No
     assert sorted(problems_of(ClientSettings, wrong)) == sorted(
         [
             "SERVER_ADDRESS='server:99999': expected a port from 1 to 65535 after the last colon",
-            "SERVER_WAIT_TIMEOUT='inf': expected a number above 0",
+            f"SERVER_WAIT_TIMEOUT='inf': {SECONDS}",
             f"NODE_NAME='-north/1': {NAME}",
             "TASK='my task': expected a text without blanks",
             "DEVICE='tpu': expected auto, cpu or gpu",
@@ -280,3 +286,63 @@ def test_importing_fedmx_turns_off_what_flower_sends_and_asks() -> None:
 
     assert os.environ["FLWR_TELEMETRY_ENABLED"] == "0"
     assert os.environ["FLWR_DISABLE_UPDATE_CHECK"] == "1"
+
+
+KINDS = (ServerSettings, ClientSettings, PkiSettings, LocalSettings)
+UNLIMITED = {"SERVER_WAIT_TIMEOUT", "CLIENT_WAIT_TIMEOUT", "ROUND_TIMEOUT"}
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in KINDS for name in list_numeric(kind)])
+def test_every_extreme_of_a_number_is_accepted_or_refused_by_name(
+    kind: type[CommonSettings], name: str
+) -> None:
+    accepted = list_accepted(kind, name)
+    assert accepted
+    for text, settings in accepted.items():
+        # What is recorded of a run is JSON, and means the same settings.
+        said = json.loads(json.dumps(describe(settings), allow_nan=False))
+        assert load(kind, environ={key: str(value) for key, value in said.items() if value != {}}) == settings
+        assert text.isascii()
+        value = getattr(settings, name.lower())
+        assert math.isfinite(value) or (name in UNLIMITED and float(text) == 0)
+    for text in EXTREMES - accepted.keys():
+        (problem,) = problems_of(kind, {name: text})
+        assert problem.startswith(f"{name}={text!r}: expected "), problem
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (ServerSettings, "ROUND_TIMEOUT"),
+        (ServerSettings, "CLIENT_WAIT_TIMEOUT"),
+        (ClientSettings, "SERVER_WAIT_TIMEOUT"),
+    ],
+)
+@pytest.mark.parametrize("text", ["0", "0.0", "-0"])
+def test_zero_is_a_wait_without_limit_and_is_recorded_as_zero(
+    kind: type[CommonSettings], name: str, text: str
+) -> None:
+    settings = load(kind, environ={name: text})
+    assert getattr(settings, name.lower()) == math.inf
+    assert describe(settings)[name] == 0
+
+
+def test_a_number_that_is_too_large_is_refused_with_the_largest() -> None:
+    assert problems_of(ServerSettings, {"SEED": str(2**64), "LEARNING_RATE": "1e308"}) == [
+        "LEARNING_RATE='1e308': expected a number from 1e-30 to 1e+30, since nodes compute in float32",
+        f"SEED='{2**64}': expected an integer of at most {2**63 - 1}",
+    ]
+
+
+@pytest.mark.parametrize("name", list_numeric(LocalSettings))
+def test_the_launcher_plans_with_every_number_that_it_accepts(name: str) -> None:
+    for text in EXTREMES:
+        plan = make_plan({name: text})
+        assert all(problem.startswith(f"{name}=") for problem in plan.problems)
+        assert len(plan.clients) <= 1000
+
+
+@pytest.mark.parametrize("name", list_numeric(ServerSettings))
+def test_what_shapes_the_model_can_be_compared_at_every_extreme(name: str) -> None:
+    for settings in list_accepted(ServerSettings, name).values():
+        assert describe_model(settings) == json.loads(json.dumps(describe_model(settings)))

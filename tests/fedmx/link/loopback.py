@@ -139,6 +139,9 @@ class Hub:
     def await_ready(self, name: str) -> None:
         self.wait_until(lambda: any(n.name == name and n.is_ready for n in self.roster.nodes()))
 
+    def await_gone(self, name: str) -> None:
+        self.wait_until(lambda: all(n.name != name or not n.is_present for n in self.roster.nodes()))
+
     def wait_until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while not condition():

@@ -1,12 +1,13 @@
 """What an authority keeps in order: files that heal, are made anew in time, and are for their owner alone."""
 
+import dataclasses
 import os
 import re
 import shutil
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO
@@ -20,6 +21,7 @@ from fedmx.link import certificates, issued, pki, site_request
 from fedmx.link.certificates import SERVER, SITE
 from fedmx.link.pki import LOCAL_SITE, Authority
 from fedmx.settings import PkiSettings
+from tests.extremes import list_accepted, list_numeric
 from tests.fedmx.link.papers import (
     IN_A_YEAR,
     LONG_AGO,
@@ -298,3 +300,15 @@ def test_one_command_waits_for_another(changing: Authority) -> None:
         assert not entered.wait(0.2)
     assert entered.wait(5)
     waiting.join()
+
+
+@pytest.mark.parametrize("name", list_numeric(PkiSettings))
+def test_an_authority_issues_certificates_for_every_number_of_days_that_is_accepted(
+    name: str, tmp_path: Path
+) -> None:
+    for index, settings in enumerate(list_accepted(PkiSettings, name).values()):
+        authority = Authority(dataclasses.replace(settings, pki_dir=tmp_path / str(index)))
+        # Days of which no second is left are over at once, and then there is nothing to sign with.
+        with authority.alone(), suppress(DataError):
+            authority.ensure()
+            assert load(authority.folder / "server" / "server.crt").not_valid_after_utc.year < 2200

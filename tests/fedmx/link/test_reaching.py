@@ -1,6 +1,7 @@
 """How a node finds its server, or says why it did not; and how the server's last word ends it."""
 
 import contextlib
+import math
 import socket
 import socketserver
 import threading
@@ -16,8 +17,10 @@ from fedmx.errors import FederationError, ProtocolError, RefusedError, TrainingF
 from fedmx.link import channel
 from fedmx.link import link_pb2 as pb
 from fedmx.parsing import Address
+from fedmx.settings import ClientSettings, ServerSettings
+from tests.extremes import list_accepted
 from tests.federation.chaos.cable import Cable
-from tests.fedmx.link.loopback import Hub, Node, find_free_port
+from tests.fedmx.link.loopback import Hub, Node, RawNode, find_free_port
 
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY", "HTTPS_PROXY")
 
@@ -217,3 +220,51 @@ def test_a_server_that_breaks_the_rules_ends_the_node_with_a_reason() -> None:
     server.stop(None)
     assert isinstance(error, ProtocolError)
     assert str(error) == "the server sent a frame hello"
+
+
+def test_a_node_waits_for_its_server_as_long_as_any_setting_that_is_accepted_says(
+    open_hub: Callable[..., Hub],
+) -> None:
+    waits = {s.server_wait_timeout for s in list_accepted(ClientSettings, "SERVER_WAIT_TIMEOUT").values()}
+    assert max(waits) == math.inf
+    for wait_s in sorted(waits):
+        port = find_free_port()
+        node = Node(Address("127.0.0.1", port), wait_timeout_s=wait_s).serve()
+        if wait_s < 1:
+            assert isinstance(node.join(), UnreachableError)
+            continue
+        if wait_s < 10:
+            continue
+        time.sleep(0.2)  # it dials
+        hub = open_hub(port=port)
+        hub.nodes.append(node)
+        hub.await_ready("node")
+        hub.stop()
+        assert node.join() is None
+
+
+def test_a_request_waits_as_long_as_any_setting_that_is_accepted_says(hub: Hub) -> None:
+    hub.start()
+    for settings in list_accepted(ServerSettings, "ROUND_TIMEOUT").values():
+        if settings.round_timeout > 1:
+            assert len(hub.ask(hub.message(), timeout=settings.round_timeout)) == 1
+
+
+def test_a_server_waits_for_a_lost_node_as_long_as_any_setting_that_is_accepted_says(
+    open_hub: Callable[..., Hub],
+) -> None:
+    for settings in list_accepted(ServerSettings, "LEASE_GRACE").values():
+        hub = open_hub(lease_grace_s=settings.lease_grace)
+        node = RawNode(hub.address)
+        node.get_ready()
+        node.hang_up()
+        hub.await_gone("raw")
+        hub.stop()
+
+
+def test_both_ends_agree_at_every_largest_model_that_is_accepted(open_hub: Callable[..., Hub]) -> None:
+    for settings in list_accepted(ServerSettings, "MAX_MODEL_BYTES").values():
+        hub = open_hub(max_model_bytes=settings.max_model_bytes)
+        hub.start(max_model_bytes=settings.max_model_bytes)
+        assert len(hub.ask(hub.message())) == 1
+        hub.stop()

@@ -1,0 +1,78 @@
+"""Whatever number a setting accepts, MXNet and numpy work with it, or one line names what is wrong."""
+
+import contextlib
+import sys
+from subprocess import run
+
+import numpy as np
+import pytest
+
+from client.cuda import Card, Visible, choose_cards
+from client.model import initialize
+from client.mx import gluon, mx
+from client.partition import split_indices, split_test_indices
+from client.training import Hyperparameters, evaluate, train
+from fedmx.errors import FederationError
+from fedmx.parsing import PartitionRule
+from fedmx.settings import ClientSettings, ServerSettings
+from tests.client.given.small import CLASSES, make_clusters, make_mlp, values_of
+from tests.extremes import EXTREMES, list_accepted
+
+LABELS = np.arange(40) % 4
+
+
+@pytest.mark.parametrize("name", ["LEARNING_RATE", "MOMENTUM", "PROXIMAL_MU", "BATCH_SIZE", "SEED"])
+def test_a_node_trains_or_diverges_by_name_at_every_number_that_is_accepted(name: str) -> None:
+    data = make_clusters(10)
+    for settings in list_accepted(ServerSettings, name).values():
+        how = Hyperparameters(
+            1, settings.batch_size, settings.learning_rate, settings.momentum, settings.proximal_mu
+        )
+        net = make_mlp()
+        with contextlib.suppress(FederationError):
+            train(net, CLASSES, data, how, [settings.seed, 1, 0])
+            assert all(np.isfinite(values).all() for values in values_of(net))
+            evaluate(net, CLASSES, data, settings.batch_size)
+
+
+def test_initial_arrays_are_drawn_from_every_seed_that_is_accepted() -> None:
+    drawn = set()
+    seeds = {settings.seed for settings in list_accepted(ServerSettings, "SEED").values()}
+    for seed in seeds:
+        net = gluon.nn.Dense(3)
+        initialize(net, seed, np.ones((1, 4), np.float32))
+        drawn.add(values_of(net)[0].tobytes())
+    assert len(drawn) > len(seeds) / 2
+
+
+@pytest.mark.parametrize("kind", ["dirichlet", "labels", "shards"])
+def test_a_dataset_is_split_or_refused_at_every_number_that_is_accepted(kind: str) -> None:
+    for text in EXTREMES:
+        with contextlib.suppress(ValueError, FederationError):
+            rule = PartitionRule.parse(f"{kind}:{text}")
+            parts = split_indices(LABELS, rule, 4, seed=2**63 - 1)
+            assert sorted(np.concatenate(parts).tolist()) == list(range(len(LABELS)))
+    assert len(split_test_indices(len(LABELS), 4, seed=2**63 - 1)) == 4
+
+
+def test_every_index_of_a_gpu_is_taken_or_refused_by_name() -> None:
+    visible = Visible((Card("a card", (8, 0)),))
+    for settings in list_accepted(ClientSettings, "GPU_INDEX").values():
+        with contextlib.suppress(FederationError):
+            assert choose_cards(has_cuda=True, visible=visible, gpu_index=settings.gpu_index) == [0]
+
+
+def test_mxnet_computes_with_the_most_threads_that_are_accepted() -> None:
+    most = max(
+        settings.client_threads for settings in list_accepted(ClientSettings, "CLIENT_THREADS").values()
+    )
+    code = "from client.mx import mx; a = mx.nd.ones((500, 500)); print((a * a).sum().asscalar())"
+    done = run(
+        [sys.executable, "-c", code],
+        env={"CLIENT_THREADS": str(most)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "250000.0\n"), done.stderr
+    assert mx.nd.ones(1).asscalar() == 1
