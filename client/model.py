@@ -82,6 +82,8 @@ def write(parameters: Parameters, record: Mapping[str, Array]) -> None:
             raise ValueError(
                 f"arrays {fault}: {', '.join(sorted(names))}; expected exactly the model's {len(expected)}"
             )
+    # What still runs may hand its weights to oneDNN, which would reorder them under the copy.
+    mx.nd.waitall()
     for name, parameter in parameters.items():
         values = arrays.view(record[name])
         target = parameter.data()
@@ -90,6 +92,9 @@ def write(parameters: Parameters, record: Mapping[str, Array]) -> None:
                 f"array {name!r} is {values.dtype} {values.shape};"
                 f" expected {np.dtype(target.dtype)} {target.shape}"
             )
+        # oneDNN keeps the weights of an evaluated layer in an order of its own (a convolution's, for some
+        # numbers of channels), and MXNet refuses to copy into it. Filling them restores the usual order.
+        target[:] = 0
         target[:] = values
 
 

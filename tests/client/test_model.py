@@ -189,6 +189,17 @@ def test_other_dtypes_are_read_as_they_were_written() -> None:
     assert arrays.sha256(model.read(parameters)) == arrays.sha256(ones)
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64", "float16", "float64"])
+def test_every_dtype_of_mxnet_is_read_as_it_was_written(dtype: str) -> None:
+    parameter = gluon.Parameter("any", shape=(2, 3), dtype=dtype, grad_req="null", init=mx.init.Zero())
+    parameter.initialize(ctx=CPU)
+    values = np.array([[0, 1, 2], [3, 100, 127]], dtype)
+    model.write({"any": parameter}, {"any": arrays.pack(values)})
+    back = model.read({"any": parameter})["any"].numpy()
+    assert back.dtype == dtype
+    assert (back == values).all()
+
+
 def test_the_order_of_a_record_does_not_matter() -> None:
     _, parameters = make()
     record = model.read(parameters)
