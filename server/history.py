@@ -18,7 +18,7 @@ from fedmx.errors import DataError
 from fedmx.files import keep_names, named_errors, whole_file
 from fedmx.log import warn
 from fedmx.settings import ServerSettings, describe
-from server import checkpoint, model
+from server import checkpoint, model, mxnet_params
 from server.checkpoint import Facts
 from server.runs import NewestRun
 
@@ -161,8 +161,9 @@ class History:
         self._write_facts()
 
     def finish(self, record: Mapping[str, Array]) -> str:
-        """Keep the final model; give its SHA-256."""
+        """Keep the final model, for numpy and for MXNet; return its SHA-256."""
         model.save(record, self.folder / "model.npz")
+        mxnet_params.save(record, self.folder / "model.params")
         self._facts["model_sha256"] = arrays.sha256(record)
         self.end("finished")
         return str(self._facts["model_sha256"])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fedmx import arrays, parsing
 from fedmx.files import whole_file
+from server.mxnet_params import TYPE_FLAGS
 
 # A node's line of the history, and the log's line of a round, hold metrics beside these.
 _LONGEST_NAME = 256
@@ -53,6 +54,7 @@ class Layout:
             raise ValueError(f"it does not describe itself as a node: {error}") from None
         if len(layout.arrays) != len(heads) or not all(map(_is_name, layout.arrays)):
             raise ValueError("its arrays' names are not distinct, printable and free of path separators")
+        _check_dtypes(layout.arrays)
         _check_metrics(layout.metrics)
         return layout
 
@@ -149,6 +151,16 @@ def _is_name(name: object) -> bool:
         and not name.startswith(".")
         and not set(name) & set("/\\")
     )
+
+
+def _check_dtypes(heads: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
+    for name, (dtype, _) in heads.items():
+        # As text: what a node claims here may be no text, and not hashable.
+        if str(dtype) not in TYPE_FLAGS:
+            raise ValueError(
+                f"array {name!r} is {str(dtype)[:20]};"
+                f" expected a dtype of MXNet: {', '.join(sorted(TYPE_FLAGS))}"
+            )
 
 
 def _check_metrics(names: frozenset[str]) -> None:

@@ -49,6 +49,15 @@ def test_mxnet_finds_the_name_that_numpy_dropped(processes: list[dict[str, Any]]
     assert all(facts["numpy.bool is bool"] for facts in processes)
 
 
+def test_the_line_that_the_readme_names_makes_mxnet_importable_anywhere(tmp_path: Path) -> None:
+    line = "import numpy; numpy.bool = bool"
+    assert line in (ROOT / "README.md").read_text()
+    program = f"{line}\nimport mxnet\nprint(mxnet.nd.ones(3).sum().asscalar())"
+    command = [sys.executable, "-I", "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "3.0\n"), done.stderr
+
+
 @pytest.mark.parametrize("net", ["dense", "convolution"])
 def test_initial_arrays_are_the_same_in_every_process_with_any_number_of_threads(
     processes: list[dict[str, Any]], net: str

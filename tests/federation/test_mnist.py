@@ -1,5 +1,8 @@
 """Real MNIST over real processes: what is learnt, what travels, and that it is the same every time."""
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ from client.tasks import mnist
 from fedmx import arrays
 from tests.federation.programs import Federation
 
+ROOT = Path(__file__).parents[2]
 DATA_DIR = Path("data/mnist")
 
 
@@ -59,6 +63,29 @@ def test_the_nodes_networks_give_the_outputs_that_the_servers_arrays_give(defaul
 def test_the_digest_in_run_json_is_of_the_arrays_in_the_model_file(default_run: Federation) -> None:
     assert default_run.facts["status"] == "finished"
     assert default_run.facts["model_sha256"] == arrays.sha256(read_model(default_run))
+
+
+def test_the_readmes_program_loads_the_model_into_plain_mxnet_and_prints_the_runs_accuracy(
+    default_run: Federation, tmp_path: Path
+) -> None:
+    found = re.search(r"```python\n(# predict\.py.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert found
+    (tmp_path / "predict.py").write_text(found[1])
+    for name, target in (("runs", default_run.runs_dir), ("data", ROOT / "data")):
+        (tmp_path / name).symlink_to(target.resolve())
+    done = subprocess.run(
+        [sys.executable, "predict.py"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    name, accuracy = done.stdout.split()
+    assert name == "accuracy"
+    expected = default_run.history[-1]["evaluate"]["accuracy"]
+    assert float(accuracy) == pytest.approx(expected, abs=2e-4)
 
 
 def test_every_node_has_its_own_half_of_the_examples(default_run: Federation) -> None:

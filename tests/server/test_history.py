@@ -85,6 +85,14 @@ def test_a_finished_run_has_its_model_and_the_models_digest(tmp_path: Path) -> N
         assert file["w"].tolist() == [0, 1, 2]
 
 
+def test_a_run_counts_as_finished_only_when_its_model_is_there_for_mxnet_too(tmp_path: Path) -> None:
+    record = make_history(tmp_path)
+    (record.folder / "model.params").mkdir()
+    with pytest.raises(DataError, match=f"^{record.folder}/model.params: "):
+        record.finish(MODEL)
+    assert (facts(record.folder)["status"], facts(record.folder)["model_sha256"]) == ("running", None)
+
+
 def test_the_digest_in_run_json_is_that_of_the_saved_model(federation: Federation) -> None:
     federation.run({"a": NullNode(shift(0.1)), "b": NullNode(shift(0.3))}, num_rounds=2)
     assert federation.facts["model_sha256"] == arrays.sha256(pack(federation.model))
