@@ -112,3 +112,25 @@ def test_two_nodes_with_five_digits_each_learn_all_ten(federation: Federation) -
     assert max(accuracies) >= 0.85, (
         accuracies
     )  # alone, a node cannot reach more than 0.52: it never saw the others
+
+
+def test_a_convolutional_network_trains_over_several_rounds(federation: Federation) -> None:
+    quick = {"NUM_ROUNDS": 2, "LOCAL_EPOCHS": 1, "BATCH_SIZE": 200}
+    code = federation.run(client_settings={"TASK": "client.tasks.cnn"}, timeout_s=300, **quick)
+    assert code == 0, federation.logs
+    accuracies = [line["evaluate"]["accuracy"] for line in federation.history]
+    assert len(accuracies) == 2
+    assert accuracies[-1] >= 0.95
+
+
+@pytest.mark.slow
+def test_three_rounds_of_the_convolutional_task_reach_98_percent_and_repeat_bit_by_bit(
+    federation: Federation,
+) -> None:
+    digests = []
+    for _ in range(2):
+        code = federation.run(client_settings={"TASK": "client.tasks.cnn"}, timeout_s=600)
+        assert code == 0, federation.logs
+        assert federation.history[-1]["evaluate"]["accuracy"] >= 0.98
+        digests.append(federation.facts["model_sha256"])
+    assert digests[0] == digests[1]
