@@ -28,6 +28,8 @@ _IMAGE_DIMENSIONS = 3
 _START_BYTES = 4
 _GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK_BYTES = 1 << 20
+# Up to here float32, which all numbers become on the device, holds every integer.
+MAX_EXACT = 2**24
 _NUMBERS = "?bBhHiIlLqQefd"  # not long double: it is padded with bytes of no meaning, and MXNet has none
 _FOUR_FILES = "expected the four IDX files (see data/mnist/README.md)"
 _COPY_AGAIN = "copy the file again from where it came"
@@ -39,8 +41,9 @@ class Dataset:
 
     Attributes:
         examples: (n, ...) of any numeric dtype.
-        labels: (n, ...), one row an example: int64 if (n,) and all whole, since those pass for class numbers;
-            else in the dtype they came in, such as targets float32 (n,) or masks uint8 (n, rows, columns).
+        labels: (n, ...), one row an example: int64 if (n,) and all whole, since those pass for class numbers
+            (whole floats beyond `MAX_EXACT` do not); else in the dtype they came in, such as targets float32
+            (n,) or masks uint8 (n, rows, columns).
     """
 
     examples: NDArray[Any]
@@ -72,7 +75,8 @@ def make_dataset(name: str, examples: NDArray[Any], labels: NDArray[Any]) -> Dat
     # NaN, infinity and what int64 cannot hold become other numbers in the cast; the comparison finds them.
     with np.errstate(invalid="ignore"):
         whole = labels.astype(np.int64)
-    return Dataset(examples, whole if (whole == labels).all() else labels)
+    are_classes = (whole == labels).all() and (labels.dtype.kind in "bui" or abs(labels).max() <= MAX_EXACT)
+    return Dataset(examples, whole if are_classes else labels)
 
 
 def are_class_numbers(labels: NDArray[Any]) -> bool:

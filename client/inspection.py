@@ -1,70 +1,141 @@
-"""A look at a task's data before any server is asked: mistakes that MXNet trains on without a word."""
+"""A look at a task's data before any server is asked: mistakes that MXNet silently trains on."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from client.data import Dataset, are_class_numbers
+from client.data import MAX_EXACT, Dataset
 from client.mx import gluon
-from client.task import Task
+from client.picked_labels import find_clipped
+from client.task import Task, naming_faults
 from fedmx.errors import DataError
 
 Sets = tuple[Dataset, Dataset]
 _NAMES = ("training set", "test set")
+_ROWS_AT_ONCE = 4096
+
+_Test = Callable[[NDArray[Any]], NDArray[np.bool_]]
 
 
-def check_finite(task_name: str, sets: Sets) -> None:
-    """Look for NaN and infinity in a task's training and test set.
+def check_numbers(task_name: str, sets: Sets) -> None:
+    """Look for NaN, infinity and what float32 cannot hold in a task's training and test set.
 
     Raises:
         DataError: there is one.
     """
     for name, data in zip(_NAMES, sets, strict=True):
         for kind, rows in (("example", data.examples), ("label", data.labels)):
-            row = _find_not_finite(rows)
-            if row is not None:
+            if _are_held(rows):
+                continue
+            found = _find_first(rows, _is_lost)
+            if found is not None:
+                row, value = found
                 raise DataError(
-                    f"TASK={task_name}: {name}: {kind} {row} has a value that is NaN or infinite;"
-                    " expected finite numbers"
+                    f"TASK={task_name}: {name}: {kind} {row} has {value}; expected {_expect(rows)}"
                 )
 
 
 def check_labels(task: Task, outputs: Any, sets: Sets) -> None:
-    """Look for labels that softmax cross entropy takes for another class without a word.
+    """Look for labels that the loss takes for others, or that it has no minimum for.
 
     Args:
-        task: other losses may take any labels.
+        task: another loss than gluon's may take any labels, unless it picks outputs by them.
         outputs: the model's, for some examples.
         sets: the training and the test set.
 
     Raises:
         DataError: there is one.
     """
-    if not _takes_classes(task.loss):
-        return
-    classes = outputs.shape[-1]
     for name, data in zip(_NAMES, sets, strict=True):
-        labels = data.labels
-        low, high = labels.min(), labels.max()
-        if labels.ndim == 1 and not (are_class_numbers(labels) and 0 <= low <= high < classes):
+        place = f"TASK={task.name}: {name}: label"
+        _check_targets(place, task.loss, data.labels)
+        if _are_all_classes(task.loss, outputs, data.labels):
+            continue
+        with naming_faults(task.name, "the loss"):
+            found = find_clipped(task.loss, outputs, data.labels)
+        if found is not None:
             raise DataError(
-                f"TASK={task.name}: {name}: labels are {labels.dtype} from {low:g} to {high:g}; expected"
-                f" whole numbers from 0 to {classes - 1}, as the outputs have {classes} columns, or another"
-                " loss() than softmax cross entropy"
+                f"{place} {found.row} has class {found.value:g}; expected whole numbers from 0 to"
+                f" {found.classes - 1}, as the loss picks among {found.classes} outputs:"
+                " renumber the labels in load_data(), or change the number of outputs"
             )
 
 
-def _takes_classes(loss: Any) -> bool:
-    # Gluon has no public way to ask whether its labels are classes' numbers, or scores of all classes.
-    return type(loss) is gluon.loss.SoftmaxCrossEntropyLoss and loss._sparse_label  # noqa: SLF001
+def _check_targets(place: str, loss: Any, labels: NDArray[Any]) -> None:
+    """Check labels of losses for two classes, which are numbers in formulas."""
+    expected, is_wrong = _choose_targets(loss)
+    found = None if is_wrong is None else _find_first(labels, is_wrong)
+    if found is not None:
+        row, value = found
+        raise DataError(
+            f"{place} {row} has {value}; expected {expected}, as {type(loss).__name__} needs them"
+        )
 
 
-def _find_not_finite(rows: NDArray[np.generic]) -> int | None:
-    """Give the index of the first row with a value that is not finite."""
-    if not np.issubdtype(rows.dtype, np.floating):
-        return None
+def _choose_targets(loss: Any) -> tuple[str, _Test | None]:
+    losses = gluon.loss
+    is_logistic = _computes_as(loss, losses.LogisticLoss)
+    is_binary = is_logistic and loss._label_format == "binary"  # noqa: SLF001 - not public in gluon
+    if is_binary or _computes_as(loss, losses.SigmoidBinaryCrossEntropyLoss):
+        return "numbers from 0 to 1", lambda values: (values < 0) | (values > 1)
+    if is_logistic or _computes_as(loss, losses.HingeLoss) or _computes_as(loss, losses.SquaredHingeLoss):
+        return "-1 or 1", lambda values: (values != 1) & (values != -1)
+    return "", None
+
+
+def _are_all_classes(loss: Any, outputs: Any, labels: NDArray[Any]) -> bool:
+    """Whether plain softmax cross entropy clips none of the labels; it is the quick way for most tasks."""
+    if not _computes_as(loss, gluon.loss.SoftmaxCrossEntropyLoss):
+        return False
+    if not loss._sparse_label:  # noqa: SLF001 - not public in gluon
+        return True
+    classes = outputs.shape[loss._axis]  # noqa: SLF001 - not public in gluon
+    return bool(
+        labels.min() >= 0
+        and labels.max() < classes
+        and (labels.dtype.kind in "bui" or _find_first(labels, lambda v: v != np.floor(v)) is None)
+    )
+
+
+def _computes_as(loss: Any, kind: type) -> bool:
+    """Whether a loss is of gluon's kind, or of one derived from it that computes the same."""
+    return isinstance(loss, kind) and type(loss).hybrid_forward is kind.hybrid_forward  # type: ignore[attr-defined]
+
+
+def _are_held(rows: NDArray[Any]) -> bool:
+    """Whether float32 holds all numbers; False if that takes a closer look."""
+    if rows.dtype.kind in "bui":
+        return rows.itemsize < 4 or bool(rows.max() <= MAX_EXACT and rows.min() >= -MAX_EXACT)  # noqa: PLR2004 - bytes
+    with np.errstate(over="ignore"):
+        # Both are NaN where a value is.
+        return bool(np.isfinite(np.float32(rows.min())) and np.isfinite(np.float32(rows.max())))
+
+
+def _is_lost(values: NDArray[Any]) -> NDArray[np.bool_]:
     with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(rows.sum()):  # a tenth of the time of a look at each value, and no copy
-            return None
-    return next((index for index, row in enumerate(rows) if not np.isfinite(row).all()), None)
+        cast = values.astype(np.float32)
+        if values.dtype.kind == "f":
+            return ~np.isfinite(cast)
+        return np.asarray(cast.astype(values.dtype) != values)
+
+
+def _expect(rows: NDArray[Any]) -> str:
+    if rows.dtype.kind == "f":
+        return f"finite numbers up to {np.finfo(np.float32).max:.3g}, as training computes in float32"
+    return (
+        f"integers that float32 holds exactly, as all up to {MAX_EXACT} are; if rounded ones will do,"
+        " make them floats in load_data()"
+    )
+
+
+def _find_first(rows: NDArray[Any], is_wrong: _Test) -> tuple[int, Any] | None:
+    """Find the first value that is wrong: its row, and itself."""
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        some = rows[start : start + _ROWS_AT_ONCE]
+        places = np.argwhere(is_wrong(some))
+        if len(places):
+            first = tuple(places[0])
+            return start + int(first[0]), some[first].item()
+    return None

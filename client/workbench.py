@@ -54,7 +54,7 @@ class Workbench:
         self.device = devices.only
         # Kept until the first part is taken from it; another part reads it again.
         self._sets: tuple[Dataset, Dataset] | None = task.load_data(data_dir)
-        inspection.check_finite(task.name, self._sets)
+        inspection.check_numbers(task.name, self._sets)
         # A copy: a slice would keep the whole set alive.
         self._sample = self._sets[0].examples[:_SAMPLE].copy()
         self._net = task.build_model()

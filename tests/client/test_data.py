@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from client.data import (
+    MAX_EXACT,
     Dataset,
     are_class_numbers,
     labels_sha256,
@@ -453,6 +454,7 @@ def test_class_numbers_of_any_dtype_become_int64_and_examples_stay_as_they_are(d
         pytest.param(np.array([0.0, 1.0, np.nan], "f2"), id="a target missing"),
         pytest.param(np.array([0.0, 1.0, np.inf]), id="an infinite target"),
         pytest.param(np.array([0.0, 1.0, 1e30]), id="whole, beyond int64"),
+        pytest.param(np.array([0.0, 1.0, 2.0**24 + 2]), id="whole floats that float32 may round"),
         pytest.param(np.array([0, 1, 2**63], "u8"), id="unsigned, beyond int64"),
         pytest.param(np.array([[0], [1], [2]], "i8"), id="a column of whole numbers"),
         pytest.param(np.eye(3, dtype=bool), id="several labels an example"),
@@ -473,7 +475,8 @@ def test_labels_of_one_dimension_become_int64_exactly_where_it_holds_them_all(la
     # Python's own numbers, which are exact, say what numpy's cast must come to.
     values = labels.tolist()
     are_whole = all(math.isfinite(value) and int(value) == value for value in values)
-    if are_whole and all(-(2**63) <= value < 2**63 for value in values):
+    low, high = (-MAX_EXACT, MAX_EXACT) if labels.dtype.kind == "f" else (-(2**63), 2**63 - 1)
+    if are_whole and all(low <= value <= high for value in values):
         assert made.dtype == np.int64
         assert made.tolist() == values
     else:

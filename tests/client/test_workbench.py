@@ -205,8 +205,8 @@ def with_first(value: float, label: int) -> Any:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"load_data": with_first(np.nan, 0)}, "training set: example 0 has a value that is NaN"),
-        ({"load_data": with_first(1.0, 4)}, "training set: labels are int64 from 0 to 4; expected whole"),
+        ({"load_data": with_first(np.nan, 0)}, "training set: example 0 has nan; expected finite"),
+        ({"load_data": with_first(1.0, 4)}, "training set: label 0 has class 4; expected whole"),
         (
             {"build_model": lambda: gluon.nn.Dense(4, in_units=9)},
             "the network, given examples of shape",
