@@ -16,7 +16,7 @@ from flwr.app import ConfigRecord, Error
 from flwr.clientapp import ClientApp
 
 from fedmx import __version__, parsing
-from fedmx.errors import FederationError, ProtocolError, RefusedError, UnreachableError
+from fedmx.errors import FederationError, ProtocolError
 from fedmx.link import channel, codec, diagnosis, words
 from fedmx.link import link_pb2 as pb
 from fedmx.link.answering import call_app, encode_reply
@@ -25,13 +25,12 @@ from fedmx.link.certificates import Credentials
 from fedmx.link.inbox import Inbox
 from fedmx.link.kept import KeptReplies
 from fedmx.link.messages import untie_records
+from fedmx.link.waiting import Wait
 from fedmx.log import event, logger, warn
 from fedmx.parsing import Address
 
 _WELCOME_TIMEOUT_S = 10.0
-_PATIENCE_S = 5.0  # of a person who watches a client dial
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
-_TLS_FAULTS, _TLS_PATIENCE_S, _TLS_PATIENCE_OF_MEMBERS_S = 3, 2.0, 15.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class LinkOptions:
 
     Attributes:
         name: this node's name, or the stem of one that the server makes unique.
-        wait_timeout_s: how long the server may be away, at the start and after each break.
+        wait_timeout_s: how long the server may be away, at the start and after each break; may be infinite.
         max_model_bytes: the largest set of arrays taken from the server.
         proxy: an HTTP proxy to dial through; none by default, whatever the environment says.
         own: what it shows of itself by TLS; None is plain text.
@@ -67,15 +66,6 @@ class _Stream:
             del frames  # a reply is a model: not kept while waiting for the next
 
 
-@dataclass
-class _TlsFault:
-    """What was wrong with TLS the last times, or None; since when, and how often."""
-
-    words: str | None
-    since: float
-    count: int = 0
-
-
 class NodeLink:
     """A node's membership, from its first hello to the server's goodbye."""
 
@@ -91,7 +81,6 @@ class NodeLink:
         self._stream: _Stream | None = None
         self._ready: list[bytes] = []
         self._server_takes = 0
-        self._tls = _TlsFault(None, 0.0)
         self.node_id = 0
 
     def start(self) -> None:
@@ -148,48 +137,40 @@ class NodeLink:
             self._inbox.end(FederationError(f"the link's thread ended: {error}"))
 
     def _dial_until_goodbye(self) -> None:
-        timeout_s, pause_s, cause = self._options.wait_timeout_s, _FIRST_PAUSE_S, "nothing came back"
-        deadline, say_at = time.monotonic() + timeout_s, time.monotonic() + _PATIENCE_S
-        while (left_s := deadline - time.monotonic()) > 0:
-            patience_s, began = min(_WELCOME_TIMEOUT_S, left_s), time.monotonic()
-            try:
-                if self._serve_stream(patience_s):
-                    return
-                cause = "the stream ended"
-            except grpc.RpcError as error:
-                if self._stream is not None or time.monotonic() - began < patience_s:
-                    cause = channel.explain(error)  # else it was cut here, which says nothing
-            if self._stream is None and time.monotonic() >= say_at:
-                say_at = deadline
-                warn("no answer yet, dialling on", address=self._options.address, cause=cause)
-            self._look_at_tls()
+        wait, pause_s = Wait(self._options.address, self._options.wait_timeout_s), _FIRST_PAUSE_S
+        while wait.left_s > 0:
+            began = time.monotonic()
+            if self._dial(wait):
+                return
             if self._leave_stream():
-                warn("lost the server, dialling again", address=self._options.address, cause=cause)
-                deadline = time.monotonic() + timeout_s
+                warn("lost the server, dialling again", address=self._options.address, cause=wait.cause)
+                wait.restart()
                 if time.monotonic() - began > _LONGEST_PAUSE_S:  # not for one that welcomes and drops at once
                     pause_s = _FIRST_PAUSE_S
+            wait.report()
             time.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, so that nodes do not dial at once
             pause_s = min(1.6 * pause_s, _LONGEST_PAUSE_S)
-        raise UnreachableError(
-            f"SERVER_ADDRESS={self._options.address}: no server answered within {timeout_s:g} s"
-            f" (SERVER_WAIT_TIMEOUT): {cause}"
-        )
+        raise wait.error()
 
-    def _look_at_tls(self) -> None:
-        """Tell a server that will never be joined from one that is away.
-
-        Raises:
-            RefusedError: TLS failed in one way for a while: not just once, as while a server starts or ends.
-        """
-        options, now, fault = self._options, time.monotonic(), None
+    def _dial(self, wait: Wait) -> bool:
+        """Serve one stream; return whether the run is finished. Why it is not is the wait's cause."""
+        patience_s, began = min(_WELCOME_TIMEOUT_S, wait.left_s), time.monotonic()
+        try:
+            if self._serve_stream(patience_s):
+                return True
+            wait.cause = "the stream ended"
+        except grpc.RpcError as error:
+            if self._stream is not None or time.monotonic() - began < patience_s:
+                wait.cause = channel.explain(error)  # else it was cut here, which says nothing
+        except ProtocolError as error:
+            # While a server is away, a balancer may connect its members to whatever else it serves.
+            if not self.node_id or self._stream is not None:
+                raise
+            wait.cause = str(error)
         if self._stream is None:
-            fault = diagnosis.find_fault(options.address, options.own, options.proxy)
-        if fault != self._tls.words:
-            self._tls = _TlsFault(fault, now)
-        self._tls.count += 1
-        patience_s = _TLS_PATIENCE_OF_MEMBERS_S if self.node_id else _TLS_PATIENCE_S
-        if fault and self._tls.count >= _TLS_FAULTS and now - self._tls.since >= patience_s:
-            raise RefusedError(f"SERVER_ADDRESS={options.address}: TLS: {fault}")
+            fault = diagnosis.find_fault(self._options.address, self._options.own, self._options.proxy)
+            wait.note_tls_fault(fault, is_member=bool(self.node_id))
+        return False
 
     def _serve_stream(self, patience_s: float) -> bool:
         """Join and read until the stream ends; True once the run is finished."""

@@ -1,0 +1,184 @@
+"""Something else answers at the server's address while the server is away: its members wait for it."""
+
+import contextlib
+import io
+import socket
+import socketserver
+import ssl
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+
+from fedmx.errors import ProtocolError, RefusedError
+from fedmx.link import channel, waiting
+from fedmx.link import node as node_module
+from fedmx.link.certificates import SERVER, Credentials
+from fedmx.link.gate import Gate
+from fedmx.parsing import Address
+from tests.fedmx.link.loopback import Hub, Node
+from tests.fedmx.link.papers import Mistakes, gate_of, make_pki, own_of, start_node
+
+ATTEMPTS = 6  # twice as many as end a node that was never a member
+HTTP = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"
+
+
+class Default(socketserver.ThreadingTCPServer):
+    """A balancer's default backend: answers every connection in the same way.
+
+    Args:
+        port: where.
+        answer: what it sends.
+        own: its certificate; None where it speaks in plain text.
+    """
+
+    allow_reuse_address = daemon_threads = True
+
+    def __init__(self, port: int, answer: bytes, own: Credentials | None) -> None:
+        self.answer = answer
+        self.tls: ssl.SSLContext | None = None
+        if own is not None:
+            self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.tls.load_cert_chain(*own.paths)
+            self.tls.set_alpn_protocols(["h2"])
+        super().__init__(("127.0.0.1", port), _Answering)
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+    def close(self) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class _Answering(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        assert isinstance(self.server, Default)
+        connection: socket.socket = self.request
+        connection.settimeout(5)
+        with contextlib.suppress(OSError):
+            if self.server.tls is not None:
+                connection = self.server.tls.wrap_socket(connection, server_side=True)
+            with connection:
+                connection.recv(4096)
+                connection.sendall(self.server.answer)
+
+
+class OtherService:
+    """Another gRPC service: it has no such method, or answers it in its own way."""
+
+    def __init__(self, port: int, answer: bytes | None) -> None:
+        self._server = grpc.server(ThreadPoolExecutor(2))
+        if answer is not None:
+            join: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(
+                lambda _, __: iter([answer])
+            )
+            handlers = grpc.method_handlers_generic_handler(channel.SERVICE, {channel.METHOD_NAME: join})
+            self._server.add_generic_rpc_handlers((handlers,))
+        self._server.add_insecure_port(f"127.0.0.1:{port}")
+        self._server.start()
+
+    def close(self) -> None:
+        self._server.stop(None).wait()
+
+
+class Town:
+    """What may listen at a server's address."""
+
+    def __init__(self, folder: Path) -> None:
+        self.authority = make_pki(folder / "pki", "a")
+        other = make_pki(folder / "other", "a")
+        (folder / "mistakes").mkdir()
+        expired = Mistakes(self.authority, other, folder / "mistakes").make("expired", SERVER)
+        right = own_of(self.authority)
+        paths = expired / "server.crt", expired / "server.key"
+        past = Credentials(right.authority, paths[0].read_bytes(), paths[1].read_bytes(), "server", paths)
+        self._strange_gate = Gate(own_of(other), folder / "other" / "server" / "revoked.txt")
+        self._own = {"another": own_of(other), "expired": past}
+
+    def open(self, kind: str, port: int, open_hub: Callable[..., Hub]) -> Callable[[], None]:
+        """Open it, and return what closes it."""
+        if kind == "nobody":
+            return lambda: None
+        if kind in self._own:
+            return Default(port, HTTP, self._own[kind]).close
+        if kind == "another federation":
+            hub = open_hub(port=port, gate=self._strange_gate)
+            return lambda: hub.stop(None)
+        if kind == "http":
+            return Default(port, HTTP, None).close
+        return OtherService(port, {"no method": None, "other answers": b"\xff\xff"}[kind]).close
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Town:
+    return Town(tmp_path_factory.mktemp("town"))
+
+
+@pytest.fixture
+def frequent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every attempt to connect is logged, and counts for as much as many seconds of them."""
+    for name in ("_FIRST_REPORT_S", "_SECOND_REPORT_S", "_TLS_PATIENCE_S"):
+        monkeypatch.setattr(waiting, name, 0.0)
+    monkeypatch.setattr(node_module, "_LONGEST_PAUSE_S", 0.1)
+
+
+# What answers, whether the federation has certificates, and what a line about it has to name.
+ANSWERS = {
+    "another": (True, "TLS: "),
+    "expired": (True, "has expired"),
+    "another federation": (True, "TLS: "),
+    "http": (True, "TLS: "),
+    "nobody": (True, "Connection refused"),
+    "no method": (False, "not found"),
+    "other answers": (False, "Frame"),
+}
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_a_member_waits_for_its_server_whatever_answers_in_its_place_and_logs_what_it_sees(
+    kind: str, town: Town, open_hub: Callable[..., Hub], log: io.StringIO, frequent: None
+) -> None:
+    is_secure, seen = ANSWERS[kind]
+    gate = gate_of(town.authority) if is_secure else None
+    hub = open_hub(gate=gate)
+    name = "a.x" if is_secure else "x"
+    if is_secure:
+        node = start_node(hub, own_of(town.authority, "a"), "x", wait_timeout_s=300.0)
+    else:
+        node = hub.start("x", wait_timeout_s=300.0)
+    port = hub.address.port
+    hub.stop(None)
+    close = town.open(kind, port, open_hub)
+
+    def seen_lines() -> list[str]:
+        return [line for line in log.getvalue().splitlines() if "waited_s=" in line and seen in line]
+
+    try:
+        hub.wait_until(lambda: len(seen_lines()) >= ATTEMPTS or node.outcome is not None)
+        assert node.outcome is None
+    finally:
+        close()
+    back = open_hub(port=port, gate=gate)
+    back.nodes.append(node)
+    back.await_ready(name)
+    assert len(back.ask(back.message(name=name))) == 1
+
+
+@pytest.mark.parametrize("kind", ["another", "expired", "another federation", "http", "other answers"])
+def test_a_node_that_was_never_a_member_ends_soon_with_what_it_saw(
+    kind: str, town: Town, open_hub: Callable[..., Hub], frequent: None
+) -> None:
+    hub = open_hub()
+    port = hub.address.port
+    hub.stop(None)
+    is_secure, seen = ANSWERS[kind]
+    close = town.open(kind, port, open_hub)
+    own = own_of(town.authority, "a") if is_secure else None
+    try:
+        error = Node(Address("127.0.0.1", port), "x", own=own, wait_timeout_s=300.0).serve().join()
+    finally:
+        close()
+    assert isinstance(error, RefusedError if is_secure else ProtocolError)
+    assert seen in str(error)

@@ -1,0 +1,115 @@
+"""How long a node waits for its server, and how often it logs that it does."""
+
+import io
+import math
+import re
+from dataclasses import dataclass, field
+
+import pytest
+
+from fedmx.errors import RefusedError
+from fedmx.link.waiting import Wait
+from fedmx.parsing import Address
+
+
+@dataclass
+class Clock:
+    """A clock that the test sets."""
+
+    now: float = 1000.0
+    reports: list[float] = field(default_factory=list)
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def wait_of(clock: Clock, timeout_s: float) -> Wait:
+    return Wait(Address("server.example.org", 8080), timeout_s, clock)
+
+
+def report_times(wait: Wait, clock: Clock, log: io.StringIO, until_s: int) -> list[int]:
+    """Look every second, and return after how many seconds a line was logged."""
+    began, times = clock.now, []
+    for second in range(until_s + 1):
+        clock.now = began + second
+        before = log.getvalue().count("\n")
+        wait.report()
+        times += [second] * (log.getvalue().count("\n") - before)
+    return times
+
+
+def test_a_wait_is_logged_soon_and_then_less_and_less_often_but_at_least_every_five_minutes(
+    clock: Clock, log: io.StringIO
+) -> None:
+    times = report_times(wait_of(clock, math.inf), clock, log, 1500)
+    assert times == [5, 35, 95, 215, 455, 755, 1055, 1355]
+
+
+@pytest.mark.parametrize(("timeout_s", "left"), [(300.0, "left_s=295"), (math.inf, "left_s=unlimited")])
+def test_such_a_line_names_the_address_the_time_and_what_was_seen(
+    timeout_s: float, left: str, clock: Clock, log: io.StringIO
+) -> None:
+    wait = wait_of(clock, timeout_s)
+    wait.cause = "Connection refused"
+    clock.now += 5
+    wait.report()
+    for part in ("WARNING", "address=server.example.org:8080", "waited_s=5", left, "Connection refused"):
+        assert part in log.getvalue()
+
+
+@pytest.mark.parametrize(("timeout_s", "is_over"), [(60.0, True), (math.inf, False), (1e10, False)])
+def test_a_wait_is_over_when_its_time_is_and_without_a_limit_never(
+    timeout_s: float, is_over: bool, clock: Clock
+) -> None:
+    wait = wait_of(clock, timeout_s)
+    clock.now += 3e7
+    assert (wait.left_s <= 0) is is_over
+
+
+def test_a_server_that_was_there_again_is_waited_for_the_whole_time_and_logged_from_the_start(
+    clock: Clock, log: io.StringIO
+) -> None:
+    wait = wait_of(clock, 300.0)
+    report_times(wait, clock, log, 100)
+    wait.restart()
+    assert wait.left_s == 300.0
+    assert report_times(wait, clock, log, 40) == [5, 35]
+
+
+def test_the_error_names_the_setting_its_value_and_what_was_seen_last(clock: Clock) -> None:
+    wait = wait_of(clock, 2.5)
+    wait.note_tls_fault("a certificate for something else", is_member=True)
+    assert re.search(
+        r"^SERVER_ADDRESS=server\.example\.org:8080: .* 2\.5 s \(SERVER_WAIT_TIMEOUT\): TLS: a certificate",
+        str(wait.error()),
+    )
+
+
+def test_a_fault_of_tls_that_lasts_ends_a_node_that_was_never_a_member(clock: Clock) -> None:
+    wait = wait_of(clock, math.inf)
+    for _ in range(3):
+        wait.note_tls_fault("no such name", is_member=False)
+    clock.now += 2
+    with pytest.raises(RefusedError, match=r"^SERVER_ADDRESS=server\.example\.org:8080: TLS: no such name$"):
+        wait.note_tls_fault("no such name", is_member=False)
+
+
+@pytest.mark.parametrize("faults", [["a", "a"], ["a", "b", "a", "b"], ["a", "a", None, "a"]])
+def test_one_that_does_not_last_ends_nobody(faults: list[str | None], clock: Clock) -> None:
+    wait = wait_of(clock, math.inf)
+    for fault in faults:
+        wait.note_tls_fault(fault, is_member=False)
+        clock.now += 10
+
+
+def test_a_member_waits_whatever_answers_in_its_servers_place(clock: Clock) -> None:
+    wait = wait_of(clock, math.inf)
+    for _ in range(1000):
+        wait.note_tls_fault("self-signed", is_member=True)
+        clock.now += 10
+    assert wait.cause == "TLS: self-signed"
