@@ -67,7 +67,7 @@ shell: ## open a shell in a client's container
 pki-init: ## make the federation's authority, as the first `make up` does by itself
 	@server/pki.sh init
 
-pki-server: ## make the server's certificate for SERVER_NAMES, as `make up` does where they changed
+pki-server: ## issue the server's certificate; SERVER_NAMES=fl.example.org adds a name, SERVER_NAMES=-fl.example.org removes it
 	@server/pki.sh server
 
 pki-site: ## make a site's key and certificate: NAME=hospital-a
@@ -85,7 +85,7 @@ pki-revoke: ## take back a site's certificates: NAME=hospital-a
 	$(call need,NAME,name of the site)
 	@server/pki.sh revoke "$$NAME"
 
-pki-renew: ## make anew the certificates that near their end
+pki-renew: ## renew the certificates that expire soon
 	@server/pki.sh renew
 
 bundle: ## write a site's archive: SITE=hospital-a SERVER_ADDRESS=fl.example.org:8080 [REQUEST=hospital-a.csr]

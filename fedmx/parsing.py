@@ -210,12 +210,21 @@ def name(text: str) -> str:
 
 
 def host_names(text: str) -> tuple[str, ...]:
-    """Read names and addresses of a machine, between commas."""
-    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    for part in names:
-        if "%" in part or (_as_ip(part) is None and (_HOST.fullmatch(part) is None or len(part) > 253)):  # noqa: PLR2004 - DNS's limit
-            raise ValueError(f"expected host names or addresses between commas, and no ports; found {part!r}")
-    return tuple(str(_as_ip(part) or part) for part in names)
+    """Parse names and addresses of a machine, between commas; a minus sign in front removes one."""
+    names = tuple(dict.fromkeys(_host_name(part.strip()) for part in text.split(",") if part.strip()))
+    if both := [name for name in names if f"-{name}" in names]:
+        raise ValueError(f"expected {both[0]!r} to be added or removed, not both")
+    return names
+
+
+def _host_name(text: str) -> str:
+    """Parse one name, in the one spelling that it is compared in."""
+    name = text.removeprefix("-")
+    address = _as_ip(name)
+    if "%" in name or (address is None and (_HOST.fullmatch(name) is None or len(name) > 253)):  # noqa: PLR2004 - DNS's limit
+        raise ValueError(f"expected host names or addresses between commas, and no ports; found {text!r}")
+    sign = "-" if text.startswith("-") else ""
+    return f"{sign}{address or name.lower()}"
 
 
 def json_object(text: str) -> Mapping[str, object]:

@@ -178,7 +178,9 @@ class PkiSettings:
 
     pki_dir: Path = _setting(Path(".fedmx/pki"), Path, "folder of the authority and of what it makes")
     server_names: tuple[str, ...] = _setting(
-        (), parsing.host_names, "names and addresses by which clients elsewhere dial the server"
+        (),
+        parsing.host_names,
+        "names by which clients elsewhere dial the server, added to those it has; -NAME removes one",
     )
     authority_days: float = _setting(3650.0, _days, "days that the authority is valid")
     certificate_days: float = _setting(365.0, _days, "days that certificates are valid")

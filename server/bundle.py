@@ -36,7 +36,7 @@ def write(certs: Path, site: str, address: Address, out: IO[bytes]) -> None:
 
 
 def find_fault_of_address(address: Address, hosts: Collection[str]) -> str | None:
-    """Say why sites that dial an address will not believe the server, or give None.
+    """Return why sites that dial an address will refuse the server, or None.
 
     Args:
         address: by which they dial it.
@@ -49,8 +49,8 @@ def find_fault_of_address(address: Address, hosts: Collection[str]) -> str | Non
     if host in {name.lower() for name in hosts}:
         return None
     return (
-        f"SERVER_ADDRESS={address}: the server's certificate is not for {address.host}; SERVER_NAMES lacks"
-        " it, or the server was not started since"
+        f"SERVER_ADDRESS={address}: the server's certificate does not have the name {address.host}; add it"
+        f" with `make pki-server SERVER_NAMES={address.host}`, and restart the server"
     )
 
 

@@ -1,17 +1,16 @@
 """`python -m server pki COMMAND`: commands of a federation's authority. The work is `fedmx.link.pki`'s."""
 
 import argparse
-import contextlib
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from fedmx.errors import DataError, SettingsError
-from fedmx.link import certificates, signing
-from fedmx.link.certificates import SERVER, SITE
+from fedmx.link import renewal
+from fedmx.link.certificates import SITE
 from fedmx.link.issued import Issued
-from fedmx.link.pki import ALWAYS_NAMED, Authority
+from fedmx.link.pki import Authority
 from fedmx.link.site_request import check_site_name
 from fedmx.parsing import Address
 from fedmx.program import ArgumentParser
@@ -40,31 +39,34 @@ def _init(authority: Authority, _: argparse.Namespace) -> None:
 
 def _ensure(authority: Authority, _: argparse.Namespace) -> None:
     is_new = not authority.exists
-    _warn_of_dropped_hosts(authority)
-    made = authority.ensure()
+    _warn_of_unknown_names(authority)
+    issued = authority.ensure()
     if is_new:
         print(f"made the authority in {authority.folder / 'authority'}")
-    _say(authority, made)
+    _report(authority, issued)
 
 
 def _server(authority: Authority, _: argparse.Namespace) -> None:
-    _warn_of_dropped_hosts(authority)
-    _say(authority, [authority.issue_server()])
+    _warn_of_unknown_names(authority)
+    _report(authority, [authority.issue_server()])
 
 
-def _warn_of_dropped_hosts(authority: Authority) -> None:
-    with contextlib.suppress(DataError):  # of a damaged certificate, which is made anew
-        if dropped := authority.find_dropped_hosts():
-            words = "the server's certificate is not for them any more, as SERVER_NAMES lacks them"
-            print(f"WARNING {', '.join(dropped)}: {words}", file=sys.stderr)
+def _warn_of_unknown_names(authority: Authority) -> None:
+    names = authority.find_names()
+    for name in names.unknown:
+        known = ", ".join(names.current) or "none yet"
+        print(
+            f"WARNING SERVER_NAMES=-{name}: no such name in the server's certificate: {known}",
+            file=sys.stderr,
+        )
 
 
 def _site(authority: Authority, given: argparse.Namespace) -> None:
-    _say(authority, [authority.issue_site(given.name)])
+    _report(authority, [authority.issue_site(given.name)])
 
 
 def _sign(authority: Authority, given: argparse.Namespace) -> None:
-    _say(authority, [authority.sign(_read_request(given.request), given.name)])
+    _report(authority, [authority.sign(_read_request(given.request), given.name)])
 
 
 def _list(authority: Authority, _: argparse.Namespace) -> None:
@@ -83,10 +85,15 @@ def _revoke(authority: Authority, given: argparse.Namespace) -> None:
 
 
 def _renew(authority: Authority, _: argparse.Namespace) -> None:
-    made = authority.renew()
-    _say(authority, made)
-    if not made:
-        print("nothing is near its end")
+    _warn_of_unknown_names(authority)
+    issued = renewal.renew(authority)
+    _report(authority, issued)
+    waiting = renewal.find_due_requests(authority)
+    for name, need in waiting.items():
+        print(f"not renewed: site {name}: {need}; it keeps its own key, so it has to send a request")
+    if not issued and not waiting:
+        days = load(PkiSettings).renew_days
+        print(f"nothing to renew: no certificate expires within RENEW_DAYS={days:g} days")
 
 
 def _bundle(authority: Authority, given: argparse.Namespace) -> None:
@@ -95,28 +102,24 @@ def _bundle(authority: Authority, given: argparse.Namespace) -> None:
         authority.sign(_read_request(given.request), given.name)
     elif need := authority.find_need(SITE, given.name):
         if authority.keeps_own_key(given.name):
-            raise DataError(f"site {given.name}: {need}; it keeps its own key, expected its --request")
+            raise DataError(
+                f"site {given.name}: {need}; it keeps its own key, expected its request (REQUEST)"
+            )
         authority.issue_site(given.name)
-    if fault := bundle.find_fault_of_address(given.address, _read_hosts(authority)):
-        print(f"WARNING {fault}", file=sys.stderr)
+    names = authority.find_names()
+    if fault := bundle.find_fault_of_address(given.address, names.current or names.wanted):
+        _warn(fault)
     folder = authority.folder_of(SITE, given.name)
     bundle.write(folder, given.name, given.address, sys.stdout.buffer)
 
 
-def _read_hosts(authority: Authority) -> Collection[str]:
-    """Give what the server's certificate is for, or will be."""
-    path = authority.folder_of(SERVER) / "server.crt"
-    if not path.exists():
-        return [*ALWAYS_NAMED, *load(PkiSettings).server_names]
-    return signing.hosts_in(certificates.read_certificate(path, "expected the server's own"))
+def _warn(text: str) -> None:
+    print(f"WARNING {text}", file=sys.stderr)
 
 
-def _say(authority: Authority, made: Iterable[Issued]) -> None:
-    for one in made:
-        folder = authority.folder_of(one.role, one.name)
-        until = datetime.fromisoformat(one.until)
-        whose = SERVER if one.role == SERVER else f"{one.role} {one.name}"
-        print(f"made the certificate of {whose}, valid until {until:%Y-%m-%d}, in {folder}")
+def _report(authority: Authority, issued: Iterable[Issued]) -> None:
+    for one in issued:
+        print(one.describe(authority.folder_of(one.role, one.name)))
 
 
 def _read_request(path: str) -> bytes:
@@ -147,15 +150,15 @@ def _make_parser() -> argparse.ArgumentParser:
         return command
 
     add("init", _init, "make the authority")
-    add("ensure", _ensure, "make all that the server and clients on its machine lack, or that nears its end")
-    add("server", _server, "make the server's certificate, for SERVER_NAMES")
+    add("ensure", _ensure, "issue what the server and the clients on its machine lack, or what expires soon")
+    add("server", _server, "issue the server's certificate, for SERVER_NAMES and the names that it has")
     add("site", _site, "make a site's certificate and key").add_argument("name")
     sign = add("sign", _sign, "make the certificate of a site that keeps its own key")
     sign.add_argument("name")
     sign.add_argument("request", help="file of its request; - reads standard input")
     add("list", _list, "list what was issued")
     add("revoke", _revoke, "take back all certificates of a site").add_argument("name")
-    add("renew", _renew, "make anew what nears its end, of the server and of sites whose key is here")
+    add("renew", _renew, "renew what expires soon, of the server and of sites whose key is here")
     packed = add("bundle", _bundle, "write a site's archive to standard output")
     packed.add_argument("name")
     packed.add_argument("address", type=_address, help="host:port by which the site dials the server")

@@ -1,14 +1,20 @@
-"""What an authority has issued and taken back: on record, and as the server is told."""
+"""What an authority has issued and revoked: on record, and as the server is notified."""
 
 import builtins
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from fedmx.errors import DataError
 from fedmx.files import named_errors, whole_file
-from fedmx.link.certificates import SITE
+from fedmx.link.certificates import SERVER, SITE
+
+_EFFECTS = {
+    SERVER: "a running server uses the old one until it is restarted",
+    SITE: "its clients use the old one until they get this one and are restarted",
+}
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,9 @@ class Issued:
         role: `server` or `site`.
         name: of the site, or `server`.
         until: the end of its validity, ISO 8601.
-        is_revoked: whether it was taken back.
+        is_revoked: whether it was revoked.
+        hosts: names and addresses in the server's certificate.
+        reason: why it replaced the one before; empty for a first one.
     """
 
     serial: str
@@ -28,6 +36,26 @@ class Issued:
     name: str
     until: str
     is_revoked: bool = False
+    hosts: tuple[str, ...] = ()
+    reason: str = ""
+
+    @property
+    def owner(self) -> str:
+        """The program that it was issued to, as messages name it."""
+        return SERVER if self.role == SERVER else f"{self.role} {self.name}"
+
+    def describe(self, folder: Path) -> str:
+        """Return a line that says what was issued, and what follows from it.
+
+        Args:
+            folder: where its files are.
+        """
+        until = datetime.fromisoformat(self.until)
+        parts = [f"issued the certificate of {self.owner}, valid until {until:%Y-%m-%d}, in {folder}"]
+        if self.reason:
+            parts.append(f"reason: {self.reason}")
+            parts.append(_EFFECTS[self.role])
+        return "; ".join(parts)
 
 
 class Record:
@@ -43,17 +71,26 @@ class Record:
         self._told = told
 
     def list(self) -> list[Issued]:
-        """Give all that was issued, oldest first.
+        """Return all that was issued, oldest first.
 
         Raises:
             DataError: the record cannot be read.
         """
         try:
-            return [Issued(**one) for one in json.loads(self._path.read_text())]
+            entries = json.loads(self._path.read_text())
+            return [Issued(**{**entry, "hosts": tuple(entry.get("hosts", ()))}) for entry in entries]
         except FileNotFoundError:
             return []
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise DataError(f"{self._path}: cannot be read: {error}; expected what was issued") from None
+
+    def find_newest(self, role: str, name: str) -> Issued | None:
+        """Return the certificate that was issued last to a program, or None.
+
+        Raises:
+            DataError: the record cannot be read.
+        """
+        return next((one for one in reversed(self.list()) if (one.role, one.name) == (role, name)), None)
 
     def add(self, issued: Issued) -> None:
         """Put one on record."""

@@ -1,4 +1,4 @@
-"""A federation's authority: makes certificates for its server and its sites, and takes them back.
+"""A federation's authority: issues certificates for its server and its sites, and revokes them.
 
 A folder holds all of it, and each part of that has no more than whoever needs it may see:
 
@@ -20,14 +20,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from fedmx.errors import DataError
 from fedmx.files import named_errors, whole_file
-from fedmx.link import certificates, signing, site_request
+from fedmx.link import certificates, server_names, signing, site_request
 from fedmx.link.certificates import AUTHORITY_FILE, REVOKED_FILE, SERVER, SITE
 from fedmx.link.issued import Issued, Record
+from fedmx.link.server_names import ServerNames
 from fedmx.link.signing import Subject, Validity
 from fedmx.settings import PkiSettings
 
 LOCAL_SITE = "local"  # the clients on the server's own machine
-ALWAYS_NAMED = ("server", "localhost", "127.0.0.1", "::1")  # the first is the service in compose
 
 _SECRET, _PUBLIC = 0o600, 0o644
 
@@ -45,7 +45,6 @@ class Authority:
         self._settings = settings
         self._now = now or datetime.now(UTC)
         self._own = self.folder / "authority"
-        self._hosts = tuple(dict.fromkeys([*ALWAYS_NAMED, *settings.server_names]))
         self._record = Record(self._own / "issued.json", self.folder_of(SERVER) / REVOKED_FILE)
 
     @property
@@ -86,8 +85,8 @@ class Authority:
         _write(self._own / AUTHORITY_FILE, certificate.public_bytes(Encoding.PEM))
 
     def issue_server(self) -> Issued:
-        """Make the server's key and certificate, for the names of SERVER_NAMES and those it always has."""
-        issued = self._issue(Subject(SERVER, SERVER, self._hosts), signing.make_key())
+        """Issue the server's key and certificate, for the names of SERVER_NAMES and those that it has."""
+        issued = self._issue(Subject(SERVER, SERVER, self.find_names().wanted), signing.make_key())
         self._record.tell()
         return issued
 
@@ -101,30 +100,29 @@ class Authority:
         return self._issue(Subject(SITE, name), signing.make_key())
 
     def sign(self, request: bytes, expected: str) -> Issued:
-        """Make the certificate of a site that keeps its own key.
+        """Issue the certificate of a site that keeps its own key.
 
         Args:
             request: what `python -m client pki request` wrote, PEM.
-            expected: the site that it has to be of.
+            expected: the site that it has to come from.
 
         Raises:
-            DataError: it is none, was altered, is of another site, or of one that has another key.
+            DataError: it is not a request, was altered, or comes from another site, or from one that has
+                another key.
             SettingsError: its name may not be a site's.
         """
-        name, key = site_request.read(request)
-        if name != expected:
-            raise DataError(f"the request: of site {name}; expected one of site {expected}")
-        if name == LOCAL_SITE:
+        key = site_request.read_for(expected, request)
+        if expected == LOCAL_SITE:
             raise DataError(
-                f"the request: of site {name}, which is the clients on the server's machine, whose key is"
-                " made here; expected another name"
+                f"the request: from site {expected}, the clients on the server's machine, which need none;"
+                " expected another name"
             )
-        if self._has_other_key(name, key):
+        if self._has_other_key(expected, key):
             raise DataError(
-                f"the request: of site {name}, which has a certificate of another key; expected the same"
-                f" key, or that certificate revoked: `python -m server pki revoke {name}`"
+                f"the request: from site {expected}, which has a certificate of another key; expected the"
+                f" same key, or that certificate revoked: `python -m server pki revoke {expected}`"
             )
-        return self._issue(Subject(SITE, name), key)
+        return self._issue(Subject(SITE, expected), key)
 
     def _has_other_key(self, name: str, key: ec.EllipticCurvePublicKey) -> bool:
         """Whether a site has a certificate of another key that still holds."""
@@ -155,22 +153,22 @@ class Authority:
         self._record.tell()  # of a command that was cut short
         return made
 
-    def find_dropped_hosts(self) -> list[str]:
-        """Give what the server's certificate is for so far, and would not be any more."""
-        path = self.folder_of(SERVER) / "server.crt"
-        if not path.exists():
-            return []
-        certificate = certificates.read_certificate(path, "expected the server's own")
-        return sorted(signing.hosts_in(certificate) - set(self._hosts))
+    def find_names(self) -> ServerNames:
+        """Return the names that the server's certificate has, and those that it should have.
 
-    def renew(self) -> list[Issued]:
-        """Make anew what is near its end, of the server and of sites whose key is here and not revoked."""
-        made = [self.issue_server()] if self.find_need(SERVER) else []
-        newest = {one.name: one for one in self.list() if one.role == SITE}
-        for name, one in sorted(newest.items()):
-            if not one.is_revoked and not self.keeps_own_key(name) and self.find_need(SITE, name):
-                made.append(self.issue_site(name))
-        return made
+        Raises:
+            DataError: the record cannot be read.
+            SettingsError: SERVER_NAMES removes a name that cannot be removed.
+        """
+        newest = self._record.find_newest(SERVER, SERVER)
+        kept = newest.hosts if newest else ()
+        try:
+            path = self.folder_of(SERVER) / "server.crt"
+            current = tuple(sorted(signing.hosts_in(certificates.read_certificate(path, ""))))
+        except DataError:
+            # Missing or damaged: the names are on record all the same.
+            current = kept
+        return server_names.choose(self._settings.server_names, kept or current, current)
 
     def keeps_own_key(self, name: str) -> bool:
         """Whether a site has a certificate whose key is not here."""
@@ -178,11 +176,19 @@ class Authority:
         return name != LOCAL_SITE and (folder / "site.crt").exists() and not (folder / "site.key").exists()
 
     def find_need(self, role: str, name: str = "") -> str | None:
-        """Say why a program's own files must be made anew, or give None.
+        """Return why a program's own files must be reissued, or None.
 
         Raises:
             DataError: there is no authority, or the record cannot be read.
+            SettingsError: SERVER_NAMES removes a name that cannot be removed.
         """
+        reasons = [self._find_problem(role, name)]
+        if role == SERVER:
+            reasons.append(self.find_names().describe_change())
+        return "; ".join(filter(None, reasons)) or None
+
+    def _find_problem(self, role: str, name: str) -> str | None:
+        """Return what is wrong with a program's own files, or None."""
         folder, authority = self.folder_of(role, name), self._read_authority()
         try:
             believed, certificate = certificates.read_certificates(folder, role, self._now)
@@ -191,19 +197,19 @@ class Authority:
                     folder / f"{role}.key", certificate, "expected it beside the certificate"
                 )
         except DataError as error:
-            return str(error)
+            return str(error).partition(";")[0]
         if believed != authority:
-            return "its authority is another one"
+            return "its certificate belongs to another authority"
         if certificates.name_of(certificate) != (name or role):
-            return "it is of another site"
+            return "its certificate belongs to another site"
+        if self._record.is_revoked(certificates.serial_of(certificate)):
+            return "its certificate is revoked"
         if (certificate.not_valid_after_utc - self._now) / timedelta(days=1) < self._settings.renew_days:
-            return "its end is near"
-        if role == SERVER and signing.hosts_in(certificate) != set(self._hosts):
-            return "SERVER_NAMES changed"
-        return "it is revoked" if self._record.is_revoked(certificates.serial_of(certificate)) else None
+            return f"its certificate expires within RENEW_DAYS={self._settings.renew_days:g} days"
+        return None
 
     def list(self) -> list[Issued]:
-        """Give all that was issued, oldest first.
+        """Return all that was issued, oldest first.
 
         Raises:
             DataError: the record cannot be read.
@@ -217,9 +223,16 @@ class Authority:
         public_key = key.public_key() if isinstance(key, ec.EllipticCurvePrivateKey) else key
         validity = Validity(self._now, self._settings.certificate_days)
         certificate = signing.sign(authority, authority_key, public_key, subject, validity)
-        until = certificate.not_valid_after_utc.isoformat()
-        issued = Issued(certificates.serial_of(certificate), subject.role, subject.name, until)
-        self._record.add(issued)  # first: what is not on record could not be revoked
+        issued = Issued(
+            serial=certificates.serial_of(certificate),
+            role=subject.role,
+            name=subject.name,
+            until=certificate.not_valid_after_utc.isoformat(),
+            hosts=tuple(subject.hosts),
+            reason=self._find_reason(subject.role, subject.name),
+        )
+        # First: what is not on record could not be revoked.
+        self._record.add(issued)
         folder = self.folder_of(subject.role, subject.name)
         with named_errors(folder):
             folder.mkdir(parents=True, exist_ok=True, mode=0o755)
@@ -232,6 +245,12 @@ class Authority:
         _write(folder / AUTHORITY_FILE, authority.public_bytes(Encoding.PEM))
         _write(folder / f"{subject.role}.crt", certificate.public_bytes(Encoding.PEM))
         return issued
+
+    def _find_reason(self, role: str, name: str) -> str:
+        """Return why the newest certificate of a program is replaced; empty where it has none."""
+        if self._record.find_newest(role, name) is None:
+            return ""
+        return self.find_need(role, name) or "requested"
 
     def _read_authority(self) -> x509.Certificate:
         if not self.exists:

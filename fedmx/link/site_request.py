@@ -53,6 +53,23 @@ def make(name: str, folder: Path) -> Path:
     return path
 
 
+def read_for(site: str, data: bytes) -> ec.EllipticCurvePublicKey:
+    """Return the key of a site's request.
+
+    Args:
+        site: where the request has to come from.
+        data: PEM.
+
+    Raises:
+        DataError: it is not a valid request, has a key of another kind, or comes from another site.
+        SettingsError: its name may not be a site's.
+    """
+    name, key = read(data)
+    if name != site:
+        raise DataError(f"the request: from site {name}; expected one from site {site}")
+    return key
+
+
 def read(data: bytes) -> tuple[str, ec.EllipticCurvePublicKey]:
     """Give the name that a request asks for, and its key.
 

@@ -1,6 +1,5 @@
 """`python -m fedmx.local`: the program behind `make run`. Its exit code is the server's."""
 
-import dataclasses
 from pathlib import Path
 
 from rich.console import Console
@@ -32,15 +31,16 @@ def main() -> None:
 
 
 def make_certificates(console: Console, settings: PkiSettings) -> None:
-    """Make the authority and the certificates that are not there, or near their end."""
-    with Authority(settings).alone():
-        # A server that was started by hand may be dialled by other names than this one.
-        names = (*settings.server_names, *Authority(settings).find_dropped_hosts())
-        authority = Authority(dataclasses.replace(settings, server_names=names))
+    """Make the authority, and issue the certificates that are missing or expire soon."""
+    authority = Authority(settings)
+    with authority.alone():
         is_new = not authority.exists
-        authority.ensure()
+        issued = authority.ensure()
     if is_new:
         print_line(console, f"made an authority and certificates in {settings.pki_dir}")
+        return
+    for one in issued:
+        print_line(console, one.describe(authority.folder_of(one.role, one.name)))
 
 
 def show_results(console: Console, folder: Path, root: Path) -> None:

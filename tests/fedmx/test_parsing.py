@@ -11,6 +11,7 @@ from fedmx.parsing import (
     Address,
     PartitionRule,
     available_cores,
+    host_names,
     integer,
     is_name,
     json_object,
@@ -217,3 +218,23 @@ def test_without_a_cgroup_file_cores_are_those_of_the_affinity(tmp_path: Path) -
 def test_threads_are_a_number_or_all_cores() -> None:
     assert threads("3") == 3
     assert threads("AUTO") == available_cores()
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a,b", ("a", "b")),
+        (" FL.Example.org , 2001:DB8:0::7", ("fl.example.org", "2001:db8::7")),
+        ("-old.example.org,new.example.org", ("-old.example.org", "new.example.org")),
+        ("-2001:DB8:0::7", ("-2001:db8::7",)),
+        ("a,A", ("a",)),
+    ],
+)
+def test_host_names_have_one_spelling_and_a_minus_sign_removes_one(text: str, names: tuple[str, ...]) -> None:
+    assert host_names(text) == names
+
+
+@pytest.mark.parametrize("text", ["a,-a", "-A,a", "--a", "-", "- a", "a:80", "-a:80", "-1.2.3", "a b"])
+def test_what_is_neither_added_nor_removed_is_no_host_name(text: str) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        host_names(text)

@@ -60,29 +60,66 @@ def test_an_authority_is_made_once(command: Command, folder: Path) -> None:
         command("init")
 
 
-def test_ensure_says_what_it_made_and_nothing_where_nothing_is_to_be_made(
+def test_ensure_says_what_it_issued_and_nothing_where_nothing_is_to_be_issued(
     command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = command("ensure")
     assert len(lines) == 3
     assert lines[0] == f"made the authority in {folder}/authority"
-    assert re.fullmatch(rf"made the certificate of server, {UNTIL}, in {folder}/server", lines[1])
-    assert re.fullmatch(rf"made the certificate of site local, {UNTIL}, in {folder}/sites/local", lines[2])
+    assert re.fullmatch(rf"issued the certificate of server, {UNTIL}, in {folder}/server", lines[1])
+    assert re.fullmatch(rf"issued the certificate of site local, {UNTIL}, in {folder}/sites/local", lines[2])
     assert command("ensure") == []
     monkeypatch.setenv("SERVER_NAMES", "fl.example.org, 192.0.2.7")
     (line,) = command("ensure")
-    assert line.startswith("made the certificate of server, ")
+    assert line.startswith("issued the certificate of server, ")
+    assert "names added (fl.example.org, 192.0.2.7)" in line
+    assert "restarted" in line
     assert ask_python(folder / "server", "fl.example.org")
     assert command("ensure") == []
 
 
-def test_the_servers_and_a_sites_files_are_made_by_name(command: Command, folder: Path) -> None:
+@pytest.mark.parametrize("name", ["ensure", "server", "renew"])
+def test_a_shell_without_the_servers_names_keeps_them(
+    name: str, command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERVER_NAMES", "fl.example.org")
+    command("ensure")
+    monkeypatch.delenv("SERVER_NAMES")
+    assert "fl.example.org" not in "".join(command(name))
+    assert ask_python(folder / "server", "fl.example.org")
+
+
+@pytest.mark.parametrize("name", ["ensure", "server", "renew"])
+def test_a_name_is_removed_by_every_command_that_issues_the_servers_certificate(
+    name: str, command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERVER_NAMES", "fl.example.org")
+    command("ensure")
+    monkeypatch.setenv("SERVER_NAMES", "-fl.example.org")
+    (line,) = command(name)
+    assert "names removed (fl.example.org)" in line
+    assert not ask_python(folder / "server", "fl.example.org")
+
+
+def test_a_name_that_cannot_be_removed_for_want_of_it_is_a_warning(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    command("ensure")
+    monkeypatch.setenv("SERVER_NAMES", "-fl.exmaple.org")
+    pki.main(["ensure"])
+    said = capsysbinary.readouterr()
+    assert said.out == b""
+    (line,) = said.err.decode().splitlines()
+    assert re.search(r"^WARNING SERVER_NAMES=-fl\.exmaple\.org: .*localhost", line)
+
+
+def test_the_servers_and_a_sites_files_are_issued_by_name(command: Command, folder: Path) -> None:
     command("init")
     (line,) = command("server")
-    assert re.fullmatch(rf"made the certificate of server, {UNTIL}, in {folder}/server", line)
+    assert re.fullmatch(rf"issued the certificate of server, {UNTIL}, in {folder}/server", line)
     (line,) = command("site", "hospital-a")
     assert re.fullmatch(
-        rf"made the certificate of site hospital-a, {UNTIL}, in {folder}/sites/hospital-a", line
+        rf"issued the certificate of site hospital-a, {UNTIL}, in {folder}/sites/hospital-a", line
     )
     assert certificates.read_own(folder / "server", SERVER).name == "server"
     assert certificates.read_own(folder / "sites" / "hospital-a", SITE).name == "hospital-a"
@@ -127,21 +164,37 @@ def test_a_site_is_revoked_by_its_name(command: Command, folder: Path) -> None:
         command("revoke", "nroth")
 
 
-def test_renew_says_what_it_made_or_that_nothing_was(
+def test_renew_says_what_it_issued_or_that_nothing_was(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command("ensure")
     command("site", "north")
-    assert command("renew") == ["nothing is near its end"]
+    (line,) = command("renew")
+    assert "RENEW_DAYS=30" in line
     monkeypatch.setenv("RENEW_DAYS", "366")
     monkeypatch.setenv("CERTIFICATE_DAYS", "400")
     said = command("renew")
     assert [line.split(",")[0] for line in said] == [
-        "made the certificate of server",
-        "made the certificate of site local",
-        "made the certificate of site north",
+        "issued the certificate of server",
+        "issued the certificate of site local",
+        "issued the certificate of site north",
     ]
-    assert command("renew") == ["nothing is near its end"]
+    assert all("RENEW_DAYS=366" in line for line in said)
+    (line,) = command("renew")
+    assert "RENEW_DAYS=366" in line
+
+
+def test_renew_names_the_sites_that_have_to_send_a_request(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command("ensure")
+    command("sign", "south", str(site_request.make("south", tmp_path / "own")))
+    monkeypatch.setenv("RENEW_DAYS", "366")
+    monkeypatch.setenv("CERTIFICATE_DAYS", "400")
+    for count in (3, 1):
+        lines = command("renew")
+        assert len(lines) == count
+        assert re.search(r"not renewed.*south.*RENEW_DAYS=366", lines[-1])
 
 
 @pytest.mark.parametrize("way", ["file", "standard input"])
@@ -153,7 +206,7 @@ def test_a_request_is_signed_from_a_file_or_standard_input(
     if way == "standard input":
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(request.read_bytes())))
     (line,) = command("sign", "south", str(request) if way == "file" else "-")
-    assert re.fullmatch(rf"made the certificate of site south, {UNTIL}, in {folder}/sites/south", line)
+    assert re.fullmatch(rf"issued the certificate of site south, {UNTIL}, in {folder}/sites/south", line)
     assert sorted(p.name for p in (folder / "sites" / "south").iterdir()) == ["authority.crt", "site.crt"]
     with pytest.raises(DataError, match=r"^/nowhere: No such file or directory; expected a request"):
         command("sign", "south", "/nowhere")
@@ -200,9 +253,7 @@ def test_a_site_that_keeps_its_key_is_packed_without_one_each_time(
     assert sorted(first) == ["authority.crt", "site.crt"]
     assert pack("south") == first, "no key is made for a site that has its own"
     command("revoke", "south")
-    with pytest.raises(
-        DataError, match=r"^site south: it is revoked; it keeps its own key, expected its --request$"
-    ):
+    with pytest.raises(DataError, match=r"^site south: its certificate is revoked; "):
         pack("south")
 
 
@@ -213,7 +264,7 @@ def test_a_request_of_another_site_is_not_packed(
     command("site", "north")
     before = read_all(folder)
     request = site_request.make("north", tmp_path / "own")
-    with pytest.raises(DataError, match=r"^the request: of site north; expected one of site south$"):
+    with pytest.raises(DataError, match=r"^the request: from site north; expected one from site south$"):
         pack("south", "--request", str(request))
     assert read_all(folder) == before
 

@@ -1,6 +1,7 @@
 """What an authority keeps in order: files that heal, are made anew in time, and are for their owner alone."""
 
 import dataclasses
+import json
 import os
 import re
 import shutil
@@ -17,9 +18,11 @@ import pytest
 from fedmx import files
 from fedmx import settings as settings_module
 from fedmx.errors import DataError
-from fedmx.link import certificates, issued, pki, site_request
+from fedmx.link import certificates, issued, pki, signing, site_request
 from fedmx.link.certificates import SERVER, SITE
 from fedmx.link.pki import LOCAL_SITE, Authority
+from fedmx.link.renewal import renew
+from fedmx.link.server_names import ALWAYS_NAMED
 from fedmx.settings import PkiSettings
 from tests.extremes import list_accepted, list_numeric
 from tests.fedmx.link.papers import (
@@ -34,6 +37,9 @@ from tests.fedmx.link.papers import (
     read_all,
     told,
 )
+
+# What an entry of the record has now and once had not.
+NEW_FIELDS = {"hosts", "reason"}
 
 
 @pytest.fixture
@@ -93,7 +99,7 @@ NEEDS: dict[str, Callable[[Path, str, Path], object]] = {
     r"authority\.crt: no such file": lambda own, _role, _: (own / "authority.crt").unlink(),
     r"not the key of": lambda own, role, other: shutil.copy(other / f"{role}.key", own),
     r"of another authority than": lambda own, role, other: shutil.copy(other / f"{role}.crt", own),
-    r"its authority is another one": lambda own, _role, other: shutil.copytree(
+    r"its certificate belongs to another authority": lambda own, _role, other: shutil.copytree(
         other, own, dirs_exist_ok=True
     ),
 }
@@ -123,19 +129,84 @@ def test_a_site_with_another_sites_files_gets_its_own(changing: Authority) -> No
     shutil.copytree(
         changing.folder_of(SITE, "north"), changing.folder_of(SITE, LOCAL_SITE), dirs_exist_ok=True
     )
-    assert changing.find_need(SITE, LOCAL_SITE) == "it is of another site"
+    assert changing.find_need(SITE, LOCAL_SITE) == "its certificate belongs to another site"
     assert [one.name for one in changing.ensure()] == [LOCAL_SITE]
 
 
-def test_the_servers_certificate_is_made_anew_when_its_names_changed(changing: Authority) -> None:
+def names_of(authority: Authority) -> set[str]:
+    """Give the names in the server's certificate."""
+    return signing.hosts_in(load(authority.folder / "server" / "server.crt"))
+
+
+NAMED = {*ALWAYS_NAMED, "fl.example.org", "192.0.2.7"}
+
+
+def make_named(folder: Path) -> Authority:
+    """Make an authority whose server has two names for clients elsewhere; give it as a shell without them."""
+    make_pki(folder, server_names=("fl.example.org", "192.0.2.7"))
+    return open_authority(folder)
+
+
+def test_the_servers_certificate_is_reissued_when_a_name_is_added(changing: Authority) -> None:
     key = (changing.folder / "server" / "server.key").read_bytes()
     wider = open_authority(changing.folder, server_names=("fl.example.org",))
-    assert wider.find_need(SERVER) == "SERVER_NAMES changed"
-    assert [one.role for one in wider.ensure()] == [SERVER]
+    assert wider.find_need(SERVER) == "names added (fl.example.org)"
+    (made,) = wider.ensure()
+    assert (made.role, made.reason) == (SERVER, "names added (fl.example.org)")
     assert ask_python(changing.folder / "server", "fl.example.org")
     assert (changing.folder / "server" / "server.key").read_bytes() != key
-    assert [one.role for one in changing.ensure()] == [SERVER], "and back"
-    assert not ask_python(changing.folder / "server", "fl.example.org")
+
+
+@pytest.mark.parametrize("command", [Authority.ensure, renew])
+def test_a_command_without_names_changes_nothing_where_nothing_expires(
+    command: Callable[[Authority], object], tmp_path: Path
+) -> None:
+    authority = make_named(tmp_path)
+    before = read_all(tmp_path)
+    assert command(authority) == []
+    assert read_all(tmp_path) == before
+
+
+@pytest.mark.parametrize("command", [Authority.ensure, renew, Authority.issue_server])
+def test_names_that_were_given_once_outlive_every_reissue(
+    command: Callable[[Authority], object], tmp_path: Path
+) -> None:
+    make_named(tmp_path)
+    late = open_authority(tmp_path, IN_A_YEAR)
+    command(late)
+    assert names_of(late) == NAMED
+    assert "names" not in next(one.reason for one in reversed(late.list()) if one.role == SERVER)
+
+
+@pytest.mark.parametrize("loss", [damage, Path.unlink])
+def test_names_are_on_record_where_the_certificate_is_lost(
+    loss: Callable[[Path], object], tmp_path: Path
+) -> None:
+    authority = make_named(tmp_path)
+    loss(tmp_path / "server" / "server.crt")
+    assert [one.role for one in authority.ensure()] == [SERVER]
+    assert names_of(authority) == NAMED
+
+
+def test_a_name_is_removed_on_purpose_and_the_others_stay(tmp_path: Path) -> None:
+    make_named(tmp_path)
+    narrower = open_authority(tmp_path, server_names=("-192.0.2.7", "new.example.org"))
+    (made,) = narrower.ensure()
+    assert made.reason == "names added (new.example.org), names removed (192.0.2.7)"
+    expected = {*ALWAYS_NAMED, "fl.example.org", "new.example.org"}
+    assert names_of(narrower) == expected
+    assert set(made.hosts) == expected
+    assert narrower.ensure() == []
+    assert open_authority(tmp_path).ensure() == [], "a removed name does not come back"
+
+
+def test_a_record_from_before_names_were_on_it_keeps_the_certificates_own(tmp_path: Path) -> None:
+    authority = make_named(tmp_path)
+    path = tmp_path / "authority" / "issued.json"
+    entries = json.loads(path.read_text())
+    path.write_text(json.dumps([{k: v for k, v in one.items() if k not in NEW_FIELDS} for one in entries]))
+    authority.issue_server()
+    assert names_of(authority) == NAMED
 
 
 @pytest.mark.parametrize("names", [("192.0.2.7", "::ffff:192.0.2.7"), ("2001:DB8::7",), ("FL.Example.org",)])
@@ -153,7 +224,7 @@ def test_what_ends_within_the_days_of_the_setting_is_made_anew(changing: Authori
     assert open_authority(changing.folder, ends - timedelta(days=30.1)).ensure() == []
     assert open_authority(changing.folder, ends - timedelta(days=29.9), renew_days=5.0).ensure() == []
     late = open_authority(changing.folder, ends - timedelta(days=29.9))
-    assert late.find_need(SERVER) == "its end is near"
+    assert late.find_need(SERVER) == "its certificate expires within RENEW_DAYS=30 days"
     assert [one.name for one in late.ensure()] == ["server", LOCAL_SITE]
     expired = open_authority(changing.folder, IN_A_YEAR + timedelta(days=700))
     assert "expired on" in str(expired.find_need(SERVER))
@@ -169,10 +240,10 @@ def test_an_authority_that_is_out_of_date_signs_nothing(tmp_path: Path) -> None:
         open_authority(tmp_path).ensure()
 
 
-@pytest.mark.parametrize("command", ["issue_server", "renew"])
-def test_without_an_authority_nothing_is_made(command: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [Authority.issue_server, renew])
+def test_without_an_authority_nothing_is_made(command: Callable[[Authority], object], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no authority; expected one: `python -m server pki init`"):
-        getattr(open_authority(tmp_path), command)()
+        command(open_authority(tmp_path))
 
 
 class Crash(BaseException):
@@ -270,20 +341,6 @@ def test_a_revocation_that_was_cut_short_is_made_good(
             assert told(changing) == [serial]
 
     assert go_through_crashes(changing.folder, lambda: changing.revoke("north"), check, monkeypatch) == 2
-
-
-def test_renew_makes_anew_what_nears_its_end_unless_it_is_revoked_or_its_key_is_elsewhere(
-    changing: Authority, tmp_path: Path
-) -> None:
-    for name in ("gone", "young"):
-        changing.issue_site(name)
-    changing.revoke("gone")
-    changing.sign(site_request.make("own", tmp_path / "own").read_bytes(), "own")
-    assert changing.renew() == []
-    late = open_authority(changing.folder, datetime.now(UTC) + timedelta(days=340))
-    late.issue_site("young")
-    assert [one.name for one in late.renew()] == ["server", "local", "north"]
-    assert late.renew() == []
 
 
 def test_one_command_waits_for_another(changing: Authority) -> None:

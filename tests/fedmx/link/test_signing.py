@@ -16,7 +16,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from fedmx.link import certificates
 from fedmx.link.certificates import SERVER, SITE
-from fedmx.link.pki import ALWAYS_NAMED, Authority
+from fedmx.link.pki import Authority
+from fedmx.link.server_names import ALWAYS_NAMED
 from tests.fedmx.link.papers import ask_python, load, make_pki, open_authority
 
 ELSEWHERE = ("fl.example.org", "gateway", "192.0.2.7", "2001:db8::7")

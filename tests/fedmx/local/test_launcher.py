@@ -146,6 +146,19 @@ def test_certificates_are_made_once_and_each_program_is_told_where_its_own_are(l
     assert (pki / "server" / "server.key").read_bytes() == key
 
 
+def test_a_reissue_is_shown_and_names_that_were_given_once_are_kept(launcher: Launcher) -> None:
+    certificate = launcher.root / ".fedmx" / "pki" / "server" / "server.crt"
+    launcher.run(LINK_SECURITY="mtls", SERVER_DOES="", SERVER_NAMES="fl.example.org")
+    before = certificate.read_bytes()
+    _, lines = launcher.run(LINK_SECURITY="mtls", SERVER_DOES="")
+    assert certificate.read_bytes() == before
+    assert "issued" not in "".join(lines)
+    _, lines = launcher.run(LINK_SECURITY="mtls", SERVER_DOES="", SERVER_NAMES="192.0.2.7")
+    (line,) = [line for line in lines if line.startswith("issued the certificate of server, ")]
+    assert "names added (192.0.2.7)" in line
+    assert "removed" not in line
+
+
 def test_the_exit_code_is_the_servers_and_its_last_words_are_repeated(launcher: Launcher) -> None:
     code, lines = launcher.run(SERVER_DOES="train(1); say('ERROR', 'round 2 failed'); sys.exit(4)")
     assert code == 4
