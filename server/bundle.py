@@ -1,35 +1,56 @@
-"""What a site needs to take part, in one archive: compose file, settings, certificates, and how to start."""
+"""What a site needs to take part, in one archive: a compose file, certificates, and how to start.
+
+What the server decides is in the compose file. The site's own choices are in a `.env` that no archive has:
+unpacking a new archive over an old one resets none of them.
+"""
 
 import io
 import ipaddress
 import tarfile
 import time
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from fedmx import __version__
 from fedmx.link.certificates import AUTHORITY_FILE
 from fedmx.parsing import Address
 from fedmx.settings import ClientSettings, explain
 
 _FILES = Path(__file__).parent / "site"
 _SECRET, _PUBLIC = 0o600, 0o644
-_FIXED = ("CERTS_DIR",)  # in the compose file
 
 
-def write(certs: Path, site: str, address: Address, out: IO[bytes]) -> None:
+@dataclass(frozen=True)
+class Site:
+    """What the server's side decides for a site.
+
+    Attributes:
+        name: of the site, and of the folder in its archive.
+        project: name of its containers and volumes.
+        image: of its clients.
+        gpu_image: of its clients with CUDA.
+        settings: of its clients, unless the site chooses others.
+    """
+
+    name: str
+    project: str
+    image: str
+    gpu_image: str
+    settings: ClientSettings
+
+
+def write(certs: Path, site: Site, out: IO[bytes]) -> None:
     """Write a site's archive.
 
     Args:
-        certs: folder of its certificate, the authority's, and its key unless the site made its own.
-        site: its name, and that of the folder in the archive.
-        address: by which it dials the server.
+        certs: folder of its certificate, the authority's, and its key unless the site keeps its own.
+        site: what the archive is for.
         out: where the archive goes; a tar file packed by gzip.
     """
     with tarfile.open(fileobj=out, mode="w|gz") as archive:
-        for name, data in _members(certs, site, address):
-            info = tarfile.TarInfo(f"{site}/{name}")
+        for name, data in _members(certs, site):
+            info = tarfile.TarInfo(f"{site.name}/{name}")
             info.size, info.mtime = len(data), int(time.time())
             info.mode = _SECRET if name.endswith(".key") else _PUBLIC
             archive.addfile(info, io.BytesIO(data))
@@ -54,28 +75,20 @@ def find_fault_of_address(address: Address, hosts: Collection[str]) -> str | Non
     )
 
 
-def _members(certs: Path, site: str, address: Address) -> Iterator[tuple[str, bytes]]:
-    for name in ("docker-compose.yml", "README.md"):
-        yield name, (_FILES / name).read_bytes()
-    yield ".env", _make_settings(site, address).encode()
+def _members(certs: Path, site: Site) -> Iterator[tuple[str, bytes]]:
+    yield "docker-compose.yml", _make_compose_file(site).encode()
+    yield "README.md", (_FILES / "README.md").read_bytes()
     for name in (AUTHORITY_FILE, "site.crt", "site.key"):
         if (certs / name).exists():
             yield f"certs/{name}", (certs / name).read_bytes()
 
 
-def _tell_compose(site: str) -> Iterator[tuple[str, str, str]]:
-    """Give what compose itself reads: how many clients, of which image, and how much each may take."""
-    yield "COMPOSE_PROJECT_NAME", f"fedmx-{site}", "what the names of its containers begin with"
-    yield "CLIENTS", "1", "clients to start"
-    yield "CLIENT_IMAGE", f"fedmx-client:{__version__}", "their image"
-    yield "CLIENT_GPU_IMAGE", f"fedmx-client-gpu:{__version__}", "the image of clients with CUDA"
-    yield "CLIENT_CPUS", "1", "cores of a client"
-    yield "CLIENT_MEMORY", "2g", "memory of a client: its data, and a few models"
-
-
-def _make_settings(site: str, address: Address) -> str:
-    lines = [f"# Site {site} of the federation at {address}. A variable of the shell wins over a line here."]
-    for name, value, meaning in [*_tell_compose(site), *explain(ClientSettings(server_address=address))]:
-        if name not in _FIXED:
-            lines += [f"# {meaning}", f"{name}={value}"]
-    return "\n".join(lines) + "\n"
+def _make_compose_file(site: Site) -> str:
+    """Return the compose file, in which everything has a value that the site's own `.env` may replace."""
+    text = (_FILES / "docker-compose.yml").read_text().replace("name: PROJECT\n", f"name: {site.project}\n")
+    for name, value, meaning in explain(site.settings):
+        default = f"{value:g}" if isinstance(value, float) else value
+        text = text.replace(f"  {name}:\n", f'  # {meaning}\n  {name}: "${{{name}:-{default}}}"\n')
+    for name, image in (("CLIENT_IMAGE", site.image), ("CLIENT_GPU_IMAGE", site.gpu_image)):
+        text = text.replace(f"${{{name}}}", f"${{{name}:-{image}}}")
+    return text

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from fedmx import __version__
 from fedmx.errors import DataError, SettingsError
 from fedmx.link import renewal
 from fedmx.link.certificates import SITE
@@ -14,7 +15,7 @@ from fedmx.link.pki import Authority
 from fedmx.link.site_request import check_site_name
 from fedmx.parsing import Address
 from fedmx.program import ArgumentParser
-from fedmx.settings import PkiSettings, load
+from fedmx.settings import ClientSettings, CommonSettings, PkiSettings, load
 from server import bundle
 
 
@@ -109,8 +110,24 @@ def _bundle(authority: Authority, given: argparse.Namespace) -> None:
     names = authority.find_names()
     if fault := bundle.find_fault_of_address(given.address, names.current or names.wanted):
         _warn(fault)
-    folder = authority.folder_of(SITE, given.name)
-    bundle.write(folder, given.name, given.address, sys.stdout.buffer)
+    site = _make_site(given.name, given.address)
+    bundle.write(authority.folder_of(SITE, given.name), site, sys.stdout.buffer)
+
+
+def _make_site(name: str, address: Address) -> bundle.Site:
+    """Return what this server's settings decide for a site."""
+    common = load(CommonSettings)
+    return bundle.Site(
+        name=name,
+        project=f"fedmx-{name}",
+        image=f"fedmx-client:{__version__}",
+        gpu_image=f"fedmx-client-gpu:{__version__}",
+        settings=ClientSettings(
+            server_address=address,
+            max_model_bytes=common.max_model_bytes,
+            link_security=common.link_security,
+        ),
+    )
 
 
 def _warn(text: str) -> None:

@@ -28,6 +28,7 @@ IN_CONTAINERS = {
     "RETRY_AFTER": "10",  # the engine restarts what failed
 }
 IN_THE_COMPOSE_FILE = {"CERTS_DIR": "/certs", "PKI_DIR": "/pki"}  # the volumes
+OF_BUNDLES = {"MAX_MODEL_BYTES", "LINK_SECURITY"}  # of the server, as its sites' bundles have them
 OF_COMPOSE_ALONE = {
     *("CLIENTS", "SERVER_PUBLISH", "FEDMX_VERSION", "BASE_IMAGE"),
     *("SERVER_CPUS", "SERVER_MEMORY", "CLIENT_CPUS", "CLIENT_MEMORY"),
@@ -159,7 +160,8 @@ class TestConfig:
             ("client", ClientSettings),
             ("client-gpu", ClientSettings),
         ):
-            assert services[service]["environment"] == {name: expected[name] for name in names_of(kind)}
+            names = names_of(kind) | (OF_BUNDLES if kind is PkiSettings else set())
+            assert services[service]["environment"] == {name: expected[name] for name in names}
 
     def test_the_shell_wins_over_env(self) -> None:
         services = config(NUM_ROUNDS="7", SERVER_PUBLISH="0.0.0.0:9000", CLIENTS="5")["services"]
@@ -192,11 +194,20 @@ class TestConfig:
         assert services["server"]["depends_on"]["pki"]["condition"] == "service_completed_successfully"
 
 
+SITE = bundle.Site(
+    name="hospital-a",
+    project="fedmx-hospital-a",
+    image="fedmx-client:7",
+    gpu_image="fedmx-client-gpu:7",
+    settings=ClientSettings(server_address=Address("fl.example.org", 8080), certs_dir=Path("/certs")),
+)
+
+
 @pytest.fixture(scope="class")
 def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An unpacked bundle, without certificates."""
     folder, packed = tmp_path_factory.mktemp("bundle"), io.BytesIO()
-    bundle.write(folder, "hospital-a", Address("fl.example.org", 8080), packed)
+    bundle.write(folder, SITE, packed)
     packed.seek(0)
     with tarfile.open(fileobj=packed) as archive:
         archive.extractall(folder, filter="data")
@@ -207,11 +218,33 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class TestConfigOfABundle:
     def test_it_hands_every_setting_to_the_clients(self, bundle_folder: Path) -> None:
         services = config("--profile", "gpu", folder=bundle_folder)["services"]
-        settings = ClientSettings(server_address=Address("fl.example.org", 8080), certs_dir=Path("/certs"))
         for name in ("client", "client-gpu"):
             given = services[name]["environment"]
             assert given.keys() == names_of(ClientSettings)
-            assert load(ClientSettings, environ=given) == settings
+            assert load(ClientSettings, environ=given) == SITE.settings
+            assert services[name]["deploy"]["replicas"] == 1
+        assert {name: service["image"] for name, service in services.items()} == {
+            "certs": SITE.image,
+            "client": SITE.image,
+            "client-gpu": SITE.gpu_image,
+            "outcome": SITE.image,
+        }
+
+    def test_what_a_site_writes_to_its_own_env_file_wins(self, bundle_folder: Path) -> None:
+        own = {"TASK": "hospital.task", "SERVER_ADDRESS": "10.0.0.7:443", "MAX_MODEL_BYTES": "1000"}
+        of_compose = {"CLIENT_IMAGE": "mine:1", "CLIENTS": "3", "CLIENT_MEMORY": "512m"}
+        path = bundle_folder / ".env"
+        path.write_text("".join(f"{name}={value}\n" for name, value in (own | of_compose).items()))
+        try:
+            services = config(folder=bundle_folder)["services"]
+            given = config(folder=bundle_folder, TASK="shell.task")["services"]["client"]["environment"]
+        finally:
+            path.unlink()
+        assert {name: services["client"]["environment"][name] for name in own} == own
+        assert given["TASK"] == "shell.task"
+        assert {services[name]["image"] for name in ("certs", "client", "outcome")} == {"mine:1"}
+        assert services["client"]["deploy"]["replicas"] == 3
+        assert services["client"]["deploy"]["resources"]["limits"]["memory"] == str(512 * 1024**2)
 
     def test_its_services_are_as_confined_as_those_of_the_federation(self, bundle_folder: Path) -> None:
         for_sites = config("--profile", "gpu", folder=bundle_folder)["services"]
@@ -220,7 +253,7 @@ class TestConfigOfABundle:
         for name in ("client", "client-gpu"):
             one, other = for_sites[name], of_federation[name]
             differing = {key for key in one if one[key] != other.get(key)}
-            assert differing == {"depends_on", "deploy", "environment", "networks", "volumes"}
+            assert differing == {"depends_on", "deploy", "environment", "image", "networks", "volumes"}
             assert one["deploy"] == other["deploy"] | {"replicas": 1}
         for name in ("certs", "outcome"):
             assert for_sites[name]["read_only"], name

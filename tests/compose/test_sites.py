@@ -21,7 +21,7 @@ pytestmark = [
 ]
 
 USER = 1000  # who unpacks, and is not whom clients run as
-FILES = {"docker-compose.yml", ".env", "README.md", "certs/authority.crt", "certs/site.crt", "certs/site.key"}
+FILES = {"docker-compose.yml", "README.md", "certs/authority.crt", "certs/site.crt", "certs/site.key"}
 QUICK = {"LOCAL_EPOCHS": 1, "JOIN_WINDOW": 0, "LEASE_GRACE": 5}
 ONCE = 'services: {client: {restart: "no"}}'
 
@@ -59,12 +59,16 @@ class Federation:
         stack = make_stack(self.folder / f"at-{site}")
         stack.folder.mkdir(exist_ok=True)
         os.chown(stack.folder, USER, USER)
-        with (self.folder / f"{site}.tar.gz").open("rb") as archive:
-            command = ["tar", "--extract", "--gzip"]
-            subprocess.run(command, stdin=archive, cwd=stack.folder, user=USER, group=USER, check=True)
+        self.extract(site, stack.folder)
         stack.root = stack.folder / site
         self.sites[site] = stack
         return stack
+
+    def extract(self, site: str, folder: Path, *options: str) -> None:
+        """Have the other user unpack a site's archive in a folder."""
+        command = ["tar", "--extract", "--gzip", *options]
+        with (self.folder / f"{site}.tar.gz").open("rb") as archive:
+            subprocess.run(command, stdin=archive, cwd=folder, user=USER, group=USER, check=True)
 
     def end(self) -> None:
         for stack in (*self.sites.values(), self.stack):
@@ -170,6 +174,27 @@ def test_revoking_a_site_ends_its_living_client_within_seconds_and_the_others_tr
         server.run("stop")
         up.wait(20)
         a.run("kill")
+
+
+def test_a_new_bundle_over_an_old_one_brings_the_certificate_and_keeps_what_the_site_has_set(
+    federation: Federation,
+) -> None:
+    federation.bundle("hospital-e")
+    site = federation.unpack("hospital-e")
+    (site.root / ".env").write_text("NODE_NAME=ward-7\n")
+
+    def read(*command: str) -> str:
+        assert site.up("certs").returncode == 0
+        return site.run_alone("client", *command).stdout
+
+    before = read("cat", "/certs/site.crt")
+    federation.make_well("pki-site", "NAME=hospital-e")
+    federation.bundle("hospital-e")
+    federation.extract("hospital-e", site.root, "--strip-components=1")
+    after = read("cat", "/certs/site.crt")
+    assert after != before
+    assert after.strip() == (site.root / "certs" / "site.crt").read_text().strip()
+    assert read("printenv", "NODE_NAME").strip() == "ward-7"
 
 
 def test_make_client_starts_what_a_bundle_holds(federation: Federation) -> None:

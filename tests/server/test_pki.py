@@ -244,6 +244,21 @@ def test_a_site_is_packed_with_its_key_and_again_with_the_same(
     assert pack("north") == first
 
 
+def test_what_a_site_has_in_common_with_the_server_is_packed(
+    command: Command,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsysbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    command("ensure")
+    monkeypatch.setenv("MAX_MODEL_BYTES", "12345")
+    monkeypatch.setenv("LINK_SECURITY", "insecure")
+    pki.main(["bundle", "north", "fl.example.org:8080"])
+    text = unpack(capsysbinary.readouterr().out)["north/docker-compose.yml"].decode()
+    for value in ("SERVER_ADDRESS:-fl.example.org:8080", "MAX_MODEL_BYTES:-12345", "LINK_SECURITY:-insecure"):
+        assert f"${{{value}}}" in text
+
+
 def test_a_site_that_keeps_its_key_is_packed_without_one_each_time(
     pack: Pack, command: Command, folder: Path, tmp_path: Path
 ) -> None:
