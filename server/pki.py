@@ -1,6 +1,7 @@
 """`python -m server pki COMMAND`: commands of a federation's authority. The work is `fedmx.link.pki`'s."""
 
 import argparse
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -124,6 +125,8 @@ def _make_site(name: str, address: Address) -> bundle.Site:
         gpu_image=f"fedmx-client-gpu:{__version__}",
         settings=ClientSettings(
             server_address=address,
+            # With a limit, a server that is away for longer would lose an unattended site for good.
+            server_wait_timeout=math.inf,
             max_model_bytes=common.max_model_bytes,
             link_security=common.link_security,
         ),

@@ -59,6 +59,7 @@ class Wait:
             waited_s=round(now - self._since),
             left_s="unlimited" if math.isinf(self._timeout_s) else round(self.left_s),
             cause=self.cause,
+            SERVER_WAIT_TIMEOUT=0 if math.isinf(self._timeout_s) else f"{self._timeout_s:g}",
         )
 
     def note_tls_fault(self, fault: str | None, *, is_member: bool) -> None:

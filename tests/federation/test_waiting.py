@@ -1,5 +1,6 @@
 """Who waits for whom, how long, and what is said when nobody comes."""
 
+import re
 import time
 
 from tests.federation.programs import Federation
@@ -22,6 +23,13 @@ def test_a_client_whose_server_never_comes_gives_up_and_names_the_address(federa
     assert f"SERVER_ADDRESS={federation.address}: no server answered within 3 s" in client.log
     assert "Connection refused" in client.log
     assert "Traceback" not in client.log
+
+
+def test_a_client_without_a_limit_says_so_and_is_there_when_its_server_comes(federation: Federation) -> None:
+    client = federation.start_client(SERVER_WAIT_TIMEOUT=0, **TINY)
+    client.wait_for(rf"WARNING .*{re.escape(str(federation.address))}.* SERVER_WAIT_TIMEOUT=0")
+    server = federation.start_server(MIN_CLIENTS=1, JOIN_WINDOW=0)
+    assert [server.wait(), client.wait()] == [0, 0], federation.logs
 
 
 def test_one_client_is_enough_where_min_clients_says_so(federation: Federation) -> None:

@@ -1,6 +1,7 @@
 """`python -m server pki`: what each command says and leaves behind, as a person and as a script sees it."""
 
 import io
+import math
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from fedmx.errors import DataError, SettingsError
 from fedmx.link import certificates, site_request
 from fedmx.link.certificates import SERVER, SITE
+from fedmx.settings import ClientSettings, load
 from server import pki
 from tests.federation.programs import ROOT, make_environment
 from tests.fedmx.link.papers import ask_python, read_all
@@ -257,6 +259,17 @@ def test_what_a_site_has_in_common_with_the_server_is_packed(
     text = unpack(capsysbinary.readouterr().out)["north/docker-compose.yml"].decode()
     for value in ("SERVER_ADDRESS:-fl.example.org:8080", "MAX_MODEL_BYTES:-12345", "LINK_SECURITY:-insecure"):
         assert f"${{{value}}}" in text
+
+
+def test_a_sites_clients_wait_without_limit_unless_the_site_says_otherwise(
+    command: Command, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    command("ensure")
+    pki.main(["bundle", "north", "fl.example.org:8080"])
+    text = unpack(capsysbinary.readouterr().out)["north/docker-compose.yml"].decode()
+    (default,) = re.findall(r"\$\{SERVER_WAIT_TIMEOUT:-(.*)\}", text)
+    waits = load(ClientSettings, environ={"SERVER_WAIT_TIMEOUT": default}).server_wait_timeout
+    assert waits == math.inf
 
 
 def test_a_site_that_keeps_its_key_is_packed_without_one_each_time(

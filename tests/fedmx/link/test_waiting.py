@@ -50,15 +50,22 @@ def test_a_wait_is_logged_soon_and_then_less_and_less_often_but_at_least_every_f
     assert times == [5, 35, 95, 215, 455, 755, 1055, 1355]
 
 
-@pytest.mark.parametrize(("timeout_s", "left"), [(300.0, "left_s=295"), (math.inf, "left_s=unlimited")])
-def test_such_a_line_names_the_address_the_time_and_what_was_seen(
-    timeout_s: float, left: str, clock: Clock, log: io.StringIO
+@pytest.mark.parametrize(
+    ("timeout_s", "left", "setting"),
+    [
+        (300.0, "left_s=295", "SERVER_WAIT_TIMEOUT=300"),
+        (math.inf, "left_s=unlimited", "SERVER_WAIT_TIMEOUT=0"),
+    ],
+)
+def test_such_a_line_names_the_address_the_time_the_setting_and_what_was_seen(
+    timeout_s: float, left: str, setting: str, clock: Clock, log: io.StringIO
 ) -> None:
     wait = wait_of(clock, timeout_s)
     wait.cause = "Connection refused"
     clock.now += 5
     wait.report()
-    for part in ("WARNING", "address=server.example.org:8080", "waited_s=5", left, "Connection refused"):
+    address = "address=server.example.org:8080"
+    for part in ("WARNING", address, "waited_s=5", left, setting, "Connection refused"):
         assert part in log.getvalue()
 
 
