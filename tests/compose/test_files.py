@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -163,6 +164,24 @@ class TestConfig:
             names = names_of(kind) | (OF_BUNDLES if kind is PkiSettings else set())
             assert services[service]["environment"] == {name: expected[name] for name in names}
 
+    @pytest.mark.parametrize("blank", [False, True])
+    def test_without_env_and_with_blank_lines_in_it_all_is_as_env_has_it(
+        self, blank: bool, tmp_path: Path
+    ) -> None:
+        shutil.copy(ROOT / "docker-compose.yml", tmp_path)
+        if blank:
+            (tmp_path / ".env").write_text("".join(f"{name}=\n" for name in read_env()))
+        one, other = (config("--profile", "gpu", folder=folder)["services"] for folder in (ROOT, tmp_path))
+        kinds: dict[str, type] = {"pki": PkiSettings, "server": ServerSettings}
+        for name in one:
+            given = [services[name].pop("environment", {}) for services in (one, other)]
+            kind = kinds.get(name, ClientSettings)
+            wanted, found = (load(kind, environ={k: v or "" for k, v in g.items()}) for g in given)
+            assert wanted == found, name
+            for services in (one, other):
+                services[name].get("build", {}).pop("context", None)
+        assert one == other
+
     def test_the_shell_wins_over_env(self) -> None:
         services = config(NUM_ROUNDS="7", SERVER_PUBLISH="0.0.0.0:9000", CLIENTS="5")["services"]
         assert services["server"]["environment"]["NUM_ROUNDS"] == "7"
@@ -179,6 +198,7 @@ class TestConfig:
             assert service["read_only"], name
             assert service["cap_drop"] == ["ALL"]
             assert service["security_opt"] == ["no-new-privileges:true"]
+            assert service["pull_policy"] == "never"
             assert service["init"]
             assert service["tmpfs"] == ["/tmp"]  # noqa: S108
             assert service["platform"] == "linux/amd64"
