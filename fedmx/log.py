@@ -4,32 +4,36 @@ import json
 import logging
 import math
 import sys
-import time
+from datetime import datetime
 from typing import TextIO
 
 logger = logging.getLogger("fedmx")
 
 _LONGEST = 400  # characters of a text that came over the wire
+_DIGITS_IN_TEXT, _DIGITS_IN_JSON = 4, 6
 
 
 class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        line = f"{clock}.{int(record.msecs):03d} {record.levelname:<7} {record.getMessage()}"
+        line = f"{_time_of(record)} {record.levelname:<7} {record.getMessage()}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
 class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        fields = {
-            **{name: _as_json(value) for name, value in getattr(record, "fields", {}).items()},
-            "time": round(record.created, 3),
+        line = {
+            "time": _time_of(record),
             "level": record.levelname,
-            "message": record.getMessage(),
+            "event": getattr(record, "event", None) or record.getMessage(),
+            **{name: _as_json(value) for name, value in getattr(record, "fields", {}).items()},
         }
         if record.exc_info:
-            fields["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(fields, default=str)
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def _time_of(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
 
 
 def configure(level: str, form: str, stream: TextIO | None = None) -> None:
@@ -45,22 +49,27 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
     logging.getLogger("flwr").setLevel(logging.WARNING)
 
 
-def event(message: str = "", level: int = logging.INFO, **fields: object) -> None:
-    """Log one event: `message`, then its fields as `key=value`; a field that is None is left out.
+def event(name: str, level: int = logging.INFO, **fields: object) -> None:
+    """Log one event: its name, then its fields as `key=value`; a field that is None is left out.
 
-    Text that came over the wire goes through here, so what is not printable is escaped.
+    The name is constant: what differs from one line to the next is a field. Text that came over the wire goes
+    through here, so what is not printable is escaped.
     """
     if not logger.isEnabledFor(level):
         return
     known = {key: value for key, value in fields.items() if value is not None}
-    pairs = [f"{key}={_show(value)}" for key, value in known.items()]
-    text = " ".join([printable(message), *pairs] if message else pairs)
-    logger.log(level, "%s", text, extra={"fields": known})
+    text = " ".join([printable(name), *(f"{key}={_show(value)}" for key, value in known.items())])
+    logger.log(level, "%s", text, extra={"event": name, "fields": known})
 
 
-def warn(message: str = "", **fields: object) -> None:
+def warn(name: str, **fields: object) -> None:
     """Log one event as a WARNING."""
-    event(message, logging.WARNING, **fields)
+    event(name, logging.WARNING, **fields)
+
+
+def error(line: str) -> None:
+    """Log the line of an error; in JSON it is the `reason` of an event named `error`."""
+    logger.error("%s", line, extra={"event": "error", "fields": {"reason": line}})
 
 
 def printable(text: str, limit: int = _LONGEST) -> str:
@@ -71,7 +80,9 @@ def printable(text: str, limit: int = _LONGEST) -> str:
 
 def _show(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{_round(value, _DIGITS_IN_TEXT):.15g}"
+    if isinstance(value, list | tuple):
+        value = ",".join(map(str, value))
     text = printable(str(value))
     needs_quotes = not text or any(c.isspace() or c in '"=' for c in text)
     return json.dumps(text, ensure_ascii=False) if needs_quotes else text
@@ -80,5 +91,14 @@ def _show(value: object) -> str:
 def _as_json(value: object) -> object:
     if isinstance(value, str):
         return value[:_LONGEST]  # JSON escapes what is not printable
-    # JSON has no NaN and no infinities.
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float):
+        # JSON has no NaN and no infinities.
+        return _round(value, _DIGITS_IN_JSON) if math.isfinite(value) else str(value)
+    return value
+
+
+def _round(value: float, digits: int) -> float:
+    """Round to significant digits, but never before the decimal point."""
+    if not value or not math.isfinite(value):
+        return value
+    return round(value, max(0, digits - 1 - math.floor(math.log10(abs(value)))))

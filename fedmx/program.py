@@ -13,6 +13,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
+from fedmx import log
 from fedmx.errors import FederationError, SettingsError, StopSignal
 from fedmx.log import event, logger, printable
 
@@ -147,6 +148,6 @@ def _ignore_signals() -> None:
 
 def _say(line: str) -> None:
     if logger.handlers:
-        logger.error("%s", line)
+        log.error(line)
     else:  # settings could not be read, so there is no log yet
         print(line, file=sys.stderr)

@@ -19,7 +19,7 @@ from server.mxnet_params import TYPE_FLAGS
 _LONGEST_NAME = 256
 _TAKEN = frozenset(
     ("name", "partition", "examples", "seconds", "bytes_up", "bytes_down", "num_examples", "num-examples")
-).union(("time", "level", "message", "round", "nodes", "epsilon"))
+).union(("time", "level", "event", "traceback", "round", "rounds", "nodes", "epsilon"))
 
 
 @dataclass(frozen=True)

@@ -127,15 +127,15 @@ class Nodes:
         before = self._leases
         self._leases = ledger.renew(before, self._number, nodes, now=now, grace_s=grace_s)
         for partition in before.keys() - self._leases.keys():
-            lost = f"{partition}/{self._number}"
             warn(
-                "nobody holds a partition: its data has no part in the run",
-                partition=lost,
+                "no node holds a partition, its data is left out",
+                partition=partition,
+                partitions=self._number,
                 before=before[partition],
             )
         for partition, name in self._leases.items():
             if before.get(partition) != name:
-                event("leased", partition=f"{partition}/{self._number}", node=name)
+                event("leased", partition=partition, partitions=self._number, node=name)
         return ledger.participants(self._leases, nodes)
 
     def _wait(self, timeout_s: float) -> None:

@@ -102,7 +102,7 @@ class RoundLoop:
         cause = ""
         for attempt in range(_ATTEMPTS):
             if attempt:
-                warn("the round failed, trying again", round=number, cause=cause)
+                warn("round failed, trying again", round=number, cause=cause)
                 self._nodes.await_any(self._settings.least_updates, self._settings.lease_grace)
             asker.ask(MessageType.TRAIN, number, attempt, model.arrays, replies)
             started = time.monotonic()
@@ -155,13 +155,14 @@ class RoundLoop:
     def _log(self, number: int, line: Mapping[str, Any]) -> None:
         metrics = line["evaluate"] or {f"train_{name}": value for name, value in line["train"].items()}
         fields: dict[str, Any] = {
-            "round": f"{number}/{self._settings.num_rounds}",
+            "round": number,
+            "rounds": self._settings.num_rounds,
             "nodes": len(line["nodes"]),
             **{name: value for name, value in metrics.items() if not name.endswith("num_examples")},
             "epsilon": line.get("privacy", {}).get("epsilon"),
             "seconds": line["seconds"]["total"],
         }
-        event(**fields)
+        event("round finished", **fields)
 
 
 def describe_round(number: int, trained: Replies, evaluated: Replies) -> dict[str, Any]:

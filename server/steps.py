@@ -119,7 +119,13 @@ class Asker:
         for who in (everyone[node_id] for node_id in asked):
             replies.refused.pop(who.name, None)
             replies.missing.add(who.name)
-            warn("no answer", round=number, step=step, node=who.name, after_s=time.monotonic() - started)
+            warn(
+                "no answer",
+                round=number,
+                step=step,
+                node=who.name,
+                after_s=round(time.monotonic() - started, 1),
+            )
         replies.seconds += time.monotonic() - started
 
     def _configure(

@@ -22,7 +22,7 @@ def call_app(app: ClientApp, request: Received, node_id: int) -> RecordDict | Er
     try:
         reply: object = app(rebuild_request(about, request.content), context)
     except FederationError as error:
-        warn(str(error), round=header.group_id or None, step=header.message_type)
+        _warn(header, str(error))
         return error_of(error)
     except Exception as error:  # noqa: BLE001 - the app is the user's code: its failure is told, and the node lives on
         logger.exception("the app raised in step %s", printable(header.message_type))
@@ -57,5 +57,10 @@ def encode_reply(request: Received, content: RecordDict | Error, limit: int) -> 
         )
     except ValueError as error:
         problem = Error(APP_RAISED, f"a reply that cannot be sent: {error}")
-    warn(problem.reason or "", round=header.group_id or None, step=header.message_type)
+    _warn(header, problem.reason or "")
     return encode_reply(request, problem, limit)
+
+
+def _warn(header: pb.Header, reason: str) -> None:
+    number = int(header.group_id) if header.group_id.isdecimal() else None
+    warn("request failed", round=number, step=header.message_type, reason=reason)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from fedmx.local.relay import is_routine
+from fedmx.local.relay import is_routine, shorten
 from fedmx.local.results import Round
 
 _FIGURES_SHOWN = 2
@@ -56,7 +56,7 @@ class _PlainDisplay:
         self._console = console
 
     def relay(self, name: str, line: str) -> None:
-        self.say(f"{name} | {line}")
+        self.say(f"{name} | {shorten(line)}")
 
     def say(self, text: str) -> None:
         with suppress(OSError):  # whoever read it may be gone, and the run goes on
@@ -74,7 +74,7 @@ class _TerminalDisplay:
 
     def relay(self, name: str, line: str) -> None:
         if not is_routine(line):
-            self.say(f"{name} | {line}")
+            self.say(f"{name} | {shorten(line)}")
 
     def say(self, text: str) -> None:
         print_line(self._bar.console, text)

@@ -6,7 +6,8 @@ import re
 import time
 from collections.abc import Callable
 
-_TEXT_LINE = re.compile(r"[0-9:.]{12} ([A-Z]+) +(.*)")
+_DATE, _TIME, _ZONE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T", r"[0-9:]{8}\.[0-9]{3}", r"[+-][0-9:]{5}"
+_TEXT_LINE = re.compile(rf"{_DATE}({_TIME}){_ZONE} (([A-Z]+) +(.*))")
 _LISTENING, _RESUMED = "listening", "run goes on"  # how the server says so
 _HOLD_S = 1.0
 """Seconds after which a program that complained and still runs did not end of that."""
@@ -83,12 +84,17 @@ def is_routine(line: str) -> bool:
     return level in ("INFO", "DEBUG") and not message.startswith(_RESUMED)
 
 
+def shorten(line: str) -> str:
+    """Return a log line without date and zone: whoever watches knows both."""
+    return _TEXT_LINE.sub(r"\1 \2", line)
+
+
 def split_line(line: str) -> tuple[str, str]:
     """Give the level and the message of a log line of either format; no level for what is none."""
     if match := _TEXT_LINE.fullmatch(line):
-        return match[1], match[2]
+        return match[3], match[4]
     try:
         fields = json.loads(line)
-        return str(fields["level"]), str(fields["message"])
+        return str(fields["level"]), str(fields["reason" if fields["event"] == "error" else "event"])
     except (ValueError, KeyError, TypeError):
         return "", line

@@ -32,7 +32,7 @@ def test_a_program_killed_in_mid_round_is_restarted_and_the_run_completes(
     stack: Stack, undisturbed: str, service: str
 ) -> None:
     with stack.begin("up", "--scale", "client=2", **SETTINGS) as up:
-        stack.wait_for(r"round=2/", "server")
+        stack.wait_for("round finished round=2 ", "server")
         kill_program(stack.containers(service)[0])
         assert up.wait(90) == 0
     run = stack.read_run()
@@ -46,7 +46,7 @@ def test_a_client_cut_off_from_the_network_for_a_while_takes_part_again(
     stack: Stack, undisturbed: str
 ) -> None:
     with stack.begin("up", "--scale", "client=2", **SETTINGS) as up:
-        stack.wait_for(r"round=2/", "server")
+        stack.wait_for("round finished round=2 ", "server")
         container, network = stack.containers("client")[0], f"{stack.name}_federation"
         subprocess.run(["docker", "network", "disconnect", network, container.id], check=True)
         with pytest.raises(subprocess.TimeoutExpired):
@@ -60,7 +60,7 @@ def test_a_server_that_the_engine_was_told_to_kill_goes_on_with_the_next_up(
     stack: Stack, undisturbed: str
 ) -> None:
     with stack.begin("up", "--scale", "client=2", **SETTINGS) as up:
-        stack.wait_for(r"round=2/", "server")
+        stack.wait_for("round finished round=2 ", "server")
         kill(stack.containers("server"))
         assert up.wait(60) != 0
     stack.run("down")
@@ -71,7 +71,7 @@ def test_a_stack_whose_machine_lost_its_power_goes_on_with_the_next_up(
     stack: Stack, undisturbed: str
 ) -> None:
     with stack.begin("up", "--scale", "client=2", **SETTINGS) as up:
-        stack.wait_for(r"round=2/", "server")
+        stack.wait_for("round finished round=2 ", "server")
         kill(stack.containers())
         assert up.wait(60) != 0
     go_on(stack, undisturbed)

@@ -86,7 +86,7 @@ def test_too_few_clients_give_the_command_a_code(stack: Stack) -> None:
 
 def test_stop_ends_both_programs_in_time_by_the_signals_code(stack: Stack) -> None:
     with stack.begin("up", "--scale", "client=2", NUM_ROUNDS=500) as up:
-        stack.wait_for(r"round=1/", "server")
+        stack.wait_for("round finished round=1 ", "server")
         started = time.monotonic()
         stopped = stack.run("stop")
         seconds = time.monotonic() - started
@@ -103,7 +103,7 @@ def test_stop_ends_both_programs_in_time_by_the_signals_code(stack: Stack) -> No
 
 def test_the_first_interrupt_of_up_stops_everything(stack: Stack) -> None:
     with stack.begin("up", "--scale", "client=2", NUM_ROUNDS=500) as up:
-        stack.wait_for(r"round=1/", "server")
+        stack.wait_for("round finished round=1 ", "server")
         up.send_signal(signal.SIGINT)
         assert up.wait(10) != 0
     ends = {(container.service, container.state, container.exit_code) for container in stack.containers()}

@@ -116,10 +116,10 @@ def test_a_replica_that_is_made_anew_takes_the_partition_of_the_one_before(stack
         "PARTITION": "labels:5",
     }
     with stack.begin("up", "--scale", "client=4", **settings) as up:
-        stack.wait_for(r"round=1/", "server")
+        stack.wait_for("round finished round=1 ", "server")
         gone = stack.containers("client")[0]
         subprocess.run(["docker", "rm", "--force", gone.id], check=True, capture_output=True)
-        stack.wait_for(r"nobody holds a partition", "server")
+        stack.wait_for("no node holds a partition", "server")
         again = stack.run(
             "up", "--detach", "--no-deps", "--no-recreate", "--scale", "client=4", "client", **settings
         )

@@ -21,10 +21,10 @@ def test_a_node_that_is_stopped_past_the_timeout_is_missing_and_takes_part_again
     )
     stage.start_client(NODE_NAME="north", **TINY)
     south = stage.start_client(NODE_NAME="south", **TINY)
-    server.wait_for(r"round=2/\d+ nodes=2")
+    server.wait_for(r"round finished round=2 rounds=\d+ nodes=2")
     south.process.send_signal(signal.SIGSTOP)
     server.wait_for("no answer round=.* node=local.south")
-    server.wait_for(r"round=\d+/\d+ nodes=1")
+    server.wait_for(r"round finished round=\d+ rounds=\d+ nodes=1")
     south.process.send_signal(signal.SIGCONT)
     server.wait_for(r"(?s)nodes=1 .*nodes=2")
     assert server.stop() == 143
@@ -138,7 +138,7 @@ def test_a_failure_that_an_engine_restarts_ends_at_once_until_it_lets_go(stage: 
 def test_clients_of_a_server_that_never_comes_back_give_up_with_5(stage: Stage) -> None:
     server = stage.start_server(NUM_PARTITIONS=2, NUM_ROUNDS=ENDLESS)
     nodes = [stage.start_client(NODE_NAME=name, SERVER_WAIT_TIMEOUT=1.5, **TINY) for name in "ab"]
-    server.wait_for("round=2/")
+    server.wait_for("round finished round=2 ")
     server.stop(signal.SIGKILL)
     began = time.monotonic()
     assert [node.wait(10) for node in nodes] == [5, 5]
@@ -155,7 +155,7 @@ def test_a_run_that_is_interrupted_goes_on_with_its_next_round(
     plan = Plan(rounds=30)
     server = stage.start_server(**plan.settings)
     nodes = [stage.start_client(NODE_NAME=name, **TINY) for name in plan.names]
-    server.wait_for("round=3/30")
+    server.wait_for("round finished round=3 rounds=30 ")
     assert server.stop(number) == code
     assert stage.facts["status"] == "interrupted"
     done = stage.history[-1]["round"]

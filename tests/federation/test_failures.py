@@ -136,7 +136,7 @@ def test_a_signal_in_a_round_ends_both_programs_within_five_seconds(
 ) -> None:
     server = federation.start_server(NUM_PARTITIONS=1, MIN_CLIENTS=1, NUM_ROUNDS=100_000)
     client = federation.start_client(**TINY)
-    server.wait_for("round=2/")
+    server.wait_for("round finished round=2 ")
     started = time.monotonic()
     assert server.stop(number) == code
     assert client.stop(number) == code

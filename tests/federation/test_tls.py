@@ -133,7 +133,7 @@ def test_a_run_goes_on_undisturbed_through_all_who_do_not_belong(
         stage.start_client(NODE_NAME=name, fault=Held(gate, 2), **of(authority, "local"))
         for name in plan.names
     ]
-    server.wait_for("round=1/")
+    server.wait_for("round finished round=1 ")
     began = time.monotonic()
     faulty = {
         "the server speaks TLS, and LINK_SECURITY=insecure here": stage.start_client(**TINY, **INSECURE),
@@ -233,7 +233,7 @@ def test_a_site_that_is_revoked_in_a_run_is_out_within_10_s_and_a_waiting_one_ta
     server.wait_for("node ready node=b.x")
     rest.append(stage.start_client(NODE_NAME="x", **of(authority, "c")))
     server.wait_for("node ready node=c.x")
-    server.wait_for("round=1/")
+    server.wait_for("round finished round=1 ")
     began = time.monotonic()
     authority.revoke("a")
     reason = f"the certificate of site a is revoked (serial {own_serial(authority, 'a')})"

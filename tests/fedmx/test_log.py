@@ -3,13 +3,15 @@
 import io
 import json
 import logging
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedmx.log import configure, event, logger, printable, warn
+from fedmx.log import configure, error, event, logger, printable, warn
 
 
 def lines_of(stream: io.StringIO) -> list[str]:
@@ -32,16 +34,56 @@ def jsonl() -> io.StringIO:
 
 
 def test_an_event_is_its_fields_as_key_and_value(text: io.StringIO) -> None:
-    event(round="3/3", nodes=2, loss=0.31789, accuracy=1.0, seconds=1234567.0, epsilon=None)
-    assert lines_of(text) == ["INFO    round=3/3 nodes=2 loss=0.3179 accuracy=1 seconds=1.235e+06"]
+    event("round finished", round=3, rounds=3, loss=0.31789, accuracy=1.0, seconds=1234567.8, epsilon=None)
+    assert lines_of(text) == [
+        "INFO    round finished round=3 rounds=3 loss=0.3179 accuracy=1 seconds=1234568"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("number", "in_text", "in_json"),
+    [
+        (299.99996525499955, "300", 300.0),
+        (0.0, "0", 0.0),
+        (0.123456789, "0.1235", 0.123457),
+        (-12345.678, "-12346", -12345.7),
+        (1e-7 / 3, "3.333e-08", 3.33333e-08),
+        (123456789.5, "123456790", 123456790.0),
+    ],
+)
+def test_numbers_are_rounded_for_people_and_stay_numbers(
+    number: float, in_text: str, in_json: float, text: io.StringIO
+) -> None:
+    event("waiting", left_s=number)
+    assert lines_of(text) == [f"INFO    waiting left_s={in_text}"]
+    jsonl = io.StringIO()
+    configure("INFO", "json", jsonl)
+    event("waiting", left_s=number, left=7)
+    line = json.loads(jsonl.getvalue())
+    assert (line["left_s"], line["left"]) == (in_json, 7)
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_line_begins_with_date_time_and_zone(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    stream = io.StringIO()
+    configure("INFO", form, stream)
+    before = datetime.now(UTC)
+    event("node joined")
+    monkeypatch.undo()
+    time.tzset()
+    line = stream.getvalue()
+    logged = line.partition(" ")[0] if form == "text" else json.loads(line)["time"]
+    assert logged.endswith("+05:30")
+    assert timedelta(milliseconds=-1) <= datetime.fromisoformat(logged) - before < timedelta(minutes=10)
 
 
 def test_a_message_stands_before_its_fields_and_a_line_begins_with_a_clock(text: io.StringIO) -> None:
     warn("lost the server", address="a:1", path=Path("runs/x"))
     clock, _, rest = text.getvalue().partition(" ")
     assert rest == "WARNING lost the server address=a:1 path=runs/x\n"
-    hours, minutes, seconds = clock.split(":")
-    assert (len(hours), len(minutes), len(seconds)) == (2, 2, 6)
+    assert datetime.fromisoformat(clock).tzinfo is not None
 
 
 @pytest.mark.parametrize(
@@ -58,7 +100,8 @@ def test_a_message_stands_before_its_fields_and_a_line_begins_with_a_clock(text:
         ("Z\u00fcrich", "Z\u00fcrich"),
         ("a Z\u00fcrich", '"a Z\u00fcrich"'),
         (True, "True"),
-        ([1, 2], '"[1, 2]"'),
+        (["a", "b"], "a,b"),
+        ([], '""'),
     ],
 )
 def test_what_would_break_a_line_is_escaped_or_quoted(value: object, shown: str, text: io.StringIO) -> None:
@@ -95,22 +138,39 @@ def test_a_long_text_ends_in_dots() -> None:
 
 
 def test_json_has_one_object_a_line_with_the_fields_by_name(jsonl: io.StringIO) -> None:
-    event("node joined", node='no"rth\n', loss=0.25, seen=None, folder=Path("runs"))
-    warn(rounds=2)
+    event("node joined", node='no"rth\n', loss=0.25, seen=None, folder=Path("runs"), nodes=["a", "b"])
+    warn("round failed", rounds=2)
     first, second = map(json.loads, jsonl.getvalue().splitlines())
-    assert first.pop("time") > 1.6e9
+    assert datetime.fromisoformat(first.pop("time")).tzinfo is not None
+    # All of them: each field stands there once, and the event's name without them.
     assert first == {
         "level": "INFO",
-        "message": r'node joined node="no\"rth\\n" loss=0.25 folder=runs',
+        "event": "node joined",
         "node": 'no"rth\n',
         "loss": 0.25,
         "folder": "runs",
+        "nodes": ["a", "b"],
     }
-    assert (second["level"], second["rounds"], second["message"]) == ("WARNING", 2, "rounds=2")
+    del second["time"]
+    assert second == {"level": "WARNING", "event": "round failed", "rounds": 2}
+
+
+def test_the_line_of_an_error_is_the_reason_of_one_event() -> None:
+    text, jsonl = io.StringIO(), io.StringIO()
+    for form, stream in (("text", text), ("json", jsonl)):
+        configure("INFO", form, stream)
+        error("SEED='x': expected an integer")
+    assert lines_of(text) == ["ERROR   SEED='x': expected an integer"]
+    line = json.loads(jsonl.getvalue())
+    assert (line["level"], line["event"], line["reason"]) == (
+        "ERROR",
+        "error",
+        "SEED='x': expected an integer",
+    )
 
 
 def test_json_stays_json_where_a_number_is_not_finite(jsonl: io.StringIO) -> None:
-    event(loss=float("nan"), norm=float("-inf"))
+    event("round finished", loss=float("nan"), norm=float("-inf"))
 
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is no JSON")
@@ -123,8 +183,7 @@ def test_json_stays_json_where_a_number_is_not_finite(jsonl: io.StringIO) -> Non
 def test_a_bug_keeps_its_traceback(form: str) -> None:
     stream = io.StringIO()
     configure("INFO", form, stream)
-    error = LookupError("of the test")
-    logger.error("a bug", exc_info=error)
+    logger.error("a bug", exc_info=LookupError("of the test"))
     shown = stream.getvalue() if form == "text" else json.loads(stream.getvalue())["traceback"]
     assert "LookupError: of the test" in shown
 

@@ -92,7 +92,7 @@ def test_all_wrong_settings_are_said_one_a_line() -> None:
 def test_once_the_log_is_open_an_error_is_a_line_of_it() -> None:
     code, _, err = run("log.configure('INFO', 'text'); raise errors.UnreachableError('nobody there')")
     assert code == 5
-    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} ERROR   nobody there\n", err)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d ERROR   nobody there\n", err)
 
 
 @pytest.mark.parametrize("opening", ["", "log.configure('INFO', 'text');"])

@@ -177,11 +177,12 @@ def test_each_round_is_one_line_of_the_log(
     caplog.set_level("INFO", logger="fedmx")
     nodes = {f"node-{number}": NullNode() for number in range(2)}
     federation.run(nodes, num_rounds=2, dp_mode="dp-fixed")
-    lines = [line for line in caplog.messages if line.startswith("round=")]
+    lines = [line for line in caplog.messages if line.startswith("round finished")]
     number = r"[0-9.e+-]+"
     assert len(lines) == 2
     for round_, line in enumerate(lines, start=1):
-        words = f"round={round_}/2 nodes=2 loss=0.5 accuracy=0.75 epsilon={number} seconds={number}"
+        figures = f"loss=0.5 accuracy=0.75 epsilon={number} seconds={number}"
+        words = f"round finished round={round_} rounds=2 nodes=2 {figures}"
         assert re.fullmatch(words, line), line
 
 

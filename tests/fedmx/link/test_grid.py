@@ -159,7 +159,7 @@ def test_what_a_person_can_mend_is_one_line_and_keeps_its_exit_code(hub: Hub, lo
     hub.start(worker=Worker(work))
     error = error_of(hub.ask(hub.message(number=3)))
     assert (error.code, error.reason) == (102, "DATA_DIR=x: no such folder")
-    assert "WARNING DATA_DIR=x: no such folder round=3 step=train\n" in log.getvalue()
+    assert 'WARNING request failed round=3 step=train reason="DATA_DIR=x: no such folder"\n' in log.getvalue()
     assert "Traceback" not in log.getvalue()
 
 

@@ -58,7 +58,7 @@ def test_a_reply_larger_than_the_server_takes_is_told_on_both_sides(
     error = error_of(hub.ask(hub.message(number=2)))
     reason = "MAX_MODEL_BYTES=1000 on the server is less than the 1001 bytes of arrays"
     assert (error.code, error.reason) == (102, reason)
-    assert f"WARNING {reason} round=2 step=train\n" in log.getvalue()
+    assert f'WARNING request failed round=2 step=train reason="{reason}"\n' in log.getvalue()
     assert not hub.ask(hub.message(number=1))[0].has_error()
 
 

@@ -2,8 +2,12 @@
 
 from fedmx.local.endings import Ending, describe, list_details
 
-WRONG = "12:34:56.789 ERROR   DATA_DIR=x: no such folder"
-BUG = ["12:34:56.789 ERROR   a bug in fedmx", "Traceback (most recent call last):", "KeyError: 1"]
+WRONG = "2026-11-25T12:34:56.789+00:00 ERROR   DATA_DIR=x: no such folder"
+BUG = [
+    "2026-11-25T12:34:56.789+00:00 ERROR   a bug in fedmx",
+    "Traceback (most recent call last):",
+    "KeyError: 1",
+]
 
 
 def test_endings_of_one_kind_are_one_line_whenever_they_came() -> None:
@@ -33,5 +37,5 @@ def test_further_lines_are_shown_of_one_program_of_each_kind() -> None:
 
 
 def test_the_traceback_of_a_bug_is_shown_in_json_too() -> None:
-    line = '{"level": "ERROR", "message": "a bug in fedmx", "traceback": "KeyError: 1"}'
+    line = '{"level": "ERROR", "event": "a bug in fedmx", "traceback": "KeyError: 1"}'
     assert list_details([Ending("a", 1, [line])]) == [("a", line)]

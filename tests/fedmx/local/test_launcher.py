@@ -35,7 +35,7 @@ def train(rounds):
             history.write(f'{{"round": {number}, {os.environ["ROUND"]}\\n')
     (folder / "model.npz").touch()
 def say(level, text):
-    print(f"12:00:00.000 {level:<7} {text}", file=sys.stderr, flush=True)
+    print(f"2026-11-25T12:00:00.000+01:00 {level:<7} {text}", file=sys.stderr, flush=True)
 def wait(seconds=60):
     say("INFO", "waiting")
     time.sleep(seconds)
@@ -245,7 +245,7 @@ def test_a_run_that_began_before_the_server_had_the_folder_is_not_shown(launcher
 
 
 def test_a_log_that_is_to_be_quiet_stays_so_in_either_format(launcher: Launcher) -> None:
-    say = 'print(\'{"level": "INFO", "message": "listening"}\'); say(\'WARNING\', \'slow\'); train(1)'
+    say = 'print(\'{"level": "INFO", "event": "listening"}\'); say(\'WARNING\', \'slow\'); train(1)'
     code, lines = launcher.run(LOG_LEVEL="WARNING", SERVER_FIRST=say, SERVER_DOES="")
     assert code == 0
     assert [line for line in lines if " | " in line] == ["server | 12:00:00.000 WARNING slow"]

@@ -4,9 +4,9 @@ import pytest
 
 from fedmx.local.relay import Relay, is_routine, split_line
 
-INFO = "12:34:56.789 INFO    round=1/3"
-WARNING = "12:34:56.789 WARNING no answer"
-ERROR = "12:34:56.789 ERROR   no such folder"
+INFO = "2026-11-25T12:34:56.789+00:00 INFO    round finished round=1"
+WARNING = "2026-11-25T12:34:56.789+00:00 WARNING no answer"
+ERROR = "2026-11-25T12:34:56.789+00:00 ERROR   no such folder"
 TRACEBACK = ["Traceback (most recent call last):", '  File "x.py", line 1', "KeyError: 1"]
 
 
@@ -56,7 +56,7 @@ def test_a_program_says_nothing_before_it_listens() -> None:
     shown.relay.expect_start("a")
     assert shown.take("SEED='x': expected an integer", INFO) == []
     assert shown.relay.is_starting("a")
-    listening = "12:34:56.789 INFO    listening address=127.0.0.1:8080"
+    listening = "2026-11-25T12:34:56.789+00:00 INFO    listening address=127.0.0.1:8080"
     assert shown.take(listening)[-1] == listening
     assert not shown.relay.is_starting("a")
 
@@ -70,13 +70,13 @@ def test_programs_that_are_being_ended_say_only_what_is_not_routine() -> None:
 @pytest.mark.parametrize(
     ("line", "answer"),
     [
-        ("12:34:56.789 INFO    round=1/3 loss=0.3", True),
-        ("12:34:56.789 DEBUG   frame", True),
-        ("12:34:56.789 WARNING refused a node", False),
-        ("12:34:56.789 ERROR   no such folder", False),
+        ("2026-11-25T12:34:56.789+00:00 INFO    round finished round=1 loss=0.3", True),
+        ("2026-11-25T12:34:56.789+00:00 DEBUG   frame", True),
+        ("2026-11-25T12:34:56.789+00:00 WARNING refused a node", False),
+        ("2026-11-25T12:34:56.789+00:00 ERROR   no such folder", False),
         ("Traceback (most recent call last):", False),
-        ('{"time": 1.5, "level": "INFO", "message": "x"}', True),
-        ('{"time": 1.5, "level": "ERROR", "message": "x"}', False),
+        ('{"level": "INFO", "event": "x"}', True),
+        ('{"level": "ERROR", "event": "error", "reason": "x"}', False),
         ("{not JSON", False),
         ("[1]", False),
         ("7", False),
@@ -90,8 +90,8 @@ def test_only_log_lines_of_low_levels_are_routine(line: str, answer: bool) -> No
 @pytest.mark.parametrize(
     "line",
     [
-        "12:34:56.789 ERROR   no such folder",
-        '{"level": "ERROR", "message": "no such folder"}',
+        "2026-11-25T12:34:56.789+00:00 ERROR   no such folder",
+        '{"level": "ERROR", "event": "error", "reason": "no such folder"}',
         "no such folder",
     ],
 )
