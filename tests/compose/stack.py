@@ -20,6 +20,8 @@ from fedmx.link.pki import LOCAL_SITE
 from tests.federation.programs import find_free_port
 
 ROOT = Path(__file__).parents[2]
+PATIENCE_S = 400.0
+"""Seconds after which what has to happen will not happen any more, on a machine that others use too."""
 
 
 def find_host_address() -> str:
@@ -28,6 +30,13 @@ def find_host_address() -> str:
         probe.connect(("192.0.2.1", 9))  # nothing is sent: it only chooses a route
         address: str = probe.getsockname()[0]
         return address
+
+
+def find_child(process_id: int) -> int:
+    """Return the process id of the only child of a process."""
+    command = ["pgrep", "--parent", str(process_id)]
+    [child] = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return int(child)
 
 
 @dataclass(frozen=True)
@@ -67,8 +76,11 @@ class Container:
         return int(self.facts["State"]["ExitCode"])
 
     @property
-    def process_id(self) -> int:
-        return int(self.facts["State"]["Pid"])
+    def process_ids(self) -> tuple[int, int, int]:
+        """The init process, the supervisor below it, and the program below that, as the host numbers them."""
+        init = int(self.facts["State"]["Pid"])
+        supervisor = find_child(init)
+        return init, supervisor, find_child(supervisor)
 
 
 @dataclass
@@ -119,7 +131,7 @@ class Stack:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=100,
+            timeout=PATIENCE_S,
             check=False,
         )
 

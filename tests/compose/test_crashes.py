@@ -1,13 +1,18 @@
 """What dies in a stack comes back by itself, and the run ends with the model it would have had."""
 
+import os
+import re
+import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from tests.compose.stack import Container, Stack
+from tests.compose.stack import PATIENCE_S, Container, Stack
 
-pytestmark = pytest.mark.compose
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(1200)]
 
+INIT, SUPERVISOR, PROGRAM = range(3)
 SETTINGS = {"NUM_ROUNDS": 6, "LOCAL_EPOCHS": 1, "MIN_CLIENTS": 2}
 
 
@@ -19,22 +24,14 @@ def undisturbed(shared_stack: Stack) -> str:
     return str(shared_stack.read_run()["model_sha256"])
 
 
-def kill_program(container: Container) -> None:
-    """Kill the program itself from the host, as the kernel would; the engine has no part in it."""
-    [program] = subprocess.run(
-        ["pgrep", "--parent", str(container.process_id)], capture_output=True, text=True, check=True
-    ).stdout.split()
-    subprocess.run(["kill", "-KILL", program], check=True)
-
-
 @pytest.mark.parametrize("service", ["server", "client"])
 def test_a_program_killed_in_mid_round_is_restarted_and_the_run_completes(
     stack: Stack, undisturbed: str, service: str
 ) -> None:
     with stack.begin("up", "--scale", "client=2", **SETTINGS) as up:
-        stack.wait_for("round finished round=2 ", "server")
-        kill_program(stack.containers(service)[0])
-        assert up.wait(90) == 0
+        stack.wait_for("round finished round=2 ", "server", PATIENCE_S)
+        kill(stack.containers(service)[0], PROGRAM)
+        assert up.wait(PATIENCE_S) == 0
     run = stack.read_run()
     assert (run["status"], run["model_sha256"]) == ("finished", undisturbed)
     assert [line["round"] for line in stack.read_history()] == [1, 2, 3, 4, 5, 6]
@@ -42,17 +39,43 @@ def test_a_program_killed_in_mid_round_is_restarted_and_the_run_completes(
     assert {container.exit_code for container in stack.containers()} == {0}
 
 
+def test_a_program_that_crashes_again_and_again_is_given_up_after_five_restarts(stack: Stack) -> None:
+    with stack.begin("up", "server", **SETTINGS) as up:
+        for number in range(6):
+            stack.wait_for(rf"(?s)(listening.*){{{number + 1}}}", "server", PATIENCE_S)
+            kill(stack.container("server"), PROGRAM)
+        assert up.wait(PATIENCE_S) == 0
+    server = stack.container("server")
+    assert (server.state, server.exit_code) == ("exited", 137)
+    assert len(re.findall("restart=[1-5]/5", stack.log("server"))) == 5
+
+
+@pytest.mark.parametrize("process", [INIT, SUPERVISOR])
+def test_a_container_whose_first_processes_are_killed_ends_and_goes_on_with_the_next_up(
+    stack: Stack, undisturbed: str, process: int
+) -> None:
+    with stack.begin("up", "--scale", "client=2", **SETTINGS) as up:
+        stack.wait_for(r"round=2/", "server", PATIENCE_S)
+        process_ids = stack.container("server").process_ids
+        os.kill(process_ids[process], signal.SIGKILL)
+        assert up.wait(PATIENCE_S) != 0
+    server = stack.container("server")
+    assert (server.state, server.exit_code) == ("exited", 137)
+    assert not any(Path(f"/proc/{process_id}").exists() for process_id in process_ids)
+    go_on(stack, undisturbed)
+
+
 def test_a_client_cut_off_from_the_network_for_a_while_takes_part_again(
     stack: Stack, undisturbed: str
 ) -> None:
     with stack.begin("up", "--scale", "client=2", **SETTINGS) as up:
-        stack.wait_for("round finished round=2 ", "server")
+        stack.wait_for("round finished round=2 ", "server", PATIENCE_S)
         container, network = stack.containers("client")[0], f"{stack.name}_federation"
         subprocess.run(["docker", "network", "disconnect", network, container.id], check=True)
         with pytest.raises(subprocess.TimeoutExpired):
             up.wait(5)  # the others wait for it
         subprocess.run(["docker", "network", "connect", network, container.id], check=True)
-        assert up.wait(90) == 0
+        assert up.wait(PATIENCE_S) == 0
     assert stack.read_run()["model_sha256"] == undisturbed
 
 
@@ -60,9 +83,9 @@ def test_a_server_that_the_engine_was_told_to_kill_goes_on_with_the_next_up(
     stack: Stack, undisturbed: str
 ) -> None:
     with stack.begin("up", "--scale", "client=2", **SETTINGS) as up:
-        stack.wait_for("round finished round=2 ", "server")
-        kill(stack.containers("server"))
-        assert up.wait(60) != 0
+        stack.wait_for("round finished round=2 ", "server", PATIENCE_S)
+        kill_containers(stack.containers("server"))
+        assert up.wait(PATIENCE_S) != 0
     stack.run("down")
     go_on(stack, undisturbed)
 
@@ -71,14 +94,19 @@ def test_a_stack_whose_machine_lost_its_power_goes_on_with_the_next_up(
     stack: Stack, undisturbed: str
 ) -> None:
     with stack.begin("up", "--scale", "client=2", **SETTINGS) as up:
-        stack.wait_for("round finished round=2 ", "server")
-        kill(stack.containers())
-        assert up.wait(60) != 0
+        stack.wait_for("round finished round=2 ", "server", PATIENCE_S)
+        kill_containers(stack.containers())
+        assert up.wait(PATIENCE_S) != 0
     go_on(stack, undisturbed)
 
 
-def kill(containers: list[Container]) -> None:
-    """Have the engine kill all that run, which it does not restart then."""
+def kill(container: Container, process: int) -> None:
+    """Kill one of a container's processes from the host, as the kernel would, without the engine."""
+    os.kill(container.process_ids[process], signal.SIGKILL)
+
+
+def kill_containers(containers: list[Container]) -> None:
+    """Have the engine kill all that run."""
     ids = [container.id for container in containers if container.state == "running"]
     subprocess.run(["docker", "kill", *ids], check=True, capture_output=True)
 

@@ -1,6 +1,8 @@
 """What the images hold, and what a container may do."""
 
+import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
 
@@ -51,7 +53,7 @@ class TestBothImages:
 
     def test_it_starts_by_exec_with_what_flower_asks_outside_turned_off(self, image: str) -> None:
         config = inspect(image)["Config"]
-        assert config["Cmd"] == ["python", "-m", PROGRAMS[image]]
+        assert config["Cmd"] == ["python", "-S", "-m", "fedmx.supervisor", PROGRAMS[image]]
         assert {"PYTHONUNBUFFERED=1", "FLWR_TELEMETRY_ENABLED=0", "FLWR_DISABLE_UPDATE_CHECK=1"} <= set(
             config["Env"]
         )
@@ -101,12 +103,10 @@ def probe(stack: Stack) -> int:
 def test_the_server_is_healthy_only_while_it_serves(serving: Stack) -> None:
     server = serving.container("server")
     assert probe(serving) == 0
-    [python] = subprocess.run(
-        ["pgrep", "--parent", str(server.process_id)], capture_output=True, text=True, check=True
-    ).stdout.split()
-    subprocess.run(["kill", "-STOP", python], check=True)
+    *_, program = server.process_ids
+    os.kill(program, signal.SIGSTOP)
     assert probe(serving) == 1
-    subprocess.run(["kill", "-CONT", python], check=True)
+    os.kill(program, signal.SIGCONT)
     assert probe(serving) == 0
 
 
@@ -117,7 +117,7 @@ def test_a_container_has_what_compose_grants_and_no_more(serving: Stack) -> None
     assert facts["SecurityOpt"] == ["no-new-privileges:true"]
     assert (facts["Memory"], facts["NanoCpus"], facts["PidsLimit"]) == (2 * 1024**3, 10**9, 512)
     assert facts["Init"]
-    assert facts["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 5}
+    assert facts["RestartPolicy"] == {"Name": "no", "MaximumRetryCount": 0}
     assert facts["LogConfig"] == {"Type": "json-file", "Config": {"max-file": "3", "max-size": "10m"}}
 
 

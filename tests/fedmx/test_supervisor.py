@@ -1,0 +1,270 @@
+"""The supervisor over real child processes: what it restarts, what it passes on, and who dies with whom."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# Each start of the child leaves a line with its process id, and then does what the test says.
+CHILD = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+
+def note(text):
+    with open("starts", "a") as file:
+        file.write(f"{{os.getpid()}} {{text}}\\n")
+
+start = len(Path("starts").read_text().splitlines()) + 1 if Path("starts").exists() else 1
+{body}
+"""
+WAITS = "note('started')\ntime.sleep(60)"
+QUICK = "from fedmx import supervisor; supervisor._PAUSES_S = (0.01,) * 5; supervisor.main()"
+SLOW = "from fedmx import supervisor; supervisor._PAUSES_S = (60.0,) * 5; supervisor.main()"
+
+
+class Supervised:
+    """A supervisor whose program is a script."""
+
+    def __init__(self, folder: Path, body: str, program: str = QUICK) -> None:
+        self.folder = folder
+        (folder / "server.py").write_text(CHILD.format(body=body))
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", program, "server"],
+            cwd=folder,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "RUNS_DIR": str(folder / "runs")},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    @property
+    def starts(self) -> list[tuple[int, str]]:
+        path = self.folder / "starts"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [(int(pid), text) for pid, _, text in (line.partition(" ") for line in lines)]
+
+    def wait_for_start(self, count: int = 1) -> int:
+        """Return the process id of the child of the n-th start."""
+        wait_until(lambda: len(self.starts) >= count)
+        return self.starts[count - 1][0]
+
+    def read_line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def end(self) -> tuple[int, str]:
+        """Return the exit code and all that was logged."""
+        output, _ = self.process.communicate(timeout=60)
+        return self.process.returncode, output
+
+    def kill(self) -> None:
+        with self.process:
+            self.process.kill()
+        for pid in {pid for pid, _ in self.starts}:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def wait_until(is_true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture
+def supervise(tmp_path: Path) -> Iterator[Callable[..., Supervised]]:
+    """Make supervisors, which are killed with the test if they still run."""
+    made: list[Supervised] = []
+
+    def start(body: str, program: str = QUICK) -> Supervised:
+        made.append(Supervised(tmp_path, body, program))
+        return made[-1]
+
+    yield start
+    for supervised in made:
+        supervised.kill()
+
+
+@pytest.mark.parametrize("code", [0, 2, 3, 4, 5, 70, 129, 130, 143])
+def test_what_another_start_would_not_change_is_passed_on_silently(
+    supervise: Callable[..., Supervised], code: int
+) -> None:
+    supervised = supervise(f"note('ends'); sys.exit({code})")
+    assert supervised.end() == (code, "")
+    assert len(supervised.starts) == 1
+
+
+@pytest.mark.parametrize(
+    ("crash", "code"),
+    [
+        ("sys.exit(1)", 1),
+        ("os.kill(os.getpid(), signal.SIGKILL)", 137),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", 139),
+        ("os.abort()", 134),
+    ],
+)
+def test_a_crash_is_restarted_five_times_with_a_line_each(
+    supervise: Callable[..., Supervised], crash: str, code: int
+) -> None:
+    supervised = supervise(f"note('crashes'); {crash}")
+    exit_code, output = supervised.end()
+    assert exit_code == code
+    assert len(supervised.starts) == 6
+    lines = output.splitlines()
+    assert len(lines) == 6
+    for number, line in enumerate(lines[:5], start=1):
+        assert f"restart={number}/5" in line
+    assert all(f"exit_code={code}" in line for line in lines)
+
+
+def test_a_program_that_comes_back_ends_as_it_would_have(supervise: Callable[..., Supervised]) -> None:
+    supervised = supervise("note('starts')\nif start < 3: sys.exit(1)")
+    code, output = supervised.end()
+    assert (code, len(supervised.starts), len(output.splitlines())) == (0, 3, 2)
+
+
+def test_the_pauses_between_restarts_grow_and_stay_short() -> None:
+    program = "from fedmx import supervisor; print(*supervisor._PAUSES_S)"
+    pauses = [
+        float(text) for text in subprocess.check_output([sys.executable, "-c", program], cwd=ROOT).split()
+    ]
+    assert pauses == sorted(set(pauses))
+    assert len(pauses) == 5
+    assert sum(pauses) < 30
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
+class TestStops:
+    def test_a_stop_reaches_the_program_which_ends_it_in_its_own_way(
+        self, supervise: Callable[..., Supervised], number: int, code: int
+    ) -> None:
+        handles = f"signal.signal({number}, lambda *_: (note('told'), sys.exit({code})))"
+        supervised = supervise(f"{handles}\n{WAITS}")
+        supervised.wait_for_start()
+        supervised.process.send_signal(number)
+        assert supervised.end() == (code, "")
+        assert [text for _, text in supervised.starts] == ["started", "told"]
+
+    def test_a_program_that_a_stop_kills_is_not_restarted(
+        self, supervise: Callable[..., Supervised], number: int, code: int
+    ) -> None:
+        supervised = supervise(f"signal.signal({number}, signal.SIG_DFL)\n{WAITS}")
+        supervised.wait_for_start()
+        supervised.process.send_signal(number)
+        assert supervised.end() == (code, "")
+        assert len(supervised.starts) == 1
+
+    def test_a_stop_of_the_program_itself_is_one_too(
+        self, supervise: Callable[..., Supervised], number: int, code: int
+    ) -> None:
+        supervised = supervise(f"signal.signal({number}, signal.SIG_DFL)\n{WAITS}")
+        os.kill(supervised.wait_for_start(), number)
+        assert supervised.end() == (code, "")
+
+    def test_a_stop_between_two_starts_ends_it(
+        self, supervise: Callable[..., Supervised], number: int, code: int
+    ) -> None:
+        supervised = supervise("note('crashes'); sys.exit(1)", SLOW)
+        assert "restart=1/5" in supervised.read_line()
+        supervised.process.send_signal(number)
+        assert supervised.end() == (code, "")
+        assert len(supervised.starts) == 1
+
+
+def test_a_program_killed_after_a_stop_is_not_restarted(supervise: Callable[..., Supervised]) -> None:
+    supervised = supervise("signal.signal(signal.SIGTERM, lambda *_: note('told'))\n" + WAITS)
+    child = supervised.wait_for_start()
+    supervised.process.terminate()
+    supervised.wait_for_start(2)
+    os.kill(child, signal.SIGKILL)
+    assert supervised.end() == (137, "")
+
+
+def test_a_hangup_that_nohup_ignores_is_ignored_by_both(supervise: Callable[..., Supervised]) -> None:
+    program = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); {QUICK}"
+    supervised = supervise("note(signal.getsignal(signal.SIGHUP).name)\ntime.sleep(60)", program)
+    child = supervised.wait_for_start()
+    supervised.process.send_signal(signal.SIGHUP)
+    supervised.process.send_signal(signal.SIGTERM)
+    assert supervised.end()[0] == 143
+    assert supervised.starts == [(child, "SIG_IGN")]
+
+
+def test_the_program_dies_with_its_supervisor(supervise: Callable[..., Supervised]) -> None:
+    supervised = supervise(WAITS)
+    child = supervised.wait_for_start()
+    supervised.process.kill()
+    wait_until(lambda: not is_alive(child))
+
+
+def test_nothing_that_a_crashed_program_started_outlives_it(supervise: Callable[..., Supervised]) -> None:
+    worker = "worker = subprocess.Popen(['sleep', '60']); note(f'{worker.pid}')"
+    supervised = supervise(f"{worker}\nif start == 1: os.kill(os.getpid(), signal.SIGKILL)\ntime.sleep(60)")
+    supervised.wait_for_start(2)
+    first, second = (int(text) for _, text in supervised.starts)
+    wait_until(lambda: not is_alive(first))
+    assert is_alive(second)
+    supervised.process.terminate()
+    assert supervised.end()[0] == 143
+    wait_until(lambda: not is_alive(second))
+
+
+def test_the_kernel_takes_the_program_before_its_supervisor(supervise: Callable[..., Supervised]) -> None:
+    supervised = supervise(WAITS)
+    child = supervised.wait_for_start()
+
+    def score(pid: int) -> int:
+        return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+    wait_until(lambda: score(child) > score(supervised.process.pid))
+
+
+@pytest.mark.parametrize("arguments", [[], ["both"], ["server", "client"]])
+def test_it_supervises_one_of_the_two_programs_alone(arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "fedmx.supervisor", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_programs_own_words_about_wrong_settings_are_all_that_is_printed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "fedmx.supervisor", "server"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "LOG_LEVEL": "LOUD"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert "LOG_LEVEL" in line
+
+
+def test_it_needs_the_standard_library_alone() -> None:
+    program = "import sys, fedmx.supervisor; print(*{name.partition('.')[0] for name in sys.modules})"
+    printed = subprocess.check_output([sys.executable, "-S", "-c", program], cwd=ROOT, text=True)
+    assert set(printed.split()) <= {*sys.stdlib_module_names, "fedmx", "__main__"}
