@@ -132,11 +132,6 @@ class ServerSettings(CommonSettings):
         parsing.choice("auto", "never", "force"),
         "an unfinished run: auto goes on with the same settings, force with any, never starts anew",
     )
-    retry_after: float = _setting(
-        0.0,
-        parsing.number(at_least=0),
-        "seconds after a failure in which the same settings fail again at once; for engines that restart",
-    )
 
     @property
     def least_updates(self) -> int:

@@ -1,6 +1,5 @@
-"""What a server that starts finds on disk: a run to carry on, one that has just failed, or neither."""
+"""What a server that starts finds on disk: a run to resume, one to announce the end of, or neither."""
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,32 +7,14 @@ from typing import Any
 
 from flwr.app import ConfigRecord
 
-from fedmx.errors import DataError, FederationError, SettingsError, TrainingFailedError
-from fedmx.files import named_errors
+from fedmx.errors import DataError, SettingsError
 from fedmx.log import warn
 from fedmx.settings import ServerSettings, describe, describe_model
 from server import checkpoint
 from server.checkpoint import Checkpoint, Facts
 from server.runs import NewestRun, RunsFolder, new_run_id, read_newest
 
-_RESTART_S = 60.0  # in which an engine has started a server again
-
-
-class RepeatedFailureError(FederationError):
-    """The run of these settings has just failed; a server that an engine restarts ends as it did."""
-
-    def __init__(self, run: NewestRun, retry_after_s: float) -> None:
-        self.exit_code = int(run.facts.get("exit_code", TrainingFailedError.exit_code))
-        self._file = run.folder / "run.json"
-        super().__init__(
-            f"run {run.folder.name} failed with these settings: {run.facts.get('reason')}; another can begin"
-            f" when none was tried for RETRY_AFTER={retry_after_s:g} s"
-        )
-
-    def note(self) -> None:
-        """Note that the failure was repeated just now: the next restart comes soon after this one."""
-        with named_errors(self._file):
-            os.utime(self._file)
+_RESTART_S = 60.0  # in which its supervisor has started a server again
 
 
 @dataclass(frozen=True)
@@ -72,18 +53,10 @@ class Start:
         return facts["nodes"], facts["partitions"]
 
 
-def find_recent_failure(settings: ServerSettings) -> RepeatedFailureError | None:
-    """Tell whether the newest run failed within RETRY_AFTER, or failed again, with the same settings."""
-    run = _find_readable(settings.runs_dir)
-    if run is None or run.status != "failed" or run.settings != describe(settings):
-        return None
-    return RepeatedFailureError(run, settings.retry_after) if run.age_s < settings.retry_after else None
-
-
 def find_untold(runs: RunsFolder, settings: ServerSettings) -> NewestRun | None:
     """Give the newest run if it is finished and its server ended before all nodes were told so.
 
-    That is what an engine restarts within seconds. Whoever starts a server later wants another run.
+    That is what a supervisor restarts within seconds. Whoever starts a server later wants another run.
     """
     run = _find_readable(runs.path)
     if run is None or run.status != "finished" or run.folder.name != runs.untold:

@@ -33,11 +33,6 @@ def main() -> None:
     log.configure(settings.log_level, settings.log_format)
     gc.freeze()  # some of Flower's strategies collect garbage for every reply; what was imported is none
     with RunsFolder(settings.runs_dir) as runs:
-        if failure := resume.find_recent_failure(settings):
-            # An engine that restarts a failed server also restarts its nodes: they are to end, too.
-            listen(settings).stop(pb.Goodbye.FAILED, str(failure), linger_s=_LINGER_S)
-            failure.note()
-            raise failure
         if finished := resume.find_untold(runs, settings):
             event("run was finished when the server ended, telling its nodes", folder=finished.folder)
             listen(settings).stop(pb.Goodbye.FINISHED, linger_s=_LINGER_S)

@@ -75,7 +75,6 @@ def test_what_flower_may_override_is_the_servers_settings_with_their_defaults() 
         "LEASE_GRACE",
         "KEEP_CHECKPOINTS",
         "RESUME",
-        "RETRY_AFTER",
         "RUNS_DIR",
         "LOG_LEVEL",
         "LOG_FORMAT",

@@ -55,7 +55,7 @@ def test_a_container_whose_first_processes_are_killed_ends_and_goes_on_with_the_
     stack: Stack, undisturbed: str, process: int
 ) -> None:
     with stack.begin("up", "--scale", "client=2", **SETTINGS) as up:
-        stack.wait_for(r"round=2/", "server", PATIENCE_S)
+        stack.wait_for("round finished round=2 ", "server", PATIENCE_S)
         process_ids = stack.container("server").process_ids
         os.kill(process_ids[process], signal.SIGKILL)
         assert up.wait(PATIENCE_S) != 0

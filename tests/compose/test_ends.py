@@ -16,6 +16,12 @@ services:
   client:
     volumes: ["{folder}/tasks:/opt/fedmx/given:ro"]
 """
+_RAISE_WHEN_TRAINED = """
+def raise_when_trained(outputs, labels):
+    if len(labels) > 50:
+        raise RuntimeError("the columns do not fit")
+    return outputs.sum(axis=1)
+"""
 _FOLDER_OF_ANOTHER_USER = """
 services:
   server:
@@ -75,6 +81,21 @@ def test_a_run_that_fails_gives_the_command_a_code_and_ends_every_container(stac
     run = stack.read_run()
     assert (run["status"], run["exit_code"]) == ("failed", 4)
     assert len(list(stack.copy_runs().parent.glob("*/run.json"))) == 2  # `latest` is one of the two names
+
+
+def test_whoever_removes_the_cause_of_a_failure_gets_another_run_at_once(stack: Stack) -> None:
+    tasks = stack.folder / "tasks"
+    tasks.mkdir()
+    (tasks / "__init__.py").touch()
+    whole = "from client.tasks.mnist import build_model, load_data\n"
+    raising = f"def loss():\n    return raise_when_trained\n{_RAISE_WHEN_TRAINED}"
+    stack.override = _FAILING_TASK.format(folder=stack.folder)
+    settings = {"TASK": "given.changing", "NUM_ROUNDS": 1, "LOCAL_EPOCHS": 1}
+    for text, code in ((whole + raising, 4), (whole, 0)):
+        (tasks / "changing.py").write_text(text)
+        up = stack.up("--scale", "client=2", **settings)
+        assert stack.container("server").exit_code == code, up.stdout
+        assert (up.returncode == 0) == (code == 0)
 
 
 def test_too_few_clients_give_the_command_a_code(stack: Stack) -> None:

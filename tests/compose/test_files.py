@@ -26,7 +26,6 @@ IN_CONTAINERS = {
     "LISTEN_ADDRESS": "0.0.0.0:8080",  # whom the host lets in is SERVER_PUBLISH's affair
     "SERVER_ADDRESS": "server:8080",  # the service's name
     "RUNS_DIR": "/runs",  # the volume
-    "RETRY_AFTER": "10",  # the engine restarts what failed
 }
 IN_THE_COMPOSE_FILE = {"CERTS_DIR": "/certs", "PKI_DIR": "/pki"}  # the volumes
 OF_BUNDLES = {"MAX_MODEL_BYTES", "LINK_SECURITY"}  # of the server, as its sites' bundles have them
@@ -205,7 +204,7 @@ class TestConfig:
             assert service["logging"]["options"] == {"max-file": "3", "max-size": "10m"}
             assert service["stop_grace_period"] == "10s"
             assert service["image"].endswith(f":{__version__}")
-            assert service["restart"] == ("no" if name in ("pki", "outcome") else "on-failure:5")
+            assert service["restart"] == "no"
 
     def test_the_authority_has_no_network_and_the_server_waits_for_it(self) -> None:
         services = config()["services"]

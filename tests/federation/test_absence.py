@@ -120,21 +120,6 @@ def test_two_runs_in_one_folder_are_two_runs(stage: Stage) -> None:
         assert len(runs) == number
 
 
-def test_a_failure_that_an_engine_restarts_ends_at_once_until_it_lets_go(stage: Stage) -> None:
-    settings = {"MIN_CLIENTS": 1, "CLIENT_WAIT_TIMEOUT": 0.5, "RETRY_AFTER": 2}
-    assert stage.start_server(**settings).wait() == 3
-    for _ in range(3):
-        again = stage.start_server(**settings)
-        assert again.wait() == 3
-        assert "failed with these settings: 0 of 1 nodes were ready" in again.log.splitlines()[-1]
-        time.sleep(1)
-    time.sleep(1.5)  # the claim is about the time between two restarts
-    assert "failed with these settings" not in (last := stage.start_server(**settings)).log
-    assert last.wait() == 3
-    assert "failed with these settings" not in last.log
-    assert len(list(stage.runs_dir.glob("2*/run.json"))) == 2
-
-
 def test_clients_of_a_server_that_never_comes_back_give_up_with_5(stage: Stage) -> None:
     server = stage.start_server(NUM_PARTITIONS=2, NUM_ROUNDS=ENDLESS)
     nodes = [stage.start_client(NODE_NAME=name, SERVER_WAIT_TIMEOUT=1.5, **TINY) for name in "ab"]

@@ -69,7 +69,6 @@ def test_the_servers_defaults_are_the_documented_ones() -> None:
         "RUNS_DIR": "runs",
         "KEEP_CHECKPOINTS": 3,
         "RESUME": "auto",
-        "RETRY_AFTER": 0.0,
     }
 
 

@@ -20,7 +20,7 @@ from server import checkpoint, ledger, privacy, strategies
 from server.app import federate
 from server.checkpoint import Checkpoint, Facts
 from server.history import History
-from server.resume import choose_run, find_recent_failure, find_untold
+from server.resume import choose_run, find_untold
 from server.runs import RunsFolder, read_newest
 from tests.server.nodes import GOOD, LocalGrid, Metrics, NullNode, Table, pack, shift
 
@@ -119,9 +119,8 @@ def test_without_a_whole_checkpoint_nothing_is_guessed(tmp_path: Path) -> None:
 
 
 def test_a_record_that_cannot_be_read_is_no_reason_to_begin_another_beside_it(tmp_path: Path) -> None:
-    settings = make_settings(tmp_path, retry_after=60.0)
+    settings = make_settings(tmp_path)
     (make_run(settings, 2).folder / "run.json").write_bytes(b"")
-    assert find_recent_failure(settings) is None
     with pytest.raises(DataError, match=r"RESUME=never to start anew$"):
         choose_run(settings)
     assert choose_run(dataclasses.replace(settings, resume="never")).before is None
@@ -263,35 +262,6 @@ def node(name: str, *, is_ready: bool = True, since: float = 0.0) -> NodeView:
 def test_those_who_took_part_are_waited_for(nodes: list[NodeView], now: float, *, may: bool) -> None:
     settings = ServerSettings(min_clients=2)
     assert ledger.may_go_on(nodes, {"a", "b", "c"}, settings, now=now, since=0.0) is may
-
-
-def test_the_settings_of_a_run_that_has_just_failed_fail_again_at_once(tmp_path: Path) -> None:
-    settings = make_settings(tmp_path, retry_after=60.0)
-    assert find_recent_failure(settings) is None
-    record = History.begin(tmp_path, "one", settings)
-    assert find_recent_failure(settings) is None
-    record.end("failed", reason="round 1 failed", exit_code=4)
-    failure = find_recent_failure(settings)
-    assert failure is not None
-    assert failure.exit_code == 4
-    assert str(failure) == (
-        "run one failed with these settings: round 1 failed; another can begin when none was tried for"
-        " RETRY_AFTER=60 s"
-    )
-
-
-def test_other_settings_and_a_failure_long_past_do_not_count(tmp_path: Path) -> None:
-    settings = make_settings(tmp_path, retry_after=60.0)
-    record = History.begin(tmp_path, "one", settings)
-    record.end("failed", reason="round 1 failed", exit_code=4)
-    assert find_recent_failure(dataclasses.replace(settings, num_rounds=7)) is None
-    assert find_recent_failure(dataclasses.replace(settings, retry_after=0.0)) is None
-    failure = find_recent_failure(settings)
-    assert failure is not None
-    os.utime(record.folder / "run.json", (0, 0))
-    assert find_recent_failure(settings) is None
-    failure.note()
-    assert find_recent_failure(settings) is not None
 
 
 def test_with_privacy_a_model_that_was_sent_counts_although_its_round_was_lost(tmp_path: Path) -> None:
