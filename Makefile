@@ -8,6 +8,8 @@
 need = @test "$$$(1)" || { echo 'make $@: $(1) is not set; expected the $(2)' >&2; exit 2; }
 BUNDLE ?= bundle
 export BUNDLE
+# A bundle names its own project. The name that a shell has is that of a server on this machine; one given to make wins.
+own_project = $(if $(filter command,$(origin COMPOSE_PROJECT_NAME)),,env -u COMPOSE_PROJECT_NAME)
 
 # GNU make ends with 2 whenever a recipe fails; the exit code of the server stands in its last line, as `Error 4`.
 run: .venv ## train on this machine: a server and CLIENTS=2 clients, ROUNDS=3
@@ -50,7 +52,7 @@ gpu: ## train in containers with CUDA clients
 
 client: ## only clients, of a site: BUNDLE=bundle is the folder of its bundle
 	@test -f "$$BUNDLE/certs/site.crt" || { echo "make client: no bundle in $$BUNDLE; expected one that \`make bundle\` wrote on the server's machine, unpacked there, or BUNDLE=FOLDER" >&2; exit 2; }
-	@cd "$$BUNDLE" && docker compose up
+	@cd "$$BUNDLE" && $(own_project) docker compose up
 
 down: ## remove the containers; the volume with the runs stays
 	@docker compose --profile gpu down

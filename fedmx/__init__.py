@@ -4,8 +4,8 @@ Importing it turns off Flower's telemetry and update check, and gRPC's own lines
 switches when they are first imported, and nothing about a site may leave it.
 """
 
-from fedmx.settings import silence_libraries
-
 __version__ = "0.1.0"
+
+from fedmx.settings import silence_libraries
 
 silence_libraries()

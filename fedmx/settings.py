@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fedmx import parsing
+from fedmx import __version__, parsing
 from fedmx.errors import SettingsError
 from fedmx.parsing import Address, PartitionRule
 
@@ -182,6 +182,10 @@ class PkiSettings:
     renew_days: float = _setting(
         30.0, parsing.number(at_least=0), "days before a certificate's end when it is made anew"
     )
+    compose_project_name: str = _setting(
+        "fedmx", parsing.name, "name of the federation's containers, volumes and images"
+    )
+    fedmx_version: str = _setting(__version__, parsing.name, "version of the images")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fedmx import __version__
 from fedmx.errors import DataError, SettingsError
 from fedmx.link import renewal
 from fedmx.link.certificates import SITE
@@ -117,12 +116,13 @@ def _bundle(authority: Authority, given: argparse.Namespace) -> None:
 
 def _make_site(name: str, address: Address) -> bundle.Site:
     """Return what this server's settings decide for a site."""
-    common = load(CommonSettings)
+    common, authority = load(CommonSettings), load(PkiSettings)
+    project, version = authority.compose_project_name, authority.fedmx_version
     return bundle.Site(
         name=name,
-        project=f"fedmx-{name}",
-        image=f"fedmx-client:{__version__}",
-        gpu_image=f"fedmx-client-gpu:{__version__}",
+        project=f"{project}-{name}",
+        image=f"{project}-client:{version}",
+        gpu_image=f"{project}-client-gpu:{version}",
         settings=ClientSettings(
             server_address=address,
             # With a limit, a server that is away for longer would lose an unattended site for good.

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.compose.stack import ROOT, Stack
+from fedmx import __version__
+from tests.compose.stack import PROGRAMS, PROJECT, ROOT, Stack, name_image, remove_images
 
 _numbers = itertools.count(1)
 
@@ -38,16 +39,32 @@ def engine() -> None:
 
 
 @pytest.fixture(scope="session")
-def images(engine: None) -> None:
-    """The images, built from this tree; layers that are there already are taken."""
+def images(engine: None) -> Iterator[None]:
+    """The images, built from this tree under names of the tests' own; layers that exist are reused."""
+    build_images()
+    yield
+    remove_images(PROJECT)
+
+
+def build_images(*arguments: str) -> None:
     built = subprocess.run(
-        ["docker", "compose", "build"], cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
+        ["docker", "compose", "-p", PROJECT, *(arguments or ["build"])],
+        cwd=ROOT,
+        env={**os.environ, "FEDMX_VERSION": __version__},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert built.returncode == 0, built.stdout + built.stderr
 
 
 def make_stack(folder: Path) -> Stack:
-    return Stack(f"fedmx-test-{os.getpid()}-{next(_numbers)}", folder)
+    """Make a project with the images that were built already under its own names."""
+    made = Stack(f"{PROJECT}-{next(_numbers)}", folder)
+    for program in PROGRAMS:
+        command = ["docker", "tag", name_image(program), name_image(program, made.name)]
+        subprocess.run(command, capture_output=True, check=False)  # the one with CUDA is rarely there
+    return made
 
 
 @pytest.fixture

@@ -16,12 +16,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedmx import __version__
 from fedmx.link.pki import LOCAL_SITE
 from tests.federation.programs import find_free_port
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 400.0
 """Seconds after which what has to happen will not happen any more, on a machine that others use too."""
+PROJECT = f"fedmx-test-{os.getpid()}"
+PROGRAMS = ("server", "client", "client-gpu")
+
+
+def name_image(program: str, project: str = PROJECT) -> str:
+    """Return the name that the compose file gives an image of this version."""
+    return f"{project}-{program}:{__version__}"
+
+
+def remove_images(project: str) -> None:
+    """Remove a project's images; their layers stay in the engine's cache."""
+    names = [name_image(program, project) for program in PROGRAMS]
+    subprocess.run(["docker", "image", "rm", *names], capture_output=True, check=False)
 
 
 def find_host_address() -> str:
@@ -121,7 +135,8 @@ class Stack:
 
     def variables(self, **settings: object) -> dict[str, str]:
         given = {name: str(value) for name, value in settings.items()}
-        return {**os.environ, "SERVER_PUBLISH": f"127.0.0.1:{self.port}", **self.environment, **given}
+        own = {"SERVER_PUBLISH": f"127.0.0.1:{self.port}", "FEDMX_VERSION": __version__}
+        return {**os.environ, **own, **self.environment, **given}
 
     def run(self, *arguments: str, **settings: object) -> "subprocess.CompletedProcess[str]":
         """Run a command of compose to its end; `stdout` has all that it printed."""
@@ -152,7 +167,7 @@ class Stack:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
 
@@ -225,3 +240,4 @@ class Stack:
     def end(self) -> None:
         """Remove all that the project has."""
         self.run("--profile", "gpu", "down", "--volumes", "--timeout", "1", "--remove-orphans")
+        remove_images(self.name)

@@ -30,7 +30,7 @@ IN_CONTAINERS = {
 IN_THE_COMPOSE_FILE = {"CERTS_DIR": "/certs", "PKI_DIR": "/pki"}  # the volumes
 OF_BUNDLES = {"MAX_MODEL_BYTES", "LINK_SECURITY"}  # of the server, as its sites' bundles have them
 OF_COMPOSE_ALONE = {
-    *("CLIENTS", "SERVER_PUBLISH", "FEDMX_VERSION", "BASE_IMAGE"),
+    *("CLIENTS", "SERVER_PUBLISH", "BASE_IMAGE"),
     *("SERVER_CPUS", "SERVER_MEMORY", "CLIENT_CPUS", "CLIENT_MEMORY"),
 }
 

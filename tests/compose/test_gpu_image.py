@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fedmx import __version__
 from tests.client.given.libraries import compile_driver
+from tests.compose.conftest import build_images
 from tests.compose.images import (
     inspect,
     list_packages,
@@ -17,11 +17,11 @@ from tests.compose.images import (
     run_container,
     run_in,
 )
-from tests.compose.stack import ROOT, Stack
+from tests.compose.stack import Stack, name_image
 
 pytestmark = [pytest.mark.gpu_image, pytest.mark.usefixtures("gpu_image"), pytest.mark.timeout(1800)]
 
-IMAGE = f"fedmx-client-gpu:{__version__}"
+IMAGE = name_image("client-gpu")
 PACKAGES = "/opt/venv/lib/python3.11/site-packages"
 NO_DRIVER = (
     "no NVIDIA driver (libcuda.so.1: cannot open shared object file: No such file or directory);"
@@ -38,9 +38,7 @@ services:
 @pytest.fixture(scope="module")
 def gpu_image(images: None) -> None:
     """The image, built from this tree."""
-    command = ["docker", "compose", "--profile", "gpu", "build", "client-gpu"]
-    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stdout + built.stderr
+    build_images("--profile", "gpu", "build", "client-gpu")
 
 
 def last_line_of_a_client(*options: str) -> tuple[int, str]:
@@ -78,7 +76,7 @@ def test_it_asks_nvidias_runtime_for_the_cards_and_the_libraries_to_compute() ->
 
 
 def test_it_is_the_other_image_in_all_else() -> None:
-    ours, others = (inspect(image)["Config"] for image in (IMAGE, f"fedmx-client:{__version__}"))
+    ours, others = (inspect(image)["Config"] for image in (IMAGE, name_image("client")))
     for key in ("Cmd", "Entrypoint", "User", "WorkingDir"):
         assert ours[key] == others[key]
     assert ours["User"] == "10001:10001"

@@ -18,16 +18,16 @@ from tests.compose.images import (
     run_container,
     run_in,
 )
-from tests.compose.stack import Stack
+from tests.compose.stack import Stack, name_image
 
 pytestmark = [pytest.mark.compose, pytest.mark.usefixtures("images")]
 
-SERVER, CLIENT = f"fedmx-server:{__version__}", f"fedmx-client:{__version__}"
+SERVER, CLIENT = name_image("server"), name_image("client")
 BASE = "debian:bookworm-slim"
 PROGRAMS = {SERVER: "server", CLIENT: "client"}  # what each runs, and its lock
 
 
-@pytest.mark.parametrize("image", [SERVER, CLIENT])
+@pytest.mark.parametrize("image", [SERVER, CLIENT], ids=["server", "client"])
 class TestBothImages:
     def test_the_packages_are_the_locks_and_fit_each_other(self, image: str) -> None:
         assert list_packages(image) == read_lock(PROGRAMS[image])

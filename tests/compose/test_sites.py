@@ -13,7 +13,7 @@ import pytest
 
 from fedmx import __version__
 from tests.compose.conftest import make_stack
-from tests.compose.stack import Stack, find_host_address
+from tests.compose.stack import Stack, find_host_address, name_image
 
 pytestmark = [
     pytest.mark.compose,
@@ -86,7 +86,7 @@ def make_request(folder: Path, site: str) -> None:
     options = ["--rm", "--user", str(USER), "--volume", f"{folder}:/certs", "--env", "CERTS_DIR=/certs"]
     command = ["python", "-m", "client", "pki", "request", site]
     subprocess.run(
-        ["docker", "run", *options, f"fedmx-client:{__version__}", *command], check=True, capture_output=True
+        ["docker", "run", *options, name_image("client"), *command], check=True, capture_output=True
     )
 
 
@@ -202,7 +202,7 @@ def test_make_client_starts_what_a_bundle_holds(federation: Federation) -> None:
     with server.begin("up", "server", NUM_ROUNDS=1, MIN_CLIENTS=1, RESUME="never") as up:
         made = subprocess.run(
             ["make", "client", f"BUNDLE={site.root}"],
-            env=site.variables(COMPOSE_PROJECT_NAME=site.name),
+            env=site.variables(COMPOSE_PROJECT_NAME=server.name),  # as a shell has it for the server
             capture_output=True,
             text=True,
             timeout=60,
@@ -210,7 +210,33 @@ def test_make_client_starts_what_a_bundle_holds(federation: Federation) -> None:
         )
         assert made.returncode == 0, made.stdout + made.stderr
         assert up.wait(20) == 0
-    assert {container.service for container in site.containers()} == {"certs", "client", "outcome"}
+    at_site = Stack(f"{server.name}-hospital-a", site.folder, root=site.root)
+    try:
+        assert {container.service for container in at_site.containers()} == {"certs", "client", "outcome"}
+        assert {container.service for container in server.containers()} == {"pki", "server"}
+    finally:
+        at_site.end()
+
+
+def test_a_bundle_names_the_images_of_the_federation_that_wrote_it(federation: Federation) -> None:
+    stack = federation.stack
+    wanted = {"": __version__, "another": "another"}
+    for given, version in wanted.items():
+        if given:
+            command = ["docker", "tag", name_image("server", stack.name), f"{stack.name}-server:{given}"]
+            subprocess.run(command, check=True)
+            stack.environment["FEDMX_VERSION"] = given
+        try:
+            path = federation.bundle("hospital-a")
+        finally:
+            if stack.environment.pop("FEDMX_VERSION", ""):
+                subprocess.run(["docker", "image", "rm", command[-1]], check=True, capture_output=True)
+        with tarfile.open(path) as archive:
+            archive.extractall(federation.folder / "read", filter="data")
+        folder = federation.folder / "read" / "hospital-a"
+        content = "".join(file.read_text() for file in folder.iterdir() if file.is_file())
+        assert f"{stack.name}-client:{version}" in content
+        assert f"{stack.name}-client-gpu:{version}" in content
 
 
 def test_what_is_wrong_with_a_bundles_key_is_one_line_of_the_service_that_reads_it(

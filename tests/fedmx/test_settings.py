@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fedmx import __version__
 from fedmx.errors import SettingsError
 from fedmx.local.plan import make_plan
 from fedmx.parsing import Address, PartitionRule
@@ -94,6 +95,8 @@ def test_the_authoritys_defaults_are_the_documented_ones() -> None:
         "AUTHORITY_DAYS": 3650.0,
         "CERTIFICATE_DAYS": 365.0,
         "RENEW_DAYS": 30.0,
+        "COMPOSE_PROJECT_NAME": "fedmx",
+        "FEDMX_VERSION": __version__,
     }
 
 
