@@ -18,6 +18,7 @@ from fedmx.errors import FederationError, ProtocolError, RefusedError, SettingsE
 from fedmx.link import channel, codec, words
 from fedmx.link import link_pb2 as pb
 from fedmx.link.assembler import Assembler
+from fedmx.link.clocks import Clocks
 from fedmx.link.gate import Gate, Site
 from fedmx.link.messages import error_of
 from fedmx.link.requests import Request, Requests
@@ -267,8 +268,10 @@ class LinkServer:
 
     async def _watch(self, gate: Gate) -> None:
         """End the streams of sites that are revoked, or whose certificates end."""
+        clocks = Clocks()
         while True:
             await asyncio.sleep(_WATCH_S)
+            clocks.look()
             for stream in [stream for stream in self._streams if not stream.is_expelled]:
                 if stream.site is not None and (fault := gate.find_fault(stream.site)):
                     stream.is_expelled = True

@@ -4,6 +4,8 @@ import io
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -39,11 +41,47 @@ def authority(tmp_path: Path) -> Authority:
     return make_pki(tmp_path / "pki", "north", "south")
 
 
+@dataclass
+class Clocks:
+    """A wall clock and a monotonic clock that the test sets.
+
+    Attributes:
+        ahead: how far the wall clock is ahead.
+        passed_s: on the monotonic clock.
+        looks: how often the wall clock was asked.
+    """
+
+    ahead: timedelta = field(default_factory=timedelta)
+    passed_s: float = 0.0
+    looks: int = 0
+
+    def now(self) -> datetime:
+        self.looks += 1
+        return datetime.now(UTC) + self.ahead
+
+    def gate(self, authority: Authority) -> Gate:
+        revoked = authority.folder / "server" / "revoked.txt"
+        return Gate(own_of(authority), revoked, self.now, lambda: self.passed_s)
+
+
 @pytest.fixture
-def hub(open_hub: Callable[..., Hub], authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Hub:
+def clocks() -> Clocks:
+    return Clocks()
+
+
+@pytest.fixture
+def hub(
+    open_hub: Callable[..., Hub], authority: Authority, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
+) -> Hub:
     """A server with certificates, which looks often whether somebody is revoked."""
     monkeypatch.setattr(server, "_WATCH_S", 0.05)
-    return open_hub(gate=gate_of(authority), lease_grace_s=300)
+    return open_hub(gate=clocks.gate(authority), lease_grace_s=300)
+
+
+def look_often(hub: Hub, clocks: Clocks) -> None:
+    """Wait until the server has looked at everybody several times."""
+    looks = clocks.looks
+    hub.wait_until(lambda: clocks.looks > looks + 5)
 
 
 def pem_of(authority: Authority, site: str) -> bytes:
@@ -94,22 +132,24 @@ def test_every_change_of_the_list_is_seen_even_within_one_tick_of_the_clock(auth
 
 
 @pytest.mark.parametrize("spoil", ["missing", "folder", "binary"])
-def test_a_list_that_cannot_be_read_takes_nothing_back_and_is_said_once(
-    spoil: str, authority: Authority, log: io.StringIO
+def test_a_list_that_cannot_be_read_takes_nothing_back_and_is_said_once_at_the_second_look(
+    spoil: str, authority: Authority, clocks: Clocks, log: io.StringIO
 ) -> None:
     authority.revoke("north")
-    gate, path = gate_of(authority), authority.folder / "server" / "revoked.txt"
+    gate, path = clocks.gate(authority), authority.folder / "server" / "revoked.txt"
     kept = path.read_bytes()
     path.unlink()
     if spoil == "folder":
         path.mkdir()
     elif spoil == "binary":
         path.write_bytes(b"\xff\xfe")
-    for _ in range(3):
+    for _ in range(6):
         with pytest.raises(RefusedError, match="is revoked"):
             gate.identify(pem_of(authority, "north"))
         assert gate.identify(pem_of(authority, "south")).name == "south"
-    assert log.getvalue().count("WARNING cannot read who is revoked, going by what was") == 1
+        assert log.getvalue().count("WARNING") == (clocks.passed_s >= 6)
+        clocks.passed_s += 2
+    assert f"file={path}" in log.getvalue()
     if spoil == "folder":
         path.rmdir()
     path.write_bytes(kept + f"{own_serial(authority, 'south')}\n".encode())
@@ -154,6 +194,19 @@ def test_another_role_than_a_sites_is_refused(subject: Subject, said: str, autho
     assert str(caught.value).startswith(said)
 
 
+@pytest.mark.parametrize("rest", ["", "half"])
+def test_a_list_that_is_written_anew_takes_nothing_back_while_lines_are_missing(
+    rest: str, authority: Authority, log: io.StringIO
+) -> None:
+    authority.revoke("north")
+    gate, path = gate_of(authority), authority.folder / "server" / "revoked.txt"
+    path.write_text(own_serial(authority, "north")[:20] if rest else "")
+    with pytest.raises(RefusedError, match="is revoked"):
+        gate.identify(pem_of(authority, "north"))
+    assert gate.identify(pem_of(authority, "south")).name == "south"
+    assert log.getvalue() == ""
+
+
 @pytest.mark.parametrize(
     ("days", "said"),
     [
@@ -161,9 +214,41 @@ def test_another_role_than_a_sites_is_refused(subject: Subject, said: str, autho
         (1.0, r"the certificate of site north: not valid before .* UTC, it is .*"),
     ],
 )
-def test_who_is_not_in_date_is_refused(days: float, said: str, authority: Authority) -> None:
+def test_who_is_not_in_date_is_refused_at_the_second_look(
+    days: float, said: str, authority: Authority, clocks: Clocks
+) -> None:
+    gate, pem = clocks.gate(authority), forge(authority, Subject("site", "north"), days)
+    for clocks.passed_s in (0.0, 2.0, 4.0):
+        assert gate.identify(pem).name == "north"
+    clocks.passed_s = 6.0
     with pytest.raises(RefusedError, match=said):
-        gate_of(authority).identify(forge(authority, Subject("site", "north"), days))
+        gate.identify(pem)
+
+
+@pytest.mark.parametrize("days", [400, -400, -20_000])
+def test_a_clock_that_is_wrong_for_five_seconds_expels_nobody_however_often(
+    days: int, authority: Authority, clocks: Clocks
+) -> None:
+    gate = clocks.gate(authority)
+    north = gate.identify(pem_of(authority, "north"))
+    for _ in range(10):
+        for clocks.ahead in (timedelta(days=days),) * 3 + (timedelta(),):
+            assert gate.find_fault(north) is None
+            clocks.passed_s += 2
+    clocks.ahead = timedelta(days=days)
+    found = []
+    for _ in range(5):
+        found.append(gate.find_fault(north) is not None)
+        clocks.passed_s += 2
+    assert found == [False, False, False, True, True], "found two seconds apart, it counts within ten"
+
+
+def test_revocation_counts_at_once_whatever_the_clock_says(authority: Authority, clocks: Clocks) -> None:
+    gate = clocks.gate(authority)
+    north = gate.identify(pem_of(authority, "north"))
+    clocks.ahead = timedelta(days=400)
+    authority.revoke("north")
+    assert "is revoked" in (gate.find_fault(north) or "")
 
 
 @pytest.mark.parametrize("pem", [b"", b"garbage"])
@@ -275,10 +360,12 @@ def test_one_that_is_put_out_and_reads_nothing_is_dropped(
 
 
 def test_a_living_stream_ends_with_its_certificate(
-    hub: Hub, authority: Authority, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, authority: Authority, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = start_node(hub, own_of(authority, "north"), "x")
     monkeypatch.setattr(certificates, "find_fault_of_dates", lambda *_: "expired just now")
+    look_often(hub, clocks)
+    clocks.passed_s += 6
     error = node.join()
     assert "the certificate of site north: expired just now" in str(error)
 
@@ -287,3 +374,21 @@ def test_a_server_with_certificates_ends_as_quickly_as_one_without(hub: Hub) -> 
     began = time.monotonic()
     hub.stop(None)
     assert time.monotonic() - began < 0.4
+
+
+@pytest.mark.parametrize("days", [400, -400])
+def test_living_streams_outlast_a_clock_that_is_wrong_for_a_moment_and_not_one_that_stays_so(
+    days: int, hub: Hub, authority: Authority, clocks: Clocks, log: io.StringIO
+) -> None:
+    node = start_node(hub, own_of(authority, "north"), "x")
+    for ahead in (days, 0):
+        clocks.ahead = timedelta(days=ahead)
+        look_often(hub, clocks)
+    clocks.passed_s += 3600
+    look_often(hub, clocks)
+    assert len(hub.ask(hub.message(name="north.x"))) == 1
+    assert [word for word in ("refused", "left", "lost") if word in log.getvalue()] == []
+    clocks.ahead = timedelta(days=days)
+    look_often(hub, clocks)
+    clocks.passed_s += 6
+    assert isinstance(node.join(), RefusedError)

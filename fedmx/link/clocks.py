@@ -1,0 +1,35 @@
+"""The wall clock beside the monotonic one: somebody set it, or the machine slept, where they part."""
+
+import time
+from collections.abc import Callable
+
+from fedmx.log import warn
+
+_JUMP_S = 10.0
+
+
+class Clocks:
+    """Compares how far both clocks went since the last look.
+
+    Args:
+        wall: seconds of the clock that people set.
+        monotonic: seconds of the clock that nobody sets.
+    """
+
+    def __init__(
+        self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._wall = wall
+        self._monotonic = monotonic
+        self._last = wall(), monotonic()
+
+    def look(self) -> None:
+        """Log a jump of the wall clock with what both clocks say has passed."""
+        before, self._last = self._last, (self._wall(), self._monotonic())
+        wall_s, monotonic_s = (now - then for now, then in zip(self._last, before, strict=True))
+        if abs(wall_s - monotonic_s) > _JUMP_S:
+            warn(
+                "the wall clock jumped: dates of certificates go by it",
+                wall_s=f"{wall_s:+.1f}",
+                monotonic_s=f"{monotonic_s:+.1f}",
+            )

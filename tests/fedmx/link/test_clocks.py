@@ -1,0 +1,56 @@
+"""A wall clock that jumps is logged, with what both clocks say."""
+
+import io
+from dataclasses import dataclass
+
+import pytest
+
+from fedmx.link.clocks import Clocks
+
+
+@dataclass
+class Hands:
+    """Both clocks' seconds."""
+
+    wall: float = 1.7e9
+    monotonic: float = 500.0
+
+    def pass_by(self, wall_s: float, monotonic_s: float) -> None:
+        self.wall += wall_s
+        self.monotonic += monotonic_s
+
+
+@pytest.fixture
+def hands() -> Hands:
+    return Hands()
+
+
+@pytest.fixture
+def clocks(hands: Hands) -> Clocks:
+    return Clocks(lambda: hands.wall, lambda: hands.monotonic)
+
+
+@pytest.mark.parametrize(
+    ("wall_s", "shown"),
+    [(400 * 86_400 + 2, "wall_s=+34560002.0"), (-86_400 + 2, "wall_s=-86398.0"), (13.0, "wall_s=+13.0")],
+)
+def test_a_jump_is_logged_once_with_both_figures(
+    wall_s: float, shown: str, hands: Hands, clocks: Clocks, log: io.StringIO
+) -> None:
+    hands.pass_by(wall_s, 2.0)
+    clocks.look()
+    assert log.getvalue().count("WARNING") == 1
+    assert shown in log.getvalue()
+    assert "monotonic_s=+2.0" in log.getvalue()
+    hands.pass_by(2.0, 2.0)
+    clocks.look()
+    assert log.getvalue().count("WARNING") == 1
+
+
+def test_a_clock_that_is_set_right_by_a_little_and_a_look_that_comes_late_are_no_jumps(
+    hands: Hands, clocks: Clocks, log: io.StringIO
+) -> None:
+    for wall_s, monotonic_s in ((3.5, 2.0), (0.5, 2.0), (3600.0, 3601.0)):
+        hands.pass_by(wall_s, monotonic_s)
+        clocks.look()
+    assert log.getvalue() == ""
