@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from client.data import MAX_EXACT, Dataset
 from client.mx import gluon
 from client.picked_labels import find_clipped
-from client.task import Task, naming_faults
+from client.task import Task, computes_as, naming_faults
 from fedmx.errors import DataError
 
 Sets = tuple[Dataset, Dataset]
@@ -76,18 +76,18 @@ def _check_targets(place: str, loss: Any, labels: NDArray[Any]) -> None:
 
 def _choose_targets(loss: Any) -> tuple[str, _Test | None]:
     losses = gluon.loss
-    is_logistic = _computes_as(loss, losses.LogisticLoss)
+    is_logistic = computes_as(loss, losses.LogisticLoss)
     is_binary = is_logistic and loss._label_format == "binary"  # noqa: SLF001 - not public in gluon
-    if is_binary or _computes_as(loss, losses.SigmoidBinaryCrossEntropyLoss):
+    if is_binary or computes_as(loss, losses.SigmoidBinaryCrossEntropyLoss):
         return "numbers from 0 to 1", lambda values: (values < 0) | (values > 1)
-    if is_logistic or _computes_as(loss, losses.HingeLoss) or _computes_as(loss, losses.SquaredHingeLoss):
+    if is_logistic or computes_as(loss, losses.HingeLoss) or computes_as(loss, losses.SquaredHingeLoss):
         return "-1 or 1", lambda values: (values != 1) & (values != -1)
     return "", None
 
 
 def _are_all_classes(loss: Any, outputs: Any, labels: NDArray[Any]) -> bool:
     """Whether plain softmax cross entropy clips none of the labels; it is the quick way for most tasks."""
-    if not _computes_as(loss, gluon.loss.SoftmaxCrossEntropyLoss):
+    if not computes_as(loss, gluon.loss.SoftmaxCrossEntropyLoss):
         return False
     if not loss._sparse_label:  # noqa: SLF001 - not public in gluon
         return True
@@ -97,11 +97,6 @@ def _are_all_classes(loss: Any, outputs: Any, labels: NDArray[Any]) -> bool:
         and labels.max() < classes
         and (labels.dtype.kind in "bui" or _find_first(labels, lambda v: v != np.floor(v)) is None)
     )
-
-
-def _computes_as(loss: Any, kind: type) -> bool:
-    """Whether a loss is of gluon's kind, or of one derived from it that computes the same."""
-    return isinstance(loss, kind) and type(loss).hybrid_forward is kind.hybrid_forward  # type: ignore[attr-defined]
 
 
 def _are_held(rows: NDArray[Any]) -> bool:

@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,8 +31,9 @@ class Task:
         load_data: folder -> training and test set.
         loss: (outputs, labels) -> one loss or several an example, as gluon's losses give; softmax cross
             entropy where the module has none.
-        metrics: (outputs, labels) -> by name, one value or several an example, or the batch's mean; accuracy
-            where the module has none. Both arguments are MXNet arrays of one batch.
+        metrics: (outputs, labels) -> by name, one value or several an example, or the batch's mean. Where the
+            module has none: accuracy, if the loss is softmax cross entropy of class numbers, else nothing.
+            Both arguments are MXNet arrays of one batch.
     """
 
     name: str
@@ -51,28 +53,36 @@ def load_task(name: str) -> Task:
     for function in ("build_model", "load_data"):
         if not callable(getattr(module, function, None)):
             raise SettingsError(f"TASK={name}: {function} is missing; {_EXPECTED}")
-    metrics = getattr(module, "metrics", accuracy)
+    loss = _make_loss(module)
+    metrics = getattr(module, "metrics", _choose_metrics(loss))
     if not callable(metrics):
         raise SettingsError(f"TASK={name}: metrics is {_kind(metrics)}; expected a function or none")
     return Task(
         name=name,
         build_model=lambda: _build_model(module),
         load_data=lambda data_dir: _load_data(module, data_dir),
-        loss=_make_loss(module),
+        loss=loss,
         metrics=metrics,
     )
 
 
-def accuracy(outputs: mx.nd.NDArray, labels: mx.nd.NDArray) -> Mapping[str, mx.nd.NDArray]:
-    """Tell for each example whether its largest output is its label's; nothing if outputs are no such scores.
+def accuracy(outputs: mx.nd.NDArray, labels: mx.nd.NDArray, axis: int = -1) -> Mapping[str, mx.nd.NDArray]:
+    """Return for each label whether the largest output is its class's; nothing if there is one class.
 
     Args:
-        outputs: float (n, classes, ...).
-        labels: (n, ...).
+        outputs: float, scores of the classes along `axis`.
+        labels: class numbers, as many as `outputs` has scores of any one class, in any shape.
+        axis: of the classes.
     """
-    if outputs.shape[1:2] in ((), (1,)) or (outputs.shape[0], *outputs.shape[2:]) != labels.shape:
+    if outputs.shape[axis] == 1:
         return {}
-    return {"accuracy": outputs.argmax(axis=1) == labels}
+    best = outputs.argmax(axis=axis)
+    return {"accuracy": best == labels.reshape(best.shape)}
+
+
+def computes_as(loss: Any, kind: type) -> bool:
+    """Whether a loss is of gluon's kind, or of one derived from it that computes the same."""
+    return isinstance(loss, kind) and type(loss).hybrid_forward is kind.hybrid_forward  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -129,6 +139,14 @@ def _make_loss(module: ModuleType) -> Loss:
     if not callable(loss):
         raise SettingsError(f"TASK={module.__name__}: loss() gave {_kind(loss)}; expected a loss of gluon's")
     return loss
+
+
+def _choose_metrics(loss: Loss) -> Metrics:
+    """Return accuracy where labels are known to be class numbers, along which axis the outputs score them."""
+    softmax: Any = loss
+    if computes_as(loss, gluon.loss.SoftmaxCrossEntropyLoss) and softmax._sparse_label:  # noqa: SLF001 - not public
+        return partial(accuracy, axis=softmax._axis)  # noqa: SLF001 - not public
+    return lambda *_: {}
 
 
 def _build_model(module: ModuleType) -> gluon.HybridBlock:

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -59,7 +58,7 @@ def test_a_task_without_loss_and_metrics_has_softmax_and_accuracy(load: Load) ->
     assert task.name == "their_task"
     outputs, labels = mx.nd.array([[0, 0], [0, 0]]), mx.nd.array([0, 1])
     np.testing.assert_allclose(task.loss(outputs, labels).asnumpy(), np.log([2, 2]), rtol=1e-5)
-    assert task.metrics is accuracy
+    assert task.metrics(outputs + mx.nd.array([[1, 0]]), labels)["accuracy"].asnumpy().tolist() == [1, 0]
     assert isinstance(task.build_model(), gluon.HybridBlock)
 
 
@@ -233,16 +232,65 @@ def test_a_file_that_a_task_cannot_read_is_one_line(load: Load) -> None:
 def test_accuracy_tells_for_each_example_or_pixel_whether_the_largest_score_is_its_labels() -> None:
     scores = mx.nd.array([[1, 3, 2], [5, 1, 1], [0, 0, 1]])
     assert accuracy(scores, mx.nd.array([1, 2, 2]))["accuracy"].asnumpy().tolist() == [1, 0, 1]
+    column = mx.nd.array([[1], [2], [2]])
+    assert accuracy(scores, column)["accuracy"].asnumpy().tolist() == [1, 0, 1]
     pixels = mx.nd.array([[[1, 0, 5]], [[0, 1, 4]]]).reshape((1, 2, 3))
-    assert accuracy(pixels, mx.nd.array([[0, 1, 1]]))["accuracy"].asnumpy().tolist() == [[1, 1, 0]]
+    assert accuracy(pixels, mx.nd.array([[0, 1, 1]]), axis=1)["accuracy"].asnumpy().tolist() == [[1, 1, 0]]
 
 
-@pytest.mark.parametrize(
-    ("outputs", "labels"),
-    [((4,), (4,)), ((4, 1), (4,)), ((4, 1), (4, 1)), ((4, 3), (4, 3)), ((4, 3, 2), (4,))],
+def test_one_output_has_no_accuracy() -> None:
+    assert accuracy(mx.nd.zeros((4, 1)), mx.nd.zeros((4,))) == {}
+
+
+CLASSIFYING = ("", "SoftmaxCrossEntropyLoss()", "SoftmaxCELoss(from_logits=True)", "SoftmaxCELoss(axis=1)")
+OTHERS = (
+    "L2Loss()",
+    "L1Loss()",
+    "HuberLoss()",
+    "SigmoidBinaryCrossEntropyLoss()",
+    "LogisticLoss(label_format='binary')",
+    "HingeLoss()",
+    "KLDivLoss()",
+    "SoftmaxCrossEntropyLoss(sparse_label=False)",
 )
-def test_outputs_that_are_no_scores_of_classes_have_no_accuracy(
-    outputs: tuple[int, ...], labels: tuple[int, ...]
+
+
+@pytest.mark.parametrize("loss", CLASSIFYING)
+def test_a_loss_that_takes_class_numbers_has_accuracy(load: Load, loss: str) -> None:
+    task = load(GOOD + (f"def loss(): return gluon.loss.{loss}" if loss else ""))
+    outputs, labels = mx.nd.array([[0.2, 0.8], [0.9, 0.1]]), mx.nd.array([1, 1])
+    for shape in ((2,), (2, 1)):
+        assert task.metrics(outputs, labels.reshape(shape))["accuracy"].asnumpy().tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("loss", OTHERS)
+@pytest.mark.parametrize(
+    ("outputs", "labels"), [((4,), (4,)), ((4, 3), (4,)), ((4, 3), (4, 3)), ((4, 1), (4,))]
+)
+def test_another_loss_has_no_accuracy_whatever_the_shapes(
+    load: Load, loss: str, outputs: tuple[int, ...], labels: tuple[int, ...]
 ) -> None:
-    nothing: dict[str, Any] = {}
-    assert accuracy(mx.nd.zeros(outputs), mx.nd.zeros(labels)) == nothing
+    task = load(f"{GOOD}def loss(): return gluon.loss.{loss}")
+    assert task.metrics(mx.nd.zeros(outputs), mx.nd.zeros(labels)) == {}
+
+
+def test_a_loss_that_computes_something_else_has_no_accuracy_unless_its_task_gives_one(load: Load) -> None:
+    source = """
+class Shifted(gluon.loss.SoftmaxCrossEntropyLoss):
+    def hybrid_forward(self, F, pred, label):
+        return super().hybrid_forward(F, pred, label - 1)
+
+def loss(): return Shifted()
+"""
+    outputs, labels = mx.nd.zeros((4, 3)), mx.nd.ones((4,))
+    assert load(GOOD + source).metrics(outputs, labels) == {}
+    sys.modules.pop("their_task")
+    task = load(f"{GOOD}{source}def metrics(outputs, labels): return {{'accuracy': labels == 1}}")
+    assert list(task.metrics(outputs, labels)) == ["accuracy"]
+
+
+def test_masks_have_the_share_of_their_pixels(load: Load) -> None:
+    task = load(f"{GOOD}def loss(): return gluon.loss.SoftmaxCrossEntropyLoss(axis=1)")
+    outputs = mx.nd.array([[[[1.0, 0.0]], [[0.0, 2.0]], [[0.5, 0.5]]]])  # (1, 3, 1, 2)
+    hits = task.metrics(outputs, mx.nd.array([[[0, 2]]]))["accuracy"]
+    assert hits.asnumpy().tolist() == [[[1, 0]]]
