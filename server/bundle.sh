@@ -10,9 +10,15 @@ fail() {
 request=${REQUEST:-/dev/null}
 [ -r "$request" ] || fail "REQUEST=$request: cannot be read; expected what the site's \`client pki request\` wrote"
 
-umask 077 # there is a key in it
+# The archive may contain a key.
+umask 077
 part=$(mktemp .bundle.XXXXXX) || exit 2
 trap 'rm -f "$part"' EXIT
 trap 'exit 130' HUP INT TERM
 server/pki.sh bundle "$SITE" "$SERVER_ADDRESS" ${REQUEST:+--request -} <"$request" >"$part" || exit
-mv "$part" "$SITE.tar.gz" && echo "wrote $SITE.tar.gz; whoever has its key can take part as $SITE"
+if tar -tzf "$part" | grep -q '/certs/site\.key$'; then
+    key="it contains the private key of site $SITE: treat it like a password"
+else
+    key="it contains no private key: site $SITE keeps its own"
+fi
+mv "$part" "$SITE.tar.gz" && echo "wrote $SITE.tar.gz; $key"

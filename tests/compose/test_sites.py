@@ -32,6 +32,7 @@ class Federation:
     Attributes:
         stack: of the server.
         sites: the sites' own, by name.
+        messages: what `make bundle` printed, by site.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -41,6 +42,7 @@ class Federation:
         self.address = f"{host}:{self.stack.port}"
         self.stack.environment.update(SERVER_PUBLISH=self.address, SERVER_NAMES=host, **as_text(QUICK))
         self.sites: dict[str, Stack] = {}
+        self.messages: dict[str, str] = {}
 
     def make(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         return self.stack.make(*arguments, folder=self.folder)
@@ -51,7 +53,8 @@ class Federation:
         return made.stdout
 
     def bundle(self, site: str, *arguments: str) -> Path:
-        self.make_well("bundle", f"SITE={site}", f"SERVER_ADDRESS={self.address}", *arguments)
+        command = ("bundle", f"SITE={site}", f"SERVER_ADDRESS={self.address}", *arguments)
+        self.messages[site] = self.make_well(*command)
         return self.folder / f"{site}.tar.gz"
 
     def unpack(self, site: str) -> Stack:
@@ -124,6 +127,14 @@ def test_an_archive_is_its_owners_and_holds_one_site_alone(federation: Federatio
     with tarfile.open(federation.folder / "hospital-b.tar.gz") as archive:
         assert set(archive.getnames()) == {f"hospital-b/{name}" for name in FILES - {"certs/site.key"}}
     assert not list(federation.folder.glob(".bundle*"))
+
+
+def test_make_bundle_says_whether_the_archive_holds_a_key(federation: Federation) -> None:
+    said = federation.messages
+    assert "hospital-a.tar.gz" in said["hospital-a"]
+    assert "contains the private key" in said["hospital-a"]
+    assert "hospital-b.tar.gz" in said["hospital-b"]
+    assert "no private key" in said["hospital-b"]
 
 
 def test_two_sites_train_together_and_one_whose_certificate_is_revoked_does_not(

@@ -1,0 +1,92 @@
+"""No private key is committed by `git add .`, and none gets into an image, wherever a person put it."""
+
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from fedmx.link import site_request
+from server import pki
+from tests.compose.conftest import find_fault
+
+ROOT = Path(__file__).parents[1]
+MARK = b"PRIVATE KEY"
+# Where bundles, requests and an authority end up in a checkout.
+FOLDERS = [
+    "",
+    "hospital-a",
+    "any name",
+    "client/north",
+    "server/site/north",
+    "data/mnist",
+    "fedmx/pki",
+]
+
+
+@pytest.fixture
+def checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> Path:
+    """A folder with the project's rules and, everywhere in it, files with keys as the commands leave them."""
+    root = tmp_path / "checkout"
+    for index, name in enumerate(FOLDERS):
+        folder = root / name
+        folder.mkdir(parents=True, exist_ok=True)
+        monkeypatch.setenv("PKI_DIR", str(folder / ".fedmx" / "pki"))
+        pki.main(["ensure"])
+        capfdbinary.readouterr()
+        pki.main(["bundle", "hospital-a", "fl.example.org:8080"])
+        archive = folder / "hospital-a.tar.gz"
+        archive.write_bytes(capfdbinary.readouterr().out)
+        shutil.copy(archive, folder / ".bundle.x1Y2z3")
+        with tarfile.open(archive) as packed:
+            packed.extractall(folder, filter="data")
+        (folder / "hospital-a").rename(folder / f"unpacked {index}")
+        key = site_request.make("south", folder).with_name("site.key")
+        for copy in (".site.key.part", "site.key.bak", "site.key~", "other.key"):
+            shutil.copy(key, folder / copy)
+    for name in (".gitignore", ".dockerignore"):
+        shutil.copy(ROOT / name, root)
+    return root
+
+
+def find_keys(paths: list[Path]) -> list[Path]:
+    """Return the files that hold a key, or may: requests and archives."""
+    named = (".csr", ".gz", ".x1Y2z3")
+    return [path for path in paths if path.suffix in named or MARK in path.read_bytes()]
+
+
+def test_git_adds_no_key(checkout: Path) -> None:
+    def git(*arguments: str) -> list[str]:
+        command = ["git", "-C", str(checkout), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0")[:-1]
+
+    assert len(find_keys([path for path in checkout.rglob("*") if path.is_file()])) >= 10 * len(FOLDERS)
+    git("init", "--quiet")
+    git("add", ".")
+    added = [checkout / name for name in git("ls-files", "-z")]
+    assert find_keys(added) == []
+    assert len([path for path in added if path.name == "docker-compose.yml"]) == len(FOLDERS)
+
+
+def test_nothing_that_the_project_has_is_ignored() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no clone")
+    command = ["git", "ls-files", "--cached", "--ignored", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert listed == ""
+
+
+@pytest.mark.compose
+def test_no_key_gets_into_a_build(checkout: Path, tmp_path: Path) -> None:
+    if fault := find_fault():
+        pytest.skip(fault)
+    built = tmp_path / "built"
+    options = ["--output", f"type=local,dest={built}", "--file", "-"]
+    command = ["docker", "buildx", "build", *options, str(checkout)]
+    subprocess.run(command, input=b"FROM scratch\nCOPY . /\n", capture_output=True, check=True)
+    copied = [path for path in built.rglob("*") if path.is_file()]
+    assert find_keys(copied) == []
+    assert built / "client" / "north" in {parent for path in copied for parent in path.parents}
