@@ -11,35 +11,15 @@ export BUNDLE
 # A bundle names its own project. The name that a shell has is that of a server on this machine; one given to make wins.
 own_project = $(if $(filter command,$(origin COMPOSE_PROJECT_NAME)),,env -u COMPOSE_PROJECT_NAME)
 
+##@ Use it
 # GNU make ends with 2 whenever a recipe fails; the exit code of the server stands in its last line, as `Error 4`.
 run: .venv ## train on this machine: a server and CLIENTS=2 clients, ROUNDS=3
 	@.venv/bin/python -m fedmx.local
 
-test: .venv ## run the tests; ARGS="-k partition" chooses among them
-	@.venv/bin/python -m pytest $(ARGS)
+help: ## list what make can do
+	@awk -F ':.*## ' '/^##@ / { print (n++ ? "\n" : "") substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-test-slow: .venv ## run the tests that take minutes
-	@.venv/bin/python -m pytest -m slow $(ARGS)
-
-lint: .venv ## check style, format and types
-	@.venv/bin/python -m ruff check && .venv/bin/python -m ruff format --check
-	@.venv/bin/python -m mypy
-
-bench: .venv ## measure the link against Flower's own engines
-	@.venv/bin/python -m bench $(ARGS)
-
-lock: .venv ## write requirements/*.txt from pyproject.toml; ARGS=--upgrade takes newer versions
-	@requirements/lock.sh $(ARGS)
-
-audit: .venv ## look for known vulnerabilities in the locks; ARGS="--osv-url URL" names a source
-	@.venv/bin/python requirements/audit.py $(ARGS)
-
-sbom: .venv ## write each image's bill of materials to sbom/
-	@.venv/bin/python requirements/sbom.py
-
-proto: .venv ## write fedmx/link/link_pb2.py and .pyi from link.proto
-	@.venv/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. fedmx/link/link.proto
-
+##@ Containers
 build: ## build the images of the server and the client
 	@docker compose build
 
@@ -66,6 +46,11 @@ ps: ## list the containers
 shell: ## open a shell in a client's container
 	@docker compose run --rm --no-deps client bash
 
+clean: ## remove .venv, caches, containers and images; runs stay, in runs/ and in the volume
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info && find . -name __pycache__ -prune -exec rm -rf {} +
+	@! docker version >/dev/null 2>&1 || docker compose --profile gpu down --rmi all
+
+##@ Certificates
 pki-init: ## make the federation's authority, as the first `make up` does by itself
 	@server/pki.sh init
 
@@ -93,6 +78,32 @@ pki-renew: ## renew the certificates that expire soon
 bundle: ## write a site's archive: SITE=hospital-a SERVER_ADDRESS=fl.example.org:8080 [REQUEST=hospital-a.csr]
 	@server/bundle.sh
 
+##@ Working on fedmx
+test: .venv ## run the tests; ARGS="-k partition" chooses among them
+	@.venv/bin/python -m pytest $(ARGS)
+
+test-slow: .venv ## run the tests that take minutes
+	@.venv/bin/python -m pytest -m slow $(ARGS)
+
+lint: .venv ## check style, format and types
+	@.venv/bin/python -m ruff check && .venv/bin/python -m ruff format --check
+	@.venv/bin/python -m mypy
+
+bench: .venv ## measure the link against Flower's own engines
+	@.venv/bin/python -m bench $(ARGS)
+
+lock: .venv ## write requirements/*.txt from pyproject.toml; ARGS=--upgrade takes newer versions
+	@requirements/lock.sh $(ARGS)
+
+audit: .venv ## look for known vulnerabilities in the locks; ARGS="--osv-url URL" names a source
+	@.venv/bin/python requirements/audit.py $(ARGS)
+
+sbom: .venv ## write each image's bill of materials to sbom/
+	@.venv/bin/python requirements/sbom.py
+
+proto: .venv ## write fedmx/link/link_pb2.py and .pyi from link.proto
+	@.venv/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. fedmx/link/link.proto
+
 check-gpu: .venv ## build the CUDA image and check it; downloads 2 GB
 	@.venv/bin/python -m pytest -m gpu_image $(ARGS)
 
@@ -101,13 +112,6 @@ fuzz: .venv ## invent what may come over the wire, guided by coverage; SECONDS=6
 
 chaos: .venv ## kill, cut and stall federations for a while; ARGS="--seconds 1200 --seed 1"
 	@.venv/bin/python -m tests.federation.chaos $(ARGS)
-
-clean: ## remove .venv, caches, containers and images; runs stay, in runs/ and in the volume
-	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info && find . -name __pycache__ -prune -exec rm -rf {} +
-	@! docker version >/dev/null 2>&1 || docker compose --profile gpu down --rmi all
-
-help: ## list what make can do
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .venv:
 	@requirements/venv.sh dev

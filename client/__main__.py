@@ -1,26 +1,33 @@
 """`python -m client`: joins the server, then loads MXNet, the model and the data, and works until goodbye."""
 
 import socket
-import sys
 
 # Runs `lscpu` at its import. MXNet imports it too, but when gRPC has started and nothing may fork any more.
 import numpy.testing  # noqa: F401 - imported for MXNet
 
 from client import pki
 from fedmx import log, parsing
+from fedmx.command_line import Usage, parse
 from fedmx.link import certificates
 from fedmx.link.node import LinkOptions, NodeLink
 from fedmx.log import event
-from fedmx.program import refuse_arguments, run_program
-from fedmx.settings import ClientSettings, load
+from fedmx.program import run_program
+from fedmx.settings import ClientSettings, CommonSettings, load
+
+_USAGE = Usage(
+    "python -m client",
+    "Serve one node of a federation. Settings come from the environment; a blank one has its default.",
+    {"settings of the client": ClientSettings, "settings of server and client": CommonSettings},
+    {"pki": "request and install this site's certificate"},
+)
 
 
 def main() -> None:
     """Serve one node, or carry out a command of its site."""
-    if sys.argv[1:2] == ["pki"]:
-        pki.main(sys.argv[2:])
+    command, rest = parse(_USAGE)
+    if command == "pki":
+        pki.main(rest)
         return
-    refuse_arguments(but="pki")
     settings = load(ClientSettings)
     log.configure(settings.log_level, settings.log_format)
     link = NodeLink(

@@ -60,23 +60,6 @@ def _run(main: Callable[[], None]) -> int:
     return 0
 
 
-def refuse_arguments(but: str = "") -> None:
-    """Let nobody believe that an argument was heard.
-
-    Args:
-        but: a command that the program has.
-
-    Raises:
-        SettingsError: the program was given one.
-    """
-    if given := sys.argv[1:]:
-        others = f" but `{but}`" if but else ""
-        raise SettingsError(
-            f"{printable(' '.join(given))}: this program takes no arguments{others}; all it needs comes from"
-            " settings in the environment (README.md lists them)"
-        )
-
-
 class ArgumentParser(argparse.ArgumentParser):
     """Reads the arguments of a command; what is wrong with them is one line, as with settings."""
 

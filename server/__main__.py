@@ -1,18 +1,29 @@
 """`python -m server`: serves a run, or carries out a command of the authority, and exits with its code."""
 
-import sys
+from fedmx.command_line import Usage, parse
+from fedmx.program import run_program
+from fedmx.settings import CommonSettings, PkiSettings, ServerSettings
 
-from fedmx.program import refuse_arguments, run_program
+_USAGE = Usage(
+    "python -m server",
+    "Serve one run of a federation. Settings come from the environment; a blank one has its default.",
+    {
+        "settings of the server": ServerSettings,
+        "settings of server and client": CommonSettings,
+        "settings of the authority, for pki": PkiSettings,
+    },
+    {"pki": "issue, list, renew and revoke the federation's certificates"},
+)
 
 
 def main() -> None:
     """Do what the arguments say; all else comes from settings."""
-    if sys.argv[1:2] == ["pki"]:
+    command, rest = parse(_USAGE)
+    if command == "pki":
         from server import pki  # noqa: PLC0415 - an authority needs no Flower, which takes long to import
 
-        pki.main(sys.argv[2:])
+        pki.main(rest)
         return
-    refuse_arguments(but="pki")
     from server import serving  # noqa: PLC0415 - see above
 
     serving.main()

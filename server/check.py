@@ -1,13 +1,14 @@
 """`python -m server.check`: says all that is wrong with the server's settings, as the server would."""
 
-from fedmx.program import refuse_arguments, run_program
+from fedmx.command_line import Usage, parse
+from fedmx.program import run_program
 from fedmx.settings import ServerSettings, load
 from server import strategies
 
 
 def main() -> None:
     """Read the settings, and do nothing with them."""
-    refuse_arguments()
+    parse(Usage("python -m server.check", "Report all problems of the server's settings."))
     load(ServerSettings, strategies.find_problems)
 
 

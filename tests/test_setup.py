@@ -239,3 +239,18 @@ def test_every_make_target_says_what_it_does_in_three_lines_or_fewer() -> None:
         lines = [line for line in block.splitlines() if not line.startswith("#")]
         assert re.match(r"[a-z-]+:.*## \S", lines[0]), lines[0]
         assert len(lines) <= 3, lines[0]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_help_is_aligned_and_lists_each_target_in_one_group() -> None:
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    blocks = [block.splitlines() for block in done.stdout.split("\n\n")]
+    assert len(blocks) == 4
+    lines = [line for heading, *lines in blocks for line in lines if not heading.startswith(" ")]
+    targets = [line.split()[1] for line in lines]
+    documented = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert sorted(targets) == sorted(set(documented))
+    assert len({re.match(r"  make \S+ +", line).end() for line in lines}) == 1  # type: ignore[union-attr]
+    of_users = "\n".join("\n".join(block) for block in blocks[:-1])
+    assert "make test" not in of_users
+    assert "make lock" not in of_users

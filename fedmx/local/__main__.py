@@ -4,18 +4,39 @@ from pathlib import Path
 
 from rich.console import Console
 
+from fedmx.command_line import Usage, parse
 from fedmx.link.pki import Authority
 from fedmx.local.display import make_table, open_display, print_line, print_table
 from fedmx.local.federation import check, run
 from fedmx.local.plan import make_plan
 from fedmx.local.results import RunWatch, read_rounds, read_run
-from fedmx.program import refuse_arguments, run_program
-from fedmx.settings import PkiSettings, environment
+from fedmx.program import run_program
+from fedmx.settings import (
+    ClientSettings,
+    CommonSettings,
+    LocalSettings,
+    PkiSettings,
+    ServerSettings,
+    environment,
+)
+
+_USAGE = Usage(
+    "python -m fedmx.local",
+    "Run a federation on this machine (`make run`). Settings come from the environment; a blank one has its"
+    " default.",
+    {
+        "settings of make run": LocalSettings,
+        "settings of the server": ServerSettings,
+        "settings of the client": ClientSettings,
+        "settings of server and client": CommonSettings,
+        "settings of the authority": PkiSettings,
+    },
+)
 
 
 def main() -> None:
     """Run the federation that the environment asks for, then show its rounds and where the model is."""
-    refuse_arguments()
+    parse(_USAGE)
     console = Console()
     plan = make_plan(environment())
     check(plan)

@@ -173,10 +173,10 @@ class TestConfig:
         one, other = (config("--profile", "gpu", folder=folder)["services"] for folder in (ROOT, tmp_path))
         kinds: dict[str, type] = {"pki": PkiSettings, "server": ServerSettings}
         for name in one:
-            given = [services[name].pop("environment", {}) for services in (one, other)]
+            environments = [services[name].pop("environment", {}) for services in (one, other)]
+            given = [{key: value or "" for key, value in each.items()} for each in environments]
             kind = kinds.get(name, ClientSettings)
-            wanted, found = (load(kind, environ={k: v or "" for k, v in g.items()}) for g in given)
-            assert wanted == found, name
+            assert load(kind, environ=given[0]) == load(kind, environ=given[1]), name
             for services in (one, other):
                 services[name].get("build", {}).pop("context", None)
         assert one == other

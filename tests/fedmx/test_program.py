@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import logging, signal, sys, threading, time
 from fedmx import errors, log
-from fedmx.program import refuse_arguments, run_program
+from fedmx.program import run_program
 
 signal.signal(signal.SIGHUP, {hangup})  # whatever the tests were started with
 
@@ -129,16 +129,6 @@ def test_a_closed_terminal_does_not_stop_what_nohup_started() -> None:
     process.send_signal(signal.SIGHUP)
     assert process.communicate("", timeout=20) == ("done\n", "")
     assert process.returncode == 0
-
-
-def test_an_argument_is_refused_in_one_line() -> None:
-    assert run("refuse_arguments(); say('done')") == (0, "done\n", "")
-    code, out, err = run("refuse_arguments(); say('done')", "--rounds", "a\nb")
-    assert (code, out) == (2, "")
-    assert err == (
-        "--rounds a\\nb: this program takes no arguments; all it needs comes from settings in the environment"
-        " (README.md lists them)\n"
-    )
 
 
 def test_no_handler_of_failures_swallows_a_signal() -> None:
