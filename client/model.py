@@ -19,9 +19,13 @@ from fedmx import arrays
 from fedmx.errors import SettingsError
 
 Parameters = dict[str, gluon.Parameter]
+# A parameter's own initializer, or None, and the one for a network's parameters that have none of their own.
+Given = dict[gluon.Parameter, tuple[Any, Any]]
+
+_DEFAULT = mx.init.Xavier()
 
 
-def name_parameters(net: gluon.HybridBlock) -> Parameters:
+def name_parameters(net: gluon.Block) -> Parameters:
     """Give all parameters by structural name, in the network's order; a shared one once, by its first name.
 
     Raises:
@@ -42,21 +46,40 @@ def name_parameters(net: gluon.HybridBlock) -> Parameters:
     return named
 
 
-def initialize(net: gluon.HybridBlock, seed: int, sample: NDArray[Any]) -> None:
-    """Draw a network's initial arrays from a seed, on the CPU, so that every kind of device has the same.
+def seed_generators(seed: int) -> None:
+    """Seed what initializers draw with: MXNet's generators and numpy's global one."""
+    mx.random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - MXNet's initializers draw from numpy's global generator
+
+
+def find_given(net: gluon.Block) -> Given:
+    """Return what `build_model()` initialized: its values, or its initializers where shapes are open."""
+    given: Given = {}
+    for parameter in net.collect_params().values():
+        # Gluon has no public way to ask whether and how a parameter is initialized.
+        if parameter._data is not None:  # noqa: SLF001
+            given[parameter] = _keep(parameter.data(parameter.list_ctx()[0]))
+        elif parameter._deferred_init:  # noqa: SLF001
+            own, _, default, values = parameter._deferred_init  # noqa: SLF001
+            given[parameter] = (own, default) if values is None else _keep(values)
+    return given
+
+
+def initialize(net: gluon.Block, seed: int, sample: NDArray[Any], given: Given | None = None) -> None:
+    """Set a network's initial arrays, on the CPU, so that every kind of device has the same.
 
     Args:
         net: may have been initialized before.
-        seed: of MXNet's and numpy's generators, both used by initializers.
+        seed: of what is drawn.
         sample: one batch of examples; shapes that the network leaves open are inferred from it.
+        given: of `find_given`; other parameters are drawn, by Xavier where their layer names no initializer.
     """
-    net.initialize(mx.init.Xavier(), ctx=mx.cpu(), force_reinit=True)
+    _initialize_each(net, given or {})
     net(put(sample, mx.cpu()))
     # Arrays of open shapes were drawn where the batch met them, the others before. Drawn again, now that no
     # shape is open, the order is the network's, whether it was initialized before or not.
-    mx.random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - MXNet's initializers draw from numpy's global generator
-    net.initialize(mx.init.Xavier(), ctx=mx.cpu(), force_reinit=True)
+    seed_generators(seed)
+    _initialize_each(net, given or {})
     mx.nd.waitall()
 
 
@@ -104,3 +127,13 @@ def describe(parameters: Parameters) -> list[str]:
         json.dumps([name, np.dtype(p.dtype).name, list(p.shape), is_trained(p)])
         for name, p in parameters.items()
     ]
+
+
+def _keep(values: mx.nd.NDArray) -> tuple[Any, Any]:
+    return mx.init.Constant(values.copyto(mx.cpu())), _DEFAULT
+
+
+def _initialize_each(net: gluon.Block, given: Given) -> None:
+    for parameter in net.collect_params().values():
+        own, default = given.get(parameter, (None, _DEFAULT))
+        parameter.initialize(own, mx.cpu(), default, force_reinit=True)

@@ -27,7 +27,7 @@ class Task:
 
     Attributes:
         name: the module's name.
-        build_model: makes the network, not initialized.
+        build_model: builds the network; what it initializes is kept, the rest is drawn from the run's seed.
         load_data: folder -> training and test set.
         loss: (outputs, labels) -> one loss or several an example, as gluon's losses give; softmax cross
             entropy where the module has none.
@@ -37,7 +37,7 @@ class Task:
     """
 
     name: str
-    build_model: Callable[[], gluon.HybridBlock]
+    build_model: Callable[[], gluon.Block]
     load_data: Callable[[Path], tuple[Dataset, Dataset]]
     loss: Loss
     metrics: Metrics
@@ -149,12 +149,12 @@ def _choose_metrics(loss: Loss) -> Metrics:
     return lambda *_: {}
 
 
-def _build_model(module: ModuleType) -> gluon.HybridBlock:
+def _build_model(module: ModuleType) -> gluon.Block:
     with naming_faults(module.__name__, "build_model()"):
         net = module.build_model()
-    if not isinstance(net, gluon.HybridBlock):
+    if not isinstance(net, gluon.Block):
         raise SettingsError(
-            f"TASK={module.__name__}: build_model() gave {_kind(net)}; expected gluon's HybridBlock"
+            f"TASK={module.__name__}: build_model() gave {_kind(net)}; expected gluon's Block"
         )
     return net
 

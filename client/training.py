@@ -98,7 +98,7 @@ class _Sums:
 
 
 def train(
-    net: gluon.HybridBlock, task: Task, data: DeviceData, how: Hyperparameters, seed: list[int]
+    net: gluon.Block, task: Task, data: DeviceData, how: Hyperparameters, seed: list[int]
 ) -> dict[str, float]:
     """Train in place with SGD, and FedProx's proximal term where its weight is above 0.
 
@@ -143,7 +143,7 @@ def train(
     return {**means, _COUNT: len(data)}
 
 
-def evaluate(net: gluon.HybridBlock, task: Task, data: DeviceData, batch_size: int) -> dict[str, float]:
+def evaluate(net: gluon.Block, task: Task, data: DeviceData, batch_size: int) -> dict[str, float]:
     """Measure a network.
 
     Returns:
@@ -160,7 +160,7 @@ def evaluate(net: gluon.HybridBlock, task: Task, data: DeviceData, batch_size: i
 
 
 def _look_at(
-    net: gluon.HybridBlock, task: Task, examples: mx.nd.NDArray, labels: mx.nd.NDArray
+    net: gluon.Block, task: Task, examples: mx.nd.NDArray, labels: mx.nd.NDArray
 ) -> tuple[Any, mx.nd.NDArray]:
     """Give the outputs for a batch, and one loss an example."""
     with naming_faults(task.name, "the network"):

@@ -57,9 +57,12 @@ class Workbench:
         inspection.check_numbers(task.name, self._sets)
         # A copy: a slice would keep the whole set alive.
         self._sample = self._sets[0].examples[:_SAMPLE].copy()
+        # Arrays that build_model() draws are the same on all nodes, whatever load_data() drew.
+        model.seed_generators(0)
         self._net = task.build_model()
         with naming_faults(task.name, f"the network, given examples of shape {self._sample.shape},"):
-            model.initialize(self._net, 0, self._sample)
+            self._given = model.find_given(self._net)
+            model.initialize(self._net, 0, self._sample, self._given)
         self._parameters = model.name_parameters(self._net)
         self._description = self._describe(*self._sets)
         self._net.hybridize(static_alloc=True, static_shape=True)
@@ -78,8 +81,8 @@ class Workbench:
         return self._description
 
     def initial_arrays(self, seed: int) -> ArrayRecord:
-        """Draw the arrays that a run starts from."""
-        model.initialize(self._net, seed, self._sample)
+        """Return the arrays that a run starts from: those that `build_model()` set, others by the seed."""
+        model.initialize(self._net, seed, self._sample, self._given)
         initial = model.read(self._parameters)
         self._move_net()
         return initial

@@ -189,6 +189,6 @@ def _check_initial(
     if others:
         raise TrainingFailedError(
             f"nodes {', '.join(others)} made other initial arrays than node {first} from"
-            f" SEED={settings.seed}; expected the same task and packages on every node"
+            f" SEED={settings.seed}; expected the same task, pretrained weights and packages on every node"
         )
     return ArrayRecord({name: initial[name] for name in layout.arrays})

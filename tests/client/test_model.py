@@ -1,6 +1,8 @@
 """Parameters as named arrays: all of them, under names of their own, and applied for good."""
 
 import json
+import tempfile
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -10,9 +12,10 @@ from numpy.typing import NDArray
 
 from client import model
 from client.mx import autograd, gluon, mx
+from client.training import DeviceData, evaluate, train
 from fedmx import arrays
 from fedmx.errors import SettingsError
-from tests.client.given.small import CPU
+from tests.client.given.small import CLASSES, CPU, how
 
 SAMPLE = np.linspace(-1, 1, 2 * 6 * 6, dtype=np.float32).reshape(2, 1, 6, 6)
 NAMES = [
@@ -269,3 +272,122 @@ def test_initializers_that_draw_with_numpy_follow_the_seed() -> None:
 class _DrawnWithNumpy(mx.init.Initializer):  # type: ignore[misc]  # MXNet has no types
     def _init_weight(self, _: str, array: mx.nd.NDArray) -> None:
         array[:] = np.random.uniform(size=array.shape)  # noqa: NPY002 - the global generator is the subject
+
+
+# Initial arrays that build_model() sets
+
+Build = Callable[[], gluon.Block]
+
+
+def fill_in(parameters: Iterable[gluon.Parameter]) -> None:
+    """Give parameters values that no initializer draws, as loading a file does."""
+    for number, parameter in enumerate(parameters):
+        parameter.set_data(mx.nd.arange(np.prod(parameter.shape)).reshape(parameter.shape) / 8 + number)
+
+
+def build_filled() -> gluon.HybridBlock:
+    net = build()
+    net.initialize()
+    net(mx.nd.array(SAMPLE))  # which has oneDNN reorder the convolution's weight
+    fill_in(net.collect_params().values())
+    return net
+
+
+def build_from_file() -> gluon.Block:
+    net = build()
+    with tempfile.TemporaryDirectory() as folder:
+        build_filled().save_parameters(f"{folder}/net.params")
+        net.load_parameters(f"{folder}/net.params")
+    return net
+
+
+def build_from_symbol() -> gluon.Block:
+    net = build_filled()
+    net.hybridize()
+    net(mx.nd.array(SAMPLE))
+    with tempfile.TemporaryDirectory() as folder:
+        net.export(f"{folder}/net")
+        return gluon.SymbolBlock.imports(f"{folder}/net-symbol.json", ["data"], f"{folder}/net-0000.params")
+
+
+def build_before_shapes_are_known() -> gluon.Block:
+    net, filled = build(), build_filled()
+    net.initialize()
+    for mine, given in zip(net.collect_params().values(), filled.collect_params().values(), strict=True):
+        mine.set_data(given.data())
+    return net
+
+
+def start(net: gluon.Block, seeds: Iterable[int] = (0,)) -> list[dict[str, NDArray[Any]]]:
+    """Return a network's initial arrays for each seed; it is trained in between."""
+    given = model.find_given(net)
+    found = []
+    for seed in seeds:
+        model.initialize(net, seed, SAMPLE, given)
+        net.hybridize(static_alloc=True, static_shape=True)
+        parameters = model.name_parameters(net)
+        found.append({name: array.numpy() for name, array in model.read(parameters).items()})
+        data = DeviceData.put(SAMPLE, np.arange(len(SAMPLE)), CPU)
+        train(net, CLASSES, data, how(epochs=2), [1])
+        evaluate(net, CLASSES, data, 2)
+    return found
+
+
+@pytest.mark.filterwarnings("ignore:Cannot decide type")
+@pytest.mark.parametrize(
+    "build_model", [build_filled, build_from_file, build_from_symbol, build_before_shapes_are_known]
+)
+def test_arrays_that_a_task_loads_are_those_that_a_run_starts_from(build_model: Build) -> None:
+    expected = [array.numpy() for array in model.read(model.name_parameters(build_filled())).values()]
+    for arrays_of_seed in start(build_model(), seeds=(1, 2)):
+        assert len(arrays_of_seed) == len(expected)
+        for found in arrays_of_seed.values():
+            assert any(found.shape == wanted.shape and (found == wanted).all() for wanted in expected)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_new_head_on_loaded_layers_is_drawn_from_the_seed_and_they_are_kept(*, frozen: bool) -> None:
+    net = gluon.nn.HybridSequential()
+    loaded = build_filled()
+    if frozen:
+        loaded.collect_params().setattr("grad_req", "null")
+    net.add(loaded, gluon.nn.Dense(2), gluon.nn.Dense(2, weight_initializer=mx.init.One()))
+    one, same, other = start(net, seeds=(1, 1, 2))
+    for name in one:
+        assert (one[name] == same[name]).all()
+        if name.startswith("0."):
+            assert (one[name] == other[name]).all()
+    trained = values_by_name(net)
+    kept = {name for name in trained if (trained[name] == one[name]).all()}
+    assert ({"0.0.weight", "0.3.weight", "0.1.gamma"} <= kept) == frozen
+    assert (one["1.weight"] != other["1.weight"]).all()
+    assert (one["2.weight"] == 1).all()
+    assert (one["1.bias"] == 0).all()
+
+
+def test_an_initializer_that_a_task_chooses_draws_the_shapes_that_are_open() -> None:
+    net = build()
+    net.initialize(mx.init.Constant(0.25))
+    net[3].initialize(mx.init.Normal(100), force_reinit=True)
+    one, other = start(net, seeds=(1, 2))
+    assert (one["0.weight"] == 0.25).all()
+    assert np.abs(one["3.weight"]).max() > 50
+    assert (one["3.weight"] != other["3.weight"]).all()
+    assert (one["0.bias"] == 0).all()
+
+
+@pytest.mark.filterwarnings("ignore:All children of this Sequential")
+def test_a_block_that_is_not_hybrid_trains_to_the_same_model() -> None:
+    ends = []
+    for kind in (gluon.nn.HybridSequential, gluon.nn.Sequential):
+        net = kind()
+        net.add(gluon.nn.Conv2D(8, 3), gluon.nn.BatchNorm(), gluon.nn.Dense(2))
+        ends.append([*start(net, seeds=(3, 3)), values_by_name(net)])
+    for hybrid, plain in zip(*ends, strict=True):
+        assert hybrid.keys() == plain.keys()
+        for name in hybrid:
+            np.testing.assert_allclose(hybrid[name], plain[name], rtol=1e-5, atol=1e-6)
+
+
+def values_by_name(net: gluon.Block) -> dict[str, NDArray[Any]]:
+    return {name: array.numpy() for name, array in model.read(model.name_parameters(net)).items()}

@@ -172,14 +172,14 @@ def test_a_module_that_is_no_task_says_what_it_lacks(load: Load, source: str, wo
     ("model", "found"),
     [
         ("None", "None"),
-        ("gluon.nn.Sequential()", "an object of type Sequential"),
+        ("gluon.nn.Dense", "an object of type type"),
         ("3", "an object of type int"),
     ],
 )
-def test_a_model_that_is_no_hybrid_block_is_refused(load: Load, model: str, found: str) -> None:
+def test_a_model_that_is_no_block_is_refused(load: Load, model: str, found: str) -> None:
     task = load(f"{GOOD}\ndef build_model(): return {model}")
     assert words_of(SettingsError, task.build_model) == (
-        f"TASK=their_task: build_model() gave {found}; expected gluon's HybridBlock"
+        f"TASK=their_task: build_model() gave {found}; expected gluon's Block"
     )
 
 

@@ -149,6 +149,28 @@ def test_initial_arrays_are_the_seeds_whatever_was_trained_before() -> None:
     assert arrays.sha256(bench.initial_arrays(4)) != digest
 
 
+def test_nodes_agree_on_arrays_that_a_task_draws_whatever_their_data_drew() -> None:
+    def build_drawn() -> gluon.Block:
+        net = gluon.nn.Dense(4, in_units=6)
+        net.initialize(mx.init.Orthogonal())  # it draws with numpy
+        return net
+
+    digests = []
+    for draws in (1, 5):
+
+        def load(folder: Path, draws: int = draws) -> tuple[Dataset, Dataset]:
+            mx.nd.random.uniform(shape=(draws,)).wait_to_read()
+            np.random.uniform(size=draws)  # noqa: NPY002 - the global generator is the subject
+            return Source().load(folder)
+
+        bench = make(build_model=build_drawn, load_data=load)
+        bench.take_part(part())
+        initial = bench.initial_arrays(3)
+        bench.train(initial, HOW, [0, 1, 0])
+        digests += [arrays.sha256(initial), arrays.sha256(bench.initial_arrays(4))]
+    assert len(set(digests)) == 1
+
+
 def test_training_sends_back_every_array_and_the_statistics_moved() -> None:
     bench = make()
     bench.take_part(part())

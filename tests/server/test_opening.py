@@ -51,7 +51,7 @@ def test_nodes_that_made_other_arrays_from_the_same_seed_are_named() -> None:
     nodes = [NullNode(initial=MLP), NullNode(initial=other), NullNode(initial=MLP), NullNode(initial=other)]
     assert failure(TrainingFailedError, nodes, seed=3) == (
         "nodes 11, 13 made other initial arrays than node 10 from SEED=3;"
-        " expected the same task and packages on every node"
+        " expected the same task, pretrained weights and packages on every node"
     )
 
 
