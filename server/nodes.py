@@ -13,9 +13,9 @@ from fedmx.log import event, warn
 from fedmx.settings import ServerSettings
 from server import ledger
 from server.ledger import Participant
+from server.waiting import Outlook, Wait
 
 _POLL_S = 1.0
-_SAY_S = 30.0  # a wait is no silence
 
 
 class Nodes:
@@ -74,17 +74,10 @@ class Nodes:
         since = time.monotonic()
         fixed = 0 if self._known else self._settings.num_partitions
         wanted = fixed or self._settings.min_clients
-        said = since - _SAY_S
+        wait = Wait("waiting for nodes")
         while not self._may_begin(nodes := self.all(), since):
             ready = sum(node.is_ready for node in nodes)
-            if time.monotonic() - said >= _SAY_S:
-                said = time.monotonic()
-                event(
-                    "waiting for nodes",
-                    ready=ready,
-                    wanted=len(self._known) or wanted,
-                    left_s=deadline - said,
-                )
+            wait.report(self._look_at_start(nodes, deadline, since))
             if shortage := ledger.find_shortage(nodes, self._settings):
                 raise SettingsError(shortage)  # known before all have come, which may be never
             if time.monotonic() >= deadline:
@@ -108,15 +101,42 @@ class Nodes:
             return ledger.may_go_on(nodes, self._known, self._settings, now=now, since=since)
         return ledger.may_start(nodes, self._settings, now=now)
 
+    def _look_at_start(self, nodes: list[NodeView], deadline: float, since: float) -> Outlook:
+        """Return what a start waits for: so many nodes, those of before, or only that they are loaded."""
+        settings, ready = self._settings, {node.name for node in nodes if node.is_ready}
+        loading = sorted(node.name for node in nodes if node.is_present and not node.is_ready)
+        is_fixed = bool(settings.num_partitions) and not self._known
+        least, setting = settings.min_clients, "MIN_CLIENTS"
+        if is_fixed:
+            least, setting = settings.num_partitions, "NUM_PARTITIONS"
+        fields = {
+            "ready": len(ready),
+            "wanted": len(self._known) or least,
+            "wanted_by": None if self._known else setting,
+            "loading": loading or None,
+            "missing": sorted(self._known - ready) or None,
+        }
+        patience_ends = since + settings.lease_grace
+        if self._known and len(ready) >= least and patience_ends < deadline:
+            return Outlook(
+                fields, patience_ends, "LEASE_GRACE", "the run resumes with the nodes that are ready"
+            )
+        if len(ready) >= least:
+            then = "the run starts with the nodes that are ready"
+            return Outlook(fields, deadline, "CLIENT_WAIT_TIMEOUT", then)
+        then = f"the server ends with exit code {TooFewNodesError.exit_code}"
+        hint = f"start more clients, or lower {setting}"
+        return Outlook(fields, deadline, "CLIENT_WAIT_TIMEOUT", then, hint)
+
     def await_any(self, least: int, timeout_s: float) -> None:
         """Wait until at least so many nodes are ready, at most `timeout_s`."""
-        deadline, is_said = time.monotonic() + timeout_s, False
+        deadline, wait = time.monotonic() + timeout_s, Wait("waiting for nodes")
         while (ready := sum(n.is_ready for n in self.all())) < least:
             if (left_s := deadline - time.monotonic()) <= 0:
                 return
-            if not is_said:
-                event("waiting for nodes", ready=ready, wanted=least, left_s=left_s)
-                is_said = True
+            fields = {"ready": ready, "wanted": least, "wanted_by": "MIN_UPDATES"}
+            then = "the round is tried again with the nodes that are ready"
+            wait.report(Outlook(fields, deadline, "LEASE_GRACE", then))
             self._wait(min(_POLL_S, left_s))
 
     def participants(self) -> list[Participant]:

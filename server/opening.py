@@ -17,6 +17,7 @@ from server import admission
 from server.ledger import Participant
 from server.model import GlobalModel, Layout
 from server.nodes import Nodes
+from server.waiting import Question, ask
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,9 @@ class Inquiry:
             _query(who, self.nodes.number, self.settings, with_arrays=self.is_new and who is asked[0])
             for who in asked
         ]
-        replies = self.grid.send_and_receive(queries, timeout=self.settings.round_timeout)
+        then = f"the run starts if {self.settings.least_updates} nodes answered (MIN_UPDATES), or else fails"
+        question = Question(0, MessageType.QUERY, then)
+        replies = ask(self.grid, queries, {who.node_id: who for who in asked}, question, self.settings)
         return {reply.metadata.src_node_id: reply for reply in replies}
 
     def _look_for_faults(self, asked: list[Participant], replies: dict[int, Message]) -> None:

@@ -19,6 +19,7 @@ from server.model import Layout
 from server.nodes import Nodes
 from server.opening import data_config
 from server.strategies import Plan
+from server.waiting import Question, ask
 
 
 @dataclass
@@ -112,11 +113,11 @@ class Asker:
         messages = self._configure(step, number, attempt, arrays, everyone)
         replies.present = max(replies.present, len(replies.admitted) + len(everyone))
         replies.wanted = max(replies.wanted, len(replies.admitted) + len(messages))
-        asked = {message.metadata.dst_node_id for message in messages}
-        for reply in self._grid.send_and_receive(messages, timeout=self._settings.round_timeout):
-            asked.discard(reply.metadata.src_node_id)
-            self._sort(step, number, everyone[reply.metadata.src_node_id], reply, replies)
-        for who in (everyone[node_id] for node_id in asked):
+        asked = {id_: everyone[id_] for id_ in (message.metadata.dst_node_id for message in messages)}
+        question = Question(number, step, self._explain_end(step))
+        for reply in ask(self._grid, messages, asked, question, self._settings):
+            self._sort(step, number, asked.pop(reply.metadata.src_node_id), reply, replies)
+        for who in asked.values():
             replies.refused.pop(who.name, None)
             replies.missing.add(who.name)
             warn(
@@ -127,6 +128,15 @@ class Asker:
                 after_s=round(time.monotonic() - started, 1),
             )
         replies.seconds += time.monotonic() - started
+
+    def _explain_end(self, step: str) -> str:
+        """Return what happens when nodes have not answered in time, for the log."""
+        if step == MessageType.EVALUATE:
+            return "the round ends without their evaluation"
+        least = self._settings.least_updates
+        return (
+            f"the round ends if {least} updates are admitted (MIN_UPDATES), or else is tried again or fails"
+        )
 
     def _configure(
         self, step: str, number: int, attempt: int, arrays: ArrayRecord, everyone: dict[int, Participant]

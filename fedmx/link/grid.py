@@ -128,6 +128,11 @@ class LinkGrid(Grid):
             for message_id in message_ids:
                 self._open.pop(message_id, None)
 
+    def list_unanswered(self) -> list[int]:
+        """Return the ids of the nodes whose replies are awaited; any thread may ask."""
+        waiting = list(self._open.values())
+        return [message.metadata.dst_node_id for message, request in waiting if not request.done.done()]
+
     def transfer(self, reply: Message) -> Transfer | None:
         """Tell what a reply of the last `send_and_receive` cost."""
         return self._transfers.get(reply.metadata.message_id)

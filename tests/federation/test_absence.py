@@ -1,7 +1,9 @@
 """Who is gone, for a while or for good: the others go on, and it is said who was missing."""
 
+import re
 import signal
 import time
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -43,6 +45,20 @@ def test_a_node_that_dies_for_good_is_missing_once_and_the_rest_finish(stage: St
     assert [program.wait() for program in (server, *rest)] == [0, 0, 0], stage.logs
     assert [line["missing"] for line in stage.history] == [[], ["local.doomed"], [], []]
     assert [len(line["nodes"]) for line in stage.history] == [3, 2, 2, 2]
+
+
+def test_while_two_of_three_nodes_are_gone_the_log_tells_who_is_awaited_and_until_when(stage: Stage) -> None:
+    server = stage.start_server(NUM_PARTITIONS=3, MIN_CLIENTS=3, MIN_UPDATES=1, NUM_ROUNDS=3, LEASE_GRACE=5)
+    north = stage.start_client(NODE_NAME="north", **TINY)
+    doomed = [stage.start_client(NODE_NAME=name, fault=IN_ROUND_2, **TINY) for name in ("east", "south")]
+    assert [program.wait() for program in doomed] == [-9, -9]
+    words = r"waiting for replies round=2 step=train answered=\d .* gone=(local\.east,local\.south) .*"
+    line = server.wait_for(words)
+    since, until = (datetime.fromisoformat(moment) for moment in re.findall(r"(?:since|until)=(\S+)", line))
+    assert timedelta(0) <= until - since < timedelta(minutes=1)
+    assert "limit=LEASE_GRACE" in line
+    assert "MIN_UPDATES" in line
+    assert [server.wait(), north.wait()] == [0, 0], stage.logs
 
 
 def test_a_waiting_node_takes_the_partition_of_one_that_died(stage: Stage) -> None:
