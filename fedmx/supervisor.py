@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from fedmx import log, memory
+from fedmx import log, memory, run_state
 from fedmx.errors import FederationError, SettingsError
 from fedmx.log import warn
 from fedmx.settings import CommonSettings, ServerSettings, environment, load
@@ -152,10 +152,20 @@ def main() -> NoReturn:
         program = " ".join(sys.argv[1:])
         if program not in _WAYS_OUT:
             raise SettingsError(f"{log.printable(program)!r}: expected {' or '.join(_WAYS_OUT)}")
-        sys.exit(supervise(program))
+        sys.exit(_supervise_and_settle(program))
     except FederationError as error:
-        log.logger.error("%s", error)
+        log.error(str(error))
         sys.exit(error.exit_code)
+
+
+def _supervise_and_settle(program: str) -> int:
+    try:
+        return supervise(program)
+    finally:
+        # A program that was killed has left its run as it was.
+        if program == "server":
+            with suppress(SettingsError):
+                run_state.settle(load(ServerSettings).runs_dir)
 
 
 def _configure_log() -> None:

@@ -1,6 +1,5 @@
 """The runs folder: the name of a new run, what is on record of the newest, and the lock for one server."""
 
-import fcntl
 import json
 import os
 import secrets
@@ -11,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from fedmx import run_state
 from fedmx.errors import DataError
 from fedmx.files import named_errors
 
@@ -46,12 +46,7 @@ class RunsFolder:
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._lock = (path / ".lock").open("ab+", buffering=0)
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                self._lock.close()
-                raise
+            self._lock = run_state.open_lock(path)
         except BlockingIOError:
             raise DataError(
                 f"RUNS_DIR={path}: another server writes in this folder; expected a folder for each server"
@@ -61,11 +56,13 @@ class RunsFolder:
                 f"RUNS_DIR={path}: {error.strerror};"
                 f" expected a folder that this user (uid {os.getuid()}) can write"
             ) from None
+        run_state.note_interrupted(path)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        run_state.note_interrupted(self.path)
         self._lock.close()
 
     @property
@@ -90,7 +87,7 @@ class NewestRun:
 
     @property
     def status(self) -> str:
-        """`running` (or killed), `interrupted`, `failed` or `finished`."""
+        """`running`, `interrupted`, `failed` or `finished`."""
         return str(self.facts["status"])
 
     @property

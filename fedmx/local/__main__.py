@@ -11,6 +11,7 @@ from fedmx.local.federation import check, run
 from fedmx.local.plan import make_plan
 from fedmx.local.results import RunWatch, read_rounds, read_run
 from fedmx.program import run_program
+from fedmx.run_state import settle
 from fedmx.settings import (
     ClientSettings,
     CommonSettings,
@@ -42,11 +43,13 @@ def main() -> None:
     check(plan)
     if plan.pki is not None:
         make_certificates(console, plan.pki)
+    settle(plan.runs_dir)  # before the watch, which takes whatever changes for the run to come
     watch = RunWatch(plan.runs_dir)
     try:
         with open_display(console, plan.rounds) as display:
             run(plan, display, watch)
     finally:  # also of a run that failed or was stopped
+        settle(plan.runs_dir)
         if folder := watch.find():
             show_results(console, folder, plan.root)
 

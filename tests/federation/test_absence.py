@@ -1,5 +1,6 @@
 """Who is gone, for a while or for good: the others go on, and it is said who was missing."""
 
+import json
 import re
 import signal
 import time
@@ -134,6 +135,20 @@ def test_two_runs_in_one_folder_are_two_runs(stage: Stage) -> None:
         assert stage.run(client_settings=TINY, NUM_ROUNDS=1) == 0, stage.logs
         runs = {path.parent.resolve() for path in stage.runs_dir.glob("*/run.json")}
         assert len(runs) == number
+
+
+def test_a_run_whose_server_was_killed_is_on_record_as_interrupted_when_another_begins(stage: Stage) -> None:
+    server = stage.start_server(NUM_PARTITIONS=1, MIN_CLIENTS=1, NUM_ROUNDS=ENDLESS)
+    client = stage.start_client(**TINY)
+    server.wait_for("round finished round=2 ")
+    killed = (stage.runs_dir / "latest").resolve()
+    assert stage.facts["status"] == "running"
+    server.process.kill()
+    server.wait()
+    again = stage.start_server(NUM_PARTITIONS=1, MIN_CLIENTS=1, NUM_ROUNDS=1, RESUME="never")
+    assert [again.wait(), client.wait()] == [0, 0], stage.logs
+    assert json.loads((killed / "run.json").read_text())["status"] == "interrupted"
+    assert stage.facts["status"] == "finished"
 
 
 def test_clients_of_a_server_that_never_comes_back_give_up_with_5(stage: Stage) -> None:

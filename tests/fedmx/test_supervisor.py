@@ -1,5 +1,6 @@
 """The supervisor over real child processes: what it restarts, what it passes on, and who dies with whom."""
 
+import json
 import os
 import signal
 import subprocess
@@ -137,6 +138,18 @@ def test_a_program_that_comes_back_ends_as_it_would_have(supervise: Callable[...
     supervised = supervise("note('starts')\nif start < 3: sys.exit(1)")
     code, output = supervised.end()
     assert (code, len(supervised.starts), len(output.splitlines())) == (0, 3, 2)
+
+
+def test_the_run_of_a_server_that_was_killed_is_interrupted_when_the_container_ends(
+    supervise: Callable[..., Supervised], tmp_path: Path
+) -> None:
+    run = tmp_path / "runs" / "one"
+    run.mkdir(parents=True)
+    (run / "run.json").write_text('{"status": "running"}')
+    (run.parent / "latest").symlink_to("one")
+    supervised = supervise("note('started'); os.kill(os.getpid(), signal.SIGKILL)")
+    assert supervised.end()[0] == 137
+    assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
 
 
 def test_the_pauses_between_restarts_grow_and_stay_short() -> None:

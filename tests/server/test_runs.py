@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fedmx import run_state
 from fedmx.errors import DataError
 from fedmx.settings import ServerSettings
 from server.history import History
@@ -50,6 +51,58 @@ def test_a_server_that_was_killed_leaves_no_lock(tmp_path: Path) -> None:
         assert runs.untold == "one"
         runs.untold = ""
         assert runs.untold == ""
+
+
+def status_of(runs_dir: Path) -> str:
+    newest = read_newest(runs_dir)
+    assert newest is not None
+    return newest.status
+
+
+def test_a_run_is_running_while_its_server_holds_the_folder_and_interrupted_afterwards(
+    tmp_path: Path,
+) -> None:
+    with RunsFolder(tmp_path):
+        History.begin(tmp_path, "one", ServerSettings())
+        run_state.settle(tmp_path)
+        assert status_of(tmp_path) == "running"
+    assert status_of(tmp_path) == "interrupted"
+
+
+def test_the_run_of_a_server_that_was_killed_is_interrupted_for_the_next_one(tmp_path: Path) -> None:
+    begin = "import sys, os; from pathlib import Path; from fedmx.settings import ServerSettings; "
+    begin += (
+        "from server.history import History; from server.runs import RunsFolder; path = Path(sys.argv[1]); "
+    )
+    begin += "runs = RunsFolder(path); History.begin(path, 'one', ServerSettings()); os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", begin, str(tmp_path)], check=False).returncode == -9
+    assert status_of(tmp_path) == "running", "nobody could write"
+    with RunsFolder(tmp_path):
+        assert status_of(tmp_path) == "interrupted"
+    found = read_newest(tmp_path)
+    assert found is not None
+    assert found.facts["finished"]
+    assert "killed" in found.facts["reason"]
+
+
+@pytest.mark.parametrize("status", ["finished", "failed", "interrupted"])
+def test_a_run_that_ended_stays_as_it_ended(tmp_path: Path, status: str) -> None:
+    record = History.begin(tmp_path, "one", ServerSettings())
+    record.end(status, reason="because")
+    before = (record.folder / "run.json").read_bytes()
+    with RunsFolder(tmp_path):
+        run_state.settle(tmp_path)
+    assert (record.folder / "run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff"])
+def test_a_record_that_cannot_be_read_is_left_as_it_is(tmp_path: Path, content: bytes) -> None:
+    path = History.begin(tmp_path, "one", ServerSettings()).folder / "run.json"
+    path.write_bytes(content)
+    run_state.settle(tmp_path)
+    assert path.read_bytes() == content
+    run_state.settle(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_the_newest_run_is_found_by_its_own_name_below_the_folder_as_it_was_given(tmp_path: Path) -> None:

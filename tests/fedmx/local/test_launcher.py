@@ -239,6 +239,16 @@ def test_a_bug_before_the_server_listens_keeps_its_traceback(launcher: Launcher)
     ]
 
 
+def test_the_run_of_a_server_that_was_killed_is_interrupted(launcher: Launcher) -> None:
+    does = "train(1); pathlib.Path(runs, 'run-1/model.npz').unlink()"
+    does += "; pathlib.Path(runs, 'run-1/run.json').write_text('{\"status\": \"running\"}')"
+    does += "; os.kill(os.getpid(), 9)"
+    code, lines = launcher.run(SERVER_DOES=does)
+    assert code == 137
+    assert json.loads((launcher.root / "runs" / "latest" / "run.json").read_text())["status"] == "interrupted"
+    assert any(line.startswith("unfinished: ") for line in lines)
+
+
 def test_a_run_that_began_before_the_server_had_the_folder_is_not_shown(launcher: Launcher) -> None:
     code, lines = launcher.run(SERVER_FIRST="train(1); say('ERROR', 'in use'); sys.exit(2)")
     assert (code, lines) == (2, ["in use"])
