@@ -1,4 +1,4 @@
-"""IDX files -> arrays: owns the IDX format, the names of the four files, and what a checked dataset is.
+"""IDX files -> arrays: owns the IDX format, and what a checked dataset is.
 
 Which part of a dataset a node works on is `client.partition`'s; what a network makes of it is the task's.
 
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from client.mnist_files import FOUR_FILES, find_four
 from fedmx.errors import DataError
 
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -31,7 +32,6 @@ _CHUNK_BYTES = 1 << 20
 # Up to here float32, which all numbers become on the device, holds every integer.
 MAX_EXACT = 2**24
 _NUMBERS = "?bBhHiIlLqQefd"  # not long double: it is padded with bytes of no meaning, and MXNet has none
-_FOUR_FILES = "expected the four IDX files (see data/mnist/README.md)"
 _COPY_AGAIN = "copy the file again from where it came"
 
 
@@ -103,10 +103,9 @@ def labels_sha256(train: Dataset, test: Dataset) -> str:
 
 
 def read_idx_dataset(data_dir: Path) -> tuple[Dataset, Dataset]:
-    """Read a training and a test set from `{train,t10k}-images-idx3-ubyte` and `...-labels-idx1-ubyte`.
+    """Read a training and a test set from four files, which `client.mnist_files` finds by their names.
 
-    Each file may be plain or, with `.gz` at its name's end, compressed. Where both are there the plain one
-    is read, as by every tool that looks for the exact name first.
+    Each file may be plain or, with `.gz` at its name's end, compressed.
 
     Returns:
         The training and the test set: images uint8 (n, rows, columns), labels int64 (n,).
@@ -116,12 +115,11 @@ def read_idx_dataset(data_dir: Path) -> tuple[Dataset, Dataset]:
     """
     with _explaining(f"DATA_DIR={data_dir}"):
         if not data_dir.exists():
-            raise DataError(f"DATA_DIR={data_dir}: no such folder: {_FOUR_FILES}")
+            raise DataError(f"DATA_DIR={data_dir}: no such folder: {FOUR_FILES}")
         if not data_dir.is_dir():
             raise DataError(f"DATA_DIR={data_dir}: not a folder: expected a folder with the four IDX files")
-    # All names before any content: a missing file is told at once, not after a second of unpacking.
-    stems = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
-    paths = [_find(data_dir, f"{stem}-ubyte") for stem in stems]
+        # All names before any content: a missing file is named at once, not after a second of unpacking.
+        paths = find_four(data_dir)
     train = _read_pair("training set", paths[0], paths[1])
     test = _read_pair("test set", paths[2], paths[3])
     train_shape, test_shape = train.examples.shape[1:], test.examples.shape[1:]
@@ -171,14 +169,6 @@ def _check_rows(name: str, kind: str, array: NDArray[Any]) -> None:
         raise DataError(f"{name}: {kind} have shape (): expected one row an example")
     if not array.size:
         raise DataError(f"{name}: empty, {kind} have shape {array.shape}: expected at least one")
-
-
-def _find(data_dir: Path, name: str) -> Path:
-    for path in (data_dir / name, data_dir / f"{name}.gz"):
-        with _explaining(str(path)):
-            if path.exists():
-                return path
-    raise DataError(f"DATA_DIR={data_dir}: {name}.gz or {name} not found: {_FOUR_FILES}")
 
 
 def _read_pair(name: str, images_path: Path, labels_path: Path) -> Dataset:

@@ -380,18 +380,18 @@ def test_a_missing_file_is_named_before_any_file_is_read(tmp_path: Path, name: s
     assert error_of_dataset(tmp_path) == f"DATA_DIR={tmp_path}: {name}.gz or {name} not found: {FOUR_FILES}"
 
 
-def test_a_folder_that_may_not_be_entered_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("function", ["exists", "iterdir", "is_file"])
+def test_a_folder_that_may_not_be_entered_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
     def refuse(path: Path) -> bool:
         raise PermissionError(13, "Permission denied", str(path))
 
     # Simulated, because root may enter every folder.
-    monkeypatch.setattr(Path, "exists", refuse)
+    write_dataset(tmp_path)
+    monkeypatch.setattr(Path, function, refuse)
     assert error_of_dataset(tmp_path) == (
         f"DATA_DIR={tmp_path}: cannot be read (Permission denied): expected a readable one"
-    )
-    monkeypatch.setattr(Path, "exists", lambda path: path == tmp_path or refuse(path))
-    assert error_of_dataset(tmp_path) == (
-        f"{tmp_path}/train-images-idx3-ubyte: cannot be read (Permission denied): expected a readable one"
     )
 
 
