@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.data import MAX_EXACT, Dataset
-from client.mx import gluon
+from client.mx import gluon, mx
 from client.picked_labels import find_clipped
 from client.task import Task, computes_as, naming_faults
 from fedmx.errors import DataError
@@ -63,6 +63,50 @@ def check_labels(task: Task, outputs: Any, sets: Sets) -> None:
             )
 
 
+def check_ids(task_name: str, net: gluon.HybridBlock, sample: mx.nd.NDArray, sets: Sets) -> None:
+    """Look for examples that an embedding takes for another row: it clips what is out of range, silently.
+
+    Args:
+        task_name: the task's.
+        net: not hybridized. Embeddings that are given the examples as they are, are checked.
+        sample: some examples of the training set.
+        sets: the training and the test set.
+
+    Raises:
+        DataError: there is one.
+    """
+    for size in _find_embeddings(net, sample):
+        for name, data in zip(_NAMES, sets, strict=True):
+            found = _find_first(data.examples, _is_outside(size))
+            if found is not None:
+                row, value = found
+                raise DataError(
+                    f"TASK={task_name}: {name}: example {row} has {value}; expected whole numbers from 0 to"
+                    f" {size - 1}, as the network's embedding has {size} rows"
+                )
+
+
+def _find_embeddings(net: gluon.HybridBlock, sample: mx.nd.NDArray) -> list[int]:
+    """Return the number of rows of each embedding that gets the examples themselves."""
+    sizes: list[int] = []
+    hooks: list[Any] = []
+
+    def look(block: Any, inputs: tuple[mx.nd.NDArray]) -> None:
+        ids = inputs[0]
+        if ids.size == sample.size and bool((ids.reshape(sample.shape) == sample).min().asscalar()):
+            sizes.append(block.weight.shape[0])
+
+    def hook(block: Any) -> None:
+        if isinstance(block, gluon.nn.Embedding):
+            hooks.append(block.register_forward_pre_hook(look))
+
+    net.apply(hook)
+    net(sample)
+    for handle in hooks:
+        handle.detach()
+    return sizes
+
+
 def _check_targets(place: str, loss: Any, labels: NDArray[Any]) -> None:
     """Check labels of losses for two classes, which are numbers in formulas."""
     expected, is_wrong = _choose_targets(loss)
@@ -106,6 +150,11 @@ def _are_held(rows: NDArray[Any]) -> bool:
     with np.errstate(over="ignore"):
         # Both are NaN where a value is.
         return bool(np.isfinite(np.float32(rows.min())) and np.isfinite(np.float32(rows.max())))
+
+
+def _is_outside(size: int) -> _Test:
+    """Return the test for what is no index of so many rows."""
+    return lambda values: np.asarray((values < 0) | (values >= size) | (values != np.floor(values)))
 
 
 def _is_lost(values: NDArray[Any]) -> NDArray[np.bool_]:

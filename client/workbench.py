@@ -137,6 +137,7 @@ class Workbench:
         sample = DeviceData.put(self._sample, train.labels[:_SAMPLE], mx.cpu())
         measured = training.evaluate(self._net, self.task, sample, _SAMPLE)
         inspection.check_labels(self.task, self._net(sample.examples), (train, test))
+        inspection.check_ids(self.task.name, self._net, sample.examples, (train, test))
         return ConfigRecord(
             {
                 "task": self.task.name,

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from client.data import Dataset, make_dataset
-from client.inspection import check_labels, check_numbers
+from client.inspection import check_ids, check_labels, check_numbers
 from client.mx import gluon, mx
 from client.task import Loss
 from fedmx.errors import DataError
@@ -277,3 +277,45 @@ def test_labels_that_a_loss_for_two_classes_has_no_formula_for_are_named(
     words = words_of(lambda: check(loss, outputs, make((*fine, wrong))))
     assert words.startswith(f"TASK=by-hand: training set: label {len(fine)} has {wrong}")
     assert type(loss).__name__ in words
+
+
+# Examples that an embedding takes for others
+
+
+def make_language_model(words: int = 7) -> Any:
+    net = gluon.nn.HybridSequential()
+    net.add(gluon.nn.Embedding(words, 3), gluon.rnn.LSTM(4, layout="NTC"), gluon.nn.Dense(2))
+    net.initialize()
+    return net
+
+
+def check_tokens(net: Any, *sets: Any) -> None:
+    train, test = (make_dataset("tokens", np.asarray(tokens), np.zeros(len(tokens))) for tokens in sets)
+    check_ids("t", net, mx.nd.array(train.examples[:2]), (train, test))
+
+
+GOOD_TOKENS = [[0, 6, 3], [1, 2, 5]]
+
+
+@pytest.mark.parametrize("value", [7, -1, 1.5])
+def test_an_example_that_an_embedding_has_no_row_for_is_named(value: float) -> None:
+    check_tokens(make_language_model(), GOOD_TOKENS, GOOD_TOKENS)
+    bad = [*GOOD_TOKENS, [0, value, 1]]
+    for sets, name in (((bad, GOOD_TOKENS), "training set"), ((GOOD_TOKENS, bad), "test set")):
+        words = words_of(lambda sets=sets: check_tokens(make_language_model(), *sets))  # type: ignore[misc]
+        assert words.startswith(
+            f"TASK=t: {name}: example 2 has {value}; expected whole numbers from 0 to 6, "
+        )
+
+
+def test_an_embedding_of_what_the_network_makes_of_examples_is_its_own_affair() -> None:
+    net = gluon.nn.HybridSequential()
+    net.add(gluon.nn.HybridLambda(lambda _, x: (x.abs() % 7).floor()), gluon.nn.Embedding(7, 3))
+    net.initialize()
+    check_tokens(net, [[100, -3.5]], [[200, 1]])
+
+
+def test_a_network_is_left_without_hooks() -> None:
+    net = make_language_model()
+    check_tokens(net, GOOD_TOKENS, GOOD_TOKENS)
+    assert [dict(block._forward_pre_hooks) for block in (net, *net)] == [{}] * 4
