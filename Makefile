@@ -65,7 +65,7 @@ pki-sign: ## make the certificate of a site that keeps its own key: NAME=hospita
 	$(call need,NAME,name of the site); $(subst @,,$(call need,REQUEST,file that `client pki request` wrote at the site))
 	@server/pki.sh sign "$$NAME" - <"$$REQUEST"
 
-pki-list: ## list the certificates that were made
+pki-list: ## list certificates, and which of them are current
 	@server/pki.sh list
 
 pki-revoke: ## take back a site's certificates: NAME=hospital-a

@@ -16,7 +16,7 @@ from fedmx.link.site_request import check_site_name
 from fedmx.parsing import Address
 from fedmx.program import ArgumentParser
 from fedmx.settings import ClientSettings, CommonSettings, PkiSettings, load
-from server import bundle
+from server import bundle, listing
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -71,13 +71,14 @@ def _sign(authority: Authority, given: argparse.Namespace) -> None:
 
 
 def _list(authority: Authority, _: argparse.Namespace) -> None:
-    now, issued = datetime.now(UTC), authority.list()
+    issued = authority.list()
     if not issued:
         print("nothing was issued")
-    for one in issued:
-        until = datetime.fromisoformat(one.until)
-        state = "revoked" if one.is_revoked else "in date" if now <= until else "expired"
-        print(f"{one.role:<6} {one.name:<32} {state:<7} until {until:%Y-%m-%d} serial {one.serial}")
+        return
+    for line in listing.make_table(issued, datetime.now(UTC)):
+        print(line)
+    if names := authority.find_names().current:
+        print(f"\nnames of the server: {', '.join(names)}")
 
 
 def _revoke(authority: Authority, given: argparse.Namespace) -> None:
@@ -176,7 +177,7 @@ def _make_parser() -> argparse.ArgumentParser:
     sign = add("sign", _sign, "make the certificate of a site that keeps its own key")
     sign.add_argument("name")
     sign.add_argument("request", help="file of its request; - reads standard input")
-    add("list", _list, "list what was issued")
+    add("list", _list, "list certificates, which of them are current, and the server's names")
     add("revoke", _revoke, "take back all certificates of a site").add_argument("name")
     add("renew", _renew, "renew what expires soon, of the server and of sites whose key is here")
     packed = add("bundle", _bundle, "write a site's archive to standard output")

@@ -27,6 +27,7 @@ class Issued:
         name: of the site, or `server`.
         until: the end of its validity, ISO 8601.
         is_revoked: whether it was revoked.
+        since: when it was issued, ISO 8601; empty where the record does not have it.
         hosts: names and addresses in the server's certificate.
         reason: why it replaced the one before; empty for a first one.
     """
@@ -36,6 +37,7 @@ class Issued:
     name: str
     until: str
     is_revoked: bool = False
+    since: str = ""
     hosts: tuple[str, ...] = ()
     reason: str = ""
 

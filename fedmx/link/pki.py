@@ -228,6 +228,7 @@ class Authority:
             role=subject.role,
             name=subject.name,
             until=certificate.not_valid_after_utc.isoformat(),
+            since=self._now.isoformat(timespec="seconds"),
             hosts=tuple(subject.hosts),
             reason=self._find_reason(subject.role, subject.name),
         )

@@ -127,25 +127,38 @@ def test_the_servers_and_a_sites_files_are_issued_by_name(command: Command, fold
     assert certificates.read_own(folder / "sites" / "hospital-a", SITE).name == "hospital-a"
 
 
-def test_all_that_was_issued_is_listed_a_line_each(
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\dZ"
+
+
+def test_all_that_was_issued_is_listed_with_what_became_of_it(
     command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert command("list") == ["nothing was issued"]
     command("ensure")
     command("site", "north")
+    command("site", "north")
+    replaced = own_serial_of(folder, "north")
+    command("site", "north")
+    command("site", "gone")
+    command("revoke", "gone")
     monkeypatch.setenv("CERTIFICATE_DAYS", "1e-9")  # of whole seconds, it has ended when it begins
     command("site", "late")
-    command("revoke", "north")
-    line = r"(\S+) +(\S+) +(in date|revoked|expired) +until \d{4}-\d\d-\d\d serial ([0-9a-f]+)"
-    found = [re.fullmatch(line, said) for said in command("list")]
-    assert [one and one.groups()[:3] for one in found] == [
-        ("server", "server", "in date"),
-        ("site", "local", "in date"),
-        ("site", "north", "revoked"),
+    header, *lines, empty, names = command("list")
+    assert header.split() == ["ROLE", "NAME", "STATE", "ISSUED", "EXPIRES", "SERIAL"]
+    assert empty == ""
+    assert names.split(": ")[1] == "127.0.0.1, ::1, localhost, server"
+    line = rf"(\S+) +(\S+) +(current|replaced|revoked|expired) +{TIME} +{TIME} +([0-9a-f]+)"
+    found = [match.groups() for match in (re.fullmatch(line, said) for said in lines) if match]
+    assert [(role, name, state) for role, name, state, _ in found] == [
+        ("server", "server", "current"),
+        ("site", "gone", "revoked"),
         ("site", "late", "expired"),
+        ("site", "local", "current"),
+        ("site", "north", "current"),
+        ("site", "north", "replaced"),
+        ("site", "north", "replaced"),
     ]
-    assert found[2] is not None
-    assert found[2][4] == own_serial_of(folder, "north")
+    assert [serial for *_, serial in found[4:6]] == [own_serial_of(folder, "north"), replaced]
 
 
 def own_serial_of(folder: Path, name: str) -> str:

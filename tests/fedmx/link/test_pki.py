@@ -39,7 +39,7 @@ from tests.fedmx.link.papers import (
 )
 
 # What an entry of the record has now and once had not.
-NEW_FIELDS = {"hosts", "reason"}
+NEW_FIELDS = {"since", "hosts", "reason"}
 
 
 @pytest.fixture
