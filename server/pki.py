@@ -6,12 +6,13 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 from fedmx.errors import DataError, SettingsError
 from fedmx.link import renewal
 from fedmx.link.certificates import SITE
 from fedmx.link.issued import Issued
-from fedmx.link.pki import Authority
+from fedmx.link.pki import LOCAL_SITE, Authority
 from fedmx.link.site_request import check_site_name
 from fedmx.parsing import Address
 from fedmx.program import ArgumentParser
@@ -39,15 +40,19 @@ def _init(authority: Authority, _: argparse.Namespace) -> None:
 
 
 def _ensure(authority: Authority, _: argparse.Namespace) -> None:
-    is_new = not authority.exists
+    _make_missing(authority)
     _warn_of_unknown_names(authority)
-    issued = authority.ensure()
-    if is_new:
+    _report(authority, authority.ensure())
+
+
+def _make_missing(authority: Authority) -> None:
+    if not authority.exists:
+        authority.make()
         print(f"made the authority in {authority.folder / 'authority'}")
-    _report(authority, issued)
 
 
 def _server(authority: Authority, _: argparse.Namespace) -> None:
+    _make_missing(authority)
     _warn_of_unknown_names(authority)
     _report(authority, [authority.issue_server()])
 
@@ -56,18 +61,24 @@ def _warn_of_unknown_names(authority: Authority) -> None:
     names = authority.find_names()
     for name in names.unknown:
         known = ", ".join(names.current) or "none yet"
-        print(
-            f"WARNING SERVER_NAMES=-{name}: no such name in the server's certificate: {known}",
-            file=sys.stderr,
-        )
+        _warn(f"SERVER_NAMES=-{name}: no such name in the server's certificate, which has {known}")
 
 
 def _site(authority: Authority, given: argparse.Namespace) -> None:
-    _report(authority, [authority.issue_site(given.name)])
+    _report(authority, [_issue_site(authority, given.name)])
 
 
 def _sign(authority: Authority, given: argparse.Namespace) -> None:
-    _report(authority, [authority.sign(_read_request(given.request), given.name)])
+    _report(authority, [_issue_site(authority, given.name, given.request)])
+
+
+def _issue_site(authority: Authority, name: str, request: str = "") -> Issued:
+    """Issue a site's certificate, from its request if it keeps its own key."""
+    was_revoked = authority.is_revoked(name)
+    issued = authority.sign(_read_request(request), name) if request else authority.issue_site(name)
+    if was_revoked:
+        _warn(f"site {name} was revoked; its new certificate lets it take part again")
+    return issued
 
 
 def _list(authority: Authority, _: argparse.Namespace) -> None:
@@ -83,7 +94,7 @@ def _list(authority: Authority, _: argparse.Namespace) -> None:
 
 def _revoke(authority: Authority, given: argparse.Namespace) -> None:
     for one in authority.revoke(given.name):
-        print(f"revoked {one.role} {one.name}, serial {one.serial}; a server that runs drops it within 10 s")
+        print(f"revoked {one.role} {one.name}, serial {one.serial}; a running server drops it within 10 s")
 
 
 def _renew(authority: Authority, _: argparse.Namespace) -> None:
@@ -100,14 +111,14 @@ def _renew(authority: Authority, _: argparse.Namespace) -> None:
 
 def _bundle(authority: Authority, given: argparse.Namespace) -> None:
     check_site_name(given.name)
-    if given.request:
-        authority.sign(_read_request(given.request), given.name)
-    elif need := authority.find_need(SITE, given.name):
-        if authority.keeps_own_key(given.name):
-            raise DataError(
-                f"site {given.name}: {need}; it keeps its own key, expected its request (REQUEST)"
-            )
-        authority.issue_site(given.name)
+    if given.name == LOCAL_SITE:
+        raise DataError(f"site {given.name}: the clients on the server's machine; expected another name")
+    need = authority.find_need(SITE, given.name)
+    if need and authority.keeps_own_key(given.name) and not given.request:
+        raise DataError(f"site {given.name}: {need}; it keeps its own key, expected its request (REQUEST)")
+    if need or given.request:
+        # Standard output is the archive.
+        _report(authority, [_issue_site(authority, given.name, given.request)], sys.stderr)
     names = authority.find_names()
     if fault := bundle.find_fault_of_address(given.address, names.current or names.wanted):
         _warn(fault)
@@ -138,16 +149,14 @@ def _warn(text: str) -> None:
     print(f"WARNING {text}", file=sys.stderr)
 
 
-def _report(authority: Authority, issued: Iterable[Issued]) -> None:
+def _report(authority: Authority, issued: Iterable[Issued], out: IO[str] | None = None) -> None:
     for one in issued:
-        print(one.describe(authority.folder_of(one.role, one.name)))
+        print(one.describe(authority.folder_of(one.role, one.name)), file=out)
 
 
 def _read_request(path: str) -> bytes:
-    if path == "-":
-        return sys.stdin.buffer.read()
     try:
-        return Path(path).read_bytes()
+        return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; expected a request for a certificate") from None
 
@@ -173,12 +182,12 @@ def _make_parser() -> argparse.ArgumentParser:
     add("init", _init, "make the authority")
     add("ensure", _ensure, "issue what the server and the clients on its machine lack, or what expires soon")
     add("server", _server, "issue the server's certificate, for SERVER_NAMES and the names that it has")
-    add("site", _site, "make a site's certificate and key").add_argument("name")
-    sign = add("sign", _sign, "make the certificate of a site that keeps its own key")
+    add("site", _site, "issue a site's certificate and key").add_argument("name")
+    sign = add("sign", _sign, "issue the certificate of a site that keeps its own key")
     sign.add_argument("name")
     sign.add_argument("request", help="file of its request; - reads standard input")
     add("list", _list, "list certificates, which of them are current, and the server's names")
-    add("revoke", _revoke, "take back all certificates of a site").add_argument("name")
+    add("revoke", _revoke, "revoke all certificates of a site").add_argument("name")
     add("renew", _renew, "renew what expires soon, of the server and of sites whose key is here")
     packed = add("bundle", _bundle, "write a site's archive to standard output")
     packed.add_argument("name")

@@ -59,6 +59,16 @@ def test_the_readme_lists_every_setting_with_its_default_and_meaning(
     assert [row for row in rows if row not in README] == []
 
 
+def test_the_readme_writes_bundles_before_it_starts_a_server_that_waits_for_them() -> None:
+    for heading in ("### Clients on other machines", "The programs behind it"):
+        section = README[README.index(heading) :]
+        commands = [line for line in section.splitlines() if line.startswith("$ ")]
+        bundle = next(i for i, line in enumerate(commands) if re.search(r"(make|pki) bundle ", line))
+        server = next(i for i, line in enumerate(commands) if re.search(r"(up .*|-m )server$", line))
+        assert bundle < server
+        assert "CLIENT_WAIT_TIMEOUT=0" in "".join(commands[bundle : server + 1])
+
+
 def test_the_readme_lists_no_setting_that_does_not_exist() -> None:
     kinds = (ServerSettings, ClientSettings, LocalSettings)
     known = {field.name.upper() for kind in kinds for field in dataclasses.fields(kind)}

@@ -53,7 +53,7 @@ class Authority:
         return (self._own / AUTHORITY_FILE).exists()
 
     def folder_of(self, role: str, name: str = "") -> Path:
-        """Give where a program's own files are."""
+        """Return where a program's own files are."""
         return self.folder / SERVER if role == SERVER else self.folder / "sites" / name
 
     @contextmanager
@@ -91,12 +91,18 @@ class Authority:
         return issued
 
     def issue_site(self, name: str) -> Issued:
-        """Make a site's key and certificate.
+        """Issue a site's key and certificate.
 
         Raises:
+            DataError: the site keeps its own key.
             SettingsError: the name may not be a site's.
         """
         site_request.check_site_name(name)
+        if self.keeps_own_key(name) and not self.is_revoked(name):
+            raise DataError(
+                f"site {name}: it keeps its own key; expected its request, or its certificate revoked:"
+                f" `python -m server pki revoke {name}`"
+            )
         return self._issue(Subject(SITE, name), signing.make_key())
 
     def sign(self, request: bytes, expected: str) -> Issued:
@@ -134,7 +140,7 @@ class Authority:
         return is_held and certificate.public_key() != key
 
     def revoke(self, name: str) -> list[Issued]:
-        """Take back all certificates of a site; the server hears of it within seconds.
+        """Revoke all certificates of a site; a running server drops it within seconds.
 
         Raises:
             DataError: no site of this name has one.
@@ -142,7 +148,7 @@ class Authority:
         return self._record.revoke(name)
 
     def ensure(self) -> list[Issued]:
-        """Make what is not there or needs to be new: the authority, the server's files, the local site's."""
+        """Issue what is missing or no longer valid: the authority, the server's files, the local site's."""
         if not self.exists:
             self.make()
         made = []
@@ -169,6 +175,11 @@ class Authority:
             # Missing or damaged: the names are on record all the same.
             current = kept
         return server_names.choose(self._settings.server_names, kept or current, current)
+
+    def is_revoked(self, name: str) -> bool:
+        """Whether a site had certificates and all of them are revoked."""
+        newest = self._record.find_newest(SITE, name)
+        return newest is not None and newest.is_revoked
 
     def keeps_own_key(self, name: str) -> bool:
         """Whether a site has a certificate whose key is not here."""

@@ -1,4 +1,4 @@
-"""A site's request for a certificate: made where the site's key stays, read where the authority is."""
+"""A site's request for a certificate: created where the site's key stays, parsed where the authority is."""
 
 import re
 from pathlib import Path
@@ -24,12 +24,13 @@ def check_site_name(name: str) -> None:
     """
     if _SITE_NAME.fullmatch(name) is None:
         raise SettingsError(
-            f"site {name[:80]!r}: expected at most 32 small letters, digits and '-', and '-' at no end"
+            f"site {name[:80]!r}: invalid name; expected at most 32 lowercase letters, digits and '-', and no"
+            " '-' at an end"
         )
 
 
 def make(name: str, folder: Path) -> Path:
-    """Make a site's own key, and the request that its federation's authority signs.
+    """Generate a site's own key, and the request that its federation's authority signs.
 
     Raises:
         SettingsError: the name may not be a site's.
@@ -71,13 +72,13 @@ def read_for(site: str, data: bytes) -> ec.EllipticCurvePublicKey:
 
 
 def read(data: bytes) -> tuple[str, ec.EllipticCurvePublicKey]:
-    """Give the name that a request asks for, and its key.
+    """Return the name that a request asks for, and its key.
 
     Args:
         data: PEM.
 
     Raises:
-        DataError: it is none, was altered, or has a key of another kind.
+        DataError: it is not a valid request, was altered, or has a key of another kind.
         SettingsError: its name may not be a site's.
     """
     try:
@@ -89,10 +90,10 @@ def read(data: bytes) -> tuple[str, ec.EllipticCurvePublicKey]:
         is_whole = False
     if not is_whole:
         raise DataError(
-            "the request: none in PEM that is whole; expected what `python -m client pki request` wrote"
+            "the request: not a valid PEM certificate request; create one with `python -m client pki request`"
         )
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise DataError("the request: of another kind of key; expected one on the curve P-256")
+        raise DataError("the request: its key is of another kind; expected one on the curve P-256")
     name = str(names[0].value) if len(names) == 1 else ""
     check_site_name(name)
     return name, key

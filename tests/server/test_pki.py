@@ -130,6 +130,69 @@ def test_the_servers_and_a_sites_files_are_issued_by_name(command: Command, fold
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\dZ"
 
 
+def test_the_servers_certificate_needs_no_authority_before(
+    command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERVER_NAMES", "fl.example.org")
+    made, issued = command("server")
+    assert str(folder / "authority") in made
+    assert issued.startswith("issued the certificate of server, ")
+    assert ask_python(folder / "server", "fl.example.org")
+
+
+def test_a_site_that_keeps_its_key_gets_another_only_after_it_was_revoked(
+    command: Command, folder: Path, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    command("ensure")
+    command("sign", "south", str(site_request.make("south", tmp_path / "own")))
+    before = read_all(folder)
+    with pytest.raises(DataError, match=r"^site south: .*`python -m server pki revoke south`$"):
+        command("site", "south")
+    assert read_all(folder) == before
+    command("revoke", "south")
+    pki.main(["site", "south"])
+    assert capsysbinary.readouterr().err.startswith(b"WARNING site south was revoked")
+    assert (folder / "sites" / "south" / "site.key").exists()
+
+
+@pytest.mark.parametrize("way", ["site", "sign", "bundle", "bundle with a request"])
+def test_a_revoked_site_comes_back_only_with_a_warning(
+    way: str, command: Command, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    command("ensure")
+    command("site", "north")
+    command("revoke", "north")
+    request = str(site_request.make("north", tmp_path / "own"))
+    arguments = {
+        "site": ["site", "north"],
+        "sign": ["sign", "north", request],
+        "bundle": ["bundle", "north", "localhost:8080"],
+        "bundle with a request": ["bundle", "north", "localhost:8080", "--request", request],
+    }
+    for count in (1, 0):
+        pki.main(arguments[way])
+        assert capsysbinary.readouterr().err.count(b"WARNING site north was revoked") == count
+
+
+def test_a_bundle_says_beside_the_archive_what_it_issued(
+    command: Command, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    command("ensure")
+    for lines in (1, 0):
+        pki.main(["bundle", "north", "localhost:8080"])
+        said = capsysbinary.readouterr()
+        assert said.err.count(b"issued the certificate of site north") == lines
+        assert "north/certs/site.key" in unpack(said.out)
+
+
+def test_the_local_site_gets_no_bundle(command: Command, folder: Path) -> None:
+    command("ensure")
+    before = read_all(folder)
+    with pytest.raises(DataError, match=r"^site local: "):
+        command("bundle", "local", "localhost:8080")
+    assert read_all(folder) == before
+
+
 def test_all_that_was_issued_is_listed_with_what_became_of_it(
     command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,7 +233,7 @@ def test_a_site_is_revoked_by_its_name(command: Command, folder: Path) -> None:
     command("site", "north")
     serial = own_serial_of(folder, "north")
     assert command("revoke", "north") == [
-        f"revoked site north, serial {serial}; a server that runs drops it within 10 s"
+        f"revoked site north, serial {serial}; a running server drops it within 10 s"
     ]
     assert (folder / "server" / "revoked.txt").read_text() == f"{serial}\n"
     with pytest.raises(
@@ -324,7 +387,7 @@ def test_what_is_no_sites_name_is_no_way_to_other_files(
     command("ensure")
     before = read_all(folder)
     for do in (lambda: pack(name), lambda: command("site", name)):
-        with pytest.raises(SettingsError, match="expected at most 32 small letters"):
+        with pytest.raises(SettingsError, match="expected at most 32"):
             do()
     assert read_all(folder) == before
 

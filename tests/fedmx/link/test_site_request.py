@@ -48,9 +48,7 @@ def test_what_is_no_sites_name_gets_no_certificate(name: str, changing: Authorit
     ):
         with pytest.raises(SettingsError) as caught:
             do()
-        assert str(caught.value) == (
-            f"site {name[:80]!r}: expected at most 32 small letters, digits and '-', and '-' at no end"
-        )
+        assert str(caught.value).startswith(f"site {name[:80]!r}: ")
     assert read_all(changing.folder) == before
 
 
@@ -131,7 +129,7 @@ def test_a_request_that_was_altered_is_refused_wherever_it_was(changing: Authori
 
 @pytest.mark.parametrize("data", [b"", b"garbage", b"-----BEGIN CERTIFICATE REQUEST-----\n\n"])
 def test_what_is_no_request_is_refused(data: bytes, changing: Authority) -> None:
-    with pytest.raises(DataError, match=r"^the request: none in PEM that is whole; expected what"):
+    with pytest.raises(DataError, match=r"^the request: .*`python -m client pki request`"):
         changing.sign(data, "south")
 
 
@@ -146,9 +144,7 @@ def test_what_is_no_request_is_refused(data: bytes, changing: Authority) -> None
     ids=["p-384", "secp256k1", "rsa", "ed25519"],
 )
 def test_a_request_with_a_key_of_another_kind_is_refused(key: Any, changing: Authority) -> None:
-    with pytest.raises(
-        DataError, match=r"^the request: of another kind of key; expected one on the curve P-256"
-    ):
+    with pytest.raises(DataError, match=r"^the request: .* P-256$"):
         changing.sign(make_request("south", key), "south")
 
 
