@@ -1,7 +1,7 @@
 """All settings of both programs: names, defaults, meaning. The only place that touches `os.environ`.
 
-A field `num_rounds` is the environment variable NUM_ROUNDS. An unset or blank value means the default, and
-all wrong values are reported together.
+A field `num_rounds` is the environment variable NUM_ROUNDS, and its alias ROUNDS. An unset or blank value
+means the default, and all wrong values are reported together.
 """
 
 import dataclasses
@@ -20,7 +20,12 @@ S = TypeVar("S")
 
 
 def _setting(
-    default: object, parse: Callable[[str], object], meaning: str, *, shapes_model: bool = False
+    default: object,
+    parse: Callable[[str], object],
+    meaning: str,
+    *,
+    shapes_model: bool = False,
+    alias: str = "",
 ) -> Any:
     """Declare a field.
 
@@ -29,8 +34,9 @@ def _setting(
         parse: how its text is read.
         meaning: one line for the docs.
         shapes_model: whether another value would have given another model.
+        alias: another name of the variable, which wins.
     """
-    metadata = {"parse": parse, "meaning": meaning, "shapes_model": shapes_model}
+    metadata = {"parse": parse, "meaning": meaning, "shapes_model": shapes_model, "alias": alias}
     if isinstance(default, dict):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -63,7 +69,7 @@ class CommonSettings:
 class ServerSettings(CommonSettings):
     """What the server is told; hyperparameters live here and travel in every message."""
 
-    num_rounds: int = _setting(3, _positive, "rounds of a run")
+    num_rounds: int = _setting(3, _positive, "rounds of a run; ROUNDS is the same and wins", alias="ROUNDS")
     min_clients: int = _setting(2, _positive, "least number of nodes that a run starts with")
     min_updates: int = _setting(0, _count, "least number of admitted updates a round; 0: MIN_CLIENTS")
     num_partitions: int = _setting(
@@ -193,7 +199,6 @@ class LocalSettings(PkiSettings):
     """What `make run` is told beside the settings of the programs it starts."""
 
     clients: int = _setting(2, parsing.integer(at_least=1, at_most=1_000), "clients to start")
-    rounds: int | None = _setting(None, _positive, "rounds to train; empty: NUM_ROUNDS")
 
 
 def load(
@@ -215,8 +220,7 @@ def load(
     values: dict[str, object] = {}
     problems: list[str] = []
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
-        name = field.name.upper()
-        text = environ.get(name, "").strip()
+        name, text = _find_text(field, environ)
         if not text:
             continue
         try:
@@ -230,6 +234,14 @@ def load(
     if problems:
         raise SettingsError(problems)
     return settings
+
+
+def _find_text(field: "dataclasses.Field[object]", environ: Mapping[str, str]) -> tuple[str, str]:
+    """Return the name under which a setting is given, and its text; empty where it is not given."""
+    for name in (field.metadata["alias"], field.name.upper()):
+        if text := environ.get(name, "").strip():
+            return name, text
+    return field.name.upper(), ""
 
 
 def describe(settings: object) -> dict[str, object]:

@@ -104,4 +104,5 @@ def _main_on_flowers_engine(grid: Grid, context: Context) -> None:
 
 def _with_run_config(run_config: Mapping[str, object]) -> dict[str, str]:
     given = {key.upper().replace("-", "_"): str(value) for key, value in run_config.items()}
-    return {**environment(), **given}
+    # The run config always has num-rounds, and the shorter name of the environment would win over it.
+    return {**environment(), "ROUNDS": "", **given}

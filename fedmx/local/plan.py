@@ -58,7 +58,6 @@ def make_plan(environ: Mapping[str, str]) -> Plan:
     most = min(settings.clients, settings.num_partitions or settings.clients)
     least = settings.min_clients if "MIN_CLIENTS" in given else most
     problems = problems or _find_shortages(settings, given)
-    rounds = settings.rounds or settings.num_rounds
     pki_dir, given_certs = ROOT / settings.pki_dir, environ.get("CERTS_DIR", "").strip()
     everyone = {
         **environ,
@@ -69,7 +68,7 @@ def make_plan(environ: Mapping[str, str]) -> Plan:
     server = {
         **everyone,
         "CERTS_DIR": given_certs or str(pki_dir / "server"),
-        "NUM_ROUNDS": str(rounds),
+        "NUM_ROUNDS": str(settings.num_rounds),
         "MIN_CLIENTS": str(least),
     }
     if settings.log_level not in _TELLING:
@@ -82,7 +81,7 @@ def make_plan(environ: Mapping[str, str]) -> Plan:
     return Plan(
         server,
         clients,
-        rounds,
+        settings.num_rounds,
         runs_dir=ROOT / settings.runs_dir,
         log_level=settings.log_level,
         counted={"MIN_CLIENTS", "NUM_PARTITIONS"} - given,

@@ -27,6 +27,7 @@ IN_CONTAINERS = {
     "SERVER_ADDRESS": "server:8080",  # the service's name
     "RUNS_DIR": "/runs",  # the volume
 }
+ALIASES = {"ROUNDS"}  # other names of settings; they have no lines in .env
 IN_THE_COMPOSE_FILE = {"CERTS_DIR": "/certs", "PKI_DIR": "/pki"}  # the volumes
 OF_BUNDLES = {"MAX_MODEL_BYTES", "LINK_SECURITY"}  # of the server, as its sites' bundles have them
 OF_COMPOSE_ALONE = {
@@ -161,7 +162,10 @@ class TestConfig:
             ("client-gpu", ClientSettings),
         ):
             names = names_of(kind) | (OF_BUNDLES if kind is PkiSettings else set())
-            assert services[service]["environment"] == {name: expected[name] for name in names}
+            given = {
+                name: text for name, text in services[service]["environment"].items() if name not in ALIASES
+            }
+            assert given == {name: expected[name] for name in names}
 
     @pytest.mark.parametrize("blank", [False, True])
     def test_without_env_and_with_blank_lines_in_it_all_is_as_env_has_it(
@@ -187,6 +191,20 @@ class TestConfig:
         [port] = services["server"]["ports"]
         assert (port["host_ip"], port["published"], port["target"]) == ("0.0.0.0", "9000", 8080)  # noqa: S104
         assert services["client"]["deploy"]["replicas"] == 5
+
+    @pytest.mark.parametrize("place", ["the shell", ".env"])
+    def test_rounds_and_clients_are_heard_wherever_they_are_written(self, place: str, tmp_path: Path) -> None:
+        shutil.copy(ROOT / "docker-compose.yml", tmp_path)
+        given = {"ROUNDS": "7", "CLIENTS": "5"}
+        (tmp_path / ".env").write_text((ROOT / ".env").read_text())
+        if place == ".env":
+            with (tmp_path / ".env").open("a") as file:
+                file.writelines(f"{name}={text}\n" for name, text in given.items())
+        variables = given if place == "the shell" else {}
+        services = config("--profile", "gpu", folder=tmp_path, **variables)["services"]
+        assert load(ServerSettings, environ=services["server"]["environment"]).num_rounds == 7
+        for name in ("client", "client-gpu"):
+            assert services[name]["deploy"]["replicas"] == 5
 
     def test_the_server_is_published_on_loopback_alone(self) -> None:
         [port] = config()["services"]["server"]["ports"]

@@ -100,8 +100,26 @@ def test_the_authoritys_defaults_are_the_documented_ones() -> None:
     }
 
 
-def test_the_launcher_starts_two_clients_and_leaves_the_rounds_to_the_server() -> None:
-    assert load(LocalSettings, environ={}) == LocalSettings(clients=2, rounds=None)
+def test_the_launcher_starts_two_clients() -> None:
+    assert load(LocalSettings, environ={}) == LocalSettings(clients=2)
+
+
+@pytest.mark.parametrize(
+    ("environ", "rounds"),
+    [
+        ({"ROUNDS": "5"}, 5),
+        ({"ROUNDS": "5", "NUM_ROUNDS": "3"}, 5),
+        ({"ROUNDS": " ", "NUM_ROUNDS": "7"}, 7),
+        ({"ROUNDS": "5", "NUM_ROUNDS": "wrong"}, 5),
+    ],
+)
+def test_the_short_name_of_a_setting_wins(environ: dict[str, str], rounds: int) -> None:
+    assert load(ServerSettings, environ=environ).num_rounds == rounds
+
+
+def test_a_wrong_value_is_reported_under_the_name_it_was_given() -> None:
+    with pytest.raises(SettingsError, match=r"^ROUNDS='0': "):
+        load(ServerSettings, environ={"ROUNDS": "0", "NUM_ROUNDS": "3"})
 
 
 @pytest.mark.parametrize("text", ["", " ", "\t\n"])
