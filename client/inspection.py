@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from client.data import MAX_EXACT, Dataset
 from client.mx import gluon, mx
 from client.picked_labels import find_clipped
-from client.task import Task, computes_as, naming_faults
+from client.task import Task, computes_as
 from fedmx.errors import DataError
 
 Sets = tuple[Dataset, Dataset]
@@ -53,8 +53,7 @@ def check_labels(task: Task, outputs: Any, sets: Sets) -> None:
         _check_targets(place, task.loss, data.labels)
         if _are_all_classes(task.loss, outputs, data.labels):
             continue
-        with naming_faults(task.name, "the loss"):
-            found = find_clipped(task.loss, outputs, data.labels)
+        found = find_clipped(task.loss, outputs, data.labels)
         if found is not None:
             raise DataError(
                 f"{place} {found.row} has class {found.value:g}; expected whole numbers from 0 to"

@@ -52,8 +52,10 @@ def find_clipped(
 ) -> Clipped | None:
     """Find the first label that the loss would clip and that counts: one that it ignores is fine.
 
+    Nothing is found where the loss cannot be run so, as on outputs whose first axis is not the examples'.
+
     Args:
-        loss: (outputs, labels) -> losses.
+        loss: (outputs, labels) -> losses; it has been run on the outputs as they are.
         outputs: the network's for some examples, which stand for those of all others.
         labels: (n, ...), all of a dataset.
     """
@@ -62,23 +64,27 @@ def find_clipped(
     with _not_hybridized(loss):
         for start in range(0, len(labels), rows):
             some = labels[start : start + rows]
-            picks, total = _run(loss, _repeat(outputs, len(some)), put(some, mx.cpu()))
-            if not picks:
+            run = _run(loss, _repeat(outputs, len(some)), put(some, mx.cpu()))
+            if run is None:
                 return None
-            found = _choose_counted(picks, total, len(some))
+            found = _choose_counted(*run, len(some))
             if found is not None:
                 return Clipped(start + found.row, found.value, found.classes)
     return None
 
 
-def _run(loss: Any, outputs: Any, labels: mx.nd.NDArray) -> tuple[list[_Pick], mx.nd.NDArray]:
+def _run(loss: Any, outputs: Any, labels: mx.nd.NDArray) -> tuple[list[_Pick], mx.nd.NDArray] | None:
     """Run the loss; return its calls of `pick` and the sum of the losses, from which gradients flow back."""
-    with _watched_pick() as picks, autograd.record():
-        total = mx.nd.sum(loss(outputs, labels))
-        for pick in picks:
-            # Every score is part of the graph, also where the loss made nothing of it.
-            total = total + 0 * pick.scores.sum()
-    return picks, total
+    try:
+        with _watched_pick() as picks, autograd.record():
+            total = mx.nd.sum(loss(outputs, labels))
+            for pick in picks:
+                # Every score is part of the graph, also where the loss made nothing of it.
+                total = total + 0 * pick.scores.sum()
+        total.wait_to_read()
+    except Exception:  # noqa: BLE001 - the task's code, which has run on its own outputs: these are made up
+        return None
+    return (picks, total) if picks else None
 
 
 def _choose_counted(picks: list[_Pick], total: mx.nd.NDArray, rows: int) -> Clipped | None:
@@ -104,11 +110,13 @@ def _watched_pick() -> Iterator[list[_Pick]]:
     picks: list[_Pick] = []
     original = mx.nd.pick
 
-    def watched(data: mx.nd.NDArray, index: mx.nd.NDArray, axis: int = -1, **others: Any) -> mx.nd.NDArray:
+    def watched(
+        data: mx.nd.NDArray, index: mx.nd.NDArray, axis: int = -1, *rest: Any, **others: Any
+    ) -> mx.nd.NDArray:
         scores = data.detach()
         scores.attach_grad()
         picks.append(_Pick(scores, index, axis))
-        return original(scores, index, axis, **others)
+        return original(scores, index, axis, *rest, **others)
 
     mx.nd.pick = mx.nd.op.pick = watched
     try:
@@ -119,15 +127,19 @@ def _watched_pick() -> Iterator[list[_Pick]]:
 
 @contextmanager
 def _not_hybridized(loss: Any) -> Iterator[None]:
-    """Have a loss call MXNet's functions, not a graph that was made of them."""
-    is_hybridized = isinstance(loss, gluon.HybridBlock) and loss._active  # noqa: SLF001 - not public in gluon
-    if is_hybridized:
-        loss.hybridize(False)
+    """Have a loss, and what it consists of, call MXNet's functions, not a graph that was made of them."""
+    blocks: list[gluon.Block] = []
+    if isinstance(loss, gluon.Block):
+        loss.apply(blocks.append)
+    # `hybridize` would drop the graphs that there are. Gluon has no public way to see whether it was called.
+    hybridized = [block for block in blocks if getattr(block, "_active", False)]
+    for block in hybridized:
+        block._active = False  # noqa: SLF001 - see above
     try:
         yield
     finally:
-        if is_hybridized:
-            loss.hybridize()
+        for block in hybridized:
+            block._active = True  # noqa: SLF001 - see above
 
 
 def _flatten(outputs: Any) -> list[mx.nd.NDArray]:

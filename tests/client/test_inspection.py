@@ -225,11 +225,31 @@ def test_each_of_several_outputs_has_its_own_classes() -> None:
 
 
 def test_a_hybridized_loss_is_left_as_it_was() -> None:
-    loss = hybridized(Weighted())
-    before = mx.nd.pick
+    loss, outputs = hybridized(Weighted()), mx.nd.ones(FOUR)
+    loss(outputs, mx.nd.ones(2))
+    before, graph = mx.nd.pick, loss._cached_op
     check(loss, FOUR, FINE)
     assert loss._active
-    assert mx.nd.pick is before
+    assert loss._cached_op is graph
+    assert mx.nd.pick is mx.nd.op.pick is before
+
+
+def test_a_loss_of_which_a_part_is_hybridized_is_looked_into() -> None:
+    loss = Ignoring("weight", 255)
+    loss._softmax.hybridize()
+    assert "label 3 has class 200; " in words_of(lambda: check(loss, IMAGE, of_labels(BAD_MASKS)))
+    assert (loss._active, loss._softmax._active) == (False, True)
+
+
+def test_outputs_whose_first_axis_is_not_the_examples_are_no_fault_of_the_task() -> None:
+    def loss(outputs: Any, labels: Any) -> Any:  # of (time, examples, classes)
+        return Weighted(axis=2)(outputs.transpose((1, 0, 2)), labels)
+
+    labels = of_labels(np.zeros((5, 2), np.int64))
+    assert loss(mx.nd.ones((2, 5, 4)), mx.nd.array(labels.labels)).shape == (5,)
+    check(loss, (2, 2, 4), labels)
+    check(loss, (3, 2, 4), labels)
+    mx.nd.waitall()
 
 
 FINE_PAIRS: dict[str, tuple[Loss, Any]] = {
