@@ -101,6 +101,49 @@ def test_a_new_network_that_loads_the_file_gives_the_outputs_of_the_one_that_was
     assert (set_by_name(examples).asnumpy() == outputs).all()
 
 
+class Scaled(gluon.HybridBlock):  # type: ignore[misc]  # MXNet has no types
+    """Has a parameter without dimensions, which only numpy's semantics know."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = gluon.nn.Dense(2)
+        with self.name_scope():
+            self.scale = self.params.get("scale", shape=())
+
+    def hybrid_forward(self, _: Any, x: Any, scale: Any) -> Any:
+        return self.inner(x) * scale
+
+
+WEIGHT, BIAS = np.arange(6, dtype=np.float32).reshape(2, 3), np.ones(2, np.float32)
+
+
+def make_single() -> gluon.HybridBlock:
+    net = gluon.nn.HybridSequential()
+    net.add(gluon.nn.Dense(2))
+    return net
+
+
+@pytest.mark.parametrize(
+    ("make", "values", "outputs"),
+    [
+        (make_single, {"0.weight": WEIGHT, "0.bias": BIAS}, [[4, 13]]),
+        (
+            Scaled,
+            {"inner.weight": WEIGHT, "inner.bias": BIAS, "scale": np.array(3, np.float32)},
+            [[12, 39]],
+        ),
+    ],
+)
+def test_a_network_under_numpys_semantics_loads_the_file(
+    tmp_path: Path, make: Callable[[], gluon.HybridBlock], values: Values, outputs: list[list[float]]
+) -> None:
+    mxnet_params.save(pack(values), tmp_path / "model.params")
+    with mx.util.np_shape(True), mx.util.np_array(True):
+        net = make()
+        net.load_parameters(str(tmp_path / "model.params"))
+        assert net(mx.np.ones((1, 3))).asnumpy().tolist() == outputs
+
+
 def test_mxnet_writes_the_same_bytes_for_the_same_arrays(tmp_path: Path) -> None:
     values: Values = {
         "0.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
