@@ -11,11 +11,11 @@ from fedmx import log
 from fedmx.errors import DataError, StopSignal, TrainingFailedError
 from fedmx.log import event
 from fedmx.settings import ServerSettings, environment, load
-from server import strategies
+from server import resume, strategies
 from server.history import History
 from server.nodes import Nodes
 from server.opening import open_run
-from server.resume import Start, choose_run
+from server.resume import Start
 from server.rounds import RoundLoop
 from server.runs import RunsFolder
 from server.strategies import Plan
@@ -60,10 +60,11 @@ def _train(grid: Grid, plan: Plan, settings: ServerSettings, start: Start, recor
         next_round = done.facts.round + 1
         plan.restore(done.state)
         opened = open_run(grid, nodes, settings, done.arrays)
+    resume.check_nodes(start, opened.description, settings)
     if plan.privacy is not None:
         plan.privacy.count(record.releases)  # of rounds that were lost, too: they may have reached nodes
     record.note_nodes(nodes.holders(), nodes.number, opened.description)
-    words = "run begins" if start.before is None else "run goes on"
+    words = "run started" if start.before is None else "run resumed"
     event(words, run=start.run_id, round=next_round, nodes=len(nodes.participants()), folder=record.folder)
     try:
         RoundLoop(grid, nodes, plan, settings).run(opened.model, record, next_round)
@@ -99,7 +100,7 @@ def _main_on_flowers_engine(grid: Grid, context: Context) -> None:
     settings = load(ServerSettings, strategies.find_problems, environ=_with_run_config(context.run_config))
     log.configure(settings.log_level, settings.log_format)
     with RunsFolder(settings.runs_dir):
-        federate(grid, settings, choose_run(settings))
+        federate(grid, settings, resume.choose_run(settings))
 
 
 def _with_run_config(run_config: Mapping[str, object]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from fedmx.log import event, warn
 from fedmx.settings import ServerSettings
 from server import ledger
 from server.ledger import Participant
+from server.runs import NEW_RUN
 from server.waiting import Outlook, Wait
 
 _POLL_S = 1.0
@@ -77,7 +78,8 @@ class Nodes:
         wait = Wait("waiting for nodes")
         while not self._may_begin(nodes := self.all(), since):
             ready = sum(node.is_ready for node in nodes)
-            wait.report(self._look_at_start(nodes, deadline, since))
+            outlook = self._look_at_start(nodes, deadline, since)
+            wait.report(outlook)
             if shortage := ledger.find_shortage(nodes, self._settings):
                 raise SettingsError(shortage)  # known before all have come, which may be never
             if time.monotonic() >= deadline:
@@ -85,8 +87,7 @@ class Nodes:
                     break  # someone is still loading or joining: whoever is late waits for a free partition
                 raise TooFewNodesError(
                     f"{ready} of {wanted} nodes were ready within {self._settings.client_wait_timeout:g} s"
-                    " (CLIENT_WAIT_TIMEOUT); start more clients, or lower"
-                    f" {'NUM_PARTITIONS' if fixed else 'MIN_CLIENTS'}"
+                    f" (CLIENT_WAIT_TIMEOUT); {outlook.hint}"
                 )
             self._wait(min(_POLL_S, self._settings.join_window or _POLL_S, deadline - time.monotonic()))
         if self._known and self._leases:
@@ -126,6 +127,8 @@ class Nodes:
             return Outlook(fields, deadline, "CLIENT_WAIT_TIMEOUT", then)
         then = f"the server ends with exit code {TooFewNodesError.exit_code}"
         hint = f"start more clients, or lower {setting}"
+        if self._known:
+            hint += f"; {NEW_RUN}"
         return Outlook(fields, deadline, "CLIENT_WAIT_TIMEOUT", then, hint)
 
     def await_any(self, least: int, timeout_s: float) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 from flwr.app import ConfigRecord
 
 from fedmx.errors import DataError, SettingsError
-from fedmx.log import warn
+from fedmx.log import event, warn
 from fedmx.settings import ServerSettings, describe, describe_model
 from server import checkpoint
+from server.admission import find_difference
 from server.checkpoint import Checkpoint, Facts
-from server.runs import NewestRun, RunsFolder, new_run_id, read_newest
+from server.runs import NEW_RUN, NewestRun, RunsFolder, new_run_id, read_newest
 
 _RESTART_S = 60.0  # in which its supervisor has started a server again
 
@@ -43,6 +44,11 @@ class Start:
         return ConfigRecord(found) if found else None
 
     @property
+    def words(self) -> str:
+        """The unfinished run by its name, for a message."""
+        return f"run {self.run_id}, which is unfinished after round {self.done.round if self.done else 0}"
+
+    @property
     def held(self) -> tuple[Mapping[str, int | None], int]:
         """Who held which partition when it was last trained, and the number of partitions."""
         if self.done is not None:
@@ -66,7 +72,7 @@ def find_untold(runs: RunsFolder, settings: ServerSettings) -> NewestRun | None:
 
 
 def choose_run(settings: ServerSettings) -> Start:
-    """Take up the newest run if it is unfinished, as RESUME says; else a new one.
+    """Choose the newest run if it is unfinished, as RESUME says, and log that; else a new one.
 
     A run that was stopped or killed in its first round has nothing to lose: it begins again under its name,
     where the settings are the same. One that failed then is left as it is.
@@ -84,7 +90,7 @@ def choose_run(settings: ServerSettings) -> Start:
     found = _load_newest(newest)
     if found is None:
         is_same = newest.status != "failed" and not list(_differences(newest.settings, settings))
-        return Start(newest.folder.name, newest) if is_same else new
+        return _resume(Start(newest.folder.name, newest)) if is_same else new
     words = f"run {found.facts.run_id} is unfinished, after round {found.facts.round}"
     if lost := list(_find_losses(found.facts, settings)):
         raise SettingsError(f"{words}: {'; '.join(lost)}, or RESUME=never to start anew")
@@ -98,8 +104,35 @@ def choose_run(settings: ServerSettings) -> Start:
             " RESUME=force to go on with these, or RESUME=never to start anew"
         )
     if differences:
-        warn(f"{words}, and goes on with other settings, as RESUME=force says", now="; ".join(differences))
-    return Start(newest.folder.name, newest, found)
+        warn("resuming with other settings, as RESUME=force says", changed="; ".join(differences))
+    return _resume(Start(newest.folder.name, newest, found))
+
+
+def _resume(start: Start) -> Start:
+    """Log which run is resumed and what its nodes have to have, before any of them is there."""
+    event(
+        "resuming a run",
+        run=start.run_id,
+        after_round=start.done.round if start.done else 0,
+        task=start.description["task"] if start.description else None,
+        nodes=sorted(start.held[0]) or None,
+        hint=NEW_RUN,
+    )
+    return start
+
+
+def check_nodes(start: Start, description: Mapping[str, Any], settings: ServerSettings) -> None:
+    """Check that nodes agree with those that a resumed run had; on the direct link others never join.
+
+    Raises:
+        SettingsError: they do not.
+    """
+    if start.description is None or settings.resume == "force":
+        return
+    is_shared = settings.partition.is_shared
+    difference = find_difference(ConfigRecord({**description}), start.description, is_shared=is_shared)
+    if difference:
+        raise SettingsError(f"the nodes differ from {start.words}: {difference}; {NEW_RUN}")
 
 
 def _find_readable(runs_dir: Path) -> NewestRun | None:

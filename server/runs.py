@@ -20,6 +20,8 @@ def new_run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
+NEW_RUN = "RESUME=never starts a new run"
+
 # What a server that takes a run up needs of its record.
 _FACTS: Mapping[str, type] = {
     "run_id": str,

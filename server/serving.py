@@ -4,7 +4,7 @@ import gc
 import time
 from functools import partial
 
-from flwr.app import ConfigRecord, Context, RecordDict
+from flwr.app import Context, RecordDict
 
 from fedmx import log
 from fedmx.errors import FederationError, StopSignal
@@ -22,7 +22,7 @@ from server import admission, resume, strategies
 from server.app import build_app, run_number
 from server.ledger import is_awaited
 from server.resume import Start
-from server.runs import RunsFolder
+from server.runs import NEW_RUN, RunsFolder
 
 _LINGER_S = 2.5  # of a goodbye to nodes that dial; they do so every two seconds
 
@@ -39,16 +39,16 @@ def main() -> None:
         else:
             start = resume.choose_run(settings)
             runs.untold = start.run_id
-            run_to_goodbye(listen(settings, start.description), settings, start)
+            run_to_goodbye(listen(settings, start), settings, start)
         runs.untold = ""
 
 
-def listen(settings: ServerSettings, description: ConfigRecord | None = None) -> LinkServer:
+def listen(settings: ServerSettings, start: Start | None = None) -> LinkServer:
     """Open the link.
 
     Args:
         settings: what the server was told.
-        description: what nodes must agree with, where it is known already.
+        start: the run, whose nodes must agree with what they were if it is resumed.
 
     Raises:
         DataError: the server's certificate does not do.
@@ -56,8 +56,8 @@ def listen(settings: ServerSettings, description: ConfigRecord | None = None) ->
     """
     own = certificates.open_own(settings)
     roster = Roster(partial(admission.find_difference, is_shared=settings.partition.is_shared))
-    if description is not None and settings.resume != "force":
-        roster.pin(description)
+    if start is not None and start.description is not None and settings.resume != "force":
+        roster.pin(start.description, start.words, f"; on the server, {NEW_RUN}")
     server = LinkServer(
         settings.listen_address,
         roster,

@@ -70,6 +70,7 @@ class Roster:
         self._ids = itertools.count(_FIRST_NODE_ID)
         self._reference: ConfigRecord | None = None
         self._is_pinned = False
+        self._origin, self._way_out = "this federation", ""
         self._changed = threading.Condition()
         self._has_news = False  # since `nodes` was asked the last time
 
@@ -130,7 +131,9 @@ class Roster:
             reference = description if self._reference is None else self._reference
             difference = self._find_difference(description, reference)
             if difference is not None:
-                raise RefusedError(f"node {member.name} differs from this federation: {difference}")
+                raise RefusedError(
+                    f"node {member.name} differs from {self._origin}: {difference}{self._way_out}"
+                )
             self._reference = reference
             member.description = description
             self._tell()
@@ -167,10 +170,18 @@ class Roster:
         with self._changed:
             return member.stream is None and self._clock() - member.since >= grace_s
 
-    def pin(self, description: ConfigRecord) -> None:
-        """Fix what later nodes are compared with: the run has started."""
+    def pin(self, description: ConfigRecord, origin: str = "", way_out: str = "") -> None:
+        """Fix what later nodes are compared with: the run has started.
+
+        Args:
+            description: of the run's nodes.
+            origin: whose description it is, for those that are refused; as it was where it is empty.
+            way_out: what can be done about it.
+        """
         with self._changed:
             self._reference, self._is_pinned = description, True
+            if origin:
+                self._origin, self._way_out = origin, way_out
 
     def nodes(self) -> list[NodeView]:
         """Give everyone who ever joined, in order of first joining."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 _DATE, _TIME, _ZONE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T", r"[0-9:]{8}\.[0-9]{3}", r"[+-][0-9:]{5}"
 _TEXT_LINE = re.compile(rf"{_DATE}({_TIME}){_ZONE} (([A-Z]+) +(.*))")
-_LISTENING, _RESUMED = "listening", "run goes on"  # how the server says so
+_LISTENING, _RESUMED = "listening", "resuming"  # how the server says so
 _HOLD_S = 1.0
 """Seconds after which a program that complained and still runs did not end of that."""
 

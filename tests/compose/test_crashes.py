@@ -114,6 +114,6 @@ def kill_containers(containers: list[Container]) -> None:
 def go_on(stack: Stack, undisturbed: str) -> None:
     again = stack.up("--scale", "client=2", **SETTINGS)
     assert again.returncode == 0, again.stdout
-    assert "run goes on" in again.stdout
+    assert "run resumed" in again.stdout
     run = stack.read_run()
     assert (run["model_sha256"], len(run["resumed"])) == (undisturbed, 1)

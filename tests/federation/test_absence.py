@@ -124,6 +124,12 @@ def test_after_a_restart_the_run_still_takes_none_but_its_own_kind(
     stray = stage.start_client(NODE_NAME="stray", TASK="wide_task")
     assert stray.wait() == 5
     assert "its task is wide_task, expected tiny_task" in stray.log
+    run_id = stage.facts["run_id"]
+    for log in (stray.log, again.log):  # at once, and on both sides
+        assert re.search(rf"run {run_id}, which is unfinished after round 2: .*RESUME=never", log), log
+    first = [line for line in again.log.splitlines() if "resuming a run" in line or "listening" in line]
+    assert f"run={run_id} after_round=2 task=tiny_task" in first[0], "before it listens"
+    assert "RESUME=never" in first[0]
     for node in nodes:
         node.process.send_signal(signal.SIGCONT)
     assert [program.wait(20) for program in (again, *nodes)] == [0, 0, 0], stage.logs
@@ -177,7 +183,7 @@ def test_a_run_that_is_interrupted_goes_on_with_its_next_round(
     done = stage.history[-1]["round"]
     again = stage.start_server(**plan.settings)
     assert [program.wait() for program in (again, *nodes)] == [0, 0, 0], stage.logs
-    assert f"run goes on run={stage.facts['run_id']} round={done + 1} " in again.log
+    assert f"run resumed run={stage.facts['run_id']} round={done + 1} " in again.log
     assert [line["round"] for line in stage.history] == list(range(1, 31))
     assert stage.facts["model_sha256"] == reference.digest(plan)
     assert stage.trainings == plan.trainings

@@ -104,6 +104,6 @@ def test_a_disk_that_fails_in_a_run_ends_it_with_4_and_the_last_whole_checkpoint
     server = stage.start_server(**PLAN.settings)
     nodes = [stage.start_client(NODE_NAME=name, **TINY) for name in PLAN.names]
     assert [program.wait() for program in (server, *nodes)] == [0, 0, 0], stage.logs
-    assert f"run goes on run={stage.facts['run_id']} round={fault.kept + 1} " in server.log
+    assert f"run resumed run={stage.facts['run_id']} round={fault.kept + 1} " in server.log
     assert stage.facts["model_sha256"] == reference.digest(PLAN)
     assert [line["round"] for line in stage.history] == [1, 2, 3, 4]

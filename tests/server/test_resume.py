@@ -1,6 +1,7 @@
 """Which run is taken up, with what, and who is waited for."""
 
 import dataclasses
+import io
 import json
 import logging
 import os
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord
 
-from fedmx import arrays
+from fedmx import arrays, log
 from fedmx.errors import DataError, SettingsError, StopSignal
 from fedmx.link.roster import NodeView
 from fedmx.settings import ServerSettings, describe_model
@@ -91,6 +92,73 @@ def test_other_settings_are_named_and_not_mixed(tmp_path: Path) -> None:
     )
     assert choose_run(dataclasses.replace(other, resume="force")).run_id == "one"
     assert choose_run(dataclasses.replace(other, resume="never")).run_id != "one"
+
+
+class Log(io.StringIO):
+    """The log, line by line."""
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.getvalue().splitlines()]
+
+
+@pytest.fixture
+def logged() -> Log:
+    stream = Log()
+    log.configure("INFO", "json", stream)
+    return stream
+
+
+@pytest.mark.parametrize("rounds", [0, 2])
+def test_a_resume_is_logged_at_once_with_run_round_task_and_the_way_out(
+    tmp_path: Path, rounds: int, logged: Log
+) -> None:
+    settings = make_settings(tmp_path)
+    make_run(settings, rounds).note_nodes({"b": 1, "a": 0}, 2, {"task": "mnist"})
+    choose_run(settings)
+    (line,) = logged.lines
+    assert (line["event"], line["run"], line["after_round"]) == ("resuming a run", "one", rounds)
+    assert (line["task"], line["nodes"]) == ("mnist", ["a", "b"])
+    assert "RESUME=never" in line["hint"]
+
+
+def test_a_resume_with_other_settings_is_one_event_with_what_changed(tmp_path: Path, logged: Log) -> None:
+    settings = make_settings(tmp_path)
+    make_run(settings, 1)
+    choose_run(dataclasses.replace(settings, learning_rate=0.1, resume="force"))
+    warnings = [line for line in logged.lines if line["level"] == "WARNING"]
+    assert [line["changed"] for line in warnings] == ["LEARNING_RATE=0.05 there, 0.1 here"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"task": "cifar"}, "its task is cifar, expected null"),
+        ({"metrics": ["loss"]}, "its metrics is"),
+        ({"labels-sha256": "cd"}, "its labels-sha256 is cd, expected ab"),
+        ({}, ""),
+    ],
+)
+def test_on_every_engine_nodes_that_differ_from_the_resumed_run_are_named_with_the_way_out(
+    tmp_path: Path, changed: dict[str, Any], words: str
+) -> None:
+    settings = make_settings(tmp_path, num_rounds=2, num_partitions=2, lease_grace=0.0)
+
+    def stop(*_: Any) -> Metrics:
+        raise StopSignal(15)
+
+    with pytest.raises(StopSignal):
+        federate(LocalGrid({1: NullNode(evaluate=stop), 2: NullNode()}), settings, choose_run(settings))
+    nodes = {1: NullNode(description=changed), 2: NullNode(description=changed)}
+    start = choose_run(settings)
+    if not changed:
+        federate(LocalGrid(nodes), settings, start)
+        return
+    with pytest.raises(SettingsError) as caught:
+        federate(LocalGrid(nodes), settings, start)
+    assert words in str(caught.value)
+    assert f"run {start.run_id}, which is unfinished after round 0" in str(caught.value)
+    assert "RESUME=never" in str(caught.value)
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(

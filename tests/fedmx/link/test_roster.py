@@ -181,6 +181,19 @@ def test_once_a_run_has_begun_late_nodes_are_compared_with_what_it_began_with(ru
         rules.roster.ready(south, of("cifar"))
 
 
+def test_what_a_resumed_run_expects_is_told_with_its_name_and_the_way_out(rules: Rules) -> None:
+    south, west = rules.join("south", "b"), rules.join("west", "c")
+    rules.roster.pin(of("mnist"), "run one", "; or start anew")
+    with pytest.raises(RefusedError) as caught:
+        rules.roster.ready(south, of("cifar"))
+    words = "differs from run one: its task is cifar, expected mnist; or start anew"
+    assert str(caught.value) == f"node south {words}"
+    rules.roster.pin(of("mnist"))
+    with pytest.raises(RefusedError) as caught:
+        rules.roster.ready(west, of("cifar"))
+    assert str(caught.value) == f"node west {words}", "also once its nodes are there"
+
+
 def test_names_that_come_and_go_without_end_are_not_kept_without_end(
     rules: Rules, monkeypatch: pytest.MonkeyPatch
 ) -> None:
