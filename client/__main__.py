@@ -2,7 +2,7 @@
 
 import socket
 
-# Runs `lscpu` at its import. MXNet imports it too, but when gRPC has started and nothing may fork any more.
+# Runs `lscpu` at its import. MXNet imports it too, but after gRPC has started its threads.
 import numpy.testing  # noqa: F401 - imported for MXNet
 
 from client import pki

@@ -1,8 +1,8 @@
 """Imports MXNet 1.9.1 once, with what it needs to start here. All of `client` takes it from this module.
 
 One of two modules that act on import (the other is `fedmx` itself): the number of OMP threads has to be fixed
-before MXNet's library is loaded, whichever engine imports the app first. Never fork after this:
-MXNet's threads do not survive it.
+before MXNet's library is loaded, whichever engine imports the app first. A task may fork after this: MXNet
+stops its threads before a fork and starts them again in both processes.
 """
 
 from collections.abc import Iterator

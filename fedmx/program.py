@@ -14,6 +14,7 @@ from types import FrameType
 from typing import NoReturn
 
 from fedmx import log
+from fedmx.children import end_children, isolate_forks
 from fedmx.errors import FederationError, SettingsError, StopSignal
 from fedmx.log import event, logger, printable
 
@@ -30,6 +31,7 @@ def run_program(main: Callable[[], None]) -> NoReturn:
     closed) give 143, 130 and 129; any other exception is a bug and keeps its traceback (1).
     """
     reuse_memory()
+    isolate_forks(_STOPPING, (_stop, _ignore))
     _watch_signals()
     try:
         for number in _STOPPING:
@@ -43,6 +45,7 @@ def run_program(main: Callable[[], None]) -> NoReturn:
     logging.shutdown()
     with contextlib.suppress(OSError):  # whoever read the output may be gone
         sys.stdout.flush()
+    end_children()
     # Threads of gRPC and MXNet may still run; interpreter shutdown under them can hang or crash.
     os._exit(code)
 
@@ -116,6 +119,7 @@ def _end_in_time(reader: int) -> None:
     signal.pthread_kill(threading.main_thread().ident or 0, number)  # ignored where the first one was seen
     time.sleep(_END_AFTER_S - _WAKE_AFTER_S)
     event("stopped by a signal", exit_code=128 + number)
+    end_children()
     os._exit(128 + number)
 
 
@@ -125,8 +129,13 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
 
 def _ignore_signals() -> None:
+    # Not SIG_IGN, which programs that are started from here would inherit.
     for number in _STOPPING:
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, _ignore)
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    pass
 
 
 def _say(line: str) -> None:

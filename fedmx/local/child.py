@@ -4,22 +4,17 @@ The kernel sends SIGTERM at the parent's death. Asking for that here, in the chi
 and exec, which a parent with threads must not run.
 """
 
-import ctypes
-import os
 import runpy
 import signal
 import sys
 
-_PR_SET_PDEATHSIG = 1
+from fedmx.children import end_with_parent
 
 
 def main() -> None:
     """Bind this process to its parent, then become the program."""
     parent, module = int(sys.argv[1]), sys.argv[2]
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it ended before it could be asked for
-        sys.exit(128 + signal.SIGTERM)
+    end_with_parent(parent, signal.SIGTERM)
     sys.argv = [module]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

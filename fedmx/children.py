@@ -1,0 +1,94 @@
+"""Processes that a program's code starts: they treat signals as any process does, and end with the program.
+
+A task may load its data with `multiprocessing.Pool`, with the workers of MXNet's `DataLoader` or with
+`os.fork`. A forked process is a copy of the program: unless something is done, it keeps the program's signal
+handlers and the descriptor through which signals wake it, so that a signal to a worker ends the program.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Collection
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+
+# Per thread: what the fork that is under way began with.
+_fork = threading.local()
+
+
+def isolate_forks(numbers: Collection[int], handlers: Collection[Any]) -> None:
+    """Have processes that are forked from now on end by signals as any process does, and end with this one.
+
+    Args:
+        numbers: the signals that the program handles.
+        handlers: the program's own. A child keeps others: `DataLoader` ignores SIGINT while it forks.
+    """
+    # Not in the child: another thread may have held the loader's lock at the fork.
+    _load_libc()
+
+    def block() -> None:
+        _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+        _fork.parent = os.getpid()
+        _fork.is_main = threading.current_thread() is threading.main_thread()
+
+    def unblock() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _fork.mask)
+
+    def begin() -> None:
+        signal.set_wakeup_fd(-1)
+        for number in numbers:
+            if signal.getsignal(number) in handlers:
+                signal.signal(number, signal.SIG_DFL)
+        # The kernel means the thread that forked, not its process, and only the main thread lasts as long.
+        if _fork.is_main:
+            end_with_parent(_fork.parent)
+        unblock()
+
+    # A signal to a child that has only just been forked waits until the child is rid of the handlers.
+    os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=begin)
+
+
+def end_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
+    """Have the kernel signal this process when the thread that started it ends.
+
+    Args:
+        parent: the process of that thread.
+        number: the signal.
+    """
+    if sys.platform != "linux":
+        return
+    _load_libc().prctl(_PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:  # it ended before it could be asked for
+        os.kill(os.getpid(), number)
+
+
+def end_children() -> None:
+    """Kill the workers of `multiprocessing`, and send SIGTERM to other programs that were started."""
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    for pid in _find_children():
+        with suppress(OSError):
+            os.kill(pid, signal.SIGTERM)
+
+
+def _find_children() -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            # The program's name stands in parentheses and may contain any character.
+            state, parent = path.read_text().rpartition(")")[2].split()[:2]
+            if int(parent) == os.getpid() and state != "Z":
+                found.append(int(path.parent.name))
+    return found
+
+
+@cache
+def _load_libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
