@@ -14,7 +14,7 @@ _OWN = Path("/proc/self/cgroup")
 # Version 1 of control groups writes "unlimited" as the largest multiple of a page.
 _UNLIMITED = 2**62
 _MEGABYTE = 1024**2
-_PROCESS_LIMITS = {"ulimit -v": resource.RLIMIT_AS, "ulimit -d": resource.RLIMIT_DATA}
+_PROCESS_LIMITS = {"RLIMIT_AS": resource.RLIMIT_AS, "RLIMIT_DATA": resource.RLIMIT_DATA}
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def _train(grid: Grid, plan: Plan, settings: ServerSettings, start: Start, recor
     resume.check_nodes(start, opened.description, settings)
     if plan.privacy is not None:
         plan.privacy.count(record.releases)  # of rounds that were lost, too: they may have reached nodes
-    record.note_nodes(nodes.holders(), nodes.number, opened.description)
+    record.note_nodes(nodes.holders(), nodes.number, opened.description, opened.model.layout.size)
     words = "run started" if start.before is None else "run resumed"
     event(words, run=start.run_id, round=next_round, nodes=len(nodes.participants()), folder=record.folder)
     try:

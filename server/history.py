@@ -52,6 +52,7 @@ class History:
             "partitions": 0,
             "nodes": {},
             "description": None,
+            "model_bytes": None,
             "rounds": 0,
             "releases": [],
             "best": None,
@@ -121,7 +122,11 @@ class History:
             return path.stat().st_size if path.exists() else 0
 
     def note_nodes(
-        self, nodes: Mapping[str, int | None], partitions: int, description: Mapping[str, Any]
+        self,
+        nodes: Mapping[str, int | None],
+        partitions: int,
+        description: Mapping[str, Any],
+        model_bytes: int,
     ) -> None:
         """Note who takes part, before anyone trains: a repeated round 1 is to find it the same.
 
@@ -129,8 +134,14 @@ class History:
             nodes: node name -> its partition, or None.
             partitions: in all.
             description: what all of them agree on.
+            model_bytes: the size of its arrays.
         """
-        self._facts |= {"nodes": dict(nodes), "partitions": partitions, "description": dict(description)}
+        self._facts |= {
+            "nodes": dict(nodes),
+            "partitions": partitions,
+            "description": dict(description),
+            "model_bytes": model_bytes,
+        }
         self._write_facts()
 
     def note_release(self, noise_multiplier: float) -> None:

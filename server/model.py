@@ -1,6 +1,7 @@
 """The global model as the server knows it: named arrays in one order, of which some are trained."""
 
 import json
+import math
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ class Layout:
                 trained=frozenset(name for name, _, _, is_trained in heads if is_trained),
                 metrics=frozenset(_texts(description, "metrics")),
             )
+            _check_sizes(layout.arrays)
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"it does not describe itself as a node: {error}") from None
         if len(layout.arrays) != len(heads) or not all(map(_is_name, layout.arrays)):
@@ -62,6 +64,16 @@ class Layout:
     def running(self) -> list[str]:
         """Names of the arrays that are not trained."""
         return [name for name in self.arrays if name not in self.trained]
+
+    @property
+    def size(self) -> int:
+        """The bytes of all arrays."""
+        return sum(map(self.size_of, self.arrays))
+
+    def size_of(self, name: str) -> int:
+        """Return the bytes of one array."""
+        dtype, shape = self.arrays[name]
+        return math.prod(shape) * np.dtype(dtype).itemsize
 
     def pick_trained(self, record: Mapping[str, Array]) -> ArrayRecord:
         """Give the trained arrays alone, in the model's order; nothing is copied."""
@@ -140,6 +152,19 @@ def _texts(description: ConfigRecord, key: str) -> list[str]:
     if not isinstance(value, list):
         raise TypeError(f"{key} is no list")
     return [str(item) for item in value]
+
+
+def _check_sizes(shapes: Mapping[str, tuple[str, tuple[Any, ...]]]) -> None:
+    """Check shapes and dtypes that came over the wire.
+
+    Raises:
+        ValueError: a shape is not one.
+        TypeError: numpy does not know a dtype.
+    """
+    for name, (dtype, shape) in shapes.items():
+        if not all(isinstance(length, int) and length >= 0 for length in shape):
+            raise ValueError(f"array {name!r} has shape {shape}")
+        np.dtype(dtype)
 
 
 def _is_name(name: object) -> bool:

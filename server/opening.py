@@ -1,5 +1,6 @@
 """Before round 1: what the nodes agree on, and the arrays that all of them start from."""
 
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from fedmx.link.grid import LinkGrid
 from fedmx.link.messages import ERROR_CODE_BASE
 from fedmx.log import printable, warn
 from fedmx.settings import ServerSettings
-from server import admission
+from server import admission, memory
 from server.ledger import Participant
 from server.model import GlobalModel, Layout
 from server.nodes import Nodes
@@ -92,7 +93,7 @@ class Inquiry:
 
         Raises:
             TooFewNodesError: too few nodes came, or stayed.
-            SettingsError: too few can work with the settings.
+            SettingsError: too few can work with the settings, or rounds do not fit into memory.
             TrainingFailedError: too few answer.
         """
         deadline = time.monotonic() + self.settings.client_wait_timeout
@@ -102,10 +103,22 @@ class Inquiry:
             asked = [who for who in present if who.name not in self._unfit]
             if self._unfit and len(asked) < self.settings.least_updates:
                 raise self._explain(len(asked), len(present))
+            self._refuse_excess(len(asked))
             replies = self._query(asked)
             self._look_for_faults(asked, replies)
             if asked and all(who.node_id in replies and who.name not in self._unfit for who in asked):
                 return {who.name: replies[who.node_id].content for who in asked}
+
+    def _refuse_excess(self, nodes: int) -> None:
+        """Check that rounds fit into memory, before any arrays arrive.
+
+        On Flower's engines, nodes describe themselves only when they are asked.
+        """
+        described = next((node.description for node in self.nodes.all() if node.description), None)
+        # Where the nodes agree on something that is not a model, `_agree` explains it.
+        with contextlib.suppress(ValueError):
+            if described:
+                memory.refuse_excess(Layout.from_description(described), nodes, self.settings)
 
     def _await_start(self, deadline: float) -> None:
         try:

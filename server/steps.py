@@ -13,7 +13,7 @@ from fedmx.link.grid import LinkGrid
 from fedmx.link.messages import Run
 from fedmx.log import printable, warn
 from fedmx.settings import ServerSettings
-from server import admission
+from server import admission, memory
 from server.ledger import Participant
 from server.model import Layout
 from server.nodes import Nodes
@@ -97,6 +97,7 @@ class Asker:
         self._plan = plan
         self._settings = settings
         self._layout = layout
+        self._most_updates = 0
 
     def ask(self, step: str, number: int, attempt: int, arrays: ArrayRecord, replies: Replies) -> None:
         """Ask the nodes that have no admitted reply yet, and sort their replies into `replies`.
@@ -113,6 +114,9 @@ class Asker:
         messages = self._configure(step, number, attempt, arrays, everyone)
         replies.present = max(replies.present, len(replies.admitted) + len(everyone))
         replies.wanted = max(replies.wanted, len(replies.admitted) + len(messages))
+        if step == MessageType.TRAIN and replies.wanted > self._most_updates:
+            self._most_updates = replies.wanted
+            memory.warn_of_excess(self._layout, replies.wanted, self._settings)
         asked = {id_: everyone[id_] for id_ in (message.metadata.dst_node_id for message in messages)}
         question = Question(number, step, self._explain_end(step))
         for reply in ask(self._grid, messages, asked, question, self._settings):

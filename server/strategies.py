@@ -207,9 +207,14 @@ def _fraction(settings: ServerSettings) -> float:
     return float(given.get("fraction_train", 1.0))
 
 
+def count_sampled(nodes: int, settings: ServerSettings) -> int:
+    """Return how many of so many nodes train in a round, as Flower counts them."""
+    return max(1, int(nodes * _fraction(settings)))
+
+
 def _sampled_nodes(settings: ServerSettings) -> int:
-    """The fewest nodes that train in a round, as Flower counts them."""
-    return max(1, int(_nodes(settings) * _fraction(settings)))
+    """The fewest nodes that train in a round."""
+    return count_sampled(_nodes(settings), settings)
 
 
 def _describe_nodes(settings: ServerSettings) -> str:

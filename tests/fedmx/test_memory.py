@@ -62,7 +62,7 @@ def test_a_system_without_control_groups_has_none(tmp_path: Path, own: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [(resource.RLIMIT_AS, "ulimit -v"), (resource.RLIMIT_DATA, "ulimit -d")]
+    ("kind", "name"), [(resource.RLIMIT_AS, "RLIMIT_AS"), (resource.RLIMIT_DATA, "RLIMIT_DATA")]
 )
 def test_a_limit_of_the_process_counts_where_it_is_the_smaller(
     tmp_path: Path, own: Path, kind: int, name: str

@@ -1,0 +1,93 @@
+"""What a round needs of the server's memory, against what the server may use."""
+
+import math
+from dataclasses import dataclass
+
+from fedmx import memory
+from fedmx.errors import SettingsError
+from fedmx.log import warn
+from fedmx.settings import ServerSettings
+from server import strategies
+from server.model import Layout
+
+_BASE = 150_000_000
+
+
+@dataclass(frozen=True)
+class _Need:
+    """What a round holds at its peak, as multiples.
+
+    Attributes:
+        models: of the model's size, however many updates there are.
+        models_per_update: of the model's size.
+        largest: of the largest array's, since arrays are averaged one after the other.
+        largest_per_update: of the largest array's.
+    """
+
+    models: float = 0.0
+    models_per_update: float = 0.0
+    largest: float = 0.0
+    largest_per_update: float = 0.0
+
+
+_OF_EVERY_ROUND = _Need(models=3.2, models_per_update=1.25, largest=1.1)
+# What strategies add: momentum and moments with what it takes to compute them, copies of all updates, or one
+# array of all updates in double precision.
+_MOMENTS = _Need(models=8.0)
+_COPIES = _Need(models_per_update=2.25)
+_STACKS = _Need(largest_per_update=3.25)
+_OF_STRATEGIES = {
+    "fedavgm": _Need(models=4.0),
+    "fedadagrad": _MOMENTS,
+    "fedadam": _MOMENTS,
+    "fedyogi": _MOMENTS,
+    "fedmedian": _STACKS,
+    "fedtrimmedavg": _STACKS,
+    "krum": _COPIES,
+    "multikrum": _COPIES,
+    "bulyan": _COPIES,
+}
+
+
+def refuse_excess(layout: Layout, nodes: int, settings: ServerSettings) -> None:
+    """Check before round 1 that rounds of so many nodes fit into the limit on memory.
+
+    Raises:
+        SettingsError: they do not.
+    """
+    limit = memory.find_limit()
+    needed = estimate(layout, strategies.count_sampled(nodes, settings), settings)
+    if limit is None or needed <= limit.size:
+        return
+    name, size = limit.name or "SERVER_MEMORY", memory.show_size(needed)
+    raise SettingsError(
+        f"{name}={memory.show_size(limit.size)}: too small for {nodes} nodes, a model of"
+        f" {layout.size / 1e6:.1f} MB and STRATEGY={settings.strategy}, which need about {size}; expected"
+        f" {name}={size} or more, fewer nodes or a smaller model"
+    )
+
+
+def warn_of_excess(layout: Layout, updates: int, settings: ServerSettings) -> None:
+    """Log a WARNING where a round of so many updates needs more than the server has.
+
+    Nodes may join after the run began; and a machine without a limit may still have less than is needed.
+    """
+    limit, physical = memory.find_limit(), memory.find_physical()
+    found = physical if limit is None else min(limit.size, physical)
+    if (needed := estimate(layout, updates, settings)) > found:
+        warn(
+            "the round may run out of memory",
+            updates=updates,
+            model_mb=layout.size / 1e6,
+            needed=memory.show_size(needed),
+            found=memory.show_size(found),
+        )
+
+
+def estimate(layout: Layout, updates: int, settings: ServerSettings) -> int:
+    """Return about how many bytes the server holds at most in a round."""
+    needs = (_OF_EVERY_ROUND, _OF_STRATEGIES.get(settings.strategy, _Need()))
+    models = sum(need.models + need.models_per_update * updates for need in needs)
+    arrays = sum(need.largest + need.largest_per_update * updates for need in needs)
+    largest = max(map(layout.size_of, layout.arrays), default=0)
+    return math.ceil(_BASE + models * layout.size + arrays * largest)

@@ -1,0 +1,92 @@
+"""Containers whose memory is too small: a run that cannot fit is refused, a kill is reported once."""
+
+import subprocess
+
+import pytest
+
+from tests.compose.stack import PATIENCE_S, ROOT, Stack
+
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(1200)]
+
+_TASKS = f"""
+services:
+  client:
+    volumes: ["{ROOT}/tests/federation/tasks:/opt/fedmx/tests/federation/tasks:ro"]
+"""
+TINY = {"TASK": "tests.federation.tasks.tiny_task", "NUM_ROUNDS": 100_000, "JOIN_WINDOW": 0}
+HEAVY = {"TASK": "tests.federation.tasks.heavy_task", "NUM_ROUNDS": 3}
+
+
+@pytest.fixture
+def tasks(stack: Stack) -> Stack:
+    """A stack whose clients have the tests' tasks."""
+    stack.override = _TASKS
+    return stack
+
+
+def fill_memory(stack: Stack, service: str, megabytes: int) -> None:
+    """Fill the memory of a container with a file, which nothing but its removal frees."""
+    write = ["dd", "if=/dev/zero", "of=/tmp/filler", "bs=1M", f"count={megabytes}"]
+    subprocess.run(
+        ["docker", "exec", stack.containers(service)[0].id, *write], capture_output=True, check=False
+    )
+
+
+def find_errors(log: str) -> list[str]:
+    return [line for line in log.splitlines() if " ERROR " in line]
+
+
+def test_a_run_that_does_not_fit_is_refused_before_round_1_with_all_sizes(tasks: Stack) -> None:
+    up = tasks.up("--scale", "client=2", SERVER_MEMORY="400m", **HEAVY)
+    assert up.returncode != 0
+    assert tasks.container("server").exit_code == 2
+    [line] = find_errors(tasks.log("server"))
+    for text in ("SERVER_MEMORY=400m", "2 nodes", "64.2 MB", "STRATEGY=fedavg", "SERVER_MEMORY=560m"):
+        assert text in line
+    assert "round=1/" not in tasks.log("server")
+    run = tasks.read_run()
+    assert (run["status"], run["exit_code"]) == ("failed", 2)
+
+
+def test_a_run_for_which_the_estimate_is_enough_trains(tasks: Stack) -> None:
+    up = tasks.up("--scale", "client=2", SERVER_MEMORY="560m", **HEAVY)
+    assert up.returncode == 0, up.stdout
+    assert tasks.read_run()["status"] == "finished"
+
+
+def test_a_server_killed_because_memory_ran_out_says_so_once_and_its_run_can_be_resumed(tasks: Stack) -> None:
+    settings = {"SERVER_WAIT_TIMEOUT": 5, **TINY}
+    with tasks.begin("up", "--scale", "client=2", SERVER_MEMORY="256m", **settings) as up:
+        tasks.wait_for("round=2/", "server", PATIENCE_S)
+        fill_memory(tasks, "server", 220)
+        assert up.wait(PATIENCE_S) != 0
+    assert tasks.container("server").exit_code == 2
+    [line] = find_errors(tasks.log("server"))
+    for text in ("SERVER_MEMORY=256m", "2 nodes", "0.0 MB", tasks.read_run()["run_id"]):
+        assert text in line
+    assert "restart" not in tasks.log("server")
+    wait_for_ends(tasks, "client", 5)
+    with tasks.begin("up", "--scale", "client=2", **settings):
+        tasks.wait_for("run goes on", "server", PATIENCE_S)
+        tasks.run("stop")
+
+
+def test_a_client_killed_because_memory_ran_out_says_so_once(tasks: Stack) -> None:
+    settings = {"CLIENT_MEMORY": "500m", **TINY}
+    with tasks.begin("up", "--scale", "client=1", MIN_CLIENTS=1, **settings):
+        tasks.wait_for("round=2/", "server", PATIENCE_S)
+        fill_memory(tasks, "client", 460)
+        wait_for_ends(tasks, "client", 2)
+        tasks.run("stop")
+    [line] = find_errors(tasks.log("client"))
+    assert "CLIENT_MEMORY=500m" in line
+    assert "restart" not in tasks.log("client")
+
+
+def wait_for_ends(stack: Stack, service: str, code: int) -> None:
+    """Wait until all containers of a service have ended, and check their exit codes."""
+    ids = [container.id for container in stack.containers(service)]
+    ended = subprocess.run(
+        ["docker", "wait", *ids], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+    )
+    assert set(ended.stdout.split()) == {str(code)}

@@ -1,0 +1,137 @@
+"""What rounds need of the server's memory, against what was measured and what the process may use."""
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import ConfigRecord
+
+from fedmx.settings import ServerSettings
+from server import memory, strategies
+from server.model import Layout
+from tests.server.nodes import NullNode
+
+MB = 1_000_000
+
+
+def make_layout(size: int, arrays: int = 25) -> Layout:
+    shape = (size // 4 // arrays,)
+    return Layout(
+        {f"{i}.weight": ("float32", shape) for i in range(arrays)}, frozenset(), frozenset(["loss"])
+    )
+
+
+# Peaks of whole server processes in MB, seen over three rounds with nodes that return what they get.
+@pytest.mark.parametrize(
+    ("strategy", "nodes", "size", "arrays", "peak"),
+    [
+        ("fedavg", 2, 50, 25, 376),
+        ("fedavg", 2, 100, 25, 669),
+        ("fedavg", 5, 100, 25, 1034),
+        ("fedavg", 8, 100, 25, 1413),
+        ("fedavg", 2, 200, 25, 1199),
+        ("fedavg", 2, 100, 1, 760),
+        ("fedavg", 5, 100, 1, 1090),
+        ("fedavgm", 2, 100, 25, 965),
+        ("fedavgm", 5, 100, 25, 1380),
+        ("fedavgm", 2, 100, 1, 1203),
+        ("fedadam", 2, 100, 25, 1449),
+        ("fedadam", 5, 100, 25, 1816),
+        ("fedadam", 2, 100, 1, 1553),
+        ("fedadagrad", 5, 100, 25, 1864),
+        ("fedyogi", 5, 100, 25, 1890),
+        ("fedyogi", 2, 100, 1, 1599),
+        ("fedprox", 2, 100, 1, 806),
+        ("fedmedian", 5, 50, 25, 573),
+        ("fedmedian", 8, 50, 25, 806),
+        ("fedmedian", 5, 50, 1, 1376),
+        ("fedtrimmedavg", 8, 50, 25, 805),
+        ("fedtrimmedavg", 5, 50, 1, 1355),
+        ("krum", 5, 50, 25, 1016),
+        ("krum", 8, 50, 25, 1538),
+        ("krum", 5, 50, 1, 1107),
+        ("multikrum", 8, 50, 25, 1505),
+        ("bulyan", 5, 50, 25, 1134),
+        ("bulyan", 8, 50, 25, 1659),
+    ],
+)
+def test_the_estimate_is_what_was_measured_and_little_more(
+    strategy: str, nodes: int, size: int, arrays: int, peak: int
+) -> None:
+    settings = ServerSettings(strategy=strategy)
+    needed = memory.estimate(make_layout(size * MB, arrays), nodes, settings)
+    assert peak * MB <= needed <= 1.25 * peak * MB
+
+
+@pytest.mark.parametrize(("fraction", "sampled"), [(1.0, 10), (0.5, 5), (0.1, 1), (0.01, 1)])
+def test_only_nodes_that_train_in_a_round_count(fraction: float, sampled: int) -> None:
+    settings: dict[str, Any] = {"strategy_args": {"fraction_train": fraction}}
+    assert strategies.count_sampled(10, ServerSettings(**settings)) == sampled
+
+
+def run_under(limit: str, size: int, program: str) -> "subprocess.CompletedProcess[str]":
+    """Run a program in a process that may use so many bytes of memory."""
+    prepared = (
+        f"import resource; resource.setrlimit(resource.{limit}, ({size}, {size}))\n"
+        "from fedmx import log; log.configure('INFO', 'text')\n"
+        "from fedmx.settings import ServerSettings\n"
+        "from server import memory\n"
+        "from tests.server.test_memory import MB, make_layout\n"
+    )
+    command = [sys.executable, "-c", prepared + program]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("limit", ["RLIMIT_AS", "RLIMIT_DATA"])
+def test_a_process_that_may_use_less_refuses_with_all_sizes(limit: str) -> None:
+    size = 3 * 1024**3
+    program = "memory.refuse_excess(make_layout(200 * MB), {nodes}, ServerSettings())"
+    assert run_under(limit, size, program.format(nodes=8)).returncode == 0
+    refused = run_under(limit, size, program.format(nodes=12))
+    line = refused.stderr.splitlines()[-1]
+    assert "SettingsError" in line
+    for text in (f"{limit}=3g:", "12 nodes", "200.0 MB", "STRATEGY=fedavg", f"{limit}=3623m"):
+        assert text in line
+
+
+def test_a_round_with_more_updates_than_fit_is_a_warning() -> None:
+    program = "memory.warn_of_excess(make_layout(200 * MB), {nodes}, ServerSettings())"
+    assert run_under("RLIMIT_AS", 3 * 1024**3, program.format(nodes=8)).stderr == ""
+    warned = run_under("RLIMIT_AS", 3 * 1024**3, program.format(nodes=12)).stderr
+    assert len(warned.splitlines()) == 1
+    for text in ("WARNING", "updates=12", "model_mb=200", "needed=3623m", "found=3g"):
+        assert text in warned
+
+
+def test_without_a_limit_what_the_machine_has_is_a_warning_and_no_refusal() -> None:
+    program = (
+        "from fedmx import memory as limits\n"
+        "layout = make_layout(limits.find_physical())\n"
+        "memory.refuse_excess(layout, 8, ServerSettings())\n"
+        "memory.warn_of_excess(layout, 8, ServerSettings())"
+    )
+    done = run_under("RLIMIT_CPU", 60, program)
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        ["0.weight", "float32", [-1], True],
+        ["0.weight", "float32", ["a"], True],
+        ["0.weight", "no", [1], True],
+    ],
+)
+def test_sizes_that_are_none_are_refused_with_the_description(head: list[Any]) -> None:
+    description: dict[str, Any] = {"arrays": [str(head).replace("'", '"').replace("True", "true")]}
+    with pytest.raises(ValueError, match="describe itself"):
+        Layout.from_description(ConfigRecord({**NullNode().describe(), **description}))
+
+
+def test_a_layout_knows_its_bytes() -> None:
+    node = NullNode(initial={"a": np.zeros((2, 3), np.float32), "b": np.zeros((), np.int64)})
+    layout = Layout.from_description(node.describe())
+    assert (layout.size, layout.size_of("b")) == (32, 8)
