@@ -23,12 +23,13 @@ help: ## list what make can do
 build: ## build the images of the server and the client
 	@docker compose build
 
+# Compose leaves the clients running where the server failed; they would dial it until SERVER_WAIT_TIMEOUT.
 up: ## train in containers: a server and CLIENTS=2 clients
-	@docker compose up
+	@docker compose up || { code=$$?; docker compose stop; exit $$code; }
 
 gpu: ## train in containers with CUDA clients
 	@requirements/gpu.sh
-	@docker compose --profile gpu up --scale client=0
+	@docker compose --profile gpu up --scale client=0 || { code=$$?; docker compose --profile gpu stop; exit $$code; }
 
 client: ## only clients, of a site: BUNDLE=bundle is the folder of its bundle
 	@test -f "$$BUNDLE/certs/site.crt" || { echo "make client: no bundle in $$BUNDLE; expected one that \`make bundle\` wrote on the server's machine, unpacked there, or BUNDLE=FOLDER" >&2; exit 2; }

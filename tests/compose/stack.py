@@ -174,9 +174,22 @@ class Stack:
     @contextmanager
     def begin(self, *arguments: str, **settings: object) -> "Iterator[subprocess.Popen[bytes]]":
         """Start a command of compose, as in a terminal of its own; it is ended with the block."""
+        with self._start(self.command(*arguments), self.variables(**settings)) as process:
+            yield process
+
+    @contextmanager
+    def begin_make(self, *arguments: str, **settings: object) -> "Iterator[subprocess.Popen[bytes]]":
+        """Start a target of make on this project in the same way."""
+        variables = {"COMPOSE_PROJECT_NAME": self.name, "COMPOSE_FILE": str(self.root / "docker-compose.yml")}
+        with self._start(["make", *arguments], self.variables(**variables, **settings)) as process:
+            yield process
+
+    @contextmanager
+    def _start(self, command: list[str], variables: dict[str, str]) -> "Iterator[subprocess.Popen[bytes]]":
         process = subprocess.Popen(
-            self.command(*arguments),
-            env=self.variables(**settings),
+            command,
+            cwd=ROOT,
+            env=variables,
             stdout=subprocess.DEVNULL,  # it is among the logs anyway
             stderr=subprocess.DEVNULL,
             start_new_session=True,

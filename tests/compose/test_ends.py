@@ -1,5 +1,6 @@
 """How a stack ends: failures give `up` a code, wrong settings do not loop, signals are obeyed in time."""
 
+import os
 import signal
 import subprocess
 import time
@@ -7,14 +8,21 @@ import time
 import pytest
 
 from server import checkpoint
-from tests.compose.stack import Stack
+from tests.compose.stack import PATIENCE_S, ROOT, Stack
 
-pytestmark = pytest.mark.compose
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(1200)]
 
 _FAILING_TASK = """
 services:
   client:
     volumes: ["{folder}/tasks:/opt/fedmx/given:ro"]
+"""
+_A_STRANGER = f"""
+services:
+  stranger:
+    extends: {{file: {ROOT}/docker-compose.yml, service: client}}
+    environment: {{TASK: no.such}}
+    deploy: {{replicas: 1}}
 """
 _RAISE_WHEN_TRAINED = """
 def raise_when_trained(outputs, labels):
@@ -103,6 +111,46 @@ def test_too_few_clients_give_the_command_a_code(stack: Stack) -> None:
     assert up.returncode != 0
     assert "1 of 2 nodes were ready within 6 s (CLIENT_WAIT_TIMEOUT)" in up.stdout
     assert stack.container("server").exit_code == 3
+
+
+def test_make_up_stops_the_clients_of_a_server_that_failed(stack: Stack) -> None:
+    with stack.begin_make("up", NUM_ROUNDS=500, SERVER_WAIT_TIMEOUT=100_000) as up:
+        stack.wait_for(r"round=1/", "server", PATIENCE_S)
+        os.kill(stack.container("server").process_ids[0], signal.SIGKILL)
+        assert up.wait(PATIENCE_S) == 2
+    ends = {(container.service, container.state, container.exit_code) for container in stack.containers()}
+    assert ends >= {("server", "exited", 137), ("client", "exited", 143)}
+
+
+def test_one_of_three_clients_with_another_task_neither_fails_nor_delays_the_others(stack: Stack) -> None:
+    settings = {"NUM_ROUNDS": 2, "LOCAL_EPOCHS": 1, "MIN_CLIENTS": 2}
+    stack.override = _A_STRANGER
+    up = stack.up("--scale", "client=2", **settings)
+    assert up.returncode == 0, up.stdout
+    stranger = stack.container("stranger")
+    assert (stranger.state, stranger.exit_code) == ("exited", 2)
+    errors = [line for line in stack.log("stranger").splitlines() if " ERROR " in line]
+    assert len(errors) == 1
+    assert "TASK=no.such" in errors[0]
+
+
+def test_fewer_clients_than_the_run_needs_give_the_command_a_code_after_one_line_each(stack: Stack) -> None:
+    stack.override = _A_STRANGER
+    up = stack.up("--scale", "client=1", MIN_CLIENTS=2, CLIENT_WAIT_TIMEOUT=20)
+    assert up.returncode != 0
+    assert (stack.container("server").exit_code, stack.container("stranger").exit_code) == (3, 2)
+    for service in ("server", "stranger"):
+        assert stack.log(service).count(" ERROR ") == 1
+
+
+def test_clients_without_a_server_or_certificates_end_at_once_with_one_line_each(stack: Stack) -> None:
+    up = stack.run("up", "--no-deps", "--scale", "client=2", "client")
+    assert up.stdout.count(" ERROR ") == 2
+    ends = [(container.service, container.state, container.exit_code) for container in stack.containers()]
+    assert ends == [("client", "exited", 2)] * 2
+    # Plain `up` of named services has no code for what their containers do.
+    with_code = ["--exit-code-from", "client"]
+    assert stack.run("up", "--no-deps", "--scale", "client=1", *with_code, "client").returncode == 2
 
 
 def test_stop_ends_both_programs_in_time_by_the_signals_code(stack: Stack) -> None:
