@@ -11,6 +11,14 @@ export BUNDLE
 # A bundle names its own project. The name that a shell has is that of a server on this machine; one given to make wins.
 own_project = $(if $(filter command,$(origin COMPOSE_PROJECT_NAME)),,env -u COMPOSE_PROJECT_NAME)
 
+# A name that is no setting is refused before anything is done: one given to make, or in the .env that compose reads.
+of_make = ARGS BUNDLE NAME REQUEST REQUIRE_AUDIT REQUIRE_ENGINE SECONDS SITE MAKEFLAGS SHELL
+given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+env_file := $(if $(filter client,$(MAKECMDGOALS)),$(BUNDLE)/.env,$(if $(filter build bundle gpu pki-% shell up,$(MAKECMDGOALS)),.env))
+quoted = '$(subst ','\'',$(1))'
+unknown := $(if $(given)$(env_file),$(shell requirements/names.sh '$(of_make)' $(call quoted,$(env_file)) $(foreach name,$(given),$(call quoted,$(name)))))
+$(if $(unknown),$(error $(unknown) README.md lists the settings; names of your own begin with X_ in .env, or stand before `make`))
+
 ##@ Use it
 # GNU make ends with 2 whenever a recipe fails; the exit code of the server stands in its last line, as `Error 4`.
 run: .venv ## train on this machine: a server and CLIENTS=2 clients, ROUNDS=3

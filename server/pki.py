@@ -14,9 +14,10 @@ from fedmx.link.certificates import SITE
 from fedmx.link.issued import Issued
 from fedmx.link.pki import LOCAL_SITE, Authority
 from fedmx.link.site_request import check_site_name
+from fedmx.names import check_container
 from fedmx.parsing import Address
 from fedmx.program import ArgumentParser
-from fedmx.settings import ClientSettings, CommonSettings, PkiSettings, load
+from fedmx.settings import ClientSettings, CommonSettings, PkiSettings, environment, load
 from server import bundle, listing
 
 
@@ -39,7 +40,9 @@ def _init(authority: Authority, _: argparse.Namespace) -> None:
     print(f"made the authority in {authority.folder / 'authority'}; its key must stay secret, and there")
 
 
-def _ensure(authority: Authority, _: argparse.Namespace) -> None:
+def _ensure(authority: Authority, given: argparse.Namespace) -> None:
+    if given.container:
+        check_container(environment())
     _make_missing(authority)
     _warn_of_unknown_names(authority)
     _report(authority, authority.ensure())
@@ -180,7 +183,9 @@ def _make_parser() -> argparse.ArgumentParser:
         return command
 
     add("init", _init, "make the authority")
-    add("ensure", _ensure, "issue what the server and the clients on its machine lack, or what expires soon")
+    words = "issue what the server and the clients on its machine lack, or what expires soon"
+    in_compose = "look for wrong names in .env first"
+    add("ensure", _ensure, words).add_argument("--container", action="store_true", help=in_compose)
     add("server", _server, "issue the server's certificate, for SERVER_NAMES and the names that it has")
     add("site", _site, "issue a site's certificate and key").add_argument("name")
     sign = add("sign", _sign, "issue the certificate of a site that keeps its own key")

@@ -220,9 +220,69 @@ def test_a_real_python_makes_a_venv_that_runs(machine: Machine) -> None:
     assert version.stdout.strip() == str(machine.root / ".venv")
 
 
+def copy_makefile(folder: Path) -> None:
+    """Copy the Makefile, and what tells it which settings there are."""
+    for name in (
+        "Makefile",
+        "requirements/names.sh",
+        "docker-compose.yml",
+        "server/site/docker-compose.yml",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "LEARNING_RATES=0.1"],
+        ["run", "CLIENTS=4", "LEARNING_RATES='; touch done #"],
+        ["up", "LEARNING_RATES=0.1"],
+        ["gpu", "LEARNING_RATES:=0.1"],
+        ["client", "LEARNING_RATES=0.1"],
+        ["bundle", "SITE=a", "LEARNING_RATES="],
+        ["down", "LEARNING_RATES=0.1"],
+    ],
+)
+def test_make_refuses_a_name_that_is_no_setting_before_it_does_anything(
+    machine_with_python: Machine, arguments: list[str]
+) -> None:
+    copy_makefile(machine_with_python.root)
+    command = [str(shutil.which("make")), *arguments]
+    done = machine_with_python.run(command, machine_with_python.environment(LEARNING_RATEX="of the shell"))
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert " LEARNING_RATES: " in line
+    assert " LEARNING_RATE?" in line
+    assert "LEARNING_RATEX" not in line
+    assert not (machine_with_python.root / "done").exists()
+    assert machine_with_python.installs() == []
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize(
+    ("target", "path"), [("up", ".env"), ("gpu", ".env"), ("pki-list", ".env"), ("client", "bundle/.env")]
+)
+def test_make_refuses_a_wrong_name_in_the_env_that_compose_would_read(
+    machine: Machine, target: str, path: str
+) -> None:
+    copy_makefile(machine.root)
+    (machine.root / path).parent.mkdir(exist_ok=True)
+    (machine.root / path).write_text("CLIENTS=2\nNUMROUNDS=5\n")
+    done = machine.run([str(shutil.which("make")), target], machine.environment())
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert f"NUMROUNDS in {path}: " in line
+    assert " NUM_ROUNDS?" in line
+    # What takes a federation away is not kept from doing so, nor is what reads no such file.
+    machine.put("docker", "#!/bin/sh\n")
+    assert machine.run([str(shutil.which("make")), "down"], machine.environment()).returncode == 0
+
+
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_make_hands_its_variables_and_the_environment_to_the_programs(machine_with_python: Machine) -> None:
-    shutil.copy(ROOT / "Makefile", machine_with_python.root)
+    copy_makefile(machine_with_python.root)
     command = [str(shutil.which("make")), "run", "CLIENTS=4", "PARTITION=labels:5"]
     done = machine_with_python.run(command, machine_with_python.environment(SEED="7"))
     assert done.stdout.splitlines()[-1] == "CLIENTS=4 PARTITION=labels:5 SEED=7"

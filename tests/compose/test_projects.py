@@ -1,5 +1,6 @@
 """Two federations on one machine: COMPOSE_PROJECT_NAME keeps apart what each of them has."""
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.compose.conftest import make_stack
-from tests.compose.stack import PROJECT, Stack, name_image
+from tests.compose.stack import PROJECT, ROOT, Stack, name_image
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(600)]
 
@@ -84,6 +85,30 @@ def test_another_project_on_the_command_line_of_compose_has_images_of_its_own(
         for container in stack.containers():
             program = "client" if container.service == "client" else "server"
             assert container.facts["Config"]["Image"] == name_image(program, stack.name)
+
+
+def test_a_wrong_name_in_env_is_refused_by_plain_compose_before_a_server_starts(
+    images: None, tmp_path: Path
+) -> None:
+    root = tmp_path / "project"
+    root.mkdir()
+    shutil.copy(ROOT / "docker-compose.yml", root)
+    stack = make_stack(tmp_path)
+    stack.root = root
+    try:
+        (root / ".env").write_text((ROOT / ".env").read_text() + "X_MINE=1\nLEARNING_RATES=0.5\n")
+        up = stack.up(**QUICK)
+        assert up.returncode != 0
+        assert stack.container("pki").exit_code == 2
+        [line] = [line for line in stack.log("pki").splitlines() if "LEARNING_RATE" in line]
+        assert " LEARNING_RATE?" in line
+        assert "X_MINE" not in stack.log("pki")
+        assert stack.container("server").state == "created"
+        (root / ".env").unlink()
+        again = stack.up("pki")
+        assert again.returncode == 0, again.stdout
+    finally:
+        stack.end()
 
 
 def test_the_first_up_builds_the_images_and_looks_for_none_elsewhere(images: None, tmp_path: Path) -> None:
