@@ -114,7 +114,7 @@ def test_a_resume_is_logged_at_once_with_run_round_task_and_the_way_out(
     tmp_path: Path, rounds: int, logged: Log
 ) -> None:
     settings = make_settings(tmp_path)
-    make_run(settings, rounds).note_nodes({"b": 1, "a": 0}, 2, {"task": "mnist"})
+    make_run(settings, rounds).note_nodes({"b": 1, "a": 0}, 2, {"task": "mnist"}, 0)
     choose_run(settings)
     (line,) = logged.lines
     assert (line["event"], line["run"], line["after_round"]) == ("resuming a run", "one", rounds)
