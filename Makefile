@@ -66,18 +66,18 @@ pki-init: ## make the federation's authority, as the first `make up` does by its
 pki-server: ## issue the server's certificate; SERVER_NAMES=fl.example.org adds a name, SERVER_NAMES=-fl.example.org removes it
 	@server/pki.sh server
 
-pki-site: ## make a site's key and certificate: NAME=hospital-a
+pki-site: ## issue a site's key and certificate: NAME=hospital-a
 	$(call need,NAME,name of the site)
 	@server/pki.sh site "$$NAME"
 
-pki-sign: ## make the certificate of a site that keeps its own key: NAME=hospital-a REQUEST=hospital-a.csr
+pki-sign: ## issue the certificate of a site that keeps its own key: NAME=hospital-a REQUEST=hospital-a.csr
 	$(call need,NAME,name of the site); $(subst @,,$(call need,REQUEST,file that `client pki request` wrote at the site))
 	@server/pki.sh sign "$$NAME" - <"$$REQUEST"
 
 pki-list: ## list certificates, and which of them are current
 	@server/pki.sh list
 
-pki-revoke: ## take back a site's certificates: NAME=hospital-a
+pki-revoke: ## revoke a site's certificates: NAME=hospital-a
 	$(call need,NAME,name of the site)
 	@server/pki.sh revoke "$$NAME"
 

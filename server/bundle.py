@@ -78,6 +78,8 @@ def find_fault_of_address(address: Address, hosts: Collection[str]) -> str | Non
 def _members(certs: Path, site: Site) -> Iterator[tuple[str, bytes]]:
     yield "docker-compose.yml", _make_compose_file(site).encode()
     yield "README.md", (_FILES / "README.md").read_bytes()
+    # A site may unpack the archive in a repository of its own, and put its own key there.
+    yield "certs/.gitignore", b"*.key\n"
     for name in (AUTHORITY_FILE, "site.crt", "site.key"):
         if (certs / name).exists():
             yield f"certs/{name}", (certs / name).read_bytes()

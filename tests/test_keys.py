@@ -52,6 +52,12 @@ def checkout(
     return root
 
 
+def git(folder: Path, *arguments: str) -> list[str]:
+    """Return what a command of git prints, between null characters."""
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0")[:-1]
+
+
 def find_keys(paths: list[Path]) -> list[Path]:
     """Return the files that hold a key, or may: requests and archives."""
     named = (".csr", ".gz", ".x1Y2z3")
@@ -59,16 +65,23 @@ def find_keys(paths: list[Path]) -> list[Path]:
 
 
 def test_git_adds_no_key(checkout: Path) -> None:
-    def git(*arguments: str) -> list[str]:
-        command = ["git", "-C", str(checkout), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0")[:-1]
-
     assert len(find_keys([path for path in checkout.rglob("*") if path.is_file()])) >= 10 * len(FOLDERS)
-    git("init", "--quiet")
-    git("add", ".")
-    added = [checkout / name for name in git("ls-files", "-z")]
+    git(checkout, "init", "--quiet")
+    git(checkout, "add", ".")
+    added = [checkout / name for name in git(checkout, "ls-files", "-z")]
     assert find_keys(added) == []
     assert len([path for path in added if path.name == "docker-compose.yml"]) == len(FOLDERS)
+
+
+def test_a_bundle_in_a_sites_own_repository_keeps_its_key_out_of_that(checkout: Path, tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    shutil.copytree(checkout / "unpacked 0", repository / "bundle")
+    git(repository, "init", "--quiet")
+    git(repository, "add", ".")
+    added = [repository / name for name in git(repository, "ls-files", "-z")]
+    assert (repository / "bundle" / "certs" / "site.key").exists()
+    assert find_keys(added) == []
+    assert repository / "bundle" / "certs" / "site.crt" in added
 
 
 def test_nothing_that_the_project_has_is_ignored() -> None:

@@ -21,7 +21,14 @@ pytestmark = [
 ]
 
 USER = 1000  # who unpacks, and is not whom clients run as
-FILES = {"docker-compose.yml", "README.md", "certs/authority.crt", "certs/site.crt", "certs/site.key"}
+FILES = {
+    "docker-compose.yml",
+    "README.md",
+    "certs/.gitignore",
+    "certs/authority.crt",
+    "certs/site.crt",
+    "certs/site.key",
+}
 QUICK = {"LOCAL_EPOCHS": 1, "JOIN_WINDOW": 0, "LEASE_GRACE": 5}
 ONCE = 'services: {client: {restart: "no"}}'
 

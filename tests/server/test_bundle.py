@@ -56,6 +56,7 @@ def test_it_holds_what_a_site_needs_in_a_folder_of_its_name_and_only_the_key_is_
     assert modes == {
         "hospital-a/docker-compose.yml": 0o644,
         "hospital-a/README.md": 0o644,
+        "hospital-a/certs/.gitignore": 0o644,
         "hospital-a/certs/authority.crt": 0o644,
         "hospital-a/certs/site.crt": 0o644,
         "hospital-a/certs/site.key": 0o600,

@@ -304,7 +304,9 @@ def pack(folder: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> Callable[.
         pki.main(["bundle", name, "fl.example.org:8080", *arguments])
         found = unpack(capsysbinary.readouterr().out)
         begin = f"{name}/certs/"
-        return {path.removeprefix(begin): data for path, data in found.items() if path.startswith(begin)}
+        certs = {path.removeprefix(begin): data for path, data in found.items() if path.startswith(begin)}
+        del certs[".gitignore"]
+        return certs
 
     return do
 
