@@ -13,7 +13,8 @@ from typing import Any
 
 from client.data import Dataset, make_dataset
 from client.mx import gluon, mx
-from fedmx.errors import DataError, FederationError, SettingsError
+from fedmx.children import ending_forks
+from fedmx.errors import DataError, FederationError, SettingsError, StopSignal
 
 Loss = Callable[[Any, Any], mx.nd.NDArray]
 Metrics = Callable[[Any, Any], Mapping[str, Any]]
@@ -94,18 +95,19 @@ def naming_faults(name: str, part: str) -> Iterator[None]:
         part: what is called, such as `loss()`.
 
     Raises:
-        SettingsError: in place of any exception that is not one line already.
+        SettingsError: in place of any exception that is not one line already, those of `sys.exit` among them.
     """
     try:
-        yield
-    except FederationError:
+        with ending_forks():
+            yield
+    except (FederationError, StopSignal):
         raise
-    except Exception as error:
+    except BaseException as error:
         file = getattr(sys.modules.get(name), "__file__", None)
         raise SettingsError(f"TASK={name}: {part} raised {_explain(error, file)}") from error
 
 
-def _explain(error: Exception, file: str | None) -> str:
+def _explain(error: BaseException, file: str | None) -> str:
     """Give an exception's kind and reason, and the line of the task's file (None: while it is imported)."""
     # MXNet puts a traceback of its own sources before the reason; Python's libraries put details after it.
     lines = str(error).strip().splitlines() or ["no reason given"]
@@ -119,11 +121,14 @@ def _explain(error: Exception, file: str | None) -> str:
 
 def _import(name: str) -> ModuleType:
     try:
-        return importlib.import_module(name)
+        with ending_forks():
+            return importlib.import_module(name)
+    except StopSignal:
+        raise
     except (ImportError, SyntaxError) as error:  # their words name the file
         reason = str(error).strip().partition("\n")[0] or "no reason given"
         raise SettingsError(f"TASK={name}: cannot be imported: {reason}; {_EXPECTED}") from error
-    except Exception as error:
+    except BaseException as error:
         reason = _explain(error, None)
         raise SettingsError(f"TASK={name}: cannot be imported: {reason}; {_EXPECTED}") from error
 

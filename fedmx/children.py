@@ -11,11 +11,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Collection
-from contextlib import suppress
+import traceback
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 _PR_SET_PDEATHSIG = 1
 
@@ -55,6 +56,21 @@ def isolate_forks(numbers: Collection[int], handlers: Collection[Any]) -> None:
     os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=begin)
 
 
+@contextmanager
+def ending_forks() -> Iterator[None]:
+    """End a process that was forked in the block where it leaves the block: it is not the program."""
+    program = os.getpid()
+    error: BaseException | None = None
+    try:
+        yield
+    except BaseException as raised:
+        if os.getpid() == program:
+            raise
+        error = raised
+    if os.getpid() != program:
+        _end_as_python_does(error)
+
+
 def end_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
     """Have the kernel signal this process when the thread that started it ends.
 
@@ -76,6 +92,19 @@ def end_children() -> None:
     for pid in _find_children():
         with suppress(OSError):
             os.kill(pid, signal.SIGTERM)
+
+
+def _end_as_python_does(error: BaseException | None) -> NoReturn:
+    code = 0
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        if isinstance(error.code, str):
+            print(error.code, file=sys.stderr)
+    elif error is not None:
+        code = 1
+        traceback.print_exception(error)
+    sys.stdout.flush()
+    os._exit(code & 0xFF)
 
 
 def _find_children() -> list[int]:

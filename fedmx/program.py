@@ -28,7 +28,7 @@ def run_program(main: Callable[[], None]) -> NoReturn:
     """Run `main` and leave the process with its exit code.
 
     A `FederationError` becomes a line for each of its problems; SIGTERM, SIGINT and SIGHUP (the terminal was
-    closed) give 143, 130 and 129; any other exception is a bug and keeps its traceback (1).
+    closed) give 143, 130 and 129; any other exception is a bug and keeps its traceback (1), `SystemExit` too.
     """
     reuse_memory()
     isolate_forks(_STOPPING, (_stop, _ignore))
@@ -57,10 +57,19 @@ def _run(main: Callable[[], None]) -> int:
         for line in str(error).splitlines():
             _say(line)
         return error.exit_code
-    except Exception:  # noqa: BLE001 - the edge of the program: a bug is shown whole, and is exit code 1
+    except StopSignal:
+        raise
+    except _HelpWasShown:
+        return 0
+    # `sys.exit(0)` too: exit code 0 means that `main` has done its work.
+    except BaseException:  # noqa: BLE001 - the edge of the program: a bug is shown whole, and is exit code 1
         logger.exception("a bug in fedmx, please report it with these lines")
         return 1
     return 0
+
+
+class _HelpWasShown(BaseException):
+    """The arguments ask for `--help` or `--version`, which is all that the program does."""
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -73,6 +82,14 @@ class ArgumentParser(argparse.ArgumentParser):
             SettingsError: always.
         """
         raise SettingsError(f"{self.prog}: {printable(message)}; `{self.prog} --help` shows what there is")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End the program with exit code 0: errors do not come here.
+
+        Raises:
+            _HelpWasShown: always.
+        """
+        raise _HelpWasShown(status, message)
 
 
 def reuse_memory() -> None:

@@ -3,7 +3,7 @@
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedmx.errors import FederationError, SettingsError
+from fedmx.errors import FederationError, SettingsError, StopSignal
 from fedmx.link import codec
 from fedmx.link import link_pb2 as pb
 from fedmx.link.assembler import Received
@@ -24,7 +24,9 @@ def call_app(app: ClientApp, request: Received, node_id: int) -> RecordDict | Er
     except FederationError as error:
         _warn(header, str(error))
         return error_of(error)
-    except Exception as error:  # noqa: BLE001 - the app is the user's code: its failure is told, and the node lives on
+    except StopSignal:
+        raise
+    except BaseException as error:  # noqa: BLE001 - the app is the user's code: its failure is reported, and the node stays
         logger.exception("the app raised in step %s", printable(header.message_type))
         return Error(APP_RAISED, f"{type(error).__name__}: {error}")
     if not isinstance(reply, Message):

@@ -1,6 +1,9 @@
 """The user's module: what it may leave out, and the one line that each fault in it gives."""
 
+import os
+import signal
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import pytest
 from client.data import Dataset
 from client.mx import gluon, mx
 from client.task import Task, accuracy, load_task, naming_faults
-from fedmx.errors import DataError, FederationError, SettingsError
+from fedmx.errors import DataError, FederationError, SettingsError, StopSignal
 
 EXPECTED = "expected a module with build_model() and load_data(data_dir)"
 PAIRS = "expected (train, test), each (examples, labels)"
@@ -98,6 +101,59 @@ def test_a_part_that_raises_is_named_with_the_exception_and_the_line(
         task.load_data(Path())
 
     assert words_of(SettingsError, make_all) == f"TASK=their_task: {words} (their_task.py:10)"
+
+
+LEAVING = {
+    "sys.exit()": "SystemExit",
+    "sys.exit(0)": "SystemExit: 0",
+    "sys.exit(3)": "SystemExit: 3",
+    "sys.exit('done')": "SystemExit: done",
+    "exit()": "SystemExit",
+    "raise KeyboardInterrupt": "KeyboardInterrupt",
+    "raise GeneratorExit": "GeneratorExit",
+    "raise BaseException('odd')": "BaseException: odd",
+}
+
+
+@pytest.mark.parametrize("leave", LEAVING)
+@pytest.mark.parametrize("part", ["build_model()", "load_data()", "loss()", "an import"])
+def test_a_part_that_leaves_is_named_with_its_line(load: Load, part: str, leave: str) -> None:
+    def make_all() -> None:
+        body = leave if part == "an import" else f"def {part.replace('data()', 'data(data_dir)')}: {leave}"
+        task = load(f"{GOOD}import sys\n{body}\n")
+        task.build_model()
+        task.load_data(Path())
+
+    words = words_of(SettingsError, make_all)
+    assert words.startswith("TASK=their_task: ")
+    assert LEAVING[leave] in words
+    assert "(their_task.py:" in words
+
+
+def test_a_signal_is_not_a_fault_of_the_task() -> None:
+    with pytest.raises(StopSignal), naming_faults("small", "the loss"):
+        raise StopSignal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("leave", "code"),
+    [("return", 0), ("sys.exit(0)", 0), ("sys.exit(7)", 7), ("sys.exit('why')", 1), ("assert False", 1)],
+)
+@pytest.mark.parametrize("is_imported", [True, False])
+def test_a_forked_process_that_leaves_the_task_ends_there(
+    load: Load, leave: str, code: int, *, is_imported: bool
+) -> None:
+    fork = f"import os, sys\nprocess = os.fork()\nif process == 0: {leave}\nended = os.waitpid(process, 0)[1]"
+    body = textwrap.indent(fork, "    ") + "\n    return ended\n"
+    source = f"{GOOD}def work():\n{body}\n"
+    if is_imported:
+        load(f"{source}ended = work()\n")
+        status = sys.modules["their_task"].ended
+    else:
+        load(source)
+        with naming_faults("their_task", "work()"):
+            status = sys.modules["their_task"].work()
+    assert os.waitstatus_to_exitcode(status) == code
 
 
 def test_the_reason_of_mxnet_is_given_without_its_own_traceback() -> None:

@@ -105,6 +105,38 @@ def test_a_bug_exits_with_1_and_keeps_its_traceback(opening: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "leave",
+    [
+        "sys.exit()",
+        "sys.exit(0)",
+        "sys.exit(3)",
+        "raise KeyboardInterrupt",
+        "raise GeneratorExit",
+        "raise BaseException('odd')",
+    ],
+)
+def test_only_a_program_that_is_done_exits_with_0(leave: str) -> None:
+    code, _, err = run(leave)
+    assert code == 1
+    assert "Traceback (most recent call last)" in err
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_a_program_that_is_asked_for_its_help_is_done(argument: str) -> None:
+    body = """
+        from fedmx.program import ArgumentParser
+        parser = ArgumentParser(prog="small")
+        parser.add_argument("--version", action="version", version="small 1")
+        parser.parse_args()
+        say("not reached")
+    """
+    code, out, err = run(body, argument)
+    assert (code, err) == (0, "")
+    assert "small" in out
+    assert "not reached" not in out
+
+
+@pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
 )
 def test_a_signal_stops_the_program_with_its_code_and_no_traceback(number: int, code: int) -> None:
