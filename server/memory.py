@@ -45,8 +45,11 @@ _OF_STRATEGIES = {
     "fedtrimmedavg": _STACKS,
     "krum": _COPIES,
     "multikrum": _COPIES,
-    "bulyan": _COPIES,
+    "bulyan": _Need(models_per_update=2.25, largest_per_update=4.25),
+    "qfedavg": _Need(models=3.0),
 }
+# Noise is drawn for one array at a time, in double precision.
+_OF_PRIVACY = _Need(models=1.0, largest=9.5)
 
 
 def refuse_excess(layout: Layout, nodes: int, settings: ServerSettings) -> None:
@@ -86,7 +89,9 @@ def warn_of_excess(layout: Layout, updates: int, settings: ServerSettings) -> No
 
 def estimate(layout: Layout, updates: int, settings: ServerSettings) -> int:
     """Return about how many bytes the server holds at most in a round."""
-    needs = (_OF_EVERY_ROUND, _OF_STRATEGIES.get(settings.strategy, _Need()))
+    needs = [_OF_EVERY_ROUND, _OF_STRATEGIES.get(settings.strategy, _Need())]
+    if settings.dp_mode != "off":
+        needs.append(_OF_PRIVACY)
     models = sum(need.models + need.models_per_update * updates for need in needs)
     arrays = sum(need.largest + need.largest_per_update * updates for need in needs)
     largest = max(map(layout.size_of, layout.arrays), default=0)

@@ -55,6 +55,10 @@ def make_layout(size: int, arrays: int = 25) -> Layout:
         ("multikrum", 8, 50, 25, 1505),
         ("bulyan", 5, 50, 25, 1134),
         ("bulyan", 8, 50, 25, 1659),
+        ("bulyan", 5, 50, 1, 2197),
+        ("qfedavg", 5, 50, 25, 682),
+        ("qfedavg", 8, 50, 25, 876),
+        ("qfedavg", 5, 50, 1, 824),
     ],
 )
 def test_the_estimate_is_what_was_measured_and_little_more(
@@ -62,6 +66,22 @@ def test_the_estimate_is_what_was_measured_and_little_more(
 ) -> None:
     settings = ServerSettings(strategy=strategy)
     needed = memory.estimate(make_layout(size * MB, arrays), nodes, settings)
+    assert peak * MB <= needed <= 1.25 * peak * MB
+
+
+@pytest.mark.parametrize(
+    ("mode", "nodes", "arrays", "peak"),
+    [
+        ("dp-fixed", 2, 25, 782),
+        ("dp-fixed", 5, 25, 1178),
+        ("dp-fixed", 2, 1, 1699),
+        ("dp-adaptive", 2, 25, 779),
+    ],
+)
+def test_the_estimate_counts_the_noise_of_differential_privacy(
+    mode: str, nodes: int, arrays: int, peak: int
+) -> None:
+    needed = memory.estimate(make_layout(100 * MB, arrays), nodes, ServerSettings(dp_mode=mode))
     assert peak * MB <= needed <= 1.25 * peak * MB
 
 
