@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -41,6 +41,12 @@ class Address:
         if re.fullmatch("[0-9]{1,5}", port) is None or not 1 <= int(port) <= 65535:  # noqa: PLR2004 - TCP's range
             raise ValueError("expected a port from 1 to 65535 after the last colon")
         return cls(host, int(port))
+
+    @classmethod
+    def parse_listening(cls, text: str) -> "Address":
+        """Parse an address to listen on, where port 0 lets the kernel choose a free one."""
+        host, colon, port = text.rpartition(":")
+        return replace(cls.parse(f"{host}{colon}1"), port=0) if port == "0" else cls.parse(text)
 
     @classmethod
     def parse_peer(cls, text: str) -> "Address":

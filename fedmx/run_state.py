@@ -18,14 +18,18 @@ RUNNING, INTERRUPTED = "running", "interrupted"
 _REASON = "the server was killed, or its machine went down"
 
 
-def open_lock(runs_dir: Path) -> IO[bytes]:
-    """Open the lock file of a runs folder and take the lock, which lasts until the file is closed.
+def open_lock(runs_dir: Path, name: str = ".lock") -> IO[bytes]:
+    """Open a lock file of a runs folder and take the lock, which lasts until the file is closed.
+
+    Args:
+        runs_dir: the folder.
+        name: of the file; the server's by default.
 
     Raises:
-        BlockingIOError: a server has it.
+        BlockingIOError: another process has it.
         OSError: the file cannot be opened.
     """
-    file = (runs_dir / ".lock").open("ab+", buffering=0)
+    file = (runs_dir / name).open("ab+", buffering=0)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

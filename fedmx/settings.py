@@ -126,7 +126,9 @@ class ServerSettings(CommonSettings):
     )
     seed: int = _setting(0, _count, "of initial arrays, partitions, sampling and shuffles", shapes_model=True)
     listen_address: Address = _setting(
-        Address("127.0.0.1", 8080), Address.parse, "host:port the server listens on"
+        Address("127.0.0.1", 8080),
+        Address.parse_listening,
+        "host:port the server listens on; port 0: a free one",
     )
     certs_dir: Path = _setting(
         Path(".fedmx/pki/server"), Path, "folder with this program's certificate and key"

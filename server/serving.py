@@ -66,7 +66,7 @@ def listen(settings: ServerSettings, start: Start | None = None) -> LinkServer:
         gate=Gate(own, settings.certs_dir / REVOKED_FILE) if own else None,
     )
     server.start()
-    event("listening", address=settings.listen_address)
+    event("listening", address=server.address)
     return server
 
 

@@ -8,6 +8,7 @@ import concurrent.futures
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -123,11 +124,12 @@ class LinkServer:
         self._grpc.add_generic_rpc_handlers((handlers,))
         try:
             if self._gate is None:
-                self._grpc.add_insecure_port(str(self.address))
+                port = self._grpc.add_insecure_port(str(self.address))
             else:
-                self._grpc.add_secure_port(str(self.address), self._gate.own.for_server())
+                port = self._grpc.add_secure_port(str(self.address), self._gate.own.for_server())
         except RuntimeError as error:
             raise SettingsError(f"LISTEN_ADDRESS={self.address}: cannot be listened on: {error}") from None
+        self.address = replace(self.address, port=port)
         await self._grpc.start()
         if self._gate is not None:
             self._watching = asyncio.create_task(self._watch(self._gate))

@@ -8,8 +8,9 @@ from fedmx.command_line import Usage, parse
 from fedmx.link.pki import Authority
 from fedmx.local.display import make_table, open_display, print_line, print_table
 from fedmx.local.federation import check, run
-from fedmx.local.plan import make_plan
+from fedmx.local.plan import ROOT, Plan, make_plan
 from fedmx.local.results import RunWatch, read_rounds, read_run
+from fedmx.local.room import find_room
 from fedmx.program import run_program
 from fedmx.run_state import settle
 from fedmx.settings import (
@@ -39,8 +40,14 @@ def main() -> None:
     """Run the federation that the environment asks for, then show its rounds and where the model is."""
     parse(_USAGE)
     console = Console()
-    plan = make_plan(environment())
-    check(plan)
+    environ = environment()
+    check(make_plan(environ))
+    with find_room(environ, ROOT) as room:
+        federate(console, make_plan({**environ, **room}))
+
+
+def federate(console: Console, plan: Plan) -> None:
+    """Run a plan, then show its rounds and where the model is."""
     if plan.pki is not None:
         make_certificates(console, plan.pki)
     settle(plan.runs_dir)  # before the watch, which takes whatever changes for the run to come
@@ -77,7 +84,9 @@ def show_results(console: Console, folder: Path, root: Path) -> None:
         print_line(console, f"model_sha256: {read_run(folder)['model_sha256']}")
     elif rounds:
         place, done = _shorten(folder, root), rounds[-1].number
-        print_line(console, f"unfinished: {place}; the same command goes on after round {done}")
+        runs_dir = _shorten(folder.parent, root)
+        given = "" if runs_dir == Path("runs") else f" with RUNS_DIR={runs_dir}"
+        print_line(console, f"unfinished: {place}; the same command{given} goes on after round {done}")
 
 
 def _shorten(path: Path, root: Path) -> Path:

@@ -79,7 +79,9 @@ class _Federation:
         server = self._start_server()
         watch.open()
         programs = self._plan.clients.items()
-        clients = [self._processes.start(name, "client", environment) for name, environment in programs]
+        address = self._relay.address
+        found = {} if address is None else {"SERVER_ADDRESS": str(address.as_dialled_here())}
+        clients = [self._processes.start(name, "client", {**given, **found}) for name, given in programs]
         while server.exit_code is None and not all(client.exit_code for client in clients):
             ended = self._processes.wait(_TICK_S)
             if ended and ended is not server:

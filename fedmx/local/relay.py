@@ -6,8 +6,12 @@ import re
 import time
 from collections.abc import Callable
 
+from fedmx.parsing import Address
+
 _DATE, _TIME, _ZONE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T", r"[0-9:]{8}\.[0-9]{3}", r"[+-][0-9:]{5}"
 _TEXT_LINE = re.compile(rf"{_DATE}({_TIME}){_ZONE} (([A-Z]+) +(.*))")
+# As text, and in JSON.
+_ADDRESS = re.compile(r"""\baddress(?:=|": ")([^\s"]+)""")
 _LISTENING, _RESUMED = "listening", "resuming"  # how the server says so
 _HOLD_S = 1.0
 """Seconds after which a program that complained and still runs did not end of that."""
@@ -31,7 +35,7 @@ class Relay:
         self._held: dict[str, list[str]] = {}
         self._since: dict[str, float] = {}
         self._starting: set[str] = set()
-        self._is_over = False
+        self._address: Address | None = None
 
     def expect_start(self, name: str) -> None:
         """Hold back whatever a program says until it listens: it tells why it does not."""
@@ -41,11 +45,17 @@ class Relay:
         """Whether a program that is to listen has not said that it does."""
         return name in self._starting
 
+    @property
+    def address(self) -> Address | None:
+        """Where the server listens, once it has reported that."""
+        return self._address
+
     def take(self, name: str, line: str) -> None:
         """Take a line that a program wrote."""
         level, message = split_line(line)
         if message.startswith(_LISTENING):
             self._starting.discard(name)
+            self._address = _find_address(line)
         is_complaint = level == "ERROR" or line.startswith("Traceback")
         is_continued = not level and name in self._held
         if is_complaint or is_continued or name in self._starting:
@@ -82,6 +92,14 @@ def is_routine(line: str) -> bool:
     """Whether a program's line tells only that all is well; what is no log line at all never is routine."""
     level, message = split_line(line)
     return level in ("INFO", "DEBUG") and not message.startswith(_RESUMED)
+
+
+def _find_address(line: str) -> Address | None:
+    found = _ADDRESS.search(line)
+    try:
+        return Address.parse(found[1]) if found else None
+    except ValueError:
+        return None
 
 
 def shorten(line: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -46,6 +47,36 @@ def test_a_federation_on_one_machine_trains_mnist_and_says_where_the_model_is(
     assert float(row[4]) > 0.9
     with np.load(folder / "model.npz") as model:
         assert sum(model[name].size for name in model) == 784 * 256 + 256 + 256 * 64 + 64 + 64 * 10 + 10
+
+
+def test_two_at_once_with_no_settings_train_the_same_model_in_folders_of_their_own(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "fedmx", tmp_path / "fedmx", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("server", "client", "data"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    command = [sys.executable, "-m", "fedmx.local"]
+    environment = {"PATH": os.defpath, "ROUNDS": "1", "LOCAL_EPOCHS": "1"}
+    both = [
+        subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    printed = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], printed
+    facts = [json.loads((tmp_path / name / "latest" / "run.json").read_text()) for name in ("runs", "runs-2")]
+    assert {run["status"] for run in facts} == {"finished"}
+    assert len({run["model_sha256"] for run in facts}) == 1
+    assert len({run["run_id"] for run in facts}) == 2
+    shown = sorted(lines.splitlines()[-2] for lines in printed)
+    assert shown == sorted(
+        f"model: {name}/{run['run_id']}/model.npz"
+        for name, run in zip(("runs", "runs-2"), facts, strict=True)
+    )
 
 
 def test_a_port_in_use_is_the_servers_clear_error_and_ends_all(tmp_path: Path) -> None:

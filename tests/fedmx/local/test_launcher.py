@@ -14,6 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from fedmx import run_state
+
 ROOT = Path(__file__).resolve().parents[3]
 
 ROUND = {
@@ -170,6 +172,24 @@ def test_a_run_that_did_not_finish_is_named_with_how_to_go_on(launcher: Launcher
     does = "train(2); (runs / 'run-1' / 'model.npz').unlink(); sys.exit(4)"
     _, lines = launcher.run(SERVER_DOES=does)
     assert "unfinished: runs/run-1; the same command goes on after round 2" in lines
+
+
+def test_a_run_in_a_second_folder_is_named_with_the_setting_that_goes_on_with_it(launcher: Launcher) -> None:
+    does = "train(2); (runs / 'run-1' / 'model.npz').unlink(); sys.exit(4)"
+    (launcher.root / "runs").mkdir()
+    with run_state.open_lock(launcher.root / "runs", ".launcher"):
+        _, lines = launcher.run(SERVER_DOES=does)
+    assert lines[-2].startswith("unfinished: runs-2/run-1; ")
+    assert " RUNS_DIR=runs-2 " in lines[-2]
+
+
+def test_clients_dial_where_the_server_reports_that_it_listens(launcher: Launcher) -> None:
+    show = "say('INFO', 'dialling ' + os.environ['SERVER_ADDRESS'])"
+    for lines in (
+        launcher.run(SERVER_DOES="time.sleep(1)", CLIENT_DOES=show)[1],
+        launcher.run(SERVER_DOES="time.sleep(1)", CLIENT_DOES=show, LISTEN_ADDRESS="127.0.0.1:7")[1],
+    ):
+        assert any("client-1" in line and "dialling 127.0.0.1:8080" in line for line in lines), lines
 
 
 def test_an_older_run_is_not_shown_for_one_that_never_began(launcher: Launcher) -> None:

@@ -97,3 +97,18 @@ def test_only_log_lines_of_low_levels_are_routine(line: str, answer: bool) -> No
 )
 def test_the_message_of_a_line_is_found_in_either_format(line: str) -> None:
     assert split_line(line)[1] == "no such folder"
+
+
+@pytest.mark.parametrize(
+    ("line", "address"),
+    [
+        ("2026-11-25T12:34:56.789+00:00 INFO    listening address=127.0.0.1:4711", "127.0.0.1:4711"),
+        ("2026-11-25T12:34:56.789+00:00 INFO    listening address=[::1]:4711", "[::1]:4711"),
+        ('{"level": "INFO", "event": "listening", "address": "127.0.0.1:4711"}', "127.0.0.1:4711"),
+        ('{"level": "INFO", "event": "listening"}', "None"),
+    ],
+)
+def test_the_address_at_which_a_server_listens_is_read_from_either_format(line: str, address: str) -> None:
+    shown = Shown()
+    shown.take(line)
+    assert str(shown.relay.address) == address

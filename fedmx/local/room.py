@@ -1,0 +1,67 @@
+"""Room for one more federation on this machine: a runs folder and a port that no other one has."""
+
+import itertools
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from fedmx import run_state
+
+_ENDING_S = 6.0
+"""Seconds in which a server ends whose launcher was killed."""
+_TICK_S = 0.1
+_LAUNCHER = ".launcher"
+
+
+@contextmanager
+def find_room(environ: Mapping[str, str], root: Path) -> Iterator[Mapping[str, str]]:
+    """Reserve what the user has not chosen, for as long as the context lasts.
+
+    The first federation writes to `runs`, one beside it to `runs-2`, and so on. The kernel chooses the port.
+
+    Args:
+        environ: the user's settings.
+        root: the project's folder.
+
+    Yields:
+        Settings to add to them.
+    """
+    with ExitStack() as stack:
+        found: dict[str, str] = {}
+        if not environ.get("LISTEN_ADDRESS", "").strip():
+            found["LISTEN_ADDRESS"] = "127.0.0.1:0"
+        if not environ.get("RUNS_DIR", "").strip():
+            found["RUNS_DIR"] = _reserve_folder(root, stack)
+        yield found
+
+
+def _reserve_folder(root: Path, stack: ExitStack) -> str:
+    for number in itertools.count(1):
+        name = "runs" if number == 1 else f"runs-{number}"
+        try:
+            (root / name).mkdir(exist_ok=True)
+            with ExitStack() as reserved:
+                reserved.enter_context(run_state.open_lock(root / name, _LAUNCHER))
+                if _wait_for_server(root / name):
+                    stack.push(reserved.pop_all())
+                    return name
+        except BlockingIOError:
+            continue
+        except OSError:
+            break  # the server reports what is wrong with the folder
+    return "runs"
+
+
+def _wait_for_server(runs_dir: Path) -> bool:
+    """Wait for the end of a server without a launcher; whether it ended."""
+    deadline = time.monotonic() + _ENDING_S
+    while True:
+        try:
+            run_state.open_lock(runs_dir).close()
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_TICK_S)
+        else:
+            return True
