@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from fedmx.errors import DataError, FederationError, SettingsError, StopSignal
 Loss = Callable[[Any, Any], mx.nd.NDArray]
 Metrics = Callable[[Any, Any], Mapping[str, Any]]
 
+_OURS = ("client", "fedmx", "server")
 _EXPECTED = "expected a module with build_model() and load_data(data_dir)"
 
 
@@ -103,20 +105,38 @@ def naming_faults(name: str, part: str) -> Iterator[None]:
     except (FederationError, StopSignal):
         raise
     except BaseException as error:
-        file = getattr(sys.modules.get(name), "__file__", None)
-        raise SettingsError(f"TASK={name}: {part} raised {_explain(error, file)}") from error
+        raise SettingsError(f"TASK={name}: {part} raised {_explain(error, sys.modules.get(name))}") from error
 
 
-def _explain(error: BaseException, file: str | None) -> str:
-    """Give an exception's kind and reason, and the line of the task's file (None: while it is imported)."""
+def _explain(error: BaseException, module: ModuleType | None) -> str:
+    """Return an exception's kind and reason, and the line of the task's code (None: while it is imported)."""
     # MXNet puts a traceback of its own sources before the reason; Python's libraries put details after it.
     lines = str(error).strip().splitlines() or ["no reason given"]
     reason = lines[-1] if isinstance(error, mx.base.MXNetError) else lines[0]
     kind = type(error).__name__
-    frames = traceback.extract_tb(error.__traceback__)
-    of_task = [f for f in frames if (f.filename == file if file else f.name == "<module>")]
-    place = f" ({Path(of_task[-1].filename).name}:{of_task[-1].lineno})" if of_task else ""
+    place = _find_place(traceback.extract_tb(error.__traceback__), module)
     return f"{kind}: {reason.removeprefix(f'{kind}: ')}{place}"
+
+
+def _find_place(frames: traceback.StackSummary, module: ModuleType | None) -> str:
+    """Return the innermost line of the task's module, else of its author's others, else its network's."""
+    file = getattr(module, "__file__", None)
+    of_task = [f for f in frames if (f.filename == file if file else f.name == "<module>")]
+    found = of_task or [f for f in frames if _is_users(f.filename)]
+    if found:
+        return f" ({Path(found[-1].filename).name}:{found[-1].lineno})"
+    # MXNet computes in the background, and raises where somebody waits for it.
+    code = getattr(getattr(module, "build_model", None), "__code__", None)
+    if code:
+        return f" ({Path(code.co_filename).name}:{code.co_firstlineno})"
+    return f" ({Path(file).name})" if file else ""
+
+
+def _is_users(file: str) -> bool:
+    """Whether a file is neither of fedmx, nor of Python, nor of an installed package."""
+    others = [sysconfig.get_path(key) for key in ("stdlib", "platstdlib", "purelib", "platlib")]
+    others += [str(Path(__file__).parents[1] / name) for name in _OURS]
+    return not file.startswith("<") and not any(Path(file).is_relative_to(folder) for folder in others)
 
 
 def _import(name: str) -> ModuleType:

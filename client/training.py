@@ -132,7 +132,8 @@ def train(
                 outputs, losses = _look_at(net, task, examples, labels)
             losses.backward()
             pull.add_gradients(len(labels))
-            trainer.step(len(labels))
+            # A parameter that this batch's loss does not depend on keeps its value.
+            trainer.step(len(labels), ignore_stale_grad=True)
             _measure(sums, task, outputs, labels, losses)
         means = sums.read()
         if not math.isfinite(means[_LOSS]):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord
 
-from client import inspection, model, training
+from client import inspection, model, rehearsal, training
 from client.data import Dataset, labels_sha256
 from client.device import Devices, find_devices
 from client.mx import mx
@@ -64,9 +64,13 @@ class Workbench:
             self._given = model.find_given(self._net)
             model.initialize(self._net, 0, self._sample, self._given)
         self._parameters = model.name_parameters(self._net)
+        rehearsal.check_parameters(task.name, self._parameters)
         self._description = self._describe(*self._sets)
         self._net.hybridize(static_alloc=True, static_shape=True)
         self._move_net()
+        rehearsal.rehearse(self._net, task, self._parameters, self._sets)
+        # Nothing of it is left: neither arrays nor what was drawn.
+        self.initial_arrays(0)
         self._part: Part | None = None
         self._data: tuple[DeviceData, ...] = ()
 

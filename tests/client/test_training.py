@@ -259,7 +259,8 @@ def test_what_a_part_of_the_task_raises_is_named_in_one_line(task: Task, part: s
         train(net, task, data, how(), [0])
     with pytest.raises(SettingsError) as evaluated:
         evaluate(net, task, data, 2)
-    words = f"TASK=by-hand: {part} raised KeyError: 'columns'"
+    line = raise_it.__code__.co_firstlineno + 1
+    words = f"TASK=by-hand: {part} raised KeyError: 'columns' (test_training.py:{line})"
     assert str(trained.value) == str(evaluated.value) == words
 
 

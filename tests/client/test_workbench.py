@@ -245,6 +245,21 @@ def test_what_is_wrong_with_a_task_is_said_before_any_server_is_asked(
     assert caught.value.exit_code == 2
 
 
+def test_examples_that_an_embedding_has_no_row_for_are_named_before_any_server_is_asked() -> None:
+    def build() -> gluon.HybridBlock:
+        net = gluon.nn.HybridSequential()
+        net.add(gluon.nn.Embedding(7, 3), gluon.nn.Dense(4))
+        return net
+
+    def load(_: Path) -> tuple[Dataset, Dataset]:
+        examples, labels = np.arange(40).reshape(10, 4) % 7, np.arange(10) % 4
+        examples[9, 1] = 7
+        return (make_dataset("set", examples[:8], labels[:8]), make_dataset("set", examples[8:], labels[8:]))
+
+    with pytest.raises(FederationError, match=r"^TASK=clusters: test set: example 1 has 7; .* 0 to 6"):
+        make(build_model=build, load_data=load)
+
+
 def test_a_dataset_of_one_example_is_enough() -> None:
     one = make_dataset("set", np.ones((1, 6)), np.array([2]))
     bench = Workbench(

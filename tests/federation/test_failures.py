@@ -111,7 +111,7 @@ def test_training_that_raises_fails_the_run_with_node_and_cause(federation: Fede
     server, *clients = federation.programs
     last = server.log.splitlines()[-1]
     assert "round 1 failed 3 times, the last time: 0 updates admitted, 2 needed" in last
-    reason = "TASK=raising_task: the loss raised RuntimeError: the columns do not fit (raising_task.py:16)"
+    reason = "TASK=raising_task: the loss raised RuntimeError: the columns do not fit (raising_task.py:19)"
     assert last.count(reason) == 2
     assert "Traceback" not in federation.logs
     assert "bug" not in federation.logs

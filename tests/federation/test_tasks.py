@@ -1,6 +1,7 @@
 """Tasks of many kinds, from their start to the end of a run in real processes."""
 
 import numpy as np
+import pytest
 
 from tests.federation.programs import Federation
 
@@ -34,3 +35,29 @@ def test_nodes_with_other_pretrained_layers_are_refused_by_name(federation: Fede
     assert "one" in last
     assert "two" in last
     assert "pretrained weights" in last
+
+
+@pytest.mark.parametrize(
+    ("fault", "word"), [("shape", "(unfit_task.py:25)"), ("frozen", " 2 "), ("unreached", "other.weight")]
+)
+def test_what_only_a_round_shows_ends_a_client_before_it_is_ready(
+    federation: Federation, fault: str, word: str
+) -> None:
+    client = federation.start_client(TASK="unfit_task", FAULT=fault)
+    assert client.wait() == 2
+    (line,) = [line for line in client.log.splitlines() if " ERROR " in line]
+    assert "TASK=unfit_task: " in line
+    assert word in line
+    assert "Traceback" not in client.log
+    assert " ready " not in client.log
+
+
+def test_a_layer_that_is_not_used_is_logged_once_and_keeps_its_values(federation: Federation) -> None:
+    code = federation.run(client_settings={"TASK": "unfit_task", "FAULT": "unused"})
+    assert code == 0, federation.logs
+    for client in federation.programs[1:]:
+        assert client.log.count("other.weight, other.bias") == 1
+        assert "Traceback" not in client.log
+        assert "UserWarning" not in client.log
+    with np.load(federation.runs_dir / "latest" / "model.npz") as arrays:
+        np.testing.assert_allclose(arrays["other.bias"], 1, rtol=1e-6)

@@ -1,0 +1,300 @@
+"""What a task's code does in a round is tried before any server is asked, and leaves no trace."""
+
+import random
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from client import model
+from client.data import Dataset, make_dataset
+from client.device import Devices
+from client.mx import gluon, mx
+from client.task import Task, load_task
+from client.training import Hyperparameters
+from client.workbench import Part, Workbench
+from fedmx import arrays
+from fedmx.errors import SettingsError
+from fedmx.parsing import PartitionRule
+from tests.client.given.small import CPU
+
+ALL = Part(PartitionRule("none"), None, 1, 0)
+HOW = Hyperparameters(local_epochs=2, batch_size=5, learning_rate=0.1, momentum=0.9, proximal_mu=0.1)
+GOOD = """
+import numpy as np
+from mxnet import autograd, gluon, nd
+
+class Net(gluon.HybridBlock):
+    def __init__(self):
+        super().__init__()
+        self.head = gluon.nn.Dense(2)
+
+    def hybrid_forward(self, F, x):
+        return self.head(x)
+
+class Plain(gluon.Block):
+    def __init__(self, head=None):
+        super().__init__()
+        self.head = head or gluon.nn.Dense(2)
+        self.forwards = 0
+
+def build_model():
+    return Net()
+
+def load_data(data_dir):
+    examples = np.random.default_rng(0).standard_normal((20, 3)).astype("float32")
+    return (examples, np.arange(20) // 10), (examples[:6], np.arange(6) % 2)
+"""
+
+Start = Callable[[str], Workbench]
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Return a function that starts a node with a task of the good source and more; `FAULT` marks a line."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def write_and_start(source: str) -> Workbench:
+        (tmp_path / "their_task.py").write_text(GOOD + source)
+        return Workbench(load_task("their_task"), Path(), Devices([CPU]))
+
+    yield write_and_start
+    for name in ("their_task", "their_layers"):
+        sys.modules.pop(name, None)
+
+
+def message_of(start: Start, source: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        start(source)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith("TASK=their_task: ")
+    return message
+
+
+def line_of_fault(source: str) -> int:
+    return next(n for n, line in enumerate((GOOD + source).splitlines(), 1) if line.endswith("# FAULT"))
+
+
+# What fails in a round alone
+
+FAULTS = {
+    "AttributeError": """
+Net.hybrid_forward = lambda self, F, x: self.head(x.reshape((x.shape[0], -1)))  # FAULT
+""",
+    "RuntimeError": """
+def loss():
+    def compute(outputs, labels):
+        if autograd.is_recording():
+            raise RuntimeError("it is recorded")  # FAULT
+        return gluon.loss.SoftmaxCrossEntropyLoss()(outputs, labels)
+    return compute
+""",
+    "KeyError": """
+def forward(self, x):
+    if autograd.is_training():
+        raise KeyError("it is trained")  # FAULT
+    return self.head(x)
+Plain.forward, build_model = forward, Plain
+""",
+    "NotImplementedError": """
+def forward(self, x):
+    self.forwards += 1
+    if self.forwards > 9:
+        raise NotImplementedError("a second round")  # FAULT
+    return self.head(x)
+Plain.forward, build_model = forward, Plain
+""",
+    "ValueError": """
+def metrics(outputs, labels):
+    if labels.shape[1:]:
+        raise ValueError("labels of the test set")  # FAULT
+    return {}
+
+def loss():
+    return lambda outputs, labels: outputs.sum(axis=1)
+
+load = load_data
+def load_data(data_dir):
+    train, (examples, labels) = load(data_dir)
+    return train, (examples, labels[:, None])
+""",
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_what_raises_in_a_round_is_named_with_the_exception_and_the_line(start: Start, kind: str) -> None:
+    message = message_of(start, FAULTS[kind])
+    assert f" raised {kind}: " in message
+    assert message.endswith(f" (their_task.py:{line_of_fault(FAULTS[kind])})")
+
+
+def test_a_fault_in_a_module_of_the_tasks_own_is_named_with_its_line(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "their_layers.py").write_text("def forward(self, x):\n    return x.shape[7]\n")
+    source = "\nimport their_layers\nPlain.forward, build_model = their_layers.forward, Plain\n"
+    assert message_of(start, source).endswith(" (their_layers.py:2)")
+
+
+def test_what_mxnet_raises_in_the_background_is_named_with_the_line_of_the_network(start: Start) -> None:
+    source = """
+class Function(autograd.Function):
+    def forward(self, x):
+        return x * 1
+
+    def backward(self, gradient):
+        return gradient * (1 / 0)
+
+def build_model():  # FAULT
+    return Plain()
+
+Plain.forward = lambda self, x: Function()(self.head(x))
+"""
+    message = message_of(start, source)
+    assert " raised MXNetError: " in message
+    assert message.endswith(f" (their_task.py:{line_of_fault(source)})")
+
+
+# What can be neither trained nor sent
+
+FROZEN = """
+def build_model():
+    net = Net()
+    net.collect_params().setattr("grad_req", "null")
+    return net
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "count"),
+    [
+        (FROZEN, 2),
+        ("build_model = lambda: gluon.nn.Activation('relu')", 0),
+    ],
+)
+def test_a_network_with_nothing_to_train_is_refused(start: Start, source: str, count: int) -> None:
+    assert f"none of the network's {count} parameters is trained" in message_of(start, f"\n{source}\n")
+
+
+def test_a_layer_that_no_batch_reaches_is_refused_by_name_if_its_shape_is_open(start: Start) -> None:
+    source = """
+def build_model():
+    net = Net()
+    net.other = gluon.nn.Dense(2)
+    return net
+"""
+    message = message_of(start, source)
+    assert "other.weight" in message
+    assert "head.weight" not in message
+
+
+# What is allowed
+
+UNUSED = """
+def build_model():
+    net = Net()
+    net.other = gluon.nn.Dense(2, in_units=3, bias_initializer="ones")
+    return net
+"""
+# In half of the batches.
+SOMETIMES = """
+def forward(self, x):
+    self.forwards += 1
+    return self.head(x) + (self.other(x) if self.forwards % 2 else 0)
+
+def build_model():
+    net = Plain()
+    net.other = gluon.nn.Dense(2, in_units=3, bias_initializer="ones")
+    return net
+Plain.forward = forward
+"""
+
+
+@pytest.mark.parametrize(("source", "is_kept"), [(UNUSED, True), (SOMETIMES, False)])
+def test_parameters_that_no_loss_depends_on_keep_their_values(
+    start: Start, source: str, caplog: pytest.LogCaptureFixture, *, is_kept: bool
+) -> None:
+    bench = start(source)
+    assert len([r for r in caplog.records if "other.weight, other.bias" in r.getMessage()]) == is_kept
+    bench.take_part(ALL)
+    initial = bench.initial_arrays(1)
+    current = initial
+    for number in (1, 2, 3):
+        current, _ = bench.train(current, HOW, [0, number, 0])
+        bench.evaluate(current, 3)
+    for name in ("other.weight", "other.bias"):
+        assert (current[name].data == initial[name].data) == is_kept
+    assert current["head.weight"].data != initial["head.weight"].data
+
+
+@pytest.mark.parametrize("loss", ["outputs.sum(axis=1) / 0", "outputs.sum(axis=1) * np.inf"])
+def test_a_loss_of_a_few_examples_need_not_be_finite(start: Start, loss: str) -> None:
+    start(f"\ndef loss():\n    return lambda outputs, labels: {loss}\n")
+
+
+def test_a_few_examples_are_of_all_parts_of_a_sorted_set(start: Start) -> None:
+    start("""
+def loss():
+    def compute(outputs, labels):
+        seen.update(labels.asnumpy().tolist())
+        return gluon.loss.SoftmaxCrossEntropyLoss()(outputs, labels)
+    return compute
+seen = set()
+""")
+    assert sys.modules["their_task"].seen == {0, 1}
+
+
+# That it leaves no trace
+
+
+def test_it_leaves_arrays_and_generators_as_initialization_does(start: Start) -> None:
+    def draw() -> list[Any]:
+        drawn = [random.random(), np.random.uniform()]  # noqa: NPY002, S311 - the global generators
+        return [*drawn, mx.nd.random.uniform().asscalar()]
+
+    drawing = """
+import random
+
+def forward(self, x):
+    if autograd.is_training():
+        x = x * (random.random() + np.random.uniform() + nd.random.uniform().asscalar())
+    return self.head(x)
+Plain.forward = forward
+
+def build_model():
+    head = gluon.nn.HybridSequential()
+    head.add(gluon.nn.Dense(4), gluon.nn.BatchNorm(), gluon.nn.Dropout(0.5), gluon.nn.Dense(2))
+    return Plain(head)
+"""
+    random.seed(7)
+    bench = start(drawing)
+    found, after = arrays.sha256(model.read(bench._parameters)), draw()
+    task = load_task("their_task")
+    train, _ = task.load_data(Path())
+    net = task.build_model()
+    random.seed(7)
+    model.initialize(net, 0, train.examples[:2])
+    assert found == arrays.sha256(model.read(model.name_parameters(net)))
+    assert after == draw()
+
+
+def test_it_computes_on_the_device_that_the_node_trains_on(tmp_path: Path) -> None:
+    made: list[mx.Context] = []
+
+    def measure(outputs: mx.nd.NDArray, labels: mx.nd.NDArray) -> dict[str, Any]:
+        made.append(outputs.context)
+        return {"ones": mx.nd.ones(len(labels))}
+
+    def load(_: Path) -> Any:
+        return make_set(), make_set()
+
+    task = Task("by-hand", lambda: gluon.nn.Dense(2), load, gluon.loss.SoftmaxCrossEntropyLoss(), measure)
+    Workbench(task, tmp_path, Devices([mx.cpu(1)]))
+    assert made[0] == CPU
+    assert set(made[1:]) == {mx.cpu(1)}
+
+
+def make_set() -> Dataset:
+    return make_dataset("set", np.eye(2, dtype=np.float32), np.arange(2))
