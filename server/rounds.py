@@ -1,5 +1,6 @@
 """The round loop: ask for updates, admit, aggregate, evaluate, keep. Asking itself is `steps`."""
 
+import itertools
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +21,8 @@ from server.nodes import Nodes
 from server.steps import Asker, Replies
 from server.strategies import Plan
 
-_ATTEMPTS = 3  # a failed round is tried again twice
+_ATTEMPTS = 3
+"""Attempts at a round, where the next one can differ."""
 
 
 class RoundLoop:
@@ -44,7 +46,7 @@ class RoundLoop:
 
         Raises:
             DataError: a round cannot be kept.
-            TrainingFailedError: a round stayed without enough admissible updates, its retries included.
+            TrainingFailedError: a round stayed without enough admissible updates.
         """
         asker = Asker(self._grid, self._nodes, self._plan, self._settings, model.layout)
         for number in range(first, self._settings.num_rounds + 1):
@@ -99,22 +101,39 @@ class RoundLoop:
 
         `model` gets the new arrays, or keeps those it has.
         """
-        cause = ""
-        for attempt in range(_ATTEMPTS):
-            if attempt:
-                warn("round failed, trying again", round=number, cause=cause)
-                self._nodes.await_any(self._settings.least_updates, self._settings.lease_grace)
+        for attempt in itertools.count():
             asker.ask(MessageType.TRAIN, number, attempt, model.arrays, replies)
             started = time.monotonic()
             try:
                 with self._plan.undone_on_failure():
                     model.arrays = self._aggregate(number, model.layout, replies)
+            # Flower's strategies raise all of these for what they cannot aggregate.
             except (ValueError, ArithmeticError, AppExitException) as error:
-                cause = str(error)  # Flower's strategies raise all of these for what they cannot aggregate
+                self._decide_on_retry(number, attempt + 1, str(error), replies)
             else:
                 replies.drop_arrays()
-                return time.monotonic() - started
-        raise TrainingFailedError(f"round {number} failed {_ATTEMPTS} times, the last time: {cause}")
+                break
+        return time.monotonic() - started
+
+    def _decide_on_retry(self, number: int, attempts: int, cause: str, replies: Replies) -> None:
+        """Wait for nodes before a round is tried again.
+
+        Raises:
+            TrainingFailedError: there have been enough attempts, or another would end the same.
+        """
+        if attempts == _ATTEMPTS or not self._can_differ(replies):
+            times = f" {attempts} times, the last time" if attempts > 1 else ""
+            raise TrainingFailedError(f"round {number} failed{times}: {cause}")
+        warn("round failed, trying again", round=number, cause=cause)
+        self._nodes.await_any(self._settings.least_updates, self._settings.lease_grace)
+
+    def _can_differ(self, replies: Replies) -> bool:
+        """Whether another attempt may have enough updates: a node was lost, is gone, or was not asked."""
+        present, least = self._nodes.participants(), self._settings.least_updates
+        failed = sum(who.name in replies.failed for who in present)
+        if max(self._nodes.number, len(present), least) - failed < self._least_updates(replies):
+            return False
+        return bool(replies.missing or len(present) < least or any(map(replies.can_use, present)))
 
     def _aggregate(self, number: int, layout: Layout, replies: Replies) -> ArrayRecord:
         """Make the new global arrays.

@@ -10,7 +10,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from fedmx.link.grid import LinkGrid
-from fedmx.link.messages import Run
+from fedmx.link.messages import Run, may_differ
 from fedmx.log import printable, warn
 from fedmx.settings import ServerSettings
 from server import admission, memory
@@ -31,6 +31,7 @@ class Replies:
         wanted: the most nodes that the strategy asked or had been admitted.
         admitted: replies that may be averaged.
         refused: node name -> why its newest reply may not be averaged; an error is a reason too.
+        failed: names of refused nodes that would answer the same if they were asked again.
         missing: names of nodes that did not answer when they were asked last.
         seconds: from sending to the last reply, all attempts together.
         node_seconds, bytes_down, bytes_up: by node name, all attempts together.
@@ -40,6 +41,7 @@ class Replies:
     wanted: int = 0
     admitted: dict[Participant, Message] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
     missing: set[str] = field(default_factory=set)
     seconds: float = 0.0
     node_seconds: dict[str, float] = field(default_factory=dict)
@@ -55,6 +57,10 @@ class Replies:
         return who in self.admitted or (
             who.partition is not None and who.partition in {other.partition for other in self.admitted}
         )
+
+    def can_use(self, who: Participant) -> bool:
+        """Whether a node's answer is wanted and may be admitted."""
+        return who.name not in self.failed and not self.has_reply_of(who)
 
     def means(self) -> dict[str, float] | None:
         """Give the example-weighted means of the admitted replies' metrics, if there are any."""
@@ -72,9 +78,17 @@ class Replies:
             admission.arrays_of(reply.content).clear()
 
     def explain(self) -> str:
-        """Say what became of the replies that were not admitted."""
-        reasons = [f"node {name}: {reason}" for name, reason in sorted(self.refused.items())]
-        reasons += [f"node {name}: no answer" for name in sorted(self.missing)]
+        """Return what became of the replies that were not admitted: each reason once, with its nodes."""
+        nodes: dict[str, list[str]] = {}
+        for name, reason in [
+            *sorted(self.refused.items()),
+            *((n, "no answer") for n in sorted(self.missing)),
+        ]:
+            nodes.setdefault(reason, []).append(name)
+        reasons = [
+            f"node{'s' if len(names) > 1 else ''} {', '.join(names)}: {reason}"
+            for reason, names in nodes.items()
+        ]
         return "; ".join(reasons) or f"nodes present: {self.present}"
 
 
@@ -100,7 +114,7 @@ class Asker:
         self._most_updates = 0
 
     def ask(self, step: str, number: int, attempt: int, arrays: ArrayRecord, replies: Replies) -> None:
-        """Ask the nodes that have no admitted reply yet, and sort their replies into `replies`.
+        """Ask the nodes whose replies are wanted and may be admitted, and sort them into `replies`.
 
         Args:
             step: `train` or `evaluate`.
@@ -110,9 +124,10 @@ class Asker:
             replies: of the attempts before this one; filled.
         """
         started = time.monotonic()
-        everyone = {who.node_id: who for who in self._nodes.participants() if not replies.has_reply_of(who)}
+        everyone = {who.node_id: who for who in self._nodes.participants() if replies.can_use(who)}
         messages = self._configure(step, number, attempt, arrays, everyone)
-        replies.present = max(replies.present, len(replies.admitted) + len(everyone))
+        known = len(replies.admitted) + len(replies.failed)
+        replies.present = max(replies.present, known + len(everyone))
         replies.wanted = max(replies.wanted, len(replies.admitted) + len(messages))
         if step == MessageType.TRAIN and replies.wanted > self._most_updates:
             self._most_updates = replies.wanted
@@ -191,6 +206,9 @@ class Asker:
             replies.admitted[who] = reply
             return
         replies.refused[who.name] = printable(fault)
+        # Training is repeatable: only what was lost on the way may be another reply next time.
+        if not (reply.has_error() and may_differ(reply.error)):
+            replies.failed.add(who.name)
         warn("refused a reply", round=number, step=step, node=who.name, reason=fault)
 
     def _find_fault(self, step: str, reply: Message) -> str | None:

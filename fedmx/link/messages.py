@@ -26,6 +26,8 @@ __all__ = ["Run"]  # the type in a grid's signature, which flwr has in a private
 SERVER_NODE_ID = 1  # Flower's SuperLink uses the same
 ERROR_CODE_BASE = 100  # an error of fedmx: this plus its exit code; Flower's own codes are below
 APP_RAISED = 2  # Flower's ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+# Flower's ErrorCode: unknown; message, reply or node unavailable; the app's process crashed.
+_LOST = frozenset((0, 3, 4, 5, 8))
 _REQUEST_TTL_S = 30 * 24 * 3600.0  # deadlines are the grid's; a step of days must still be answerable
 
 
@@ -78,6 +80,11 @@ def give_id(message: Message) -> str:
 def error_of(error: FederationError) -> Error:
     """Make the content of an error reply, from which the other side can tell the exit code."""
     return Error(ERROR_CODE_BASE + error.exit_code, str(error))
+
+
+def may_differ(error: Error) -> bool:
+    """Whether the same request may be answered another time: it was lost, rather than worked on."""
+    return error.code in _LOST
 
 
 def rebuild_request(envelope: Envelope, content: RecordDict) -> Message:

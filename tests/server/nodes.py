@@ -38,6 +38,7 @@ Values = dict[str, NDArray[Any]]
 Metrics = dict[str, Any]
 Config = dict[str, Any]
 
+NODE_UNAVAILABLE = 5  # of Flower's error codes
 GOOD: Metrics = {"loss": 0.5, "accuracy": 0.75, "num-examples": 10}
 
 
@@ -64,6 +65,15 @@ def shift(by: float, **metrics: float) -> Callable[[Values, Config], tuple[Value
 
 def measure(_: Values, __: Config) -> Metrics:
     return GOOD
+
+
+class LostError(Exception):
+    """Raised by a node's function to reply as Flower does for a node that was not there."""
+
+
+def lose(_: Values, __: Config) -> tuple[Values, Metrics]:
+    """Train nothing: the update is lost, and may come at another attempt."""
+    raise LostError("the node is unavailable")
 
 
 @dataclass
@@ -124,7 +134,10 @@ class NullNode:
 
     def _train(self, message: Message, _: Context) -> Message:
         config = self._note("train", message)
-        values, metrics = self.train(unpack(admission.arrays_of(message.content)), config)
+        try:
+            values, metrics = self.train(unpack(admission.arrays_of(message.content)), config)
+        except LostError as error:
+            return Message(Error(NODE_UNAVAILABLE, str(error)), reply_to=message)
         content = RecordDict({"arrays": pack(values), "metrics": MetricRecord(metrics)})
         return Message(content, reply_to=message)
 

@@ -8,13 +8,14 @@ import pytest
 
 from fedmx.errors import TrainingFailedError
 from server import strategies
-from tests.server.nodes import GOOD, Config, Metrics, NullNode, Table, Values, shift, unpack
+from tests.server.nodes import GOOD, Config, Metrics, NullNode, Table, Values, lose, shift, unpack
 
 
 def make_table(strategy: str, **settings: Any) -> Table:
-    nodes = [NullNode(shift(by)) for by in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)]
+    """Build a run whose last node's updates are all lost: without it, a failed round is not tried again."""
+    nodes = [*(NullNode(shift(by)) for by in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)), NullNode(lose)]
     arguments = {"fedavgm": {"server_momentum": 0.9}}.get(strategy, {})
-    return Table(nodes, strategy=strategy, strategy_args=arguments, **settings)
+    return Table(nodes, strategy=strategy, strategy_args=arguments, min_updates=6, **settings)
 
 
 def train_three_rounds(table: Table) -> Values:
@@ -48,7 +49,7 @@ def test_a_second_try_gives_what_the_first_would_have(strategy: str) -> None:
     tried_again = train_three_rounds(table)
     assert failing.refusals < 0
     np.testing.assert_array_equal(tried_again["0.weight"], expected["0.weight"])
-    assert len(table.grid.sent[1]) == len(table.grid.sent[2]) == 0, "everybody was admitted at first"
+    assert [len(sent) for sent in table.grid.sent[:3]] == [7, 1, 1], "the others were admitted at first"
 
 
 def test_an_adaptive_clipping_norm_moves_once_a_round() -> None:
@@ -68,7 +69,7 @@ def test_a_strategy_that_makes_nothing_of_its_updates_fails_the_round() -> None:
     before = unpack(table.model.arrays)
     with pytest.raises(TrainingFailedError) as caught:
         table.train_round()
-    words = "round 1 failed 3 times, the last time: STRATEGY=bulyan gave no arrays for 3 updates"
+    words = "round 1 failed: STRATEGY=bulyan gave no arrays for 3 updates"
     assert str(caught.value) == words
     np.testing.assert_array_equal(unpack(table.model.arrays)["0.weight"], before["0.weight"])
 
@@ -80,7 +81,7 @@ def test_bulyan_with_too_few_updates_fails_the_round_with_the_number() -> None:
     with pytest.raises(TrainingFailedError) as caught:
         table.train_round()
     assert str(caught.value) == (
-        "round 1 failed 3 times, the last time: 6 updates admitted, 7 needed:"
+        "round 1 failed: 6 updates admitted, 7 needed:"
         " node 3: num-examples is 0, expected a positive number up to 2**53"
     )
 
@@ -114,8 +115,7 @@ def test_what_a_strategy_raises_is_the_cause() -> None:
     with np.errstate(invalid="ignore"), pytest.raises(TrainingFailedError) as caught:
         table.train_round()
     assert str(caught.value) == (
-        "round 1 failed 3 times, the last time:"
-        " aggregation gave values that are not finite in array '0.weight'"
+        "round 1 failed: aggregation gave values that are not finite in array '0.weight'"
     )
 
 

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
 
-from fedmx.link.messages import empty_run, set_identity
+from fedmx.errors import DataError, SettingsError, TrainingFailedError
+from fedmx.link.messages import APP_RAISED, empty_run, error_of, may_differ, set_identity
 from server import admission
 from server.history import History
 from server.ledger import Participant
 from server.nodes import Nodes
 from server.rounds import RoundLoop
 from server.steps import FrozenView, Replies
-from tests.server.nodes import GOOD, Config, LocalGrid, Metrics, NullNode, Table, Values, keep, shift
+from tests.server.nodes import GOOD, Config, LocalGrid, Metrics, NullNode, Table, Values, keep, lose, shift
 
 
 def test_every_message_carries_hyperparameters_and_its_nodes_part() -> None:
@@ -109,17 +110,40 @@ def test_an_error_is_a_reason_in_one_line() -> None:
 
 
 def test_a_refusal_is_forgotten_once_the_node_is_admitted() -> None:
-    steps = iter([shift(1, **{"num-examples": 0}), keep])
+    steps = iter([lose, keep])
 
     def train(values: Values, config: Config) -> tuple[Values, Metrics]:
         return next(steps)(values, config)
 
     table = Table([NullNode(), NullNode(train)])
     replies = table.ask("train")
-    assert replies.refused == {"1": "num-examples is 0, expected a positive number up to 2**53"}
+    assert list(replies.refused) == ["1"]
     table.ask("train", attempt=1, replies=replies)
     assert table.asked() == [1], "the other one was admitted"
     assert (replies.refused, len(replies.admitted)) == ({}, 2)
+
+
+def test_who_would_answer_the_same_is_not_asked_again() -> None:
+    nodes = [NullNode(fail), NullNode(shift(1, **{"num-examples": 0})), NullNode(lose), NullNode()]
+    table = Table(nodes)
+    replies = table.ask("train")
+    assert sorted(replies.refused) == ["0", "1", "2"]
+    table.ask("train", attempt=1, replies=replies)
+    assert table.asked() == [2]
+    assert (replies.present, replies.wanted) == (4, 4)
+
+
+@pytest.mark.parametrize("code", [0, 3, 4, 5, 8])
+def test_only_errors_of_what_was_lost_may_differ(code: int) -> None:
+    assert may_differ(Error(code, "lost"))
+    for error in (SettingsError("wrong"), TrainingFailedError("the loss is nan"), DataError("damaged")):
+        assert not may_differ(error_of(error))
+    assert not may_differ(Error(APP_RAISED, "ZeroDivisionError"))
+
+
+def test_nodes_with_one_reason_are_named_with_it_once() -> None:
+    replies = Replies(refused={"b": "odd", "a": "odd", "c": "new"}, missing={"d", "e"})
+    assert replies.explain() == "nodes a, b: odd; node c: new; nodes d, e: no answer"
 
 
 def test_a_node_without_an_answer_is_missing_even_when_it_cannot_be_asked_again() -> None:
