@@ -14,6 +14,7 @@ from server.model import Layout
 R = TypeVar("R", ArrayRecord, MetricRecord, ConfigRecord)
 
 NUM_EXAMPLES = "num-examples"
+_LOSS = "loss"
 _LABELS = "labels-sha256"
 _OF_ALL = ("task", "metrics", "arrays", _LABELS)
 _MOST_EXAMPLES = 2**53  # sums of weights stay finite: an infinite one turns every average into zeros
@@ -45,12 +46,7 @@ def find_fault_of_metrics(content: RecordDict, layout: Layout) -> str | None:
         return f"metric {name!r} is missing"
     for name in sorted(set(metrics) - expected):
         return f"metric {name!r} is not one of {', '.join(sorted(expected))}"
-    for name, value in metrics.items():
-        if isinstance(value, list) or not math.isfinite(value):
-            return f"metric {name!r} is {value}, expected a finite number"
-    if not 0 < metrics_of(content)[NUM_EXAMPLES] <= _MOST_EXAMPLES:
-        return f"{NUM_EXAMPLES} is {metrics[NUM_EXAMPLES]}, expected a positive number up to 2**53"
-    return None
+    return next(filter(None, (_find_fault_of_metric(name, value) for name, value in metrics.items())), None)
 
 
 def find_fault_of_arrays(record: Mapping[str, Array], layout: Layout) -> str | None:
@@ -87,16 +83,28 @@ def metrics_of(content: RecordDict) -> dict[str, float]:
     return {name: value for name, value in record.items() if not isinstance(value, list)}
 
 
+def split_metrics(content: RecordDict) -> tuple[dict[str, float], list[str]]:
+    """Return a reply's metrics that are finite, and the names of the others, which are undefined."""
+    metrics = metrics_of(content)
+    defined = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    return defined, sorted(metrics.keys() - defined.keys())
+
+
 def weighted_means(metrics: list[dict[str, float]]) -> dict[str, float]:
-    """Average metrics over nodes, weighted by examples; `num_examples` is their sum.
+    """Average each metric over the nodes that have it, weighted by examples.
 
     Args:
-        metrics: of each node, `num-examples` among them.
+        metrics: of each node, `num-examples` among them; all are finite.
+
+    Returns:
+        The means by name, and `num_examples`, the sum over all nodes.
     """
-    total = sum(node[NUM_EXAMPLES] for node in metrics)
-    names = [name for name in metrics[0] if name != NUM_EXAMPLES] if metrics else []
-    means = {name: sum(node[name] * (node[NUM_EXAMPLES] / total) for node in metrics) for name in names}
-    return {**means, "num_examples": total}
+    names = dict.fromkeys(name for node in metrics for name in node if name != NUM_EXAMPLES)
+    means = {
+        name: _weighted_mean([(node[name], node[NUM_EXAMPLES]) for node in metrics if name in node])
+        for name in names
+    }
+    return {**means, "num_examples": sum(node[NUM_EXAMPLES] for node in metrics)}
 
 
 def find_difference(description: ConfigRecord, reference: ConfigRecord, *, is_shared: bool) -> str | None:
@@ -122,6 +130,24 @@ def identity_of(description: ConfigRecord) -> dict[str, str | list[str]]:
     """Give the part of a description that all nodes of a federation have in common."""
     texts = {key: description.get(key) for key in _OF_ALL}
     return {key: text for key, text in texts.items() if _is_text(text)}
+
+
+def _weighted_mean(values: list[tuple[float, float]]) -> float:
+    total = sum(weight for _, weight in values)
+    mean = sum(value * (weight / total) for value, weight in values)
+    # Rounding must not lead out of the range: beyond the largest number is infinity, which is not JSON.
+    return min(max(mean, min(values)[0]), max(values)[0])
+
+
+def _find_fault_of_metric(name: str, value: object) -> str | None:
+    if not isinstance(value, int | float):
+        return f"metric {name!r} is {value}, expected a number"
+    if name == NUM_EXAMPLES and not 0 < value <= _MOST_EXAMPLES:
+        return f"{name} is {value}, expected a positive number up to 2**53"
+    # Others may be undefined at a site, as a rate of positive examples is where there is none.
+    if name == _LOSS and not math.isfinite(value):
+        return f"metric {name!r} is {value}, expected a finite number"
+    return None
 
 
 def _is_text(value: object) -> TypeGuard[str | list[str]]:

@@ -165,7 +165,7 @@ class History:
         """
         path = self.folder / "history.jsonl"
         with named_errors(path), path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps(line, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
         self._facts |= {"rounds": line["round"], "best": best}

@@ -198,6 +198,11 @@ def describe_round(number: int, trained: Replies, evaluated: Replies) -> dict[st
         "evaluate": evaluated.means(),
         "nodes": [_describe_node(who.name, who.partition, reply, steps) for who, reply in trained.in_order()],
         "refused": refusals,
+        "undefined": [
+            {"name": name, "step": step, "metrics": metrics}
+            for step, replies in steps.items()
+            for name, metrics in replies.undefined().items()
+        ],
         "missing": sorted(trained.missing | evaluated.missing),
     }
 
@@ -205,7 +210,7 @@ def describe_round(number: int, trained: Replies, evaluated: Replies) -> dict[st
 def _describe_node(
     name: str, partition: int | None, reply: Message, steps: Mapping[str, Replies]
 ) -> dict[str, Any]:
-    metrics = admission.metrics_of(reply.content)
+    metrics, _ = admission.split_metrics(reply.content)
     examples = metrics.pop(admission.NUM_EXAMPLES)
     return {
         "name": name,

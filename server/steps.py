@@ -2,18 +2,17 @@
 
 import random
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NoReturn
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from fedmx.link.grid import LinkGrid
-from fedmx.link.messages import Run, may_differ
+from fedmx.link.messages import may_differ
 from fedmx.log import printable, warn
 from fedmx.settings import ServerSettings
 from server import admission, memory
+from server.frozen_view import FrozenView
 from server.ledger import Participant
 from server.model import Layout
 from server.nodes import Nodes
@@ -66,7 +65,14 @@ class Replies:
         """Give the example-weighted means of the admitted replies' metrics, if there are any."""
         if not self.admitted:
             return None
-        return admission.weighted_means([admission.metrics_of(reply.content) for _, reply in self.in_order()])
+        return admission.weighted_means(
+            [admission.split_metrics(reply.content)[0] for _, reply in self.in_order()]
+        )
+
+    def undefined(self) -> dict[str, list[str]]:
+        """Return the names of the undefined metrics of admitted replies, by node name."""
+        found = {who.name: admission.split_metrics(reply.content)[1] for who, reply in self.in_order()}
+        return {name: metrics for name, metrics in found.items() if metrics}
 
     def are_whole(self, partitions: int) -> bool:
         """Whether the admitted replies are of all data: of every partition, or of every site."""
@@ -111,6 +117,8 @@ class Asker:
         self._plan = plan
         self._settings = settings
         self._layout = layout
+        # Step, node and name of each undefined metric that was logged.
+        self._logged: set[tuple[str, str, str]] = set()
         self._most_updates = 0
 
     def ask(self, step: str, number: int, attempt: int, arrays: ArrayRecord, replies: Replies) -> None:
@@ -204,6 +212,7 @@ class Asker:
         fault = self._find_fault(step, reply)
         if fault is None:
             replies.admitted[who] = reply
+            self._warn_of_undefined(step, number, who, reply)
             return
         replies.refused[who.name] = printable(fault)
         # Training is repeatable: only what was lost on the way may be another reply next time.
@@ -211,60 +220,17 @@ class Asker:
             replies.failed.add(who.name)
         warn("refused a reply", round=number, step=step, node=who.name, reason=fault)
 
+    def _warn_of_undefined(self, step: str, number: int, who: Participant, reply: Message) -> None:
+        """Log a node's undefined metrics, once in the run: they stay so where its data is the reason."""
+        _, metrics = admission.split_metrics(reply.content)
+        new = [name for name in metrics if (step, who.name, name) not in self._logged]
+        if new:
+            self._logged.update((step, who.name, name) for name in new)
+            warn("undefined metrics left out", round=number, step=step, node=who.name, metrics=new)
+
     def _find_fault(self, step: str, reply: Message) -> str | None:
         if reply.has_error():
             return reply.error.reason or "an error without a reason"
         if step == MessageType.TRAIN:
             return admission.find_fault_of_update(reply.content, self._layout)
         return admission.find_fault_of_evaluation(reply.content, self._layout)
-
-
-class FrozenView(Grid):
-    """The nodes a strategy may choose from, as they were when the step began.
-
-    A strategy only ever asks a grid for its nodes; everything else is the round loop's.
-    """
-
-    def __init__(self, node_ids: list[int]) -> None:
-        self._node_ids = node_ids
-
-    def get_node_ids(self) -> list[int]:
-        """Give the nodes, in the fixed order."""
-        return self._node_ids
-
-    def set_run(self, run: Run) -> None:
-        """Belongs to the grid itself."""
-        self._refuse(run)
-
-    @property
-    def run(self) -> Run:
-        """Belongs to the grid itself."""
-        self._refuse()
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Belongs to the round loop."""
-        self._refuse(content, message_type, dst_node_id, group_id, ttl)
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Belongs to the round loop."""
-        self._refuse(messages)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Belongs to the round loop."""
-        self._refuse(message_ids)
-
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
-        """Belongs to the round loop."""
-        self._refuse(messages, timeout)
-
-    def _refuse(self, *_: object) -> NoReturn:
-        raise NotImplementedError("a strategy chooses nodes; sending is the round loop's")

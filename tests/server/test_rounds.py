@@ -1,5 +1,7 @@
 """Rounds over real streams: what is refused, what is tried again, what fails, and what is kept of it."""
 
+import json
+import math
 import re
 from typing import Any
 
@@ -8,7 +10,20 @@ import pytest
 
 from fedmx.errors import TrainingFailedError
 from fedmx.parsing import PartitionRule
-from tests.server.nodes import GOOD, Config, Federation, Metrics, NullNode, Values, keep, lose, shift
+from server import strategies
+from tests.server.nodes import (
+    GOOD,
+    Config,
+    Federation,
+    Metrics,
+    NullNode,
+    Table,
+    Values,
+    keep,
+    lose,
+    shift,
+    unpack,
+)
 
 NO_EXAMPLES = shift(1.0, **{"num-examples": 0})
 REFUSED = "num-examples is 0, expected a positive number up to 2**53"
@@ -106,10 +121,10 @@ def test_a_bad_update_is_refused_by_name_and_the_model_stays_finite(
 
 
 def test_an_evaluation_passes_the_same_door(federation: Federation) -> None:
-    nodes = {"good": NullNode(), "bad": NullNode(evaluate=lambda _, __: GOOD | {"accuracy": float("inf")})}
+    nodes = {"good": NullNode(), "bad": NullNode(evaluate=lambda _, __: GOOD | {"loss": float("inf")})}
     federation.run(nodes)
     line = federation.history[0]
-    reason = "metric 'accuracy' is inf, expected a finite number"
+    reason = "metric 'loss' is inf, expected a finite number"
     assert line["refused"] == [{"name": "bad", "step": "evaluate", "reason": reason}]
     assert line["evaluate"] == {"loss": 0.5, "accuracy": 0.75, "num_examples": 10}
     assert federation.facts["best"] is None, "not all partitions were evaluated"
@@ -196,10 +211,75 @@ def test_accuracy_and_loss_in_the_history_are_weighted_means(federation: Federat
     ]
 
 
+def refuse_constant(name: str) -> None:
+    raise AssertionError(f"{name} is not JSON")
+
+
+@pytest.mark.parametrize("undefined", [math.nan, math.inf, -math.inf])
+def test_a_metric_that_is_undefined_at_one_site_is_left_out_there_alone(
+    federation: Federation,
+    undefined: float,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fedmx.log.logger.propagate", True)
+
+    def node(by: float, auc: float, examples: int) -> NullNode:
+        metrics = GOOD | {"accuracy": auc, "num-examples": examples}
+        return NullNode(shift(by, **metrics), lambda _, __: metrics)
+
+    federation.run(
+        {"a": node(1.0, 0.5, 10), "b": node(3.0, undefined, 20), "c": node(1.0, 1.0, 30)}, num_rounds=2
+    )
+    # By hand: (1 * 10 + 3 * 20 + 1 * 30) / 60 in each round, and (0.5 * 10 + 1 * 30) / 40.
+    assert federation.model["0.weight"][0, 0] == pytest.approx(2 * 100 / 60)
+    text = (federation.folder / "history.jsonl").read_text()
+    lines = [json.loads(line, parse_constant=refuse_constant) for line in text.splitlines()]
+    for line in lines:
+        assert line["train"] == line["evaluate"] == {"loss": 0.5, "accuracy": 0.875, "num_examples": 60}
+        assert line["refused"] == []
+        assert line["undefined"] == [
+            {"name": "b", "step": step, "metrics": ["accuracy"]} for step in ("train", "evaluate")
+        ]
+        assert [node.get("accuracy") for node in line["nodes"]] == [0.5, None, 1.0]
+    assert federation.facts["best"] == {"round": 1, "loss": 0.5}
+    warnings = [line for line in caplog.messages if line.startswith("undefined metrics")]
+    assert len(warnings) == 2, "one for each step, not for each round"
+    assert all("node=b" in line and "accuracy" in line for line in warnings)
+
+
+def test_a_metric_that_is_undefined_everywhere_is_absent_and_the_run_goes_on(federation: Federation) -> None:
+    metrics = GOOD | {"accuracy": math.nan}
+    nodes = {name: NullNode(shift(1.0, **metrics), lambda _, __: metrics) for name in ("a", "b")}
+    federation.run(nodes, num_rounds=2)
+    assert [line["evaluate"] for line in federation.history] == [{"loss": 0.5, "num_examples": 20}] * 2
+    assert federation.facts["best"] == {"round": 1, "loss": 0.5}
+    assert federation.model["0.weight"][0, 0] == 2.0
+
+
+def test_an_undefined_metric_does_not_hide_the_best_round(federation: Federation) -> None:
+    losses = {1: 0.5, 2: 0.25, 3: 0.75}
+
+    def evaluate(_: Values, config: Config) -> Metrics:
+        return GOOD | {"loss": losses[config["server-round"]], "accuracy": math.nan}
+
+    federation.run({"a": NullNode(evaluate=evaluate), "b": NullNode()}, num_rounds=3)
+    assert federation.facts["best"] == {"round": 2, "loss": 0.375}
+
+
+@pytest.mark.parametrize("strategy", strategies.NAMES)
+def test_every_strategy_aggregates_updates_whose_metrics_differ(strategy: str) -> None:
+    nodes = [NullNode(shift(by)) for by in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)]
+    nodes.append(NullNode(shift(64.0, accuracy=math.nan)))
+    table = Table(nodes, strategy=strategy)
+    table.train_round()
+    assert np.isfinite(unpack(table.model.arrays)["0.weight"]).all()
+
+
 def test_a_line_of_the_history_has_the_documented_keys(federation: Federation) -> None:
     federation.run({"a": NullNode()})
     line = federation.history[0]
-    assert list(line) == ["round", "train", "evaluate", "nodes", "refused", "missing", "seconds"]
+    assert list(line) == ["round", "train", "evaluate", "nodes", "refused", "undefined", "missing", "seconds"]
     assert set(line["train"]) == set(line["evaluate"]) == {"loss", "accuracy", "num_examples"}
     (node,) = line["nodes"]
     measured = {"name", "partition", "examples", "loss", "accuracy"}

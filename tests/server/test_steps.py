@@ -12,11 +12,12 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDic
 from fedmx.errors import DataError, SettingsError, TrainingFailedError
 from fedmx.link.messages import APP_RAISED, empty_run, error_of, may_differ, set_identity
 from server import admission
+from server.frozen_view import FrozenView
 from server.history import History
 from server.ledger import Participant
 from server.nodes import Nodes
 from server.rounds import RoundLoop
-from server.steps import FrozenView, Replies
+from server.steps import Replies
 from tests.server.nodes import GOOD, Config, LocalGrid, Metrics, NullNode, Table, Values, keep, lose, shift
 
 
