@@ -137,7 +137,8 @@ def _describe_run(program: str) -> str:
     """Return what the record of the server's run says of sizes, if a run was under way."""
     if program != "server":
         return ""
-    with suppress(OSError, ValueError, KeyError, SettingsError):
+    # Before its nodes agree, a run has no sizes.
+    with suppress(OSError, ValueError, KeyError, TypeError, SettingsError):
         facts = json.loads((load(ServerSettings).runs_dir / "latest" / "run.json").read_text())
         if facts["status"] == "running":
             size, nodes = facts["model_bytes"] / 1e6, len(facts["nodes"])

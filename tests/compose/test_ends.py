@@ -115,7 +115,7 @@ def test_too_few_clients_give_the_command_a_code(stack: Stack) -> None:
 
 def test_make_up_stops_the_clients_of_a_server_that_failed(stack: Stack) -> None:
     with stack.begin_make("up", NUM_ROUNDS=500, SERVER_WAIT_TIMEOUT=100_000) as up:
-        stack.wait_for(r"round=1/", "server", PATIENCE_S)
+        stack.wait_for(r"round finished round=1 ", "server", PATIENCE_S)
         os.kill(stack.container("server").process_ids[0], signal.SIGKILL)
         assert up.wait(PATIENCE_S) == 2
     ends = {(container.service, container.state, container.exit_code) for container in stack.containers()}

@@ -30,7 +30,6 @@ FILES = {
     "certs/site.key",
 }
 QUICK = {"LOCAL_EPOCHS": 1, "JOIN_WINDOW": 0, "LEASE_GRACE": 5}
-ONCE = 'services: {client: {restart: "no"}}'
 
 
 class Federation:
@@ -151,7 +150,6 @@ def test_two_sites_train_together_and_one_whose_certificate_is_revoked_does_not(
     server, a, b, c = federation.stack, *(federation.sites[f"hospital-{name}"] for name in "abc")
     key = (a.root / "certs" / "site.key").stat()
     assert (key.st_uid, stat.S_IMODE(key.st_mode)) == (USER, 0o600)
-    c.override = ONCE
     with server.begin("up", "server", NUM_ROUNDS=8) as up, a.begin("up") as at_a, b.begin("up") as at_b:
         server.wait_for("round finished round=1 ", "server")
         refused = c.up()
@@ -190,7 +188,6 @@ def test_revoking_a_site_ends_its_living_client_within_seconds_and_the_others_tr
     server, a = federation.stack, federation.sites["hospital-a"]
     federation.bundle("hospital-d")
     d = federation.unpack("hospital-d")
-    d.override = ONCE
     settings = {"NUM_ROUNDS": 300, "MIN_UPDATES": 1}
     with server.begin("up", "server", **settings) as up, a.begin("up"), d.begin("up") as at_d:
         server.wait_for("round finished round=1 rounds=300 nodes=2", "server")

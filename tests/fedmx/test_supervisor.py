@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from fedmx import supervisor
+
 ROOT = Path(__file__).parents[2]
 # Each start of the child leaves a line with its process id, and then does what the test says.
 CHILD = """
@@ -248,6 +250,33 @@ def test_the_kernel_takes_the_program_before_its_supervisor(supervise: Callable[
         return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
 
     wait_until(lambda: score(child) > score(supervised.process.pid))
+
+
+@pytest.mark.parametrize(
+    ("facts", "sizes"),
+    [
+        ('{"status": "running", "run_id": "one", "nodes": {"a": 0, "b": 1}, "model_bytes": 64200000}', True),
+        ('{"status": "running", "run_id": "one", "nodes": {}, "model_bytes": null}', False),
+        (
+            '{"status": "finished", "run_id": "one", "nodes": {"a": 0, "b": 1}, "model_bytes": 64200000}',
+            False,
+        ),
+        ("[]", False),
+        ("{", False),
+        (None, False),
+    ],
+)
+def test_a_kill_for_want_of_memory_is_one_line_with_the_sizes_of_the_run_that_was_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, facts: str | None, *, sizes: bool
+) -> None:
+    (tmp_path / "latest").mkdir()
+    if facts is not None:
+        (tmp_path / "latest" / "run.json").write_text(facts)
+    monkeypatch.setenv("RUNS_DIR", str(tmp_path))
+    line = supervisor._describe_kill("server")
+    assert line.startswith("SERVER_MEMORY")
+    assert ("2 nodes" in line, "64.2 MB" in line) == (sizes, sizes)
+    assert supervisor._describe_kill("client").startswith("CLIENT_MEMORY")
 
 
 @pytest.mark.parametrize("arguments", [[], ["both"], ["server", "client"]])
