@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord
 
+from fedmx import memory as limits
+from fedmx.parsing import PartitionRule
 from fedmx.settings import ServerSettings
 from server import memory, strategies
 from server.model import Layout
-from tests.server.nodes import NullNode
+from tests.server.nodes import NullNode, Table
 
 MB = 1_000_000
 
@@ -155,3 +157,21 @@ def test_a_layout_knows_its_bytes() -> None:
     node = NullNode(initial={"a": np.zeros((2, 3), np.float32), "b": np.zeros((), np.int64)})
     layout = Layout.from_description(node.describe())
     assert (layout.size, layout.size_of("b")) == (32, 8)
+
+
+def test_a_node_that_joins_later_and_exceeds_the_memory_is_one_warning(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout.from_description(NullNode().describe())
+    monkeypatch.setattr(
+        limits, "find_limit", lambda: limits.Limit(memory.estimate(layout, 2, ServerSettings()))
+    )
+    table = Table([NullNode(), NullNode()], num_partitions=0, partition=PartitionRule("none"))
+    table.ask("train", number=1)
+    assert caplog.text == ""
+    table.grid.nodes[2] = NullNode()
+    for number in (2, 3):
+        table.ask("train", number=number)
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert "updates=3" in record.getMessage()
