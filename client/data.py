@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from client.mnist_files import FOUR_FILES, find_four
 from fedmx.errors import DataError
+from fedmx.files import expected_readable
 
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MAX_DIMENSIONS = 32  # numpy's own limit
@@ -240,4 +241,5 @@ def _explaining(name: str) -> Iterator[None]:
         reason = "data after the end" if "Not a gzipped file" in str(error) else str(error)
         raise DataError(f"{name}: damaged gzip data ({reason}): {_COPY_AGAIN}") from error
     except OSError as error:
-        raise DataError(f"{name}: cannot be read ({error.strerror}): expected a readable one") from error
+        expected = expected_readable() if isinstance(error, PermissionError) else "expected a readable one"
+        raise DataError(f"{name}: cannot be read ({error.strerror}): {expected}") from error

@@ -1,6 +1,7 @@
 """What a task is, the part that is the user's: a model and data. Loads the module that TASK names."""
 
 import importlib
+import os
 import sys
 import sysconfig
 import traceback
@@ -16,6 +17,7 @@ from client.data import Dataset, make_dataset
 from client.mx import gluon, mx
 from fedmx.children import ending_forks
 from fedmx.errors import DataError, FederationError, SettingsError, StopSignal
+from fedmx.files import expected_readable
 
 Loss = Callable[[Any, Any], mx.nd.NDArray]
 Metrics = Callable[[Any, Any], Mapping[str, Any]]
@@ -145,12 +147,41 @@ def _import(name: str) -> ModuleType:
             return importlib.import_module(name)
     except StopSignal:
         raise
+    except PermissionError as error:
+        words = f"{error.filename}: {error.strerror}; {expected_readable()}"
+        raise SettingsError(f"TASK={name}: cannot be imported: {words}") from error
     except (ImportError, SyntaxError) as error:  # their words name the file
-        reason = str(error).strip().partition("\n")[0] or "no reason given"
-        raise SettingsError(f"TASK={name}: cannot be imported: {reason}; {_EXPECTED}") from error
+        reason, expected = str(error).strip().partition("\n")[0] or "no reason given", _EXPECTED
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if path := _find_unreadable(missing or ""):
+            reason, expected = f"{reason}, and {path} cannot be read", expected_readable()
+        raise SettingsError(f"TASK={name}: cannot be imported: {reason}; {expected}") from error
     except BaseException as error:
         reason = _explain(error, None)
         raise SettingsError(f"TASK={name}: cannot be imported: {reason}; {_EXPECTED}") from error
+
+
+def _find_unreadable(module: str) -> Path | None:
+    """Return the folder or file that this user cannot read on the way to a module, if there is one.
+
+    Python's finders pass over what they cannot read as if it were not there.
+    """
+    parts = module.split(".") if module else []
+    for entry in sys.path if parts else ():
+        for count in range(len(parts) + 1):
+            path = Path(entry or ".").absolute().joinpath(*parts[:count])
+            for candidate in (path, Path(f"{path}.py")):
+                if not _is_missing_or_readable(candidate):
+                    return candidate
+    return None
+
+
+def _is_missing_or_readable(path: Path) -> bool:
+    try:
+        needed = os.R_OK | (os.X_OK if path.is_dir() else 0)
+        return not path.exists() or os.access(path, needed)
+    except PermissionError:  # of a folder above it
+        return False
 
 
 def _make_loss(module: ModuleType) -> Loss:
@@ -189,7 +220,8 @@ def _load_data(module: ModuleType, data_dir: Path) -> tuple[Dataset, Dataset]:
         try:
             sets = module.load_data(data_dir)
         except OSError as error:
-            raise DataError(f"DATA_DIR={data_dir}: cannot be read: {error}") from error
+            expected = f"; {expected_readable()}" if isinstance(error, PermissionError) else ""
+            raise DataError(f"DATA_DIR={data_dir}: cannot be read: {error}{expected}") from error
     train, test = _unpack(module, "", sets)
     return _as_dataset(module, "training set", train), _as_dataset(module, "test set", test)
 

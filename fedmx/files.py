@@ -66,7 +66,16 @@ def named_errors(path: Path, *, reads: bool = False) -> Iterator[None]:
     except OSError as error:
         found = error.strerror or error
         if reads:
-            words = f"cannot be read: {found}; expected what this user (uid {os.getuid()}) can read"
+            words = f"cannot be read: {found}; {expected_readable()}"
+        elif isinstance(error, PermissionError):
+            words = (
+                f"cannot be written: {found}; expected a folder that this user (uid {os.getuid()}) can write"
+            )
         else:
             words = f"cannot be written: {found}; expected a writable folder with room for it"
         raise DataError(f"{path}: {words}") from None
+
+
+def expected_readable() -> str:
+    """Return what is expected of a file that cannot be read: whose permission is missing."""
+    return f"expected what this user (uid {os.getuid()}) can read"

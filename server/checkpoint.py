@@ -187,7 +187,9 @@ def _canonical(facts: Values) -> bytes:
 def _read(archive: zipfile.ZipFile) -> Checkpoint:
     said = json.loads(archive.read(_FACTS))
     if said["format"] != _FORMAT:
-        raise ValueError(f"it has another format than {_FORMAT}, of another version of fedmx")
+        raise ValueError(
+            f"its format is {said['format']}, expected {_FORMAT}: another version of fedmx wrote it"
+        )
     digest_said = said.pop("sha256")
     members = {name: archive.read(name) for name in archive.namelist() if name != _FACTS}
     digest = hashlib.sha256()

@@ -20,7 +20,7 @@ from fedmx.log import warn
 from fedmx.settings import ServerSettings, describe
 from server import checkpoint, model, mxnet_params
 from server.checkpoint import Facts
-from server.runs import NewestRun
+from server.runs import FORMAT, NewestRun
 
 
 class History:
@@ -43,6 +43,7 @@ class History:
         """Make the folder of a new run, and have `latest` name it."""
         folder, link = runs_dir / run_id, runs_dir / ".latest.part"
         facts: dict[str, Any] = {
+            "format": FORMAT,
             "run_id": run_id,
             "status": "running",
             "started": _now(),
@@ -58,7 +59,7 @@ class History:
             "best": None,
             "model_sha256": None,
             "settings": describe(settings),
-            "versions": _versions(),
+            "versions": versions(),
         }
         with named_errors(folder):
             folder.mkdir(parents=True)
@@ -95,7 +96,7 @@ class History:
             "resumed": [*facts["resumed"], _now()],
             "best": done.best if done else None,
             "settings": describe(settings),
-            "versions": _versions(),
+            "versions": versions(),
         }
         record = cls(run.folder, facts)
         if done:
@@ -191,13 +192,13 @@ class History:
 
 def _cut(path: Path, size: int) -> None:
     """Take back the lines that came after the first `size` bytes; half a line is none."""
+    with named_errors(path, reads=True):
+        data = path.read_bytes()[:size] if path.exists() else b""
+    whole = data.rfind(b"\n") + 1
+    if whole < size:
+        warn("lines of the history are lost", file=path, found=whole, expected=size)
     with named_errors(path):
-        if not path.exists():
-            path.touch()
-        data = path.read_bytes()[:size]
-        whole = data.rfind(b"\n") + 1
-        if whole < size:
-            warn("lines of the history are lost", file=path, found=whole, expected=size)
+        path.touch()
         os.truncate(path, whole)
 
 
@@ -205,6 +206,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return what a run depends on, with its version."""
     packages = {name: metadata.version(name) for name in ("flwr", "numpy", "grpcio")}
     return {"fedmx": __version__, "python": platform.python_version(), **packages}

@@ -13,6 +13,7 @@ from fedmx.settings import ServerSettings, describe, describe_model
 from server import checkpoint
 from server.admission import find_difference
 from server.checkpoint import Checkpoint, Facts
+from server.history import versions
 from server.runs import NEW_RUN, NewestRun, RunsFolder, new_run_id, read_newest
 
 _RESTART_S = 60.0  # in which its supervisor has started a server again
@@ -110,6 +111,14 @@ def choose_run(settings: ServerSettings) -> Start:
 
 def _resume(start: Start) -> Start:
     """Log which run is resumed and what its nodes have to have, before any of them is there."""
+    before = {} if start.before is None else start.before.facts["versions"]
+    others = [
+        f"{name} {before.get(name)} there, {here} here"
+        for name, here in versions().items()
+        if before.get(name) != here
+    ]
+    if others:
+        warn("resuming a run of other versions, the model may differ", changed="; ".join(others))
     event(
         "resuming a run",
         run=start.run_id,
@@ -166,15 +175,18 @@ def _load_newest(run: NewestRun) -> Checkpoint | None:
     """Load the newest checkpoint that is whole; None before the end of round 1."""
     folder = run.folder / checkpoint.FOLDER
     rounds = checkpoint.list_rounds(folder)
+    reasons = []
     for number in rounds:
         path = checkpoint.path_of(folder, number)
         try:
             return checkpoint.load(path)
         except ValueError as error:
             warn("left out a checkpoint", file=path, reason=error)
+            reasons.append(f"{path.name}: {error}")
     if done := run.facts["rounds"]:
         raise DataError(
-            f"{folder}: none of its {len(rounds)} checkpoints can be read, and {done} rounds are done;"
+            f"{folder}: none of its {len(rounds)} checkpoints can be read, and {done} rounds are done"
+            f"{''.join(f' ({reason})' for reason in reasons[:1])};"
             " expected one that can, or RESUME=never to start anew"
         )
     return None

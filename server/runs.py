@@ -10,15 +10,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from fedmx import run_state
+from fedmx import __version__, run_state
 from fedmx.errors import DataError
-from fedmx.files import named_errors
+from fedmx.files import expected_readable, named_errors
 
 
 def new_run_id() -> str:
     """Make the name of a run: when it began, and four random digits for runs of one second."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
+
+FORMAT = 2
+"""Of a run's record, counted up with every change that another version of fedmx could not resume from."""
 
 NEW_RUN = "RESUME=never starts a new run"
 
@@ -32,6 +35,7 @@ _FACTS: Mapping[str, type] = {
     "rounds": int,
     "releases": list,
     "settings": dict,
+    "versions": dict,
 }
 
 
@@ -107,23 +111,50 @@ class NewestRun:
 def read_newest(runs_dir: Path) -> NewestRun | None:
     """Give the newest run, if there is one.
 
+    One of another format that is finished is none: there is nothing to resume, or to announce.
+
     Raises:
-        DataError: what is on record of it cannot be read.
+        DataError: what is on record of it cannot be read, or has another format.
     """
     latest = runs_dir / "latest"
-    folder = runs_dir / latest.readlink() if latest.is_symlink() else latest
-    path = folder / "run.json"
-    if not folder.exists():
-        return None
+    path = latest / "run.json"
     try:
+        folder = runs_dir / latest.readlink() if latest.is_symlink() else latest
+        path = folder / "run.json"
+        if not folder.exists():
+            return None
         facts = json.loads(path.read_text())
+        if _is_of_another_format(path, facts):
+            return None
         _check_facts(facts)
+    except PermissionError as error:
+        raise DataError(
+            f"{path}: cannot be read: {error.strerror}; {expected_readable()}, or RESUME=never to start anew"
+        ) from None
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path}: cannot be read: {error}; expected the record of the newest run, or RESUME=never to"
             " start anew"
         ) from None
     return NewestRun(folder, facts)
+
+
+def _is_of_another_format(path: Path, facts: object) -> bool:
+    """Return whether a record is a finished run's of another format.
+
+    Raises:
+        DataError: it is an unfinished one's.
+    """
+    if not isinstance(facts, dict) or (found := facts.get("format", 1)) == FORMAT:
+        return False
+    if facts.get("status") == "finished":
+        return True
+    versions = facts.get("versions")
+    version = versions.get("fedmx", "?") if isinstance(versions, dict) else "?"
+    raise DataError(
+        f"{path}: an unfinished run of format {found}, which fedmx {version} wrote; expected format"
+        f" {FORMAT}, which fedmx {__version__} writes: finish the run with fedmx {version}, or {NEW_RUN}"
+    )
 
 
 def _check_facts(facts: object) -> None:

@@ -26,6 +26,7 @@ from client.data import (
     read_idx_dataset,
 )
 from fedmx.errors import DataError
+from fedmx.files import expected_readable
 
 MNIST = Path(__file__).parents[2] / "data" / "mnist"
 FOUR_FILES = "expected the four IDX files (see data/mnist/README.md)"
@@ -257,7 +258,7 @@ def test_a_file_that_cannot_be_opened_is_one_line(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(DataError) as caught:
         read_idx(tmp_path / "x")
-    assert str(caught.value) == f"{tmp_path}/x: cannot be read (Permission denied): expected a readable one"
+    assert str(caught.value) == f"{tmp_path}/x: cannot be read (Permission denied): {expected_readable()}"
 
 
 @settings(deadline=None)
@@ -391,7 +392,7 @@ def test_a_folder_that_may_not_be_entered_is_named(
     write_dataset(tmp_path)
     monkeypatch.setattr(Path, function, refuse)
     assert error_of_dataset(tmp_path) == (
-        f"DATA_DIR={tmp_path}: cannot be read (Permission denied): expected a readable one"
+        f"DATA_DIR={tmp_path}: cannot be read (Permission denied): {expected_readable()}"
     )
 
 

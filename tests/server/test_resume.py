@@ -20,7 +20,7 @@ from fedmx.settings import ServerSettings, describe_model
 from server import checkpoint, ledger, privacy, strategies
 from server.app import federate
 from server.checkpoint import Checkpoint, Facts
-from server.history import History
+from server.history import History, versions
 from server.resume import choose_run, find_untold
 from server.runs import RunsFolder, read_newest
 from tests.server.nodes import GOOD, LocalGrid, Metrics, NullNode, Table, pack, shift
@@ -130,6 +130,21 @@ def test_a_resume_with_other_settings_is_one_event_with_what_changed(tmp_path: P
     assert [line["changed"] for line in warnings] == ["LEARNING_RATE=0.05 there, 0.1 here"]
 
 
+def test_a_resume_with_other_versions_is_a_warning_with_each_of_them(tmp_path: Path, logged: Log) -> None:
+    settings = make_settings(tmp_path)
+    path = make_run(settings, 1).folder / "run.json"
+    facts = json.loads(path.read_text())
+    facts["versions"] |= {"fedmx": "0.0.9", "numpy": "1.25.0"}
+    path.write_text(json.dumps(facts))
+    choose_run(settings)
+    (line,) = (line for line in logged.lines if line["level"] == "WARNING")
+    here = versions()
+    assert (
+        line["changed"]
+        == f"fedmx 0.0.9 there, {here['fedmx']} here; numpy 1.25.0 there, {here['numpy']} here"
+    )
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
@@ -197,7 +212,9 @@ def test_a_record_that_cannot_be_read_is_no_reason_to_begin_another_beside_it(tm
 def test_checkpoints_that_are_gone_are_not_taken_for_a_run_without_rounds(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
     shutil.rmtree(make_run(settings, 2).folder / checkpoint.FOLDER)
-    with pytest.raises(DataError, match=r"none of its 0 checkpoints can be read, and 2 rounds are done; exp"):
+    with pytest.raises(
+        DataError, match=r"none of its 0 checkpoints can be read, and 2 rounds are done; expected"
+    ):
         choose_run(settings)
 
 

@@ -1,17 +1,22 @@
 """The runs folder: who may write there, names of runs, and what is on record of the newest."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from fedmx import run_state
+from fedmx import __version__, run_state
 from fedmx.errors import DataError
 from fedmx.settings import ServerSettings
 from server.history import History
-from server.runs import RunsFolder, new_run_id, read_newest
+from server.resume import choose_run, find_untold
+from server.runs import FORMAT, RunsFolder, new_run_id, read_newest
+from tests.strangers import UID, run_as_stranger
 
 
 def test_names_of_runs_differ_within_a_second() -> None:
@@ -105,6 +110,74 @@ def test_a_record_that_cannot_be_read_is_left_as_it_is(tmp_path: Path, content: 
     assert not (tmp_path / "nowhere").exists()
 
 
+def write_facts(folder: Path, **changes: object) -> Path:
+    path = History.begin(folder, "one", ServerSettings()).folder / "run.json"
+    facts = {k: v for k, v in (json.loads(path.read_text()) | changes).items() if v != "missing"}
+    path.write_text(json.dumps(facts))
+    return path
+
+
+@pytest.mark.parametrize(("number", "shown"), [("missing", 1), (1, 1), (FORMAT + 1, FORMAT + 1), ("x", "x")])
+def test_an_unfinished_run_of_another_format_is_named_with_both_formats_and_versions(
+    tmp_path: Path, number: object, shown: object
+) -> None:
+    path = write_facts(tmp_path, format=number, versions={"fedmx": "7.8.9"}, nodes="of another kind")
+    with pytest.raises(DataError) as caught:
+        read_newest(tmp_path)
+    line = str(caught.value)
+    assert line.startswith(f"{path}: ")
+    for words in (f"format {shown},", "7.8.9", f"format {FORMAT},", __version__, "RESUME=never"):
+        assert words in line
+    assert "\n" not in line
+
+
+def test_a_finished_run_of_another_format_is_in_nobodys_way(tmp_path: Path) -> None:
+    write_facts(tmp_path, format=1, status="finished", settings="missing")
+    assert read_newest(tmp_path) is None
+    settings = ServerSettings(runs_dir=tmp_path)
+    with RunsFolder(tmp_path) as runs:
+        runs.untold = "one"
+        assert find_untold(runs, settings) is None
+    assert choose_run(settings).before is None
+
+
+IMPORTS = """
+from pathlib import Path
+from fedmx.errors import FederationError
+from fedmx.settings import ServerSettings
+from server.history import History
+from server.resume import choose_run
+"""
+READ = """
+settings = ServerSettings(runs_dir=Path(sys.argv[1]))
+try:
+    start = choose_run(settings)
+    History.resume(start.before, settings, start.done)
+except FederationError as error:
+    print(error.exit_code, error)
+"""
+
+
+@pytest.mark.parametrize("unreadable", ["one/run.json", "one", "one/history.jsonl", "one/checkpoints", "."])
+def test_what_cannot_be_read_of_a_run_is_named_with_the_user(unreadable: str) -> None:
+    runs_dir = Path(tempfile.mkdtemp(prefix="fedmx-runs-"))
+    try:
+        folder = History.begin(runs_dir, "one", ServerSettings()).folder
+        (folder / "checkpoints").mkdir()
+        (folder / "history.jsonl").touch()
+        for path in (runs_dir, folder):
+            path.chmod(0o777)
+        (runs_dir / unreadable).chmod(0)
+        (line,) = run_as_stranger(IMPORTS, READ, runs_dir).splitlines()
+        assert line.startswith(f"2 {runs_dir}")
+        assert "Permission denied" in line
+        assert f"(uid {UID})" in line
+    finally:
+        for path in (runs_dir, runs_dir / "one", runs_dir / "one/checkpoints"):
+            path.chmod(0o777)
+        shutil.rmtree(runs_dir)
+
+
 def test_the_newest_run_is_found_by_its_own_name_below_the_folder_as_it_was_given(tmp_path: Path) -> None:
     assert read_newest(tmp_path) is None
     History.begin(tmp_path, "one", ServerSettings())
@@ -124,8 +197,8 @@ def test_the_newest_run_is_found_by_its_own_name_below_the_folder_as_it_was_give
         (b"\xff", "codec can't decode"),
         (b"[]", "it is no JSON object"),
         (b"null", "it is no JSON object"),
-        (b"{}", "its 'run_id' is no str"),
-        (b'{"run_id": "one", "status": "running"}', "its 'resumed' is no list"),
+        (b'{"format": 2}', "its 'run_id' is no str"),
+        (b'{"format": 2, "run_id": "one", "status": "running"}', "its 'resumed' is no list"),
     ],
 )
 def test_a_record_that_is_none_is_named(tmp_path: Path, content: bytes | None, words: str) -> None:
