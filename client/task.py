@@ -148,7 +148,7 @@ def _import(name: str) -> ModuleType:
     except StopSignal:
         raise
     except PermissionError as error:
-        words = f"{error.filename}: {error.strerror}; {expected_readable()}"
+        words = f"{error.filename or error}: {error.strerror}; {expected_readable()}"
         raise SettingsError(f"TASK={name}: cannot be imported: {words}") from error
     except (ImportError, SyntaxError) as error:  # their words name the file
         reason, expected = str(error).strip().partition("\n")[0] or "no reason given", _EXPECTED
