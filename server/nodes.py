@@ -161,6 +161,17 @@ class Nodes:
                 event("leased", partition=partition, partitions=self._number, node=name)
         return ledger.participants(self._leases, nodes)
 
+    def explain_missing(self, who: Participant) -> str:
+        """Return why there is no reply of a node that was asked."""
+        limit = f"within ROUND_TIMEOUT={self._settings.round_timeout:g}"
+        if not isinstance(self._grid, LinkGrid):
+            return f"no reply {limit}"
+        progress = self._grid.progress(who.node_id)
+        if progress is None:
+            return f"its connection was lost, and not back within LEASE_GRACE={self._settings.lease_grace:g}"
+        is_here = any(node.node_id == who.node_id and node.is_present for node in self.all())
+        return f"{progress or 'no reply'} {limit}{'' if is_here else ', and it is not connected'}"
+
     def _wait(self, timeout_s: float) -> None:
         timeout_s = max(timeout_s, 0.01)
         if isinstance(self._grid, LinkGrid):

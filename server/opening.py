@@ -146,8 +146,8 @@ class Inquiry:
                 self._left.add(who.name)
                 warn("a node left before round 1", node=who.name)
             elif reply is None:
-                self._unfit[who.name] = "no answer"
-                warn("no answer", step=MessageType.QUERY, node=who.name)
+                self._unfit[who.name] = reason = self.nodes.explain_missing(who)
+                warn("no answer", step=MessageType.QUERY, node=who.name, reason=reason)
             elif reply.has_error():
                 reason = printable(reply.error.reason or "an error without a reason")
                 self._unfit[who.name] = reason

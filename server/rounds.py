@@ -203,7 +203,7 @@ def describe_round(number: int, trained: Replies, evaluated: Replies) -> dict[st
             for step, replies in steps.items()
             for name, metrics in replies.undefined().items()
         ],
-        "missing": sorted(trained.missing | evaluated.missing),
+        "missing": sorted(trained.missing.keys() | evaluated.missing.keys()),
     }
 
 

@@ -31,7 +31,7 @@ class Replies:
         admitted: replies that may be averaged.
         refused: node name -> why its newest reply may not be averaged; an error is a reason too.
         failed: names of refused nodes that would answer the same if they were asked again.
-        missing: names of nodes that did not answer when they were asked last.
+        missing: node name -> why there was no reply when it was asked last.
         seconds: from sending to the last reply, all attempts together.
         node_seconds, bytes_down, bytes_up: by node name, all attempts together.
     """
@@ -41,7 +41,7 @@ class Replies:
     admitted: dict[Participant, Message] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
-    missing: set[str] = field(default_factory=set)
+    missing: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     node_seconds: dict[str, float] = field(default_factory=dict)
     bytes_down: dict[str, int] = field(default_factory=dict)
@@ -86,10 +86,7 @@ class Replies:
     def explain(self) -> str:
         """Return what became of the replies that were not admitted: each reason once, with its nodes."""
         nodes: dict[str, list[str]] = {}
-        for name, reason in [
-            *sorted(self.refused.items()),
-            *((n, "no answer") for n in sorted(self.missing)),
-        ]:
+        for name, reason in [*sorted(self.refused.items()), *sorted(self.missing.items())]:
             nodes.setdefault(reason, []).append(name)
         reasons = [
             f"node{'s' if len(names) > 1 else ''} {', '.join(names)}: {reason}"
@@ -146,14 +143,9 @@ class Asker:
             self._sort(step, number, asked.pop(reply.metadata.src_node_id), reply, replies)
         for who in asked.values():
             replies.refused.pop(who.name, None)
-            replies.missing.add(who.name)
-            warn(
-                "no answer",
-                round=number,
-                step=step,
-                node=who.name,
-                after_s=round(time.monotonic() - started, 1),
-            )
+            replies.missing[who.name] = reason = self._nodes.explain_missing(who)
+            after_s = round(time.monotonic() - started, 1)
+            warn("no answer", round=number, step=step, node=who.name, after_s=after_s, reason=reason)
         replies.seconds += time.monotonic() - started
 
     def _explain_end(self, step: str) -> str:
@@ -207,7 +199,7 @@ class Asker:
             replies.node_seconds[who.name] = replies.node_seconds.get(who.name, 0.0) + transfer.seconds
             replies.bytes_down[who.name] = replies.bytes_down.get(who.name, 0) + transfer.bytes_down
             replies.bytes_up[who.name] = replies.bytes_up.get(who.name, 0) + transfer.bytes_up
-        replies.missing.discard(who.name)
+        replies.missing.pop(who.name, None)
         replies.refused.pop(who.name, None)
         fault = self._find_fault(step, reply)
         if fault is None:

@@ -48,6 +48,7 @@ class Assembler:
         self._is_wanted = is_wanted
         self._left = 0  # of the part under way: the header, then the arrays
         self._array_bytes = 0  # of the part to come
+        self._total = 0  # array bytes of the message under way
         self._header: bytearray | None = None
         self._body: _Body | None = None
 
@@ -55,6 +56,13 @@ class Assembler:
     def is_idle(self) -> bool:
         """Whether no message is under way."""
         return not self._left
+
+    @property
+    def arrived(self) -> tuple[str, int, int] | None:
+        """Which request's arrays are under way, how many of their bytes are here, and how many there are."""
+        if self._body is None:
+            return None
+        return self._body.header.request_id, self._total - self._left, self._total
 
     def begin(self, begin: pb.Begin, *, is_kept: bool = True) -> None:
         """Start a message.
@@ -75,6 +83,7 @@ class Assembler:
                 f"arrays of {begin.array_bytes} bytes; MAX_MODEL_BYTES={self._limit} is the limit here"
             )
         self._left, self._array_bytes = begin.header_bytes, begin.array_bytes
+        self._total = begin.array_bytes
         self._header = bytearray() if is_kept else None
 
     def feed(self, chunk: bytes) -> Received | None:

@@ -28,13 +28,13 @@ Option = tuple[str, int | str]
 # As in "errors resolving a:1: [field:hostname lookup error:address lookup failed for a:1: no such name]".
 _RESOLVING = re.compile(r"errors resolving .*? error:(.*)\]")
 
-# A peer that says nothing for 30 s is gone; no less, as a ping's answer waits behind data on a slow line.
 # Pings go on while a node trains for minutes and no data flows; neither side counts them against the other
-# (gRPC's default answers ENHANCE_YOUR_CALM to such pings).
+# (gRPC's default answers ENHANCE_YOUR_CALM to such pings). An answer that is late ends no connection, as on a
+# slow line it comes behind all data: `silence` finds out who is gone. Without a limit here gRPC 1.85 has none
+# for the answers to its bandwidth probes and to its settings either, and TCP_USER_TIMEOUT is three weeks.
 KEEPALIVE: tuple[Option, ...] = (
     ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.http2.ping_timeout_ms", 20_000),  # gRPC 1.85 goes by this one, which is a minute by default
+    ("grpc.keepalive_timeout_ms", 2**31 - 1),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.max_ping_strikes", 0),

@@ -48,6 +48,7 @@ class LinkGrid(Grid):
         self._server = server
         self._open: dict[str, tuple[Message, Request]] = {}
         self._transfers: dict[str, Transfer] = {}
+        self._progress: dict[int, str] = {}
         self.set_run(empty_run(run_id))
         untie_records()
 
@@ -117,11 +118,13 @@ class LinkGrid(Grid):
             ValueError: a message cannot be sent; then none is.
         """
         self._transfers.clear()
+        self._progress.clear()
         message_ids = list(self.push_messages(messages))
         requests = [self._open[message_id][1] for message_id in message_ids]
         try:
             limit_s = None if timeout == math.inf else timeout
             concurrent.futures.wait([request.done for request in requests], limit_s)
+            self._progress.update((r.node_id, r.progress()) for r in requests if not r.done.done())
             return list(self.pull_messages(message_ids))
         finally:
             self._server.withdraw(requests)
@@ -136,6 +139,14 @@ class LinkGrid(Grid):
     def transfer(self, reply: Message) -> Transfer | None:
         """Tell what a reply of the last `send_and_receive` cost."""
         return self._transfers.get(reply.metadata.message_id)
+
+    def progress(self, node_id: int) -> str | None:
+        """Return how far the exchange with a node got that took too long, in the last `send_and_receive`.
+
+        Returns:
+            None for a node whose exchange did not take too long: it answered, or its connection was lost.
+        """
+        return self._progress.get(node_id)
 
     def _make_reply(self, message: Message, answer: Answer) -> Message:
         metadata = message.metadata

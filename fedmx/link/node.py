@@ -17,7 +17,7 @@ from flwr.clientapp import ClientApp
 
 from fedmx import __version__, parsing
 from fedmx.errors import FederationError, ProtocolError
-from fedmx.link import channel, codec, diagnosis, words
+from fedmx.link import channel, codec, diagnosis, silence, words
 from fedmx.link import link_pb2 as pb
 from fedmx.link.answering import call_app, encode_reply
 from fedmx.link.assembler import Assembler, Received
@@ -25,6 +25,7 @@ from fedmx.link.certificates import Credentials
 from fedmx.link.inbox import Inbox
 from fedmx.link.kept import KeptReplies
 from fedmx.link.messages import untie_records
+from fedmx.link.silence import Silence, Watchdog
 from fedmx.link.waiting import Wait
 from fedmx.log import event, logger, warn
 from fedmx.parsing import Address
@@ -58,12 +59,19 @@ class LinkOptions:
 class _Stream:
     """One stream, while it lasts."""
 
+    silence: Silence
     outbox: "queue.SimpleQueue[list[bytes] | None]" = field(default_factory=queue.SimpleQueue)
 
     def frames(self) -> Iterator[bytes]:
-        while (frames := self.outbox.get()) is not None:
+        while (frames := self._next()) is not None:
             yield from frames
             del frames  # a reply is a model: not kept while waiting for the next
+
+    def _next(self) -> list[bytes] | None:
+        try:
+            return self.outbox.get(timeout=silence.SIGN_AFTER_S)
+        except queue.Empty:
+            return [words.ALIVE]
 
 
 class NodeLink:
@@ -162,6 +170,8 @@ class NodeLink:
         except grpc.RpcError as error:
             if self._stream is not None or time.monotonic() - began < patience_s:
                 wait.cause = channel.explain(error)  # else it was cut here, which says nothing
+        except TimeoutError as error:
+            wait.cause = str(error)
         except ProtocolError as error:
             # While a server is away, a balancer may connect its members to whatever else it serves.
             if not self.node_id or self._stream is not None:
@@ -173,20 +183,35 @@ class NodeLink:
         return False
 
     def _serve_stream(self, patience_s: float) -> bool:
-        """Join and read until the stream ends; True once the run is finished."""
-        options, stream = self._options, _Stream()
+        """Join and read until the stream ends; True once the run is finished.
+
+        Raises:
+            TimeoutError: nothing arrived for too long.
+        """
+        options, stream = self._options, _Stream(Silence(self._measure_silence))
         stream.outbox.put([self._hello()])
         credentials = options.own.for_node() if options.own else None
         with channel.dial(options.address, codec.FRAME_BYTES, options.proxy, credentials) as dialled:
             join: grpc.StreamStreamMultiCallable[bytes, bytes] = dialled.stream_stream(channel.METHOD)
             call = join(stream.frames())
             timer = channel.cancel_after(patience_s, call)
+            watchdog = Watchdog(stream.silence, call.cancel)
+            watchdog.start()
             try:
                 return self._read(call, stream, timer)
+            except grpc.RpcError:
+                if not watchdog.has_barked:
+                    raise
+                raise TimeoutError(f"nothing arrived for {silence.LIMIT_S:g} s") from None
             finally:
+                watchdog.stop()
                 timer.cancel()
                 stream.outbox.put(None)
                 call.cancel()
+
+    def _measure_silence(self) -> float:
+        nearest = self._options.proxy or self._options.address
+        return silence.measure(lambda _, port: port == nearest.port)
 
     def _hello(self) -> bytes:
         hello = pb.Hello(
@@ -201,8 +226,11 @@ class NodeLink:
     def _read(self, call: channel.Call, stream: _Stream, timer: threading.Timer) -> bool:
         assembler = Assembler(self._options.max_model_bytes)
         for data in call:
+            stream.silence.end()
             frame = codec.parse_frame(data)
             kind = frame.WhichOneof("kind")
+            if kind == "alive":
+                continue
             if kind == "welcome":
                 timer.cancel()
                 self._join(stream, frame.welcome)

@@ -32,16 +32,29 @@ class Request:
     done: "concurrent.futures.Future[Answer | None]" = field(default_factory=concurrent.futures.Future)
     asked_at: float = 0.0
     bytes_down: int = 0
+    reply_arrived: int = 0
+    reply_total: int = 0
 
     @property
     def request_id(self) -> str:
         """The digest that names what is asked."""
         return self.message.request_id
 
+    def progress(self) -> str:
+        """Return how far it and its reply got, in array bytes; empty where none are on their way."""
+        if self.reply_total:
+            return f"{_show(self.reply_arrived, self.reply_total)} of the reply had arrived"
+        sent, size = self.bytes_down, self.message.arrays.size
+        return f"{_show(sent, size)} of the request had been sent" if sent < size else ""
+
     def settle(self, answer: Answer | None) -> None:
         """End the wait for it: with an answer, or with None because its node is gone."""
         if not self.done.done():
             self.done.set_result(answer)
+
+
+def _show(part: int, whole: int) -> str:
+    return f"{part / 1e6:.1f} of {whole / 1e6:.1f} MB"
 
 
 class Requests:
@@ -98,6 +111,11 @@ class Requests:
             for request in equal:
                 request.bytes_down += len(frame)
             yield frame
+
+    def note_arrival(self, node_id: int, request_id: str, arrived: int, total: int) -> None:
+        """Note how many array bytes of an answer have arrived, of how many."""
+        for request in self._waiting.get(node_id, {}).get(request_id, []):
+            request.reply_arrived, request.reply_total = arrived, total
 
     def settle(self, node_id: int, request_id: str, content: RecordDict | Error, bytes_up: int) -> bool:
         """Give an answer to whoever waits for it; tell whether somebody did."""

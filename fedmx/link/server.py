@@ -16,7 +16,7 @@ import grpc.aio
 from flwr.app import ConfigRecord
 
 from fedmx.errors import FederationError, ProtocolError, RefusedError, SettingsError
-from fedmx.link import channel, codec, words
+from fedmx.link import channel, codec, silence, words
 from fedmx.link import link_pb2 as pb
 from fedmx.link.assembler import Assembler
 from fedmx.link.clocks import Clocks
@@ -131,16 +131,14 @@ class LinkServer:
             raise SettingsError(f"LISTEN_ADDRESS={self.address}: cannot be listened on: {error}") from None
         self.address = replace(self.address, port=port)
         await self._grpc.start()
-        if self._gate is not None:
-            self._watching = asyncio.create_task(self._watch(self._gate))
+        self._watching = asyncio.create_task(self._watch())
 
     async def _stop(self, last_frame: bytes | None, linger_s: float) -> None:
         self._is_stopping, self._last_frame = True, last_frame
         for stream in self._streams:
             stream.end_with(last_frame)
         await asyncio.sleep(linger_s)
-        if self._gate is not None:
-            self._watching.cancel()
+        self._watching.cancel()
         await self._grpc.stop(_GOODBYE_TIMEOUT_S)
         if rest := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(rest, timeout=_LAST_STEPS_TIMEOUT_S)
@@ -190,6 +188,8 @@ class LinkServer:
                 assembler.begin(frame.begin, is_kept=self._requests.awaits(node_id))
             elif kind == "chunk":
                 self._feed(stream, member, assembler, frame.chunk)
+            elif kind == "alive":
+                stream.count_sign()
             else:
                 raise ProtocolError(f"a frame {kind} from a node that has joined")
 
@@ -227,6 +227,8 @@ class LinkServer:
         # A method of its own, so that no local variable holds the last reply while the next is awaited.
         received = assembler.feed(chunk)
         if not assembler.is_idle:
+            if (arrived := assembler.arrived) is not None:
+                self._requests.note_arrival(member.node_id, *arrived)
             return
         bytes_up = stream.take_bytes_up()
         if received is None or not self._requests.settle(
@@ -268,21 +270,30 @@ class LinkServer:
                 member.stream.forget(request.request_id)
                 member.stream.send([words.withdraw(request.request_id)])
 
-    async def _watch(self, gate: Gate) -> None:
-        """End the streams of sites that are revoked, or whose certificates end."""
+    async def _watch(self) -> None:
+        """End the streams whose other end is gone, or may not take part any more."""
         clocks = Clocks()
         while True:
             await asyncio.sleep(_WATCH_S)
-            clocks.look()
-            for stream in [stream for stream in self._streams if not stream.is_expelled]:
-                if stream.site is not None and (fault := gate.find_fault(stream.site)):
-                    stream.is_expelled = True
-                    self._refuse(stream, RefusedError(fault))
-                    self._loop.call_later(_GOODBYE_TIMEOUT_S, stream.drop)  # of one that reads nothing
-            for node_id in [node_id for node_id, site in self._sites.items() if gate.find_fault(site)]:
-                if self.roster.expel(node_id):  # whose stream had broken before
-                    self._requests.give_up(node_id)
-                    del self._sites[node_id]
+            for stream in [stream for stream in self._streams if stream.member is not None]:
+                if stream.silence.look(_WATCH_S):
+                    stream.cause = f"nothing arrived for {silence.LIMIT_S:g} s"
+                    stream.drop()
+            if self._gate is not None:
+                clocks.look()
+                self._expel(self._gate)
+
+    def _expel(self, gate: Gate) -> None:
+        """End the streams of sites that are revoked, or whose certificates end."""
+        for stream in [stream for stream in self._streams if not stream.is_expelled]:
+            if stream.site is not None and (fault := gate.find_fault(stream.site)):
+                stream.is_expelled = True
+                self._refuse(stream, RefusedError(fault))
+                self._loop.call_later(_GOODBYE_TIMEOUT_S, stream.drop)  # of one that reads nothing
+        for node_id in [node_id for node_id, site in self._sites.items() if gate.find_fault(site)]:
+            if self.roster.expel(node_id):  # whose stream had broken before
+                self._requests.give_up(node_id)
+                del self._sites[node_id]
 
     def _leave(self, stream: Stream) -> None:
         self._streams.discard(stream)
@@ -291,7 +302,7 @@ class LinkServer:
             stream.member, stream, is_for_good=stream.is_expelled
         ):
             return
-        event("node left", node=stream.member.name)
+        event("node left", node=stream.member.name, cause=stream.cause)
         if stream.is_expelled:
             self._requests.give_up(stream.member.node_id)
         else:

@@ -1,16 +1,18 @@
 """The server's end of one node's stream: what is written to it and read from it."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import grpc.aio
 
 from fedmx.errors import ProtocolError
-from fedmx.link import codec
+from fedmx.link import codec, silence, words
 from fedmx.link import link_pb2 as pb
 from fedmx.link.gate import Site
 from fedmx.link.roster import Member
+from fedmx.link.silence import Silence
 
 ServicerContext = grpc.aio.ServicerContext[Any, bytes]  # what is read is bytes, or EOF
 
@@ -29,6 +31,8 @@ class Stream:
         site: who is at its other end, on a link with certificates.
         is_silent: whether it ends because nothing was said on it.
         is_expelled: whether its node may not come back.
+        silence: how long nothing has arrived on it.
+        cause: why it ended, where that is known.
     """
 
     def __init__(self, context: ServicerContext) -> None:
@@ -42,6 +46,9 @@ class Stream:
         self.site: Site | None = None
         self.is_silent = False
         self.is_expelled = False
+        self.silence = Silence(lambda: silence.measure(silence.is_peer_of(self.peer)))
+        self.cause: str | None = None
+        self._began, self._signs = time.monotonic(), 0
         self._context = context
         self._outbox: asyncio.Queue[Iterable[bytes] | None] = asyncio.Queue()
         self._is_ending = asyncio.Event()
@@ -65,13 +72,21 @@ class Stream:
 
     async def write_all(self) -> None:
         """Write what is sent, until the end."""
-        while (frames := await self._outbox.get()) is not None:
+        while (frames := await self._next()) is not None:
             for frame in frames:
                 if self._is_ending.is_set():
                     break
                 await self._context.write(frame)
         if self._last_frame is not None:
             await self._context.write(self._last_frame)
+
+    async def _next(self) -> Iterable[bytes] | None:
+        """Wait for the next frames to write; a sign of life where there are none for a while."""
+        try:
+            async with asyncio.timeout(silence.SIGN_AFTER_S):
+                return await self._outbox.get()
+        except TimeoutError:
+            return [words.ALIVE]
 
     async def read(self, at_most: int = codec.FRAME_BYTES) -> pb.Frame | None:
         """Read the next frame, of at most so many bytes; None at the stream's end.
@@ -84,6 +99,7 @@ class Stream:
             return None
         if len(data) > at_most:
             raise ProtocolError(f"a frame of {len(data)} bytes; expected at most {at_most}")
+        self.silence.end()
         self._bytes_up += len(data)
         return codec.parse_frame(data)
 
@@ -98,6 +114,16 @@ class Stream:
         if not self.replies_left:
             raise ProtocolError("a reply to nothing that was asked")
         self.replies_left -= 1
+
+    def count_sign(self) -> None:
+        """Note that its node only says that it is there.
+
+        Raises:
+            ProtocolError: it does so without need, and keeps this end busy.
+        """
+        self._signs += 1
+        if self._signs > 2 + 2 * (time.monotonic() - self._began) / silence.SIGN_AFTER_S:
+            raise ProtocolError(f"{self._signs} frames alive; expected one in {silence.SIGN_AFTER_S:g} s")
 
     def take_bytes_up(self) -> int:
         """Give what was read since this was asked the last time."""

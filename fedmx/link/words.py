@@ -13,6 +13,8 @@ LONGEST_NAME = 128  # a granted name is longer than NODE_NAME: its site before i
 MAX_HELLO_BYTES = 1024  # of its frame
 _MAX_INSTANCE_LENGTH = 64
 
+ALIVE = pb.Frame(alive=pb.Alive()).SerializeToString()
+
 
 def check_hello(hello: pb.Hello) -> None:
     """Check what a node says first.

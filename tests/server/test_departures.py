@@ -35,8 +35,10 @@ def test_a_run_without_any_node_left_ends_within_its_timeouts(federation: Federa
     started = time.monotonic()
     with pytest.raises(TrainingFailedError) as caught:
         federation.run({"doomed": None}, num_rounds=3)
-    words = "round 2 failed 3 times, the last time: 0 updates admitted, 1 needed: node doomed: no answer"
-    assert str(caught.value) == words
+    assert str(caught.value) == (
+        "round 2 failed 3 times, the last time: 0 updates admitted, 1 needed: node doomed: its connection was"
+        " lost, and not back within LEASE_GRACE=0.2"
+    )
     assert time.monotonic() - started < 10
     assert federation.facts["status"] == "failed"
 
@@ -47,12 +49,16 @@ def test_fewer_nodes_than_a_round_needs_are_not_enough_although_all_of_them_answ
     left = NullNode()
     with pytest.raises(TrainingFailedError) as caught:
         federation.run({"a": left, "doomed": None}, num_rounds=3)
-    words = "round 2 failed 3 times, the last time: 1 updates admitted, 2 needed: node doomed: no answer"
-    assert str(caught.value) == words
+    assert str(caught.value) == (
+        "round 2 failed 3 times, the last time: 1 updates admitted, 2 needed: node doomed: its connection was"
+        " lost, and not back within LEASE_GRACE=0.2"
+    )
     assert len(left.asked_to("train")) == 2
 
 
-def test_a_round_closes_at_its_timeout_without_a_node_that_stalls(federation: Federation) -> None:
+def test_a_round_closes_at_its_timeout_without_a_node_that_stalls(
+    federation: Federation, caplog: pytest.LogCaptureFixture
+) -> None:
     released = threading.Event()
 
     def stall(values: Values, config: Config) -> tuple[Values, Metrics]:
@@ -68,5 +74,7 @@ def test_a_round_closes_at_its_timeout_without_a_node_that_stalls(federation: Fe
     nodes = {"a": NullNode(release), "slow": NullNode(stall)}
     federation.run(nodes, min_clients=1, num_rounds=3, round_timeout=1.0)
     assert [line["missing"] for line in federation.history] == [["slow"], [], []]
+    assert "node=slow" in caplog.text
+    assert 'reason="no reply within ROUND_TIMEOUT=1"' in caplog.text
     assert [len(line["nodes"]) for line in federation.history] == [1, 2, 2]
     assert federation.history[0]["seconds"]["train"] == pytest.approx(1.0, abs=0.5)

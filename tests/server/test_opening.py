@@ -107,7 +107,10 @@ def test_a_node_that_is_there_and_does_not_answer_is_named_where_the_others_are_
     settings = ServerSettings(num_partitions=2)
     with pytest.raises(TrainingFailedError) as caught:
         open_run(grid, Nodes(grid, settings), settings)
-    assert str(caught.value) == "1 of 2 nodes can begin, 2 needed (MIN_UPDATES): node 10: no answer"
+    assert (
+        str(caught.value)
+        == "1 of 2 nodes can begin, 2 needed (MIN_UPDATES): node 10: no reply within ROUND_TIMEOUT=600"
+    )
 
 
 @pytest.mark.parametrize("grid", [LocalGrid({10: Broken()}), Deaf({10: NullNode()})])

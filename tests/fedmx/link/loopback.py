@@ -253,5 +253,7 @@ class RawNode:
     def _listen(self) -> None:
         with contextlib.suppress(grpc.RpcError):
             for data in self._call:
-                self._heard.put(pb.Frame.FromString(data))
+                frame = pb.Frame.FromString(data)
+                if frame.WhichOneof("kind") != "alive":  # comes at any time
+                    self._heard.put(frame)
         self._heard.put(None)

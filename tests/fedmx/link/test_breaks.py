@@ -286,6 +286,35 @@ def test_a_late_reply_is_dropped_with_one_line(hub: Hub, log: io.StringIO) -> No
     assert count_of("dropped a reply that nobody waits for node=node", log) == 1
 
 
+@pytest.mark.parametrize(("way", "part"), [("down", "request"), ("up", "reply")])
+def test_of_an_exchange_that_took_too_long_it_is_known_how_far_it_got(
+    way: str, part: str, hub: Hub, cable: Cable
+) -> None:
+    hub.start(address=cable.address)
+    cable.after(way, MODEL // 2, lambda: cable.stall(6))
+    assert hub.ask(hub.message(large()), timeout=3) == []
+    found = re.fullmatch(
+        rf"([\d.]+) of 20\.0 MB of the {part} had .*", hub.grid.progress(hub.node_id()) or ""
+    )
+    assert found is not None
+    assert 0 <= float(found[1]) < 20
+    assert len(hub.ask(hub.message(number=2))) == 1
+
+
+def test_of_an_exchange_that_ended_nothing_is_known_but_its_reply(hub: Hub) -> None:
+    hub.start()
+    assert len(hub.ask(hub.message(large()))) == 1
+    assert hub.grid.progress(hub.node_id()) is None
+
+
+def test_of_a_node_that_still_works_it_is_known_that_nothing_is_on_its_way(hub: Hub) -> None:
+    node = hub.start()
+    node.worker.gate.clear()
+    assert hub.ask(timeout=0.5) == []
+    assert hub.grid.progress(hub.node_id()) == ""
+    node.worker.gate.set()
+
+
 def test_a_reply_that_nobody_waits_for_is_not_stored(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, log: io.StringIO
 ) -> None:
