@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from fedmx.log import warn
+from fedmx.link.repeats import Repeats
 
 _JUMP_S = 10.0
 
@@ -22,13 +22,16 @@ class Clocks:
         self._wall = wall
         self._monotonic = monotonic
         self._last = wall(), monotonic()
+        self._jumps = Repeats(monotonic)
 
     def look(self) -> None:
         """Log a jump of the wall clock with what both clocks say has passed."""
+        self._jumps.report()
         before, self._last = self._last, (self._wall(), self._monotonic())
         wall_s, monotonic_s = (now - then for now, then in zip(self._last, before, strict=True))
         if abs(wall_s - monotonic_s) > _JUMP_S:
-            warn(
+            self._jumps.warn(
+                "jump",
                 "the wall clock jumped: dates of certificates go by it",
                 wall_s=f"{wall_s:+.1f}",
                 monotonic_s=f"{monotonic_s:+.1f}",

@@ -22,10 +22,11 @@ from fedmx.link.assembler import Assembler
 from fedmx.link.clocks import Clocks
 from fedmx.link.gate import Gate, Site
 from fedmx.link.messages import error_of
+from fedmx.link.repeats import Repeats
 from fedmx.link.requests import Request, Requests
 from fedmx.link.roster import Member, Roster
 from fedmx.link.stream import ServicerContext, Stream
-from fedmx.log import event, logger, printable, warn
+from fedmx.log import event, logger, printable
 from fedmx.parsing import Address
 
 _MAX_NODES = 1_000  # at a time
@@ -62,6 +63,7 @@ class LinkServer:
         self._lease_grace_s = lease_grace_s
         self._gate = gate
         self._requests = Requests()
+        self._refusals = Repeats()
         self._streams: set[Stream] = set()
         self._sites: dict[int, Site] = {}  # by node id
         self._greeting: dict[Stream, None] = {}  # those without a hello, the oldest first
@@ -139,6 +141,7 @@ class LinkServer:
             stream.end_with(last_frame)
         await asyncio.sleep(linger_s)
         self._watching.cancel()
+        self._refusals.report_now()
         await self._grpc.stop(_GOODBYE_TIMEOUT_S)
         if rest := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(rest, timeout=_LAST_STEPS_TIMEOUT_S)
@@ -275,6 +278,7 @@ class LinkServer:
         clocks = Clocks()
         while True:
             await asyncio.sleep(_WATCH_S)
+            self._refusals.report()
             for stream in [stream for stream in self._streams if stream.member is not None]:
                 if stream.silence.look(_WATCH_S):
                     stream.cause = f"nothing arrived for {silence.LIMIT_S:g} s"
@@ -315,7 +319,10 @@ class LinkServer:
     def _refuse(self, stream: Stream, error: FederationError) -> None:
         who = stream.peer if stream.member is None else stream.member.name
         reason = printable(str(error))
-        warn("refused a node", node=who, reason=reason)
+        # A program that is restarted dials from another port each time.
+        host = stream.peer.rpartition(":")[0]
+        key = host if stream.member is None else stream.member.name, reason
+        self._refusals.warn(key, "refused a node", node=who, reason=reason)
         # Who has said nothing is told nothing: that may be a node on a bad line, and then it dials again.
         stream.end_with(None if stream.is_silent else words.goodbye(pb.Goodbye.REFUSED, reason))
 

@@ -54,3 +54,13 @@ def test_a_clock_that_is_set_right_by_a_little_and_a_look_that_comes_late_are_no
         hands.pass_by(wall_s, monotonic_s)
         clocks.look()
     assert log.getvalue() == ""
+
+
+def test_a_clock_that_jumps_all_the_time_is_one_line_and_a_number(
+    hands: Hands, clocks: Clocks, log: io.StringIO
+) -> None:
+    for _ in range(160):
+        hands.pass_by(60.0, 2.0)
+        clocks.look()
+    assert log.getvalue().count("WARNING") == 2
+    assert "times=148" in log.getvalue()

@@ -291,6 +291,22 @@ def test_a_revoked_site_is_refused_at_hello_by_name(hub: Hub, authority: Authori
     assert hub.roster.nodes() == []
 
 
+def test_a_revoked_site_that_is_started_again_and_again_is_one_line_and_a_number(
+    hub: Hub, authority: Authority, log: io.StringIO
+) -> None:
+    authority.revoke("north")
+    for name in ("x", "x", "y", "x", "x"):
+        error = Node(hub.address, name, own=own_of(authority, "north")).serve().join()
+        assert isinstance(error, RefusedError)
+    raw = SecureRawNode(hub.address, own_of(authority))
+    raw.say_hello("x")
+    raw.hear("goodbye")
+    hub.stop()
+    refusals = [line for line in log.getvalue().splitlines() if "refused a node" in line]
+    assert ["is revoked" in line for line in refusals] == [True, False, True]
+    assert ["times=4" in line for line in refusals] == [False, False, True]
+
+
 @pytest.mark.parametrize("own", ["none", "other"])
 def test_who_has_no_certificate_of_the_authority_says_nothing_that_is_heard(
     own: str, hub: Hub, authority: Authority, tmp_path: Path, log: io.StringIO
