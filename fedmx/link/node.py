@@ -3,6 +3,7 @@
 The stream lives on a thread of its own, so that it stays joined while the app trains on the main thread.
 """
 
+import math
 import queue
 import random
 import secrets
@@ -188,7 +189,7 @@ class NodeLink:
         Raises:
             TimeoutError: nothing arrived for too long.
         """
-        options, stream = self._options, _Stream(Silence(self._measure_silence))
+        options, stream = self._options, _Stream(Silence(self._find_age))
         stream.outbox.put([self._hello()])
         credentials = options.own.for_node() if options.own else None
         with channel.dial(options.address, codec.FRAME_BYTES, options.proxy, credentials) as dialled:
@@ -209,9 +210,9 @@ class NodeLink:
                 stream.outbox.put(None)
                 call.cancel()
 
-    def _measure_silence(self) -> float:
+    def _find_age(self, ages: silence.Ages) -> float:
         nearest = self._options.proxy or self._options.address
-        return silence.measure(lambda _, port: port == nearest.port)
+        return min((age for (_, port), age in ages.items() if port == nearest.port), default=math.inf)
 
     def _hello(self) -> bytes:
         hello = pb.Hello(

@@ -6,6 +6,7 @@ Everything but the roster and the futures is touched by that thread alone.
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import threading
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import replace
@@ -279,8 +280,9 @@ class LinkServer:
         while True:
             await asyncio.sleep(_WATCH_S)
             self._refusals.report()
+            measure = functools.cache(silence.measure)  # once for all streams
             for stream in [stream for stream in self._streams if stream.member is not None]:
-                if stream.silence.look(_WATCH_S):
+                if stream.silence.look(_WATCH_S, measure):
                     stream.cause = f"nothing arrived for {silence.LIMIT_S:g} s"
                     stream.drop()
             if self._gate is not None:

@@ -6,12 +6,13 @@ that receives a model reads bytes all the time; the one that sends it hears the 
 nothing delays.
 """
 
+import contextlib
 import math
 import os
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -22,7 +23,8 @@ _LOOK_S = 1.0
 # Linux's struct tcp_info: tcpi_last_data_recv, milliseconds, stands behind 8 u8 and 11 u32.
 _LAST_ARRIVAL = struct.Struct("=52xI")
 
-IsPeer = Callable[[str, int], bool]
+Ages = Mapping[tuple[str, int], float]
+"""How many seconds ago bytes arrived, by the host and port of the other end of a connection."""
 
 
 class Silence:
@@ -32,24 +34,29 @@ class Silence:
     meanwhile before it takes the other end for gone.
 
     Args:
-        measure: how many seconds ago the newest bytes arrived, by the kernel. On a slow line a frame of 1 MiB
+        find: picks the age of the newest bytes on the stream's connection. On a slow line a frame of 1 MiB
             takes longer than the limit, and a program in a long call of C sends no sign of life, while its
             gRPC answers pings.
     """
 
-    def __init__(self, measure: Callable[[], float]) -> None:
-        self._measure = measure
+    def __init__(self, find: Callable[[Ages], float]) -> None:
+        self._find = find
         self._seconds = 0.0
 
     def end(self) -> None:
         """Note that something has arrived."""
         self._seconds = 0.0
 
-    def look(self, passed_s: float) -> bool:
-        """Return whether the other end is gone, `passed_s` after the look before."""
+    def look(self, passed_s: float, measure: Callable[[], Ages]) -> bool:
+        """Return whether the other end is gone.
+
+        Args:
+            passed_s: seconds since the look before.
+            measure: asks the kernel; called only where no frame tells.
+        """
         self._seconds += passed_s
         if self._seconds >= LIMIT_S:
-            self._seconds = min(self._seconds, self._measure())
+            self._seconds = min(self._seconds, self._find(measure()))
         return self._seconds >= LIMIT_S
 
 
@@ -80,41 +87,33 @@ class Watchdog:
 
     def _look(self) -> None:
         while not self._is_over.wait(_LOOK_S):
-            if self._silence.look(_LOOK_S):
+            if self._silence.look(_LOOK_S, measure):
                 self.has_barked = True
                 self._bark()
                 return
 
 
-def is_peer_of(name: str) -> IsPeer:
-    """Return what tells a peer from others by its name in gRPC, such as `ipv6:%5B::1%5D:50000`."""
+def parse_peer(name: str) -> tuple[str, int]:
+    """Parse a peer's name in gRPC, such as `ipv6:%5B::1%5D:50000`; port 0 where it has none."""
     host, _, port = unquote(name.partition(":")[2]).rpartition(":")
-    return lambda one, other_port: (one, str(other_port)) == (host.strip("[]"), port)
+    return host.strip("[]"), int(port) if port.isdecimal() else 0
 
 
-def measure(is_peer: IsPeer) -> float:
-    """Return how many seconds ago bytes arrived on this process's connections to a peer.
-
-    Infinity where there is no such connection, or where the kernel does not tell: it is Linux's that does.
-    """
+def measure() -> Ages:
+    """Ask the kernel about all connections of this process; about none where it is not Linux's."""
     try:
         descriptors = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
     except OSError:
-        return math.inf
-    return min((_measure_one(descriptor, is_peer) for descriptor in descriptors), default=math.inf)
-
-
-def _measure_one(descriptor: int, is_peer: IsPeer) -> float:
-    try:
-        with _copy(descriptor) as connection:
+        return {}
+    found: dict[tuple[str, int], float] = {}
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError), _copy(descriptor) as connection:
+            # These raise where it is no connection of TCP, or none any more.
             address = connection.getpeername()
-            if not isinstance(address, tuple) or not is_peer(address[0].removeprefix("::ffff:"), address[1]):
-                return math.inf
             info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_ARRIVAL.size)
-    except OSError:  # no connection, or none any more
-        return math.inf
-    milliseconds: int = _LAST_ARRIVAL.unpack(info)[0]
-    return milliseconds / 1000.0
+            peer = address[0].removeprefix("::ffff:"), address[1]
+            found[peer] = min(found.get(peer, math.inf), _LAST_ARRIVAL.unpack(info)[0] / 1000.0)
+    return found
 
 
 def _copy(descriptor: int) -> socket.socket:

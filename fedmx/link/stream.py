@@ -1,6 +1,7 @@
 """The server's end of one node's stream: what is written to it and read from it."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -46,7 +47,8 @@ class Stream:
         self.site: Site | None = None
         self.is_silent = False
         self.is_expelled = False
-        self.silence = Silence(lambda: silence.measure(silence.is_peer_of(self.peer)))
+        address = silence.parse_peer(self.peer)
+        self.silence = Silence(lambda ages: ages.get(address, math.inf))
         self.cause: str | None = None
         self._began, self._signs = time.monotonic(), 0
         self._context = context
