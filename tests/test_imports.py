@@ -203,3 +203,21 @@ print(threading.active_count(), "mxnet" in sys.modules, changed)
         done.stdout == "1 False ['FLWR_DISABLE_UPDATE_CHECK', 'FLWR_TELEMETRY_ENABLED', 'GRPC_VERBOSITY']\n"
     )
     assert done.stderr == ""
+
+
+# Who reads npy files by numpy where nodes may be threads: before they join, or after they have ended.
+READS_BY_NUMPY = {"server/checkpoint.py", "tests/server/nodes.py"}
+
+
+def test_nodes_that_are_threads_do_not_read_arrays_by_pythons_parser() -> None:
+    # `Array.numpy()` and `numpy.load` parse a header by `ast`, in which two threads at once can fail before
+    # Python 3.11.9; `fedmx.arrays.view` does not.
+    of_link = sorted((ROOT / "tests" / "fedmx" / "link").glob("*.py"))
+    modules = [*MODULES, "tests/server/nodes.py", *(path.relative_to(ROOT).as_posix() for path in of_link)]
+    found = {
+        module
+        for module in modules
+        for node in ast.walk(parse(module))
+        if isinstance(node, ast.Attribute) and (node.attr == "numpy" or ast.unparse(node) == "np.load")
+    }
+    assert found == READS_BY_NUMPY

@@ -16,7 +16,7 @@ from fedmx.link import codec
 from fedmx.link import link_pb2 as pb
 from fedmx.link.assembler import Assembler
 from fedmx.log import printable
-from tests.fedmx.link.wire import contents, decode, encode, feed, pack
+from tests.fedmx.link.wire import contents, decode, encode, feed, pack, unpack
 
 MIB = 1024 * 1024
 Named = dict[str, NDArray[Any]]
@@ -50,7 +50,7 @@ def test_arrays_come_back_in_their_order_and_values_with_their_types() -> None:
     content = decode(encode(RecordDict({"arrays": record, "config": config}))).content
     assert isinstance(content, RecordDict)
     assert list(content.array_records["arrays"]) == ["b", "a", "c"]
-    assert content.array_records["arrays"]["b"].numpy().tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert unpack(content.array_records["arrays"]["b"]).tolist() == [[0, 1, 2], [3, 4, 5]]
     assert repr(content.config_records["config"]) == repr(config)
 
 

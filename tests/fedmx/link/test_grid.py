@@ -17,7 +17,7 @@ from fedmx.link.answering import call_app
 from fedmx.link.assembler import Received
 from fedmx.link.messages import empty_run
 from tests.fedmx.link.loopback import RUN_ID, Hub, Node, Worker
-from tests.fedmx.link.wire import pack
+from tests.fedmx.link.wire import pack, unpack
 
 
 def shift(by: float, examples: int, loss: float) -> Callable[[Message], RecordDict]:
@@ -28,7 +28,7 @@ def shift(by: float, examples: int, loss: float) -> Callable[[Message], RecordDi
         if message.metadata.message_type == MessageType.EVALUATE:
             return RecordDict({"metrics": metrics})
         (record,) = message.content.array_records.values()
-        moved = pack({name: array.numpy() + np.float32(by) for name, array in record.items()})
+        moved = pack({name: unpack(array) + np.float32(by) for name, array in record.items()})
         return RecordDict({"arrays": moved, "metrics": metrics})
 
     return work
@@ -46,8 +46,8 @@ def test_flowers_own_fedavg_runs_on_it_unchanged(hub: Hub) -> None:
     initial = ArrayRecord({"w": Array(np.zeros((2, 2), np.float32)), "b": Array(np.ones(1, np.float32))})
     result = FedAvg().start(hub.grid, initial, num_rounds=3)
     # Each round adds (1 * 1 + 3 * 4) / 4 = 3.25.
-    assert result.arrays["w"].numpy().tolist() == [[9.75, 9.75], [9.75, 9.75]]
-    assert result.arrays["b"].numpy().tolist() == [10.75]
+    assert unpack(result.arrays["w"]).tolist() == [[9.75, 9.75], [9.75, 9.75]]
+    assert unpack(result.arrays["b"]).tolist() == [10.75]
     for metrics in (result.train_metrics_clientapp, result.evaluate_metrics_clientapp):
         assert {number: record["loss"] for number, record in metrics.items()} == pytest.approx(
             dict.fromkeys((1, 2, 3), 0.2)  # (1 * 0.5 + 3 * 0.1) / 4

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flwr.app import ArrayRecord, ConfigRecord, Error, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, MetricRecord, RecordDict
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
@@ -49,6 +49,11 @@ contents = st.dictionaries(names, records, max_size=4).map(RecordDict)
 
 def pack(named: Mapping[str, NDArray[Any]]) -> ArrayRecord:
     return ArrayRecord({name: arrays.pack(array) for name, array in named.items()})
+
+
+def unpack(array: Array) -> NDArray[Any]:
+    """Return an array's values; unlike `Array.numpy()`, in several threads at once."""
+    return arrays.view(array)
 
 
 def encode(content: RecordDict | Error, **header: Any) -> EncodedMessage:
