@@ -43,9 +43,30 @@ def _init(authority: Authority, _: argparse.Namespace) -> None:
 def _ensure(authority: Authority, given: argparse.Namespace) -> None:
     if given.container:
         check_container(environment())
+        _check_clients_here(authority)
     _make_missing(authority)
     _warn_of_unknown_names(authority)
     _report(authority, authority.ensure())
+
+
+def _check_clients_here(authority: Authority) -> None:
+    """Check that the clients beside this server dial it: their certificates are of no use elsewhere.
+
+    Raises:
+        SettingsError: SERVER_ADDRESS is that of another server.
+    """
+    # What else is wrong with a client's settings is for the client to report.
+    relevant = {
+        name: text for name, text in environment().items() if name in ("SERVER_ADDRESS", "LINK_SECURITY")
+    }
+    settings = load(ClientSettings, environ=relevant)
+    address, names = settings.server_address, authority.find_names().wanted
+    if settings.link_security == "mtls" and bundle.find_fault_of_address(address, names):
+        raise SettingsError(
+            f"SERVER_ADDRESS={address}: not the server that starts here, whose names are {', '.join(names)};"
+            f" for clients of a server elsewhere, write a bundle there (`make bundle SITE=NAME"
+            f" SERVER_ADDRESS={address}`) and start them here with `make client BUNDLE=FOLDER`"
+        )
 
 
 def _make_missing(authority: Authority) -> None:

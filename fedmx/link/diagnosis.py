@@ -12,6 +12,10 @@ from fedmx.parsing import Address
 
 _TIMEOUT_S = 2.0
 _LONGEST_ANSWER = 8192  # of a proxy
+_WAY_OUT = (
+    "a bundle of the server's federation: write one with `make bundle` on the server's machine, and start"
+    " clients with it by `make client BUNDLE=FOLDER`"
+)
 # What OpenSSL says of bytes that are no record of TLS.
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
 
@@ -51,8 +55,8 @@ def _try_tls(connection: socket.socket, host: str, own: Credentials) -> str | No
         if _speaks(stream):
             return None
     return (
-        f"the server does not take the certificate of {own.name}: it is of another authority, or not in date"
-        " there; expected a bundle of this federation"
+        f"the server refuses the certificate of {own.name}: it belongs to another authority, or is not in"
+        f" date there; expected {_WAY_OUT}"
     )
 
 
@@ -63,9 +67,15 @@ def _explain(fault: str, host: str, own: Credentials) -> str:
             f"the server's certificate is not for {host!r}; expected that name in SERVER_NAMES on the server,"
             " or SERVER_ADDRESS with one that is"
         )
+    folder = own.paths[0].parent
+    if "issuer" in fault or "self" in fault:
+        return (
+            f"the server's certificate belongs to another authority than those in {folder} ({fault});"
+            f" expected {_WAY_OUT}"
+        )
     return (
-        f"the server's certificate does not hold ({fault}); expected one in date, of a server of the same"
-        f" authority as {own.paths[0].parent}"
+        f"the server's certificate failed verification ({fault}); expected one in date, of a server of the"
+        f" same authority as {folder}"
     )
 
 

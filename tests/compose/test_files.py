@@ -285,6 +285,10 @@ class TestConfigOfABundle:
         assert services["client"]["deploy"]["replicas"] == 3
         assert services["client"]["deploy"]["resources"]["limits"]["memory"] == str(512 * 1024**2)
 
+    def test_the_shell_gives_another_address_for_one_command(self, bundle_folder: Path) -> None:
+        services = config(folder=bundle_folder, SERVER_ADDRESS="192.0.2.7:9000")["services"]
+        assert services["client"]["environment"]["SERVER_ADDRESS"] == "192.0.2.7:9000"
+
     def test_its_services_are_as_confined_as_those_of_the_federation(self, bundle_folder: Path) -> None:
         for_sites = config("--profile", "gpu", folder=bundle_folder)["services"]
         assert set(for_sites) == {"certs", "client", "client-gpu", "outcome"}

@@ -111,6 +111,24 @@ def test_a_wrong_name_in_env_is_refused_by_plain_compose_before_a_server_starts(
         stack.end()
 
 
+def test_clients_of_a_server_elsewhere_start_neither_a_server_nor_an_authority(
+    images: None, tmp_path: Path
+) -> None:
+    stack = make_stack(tmp_path)
+    try:
+        up = stack.up("client", SERVER_ADDRESS="fl.example.org:8080")
+        assert up.returncode != 0
+        [line] = [line for line in stack.log("pki").splitlines() if "SERVER_ADDRESS" in line]
+        assert "make client BUNDLE=" in line
+        assert "make bundle SITE=" in line
+        assert stack.container("pki").exit_code == 2
+        assert {container.state for container in stack.containers() if container.service != "pki"} == {
+            "created"
+        }
+    finally:
+        stack.end()
+
+
 def test_the_first_up_builds_the_images_and_looks_for_none_elsewhere(images: None, tmp_path: Path) -> None:
     stack = Stack(f"{PROJECT}-first", tmp_path)
     try:

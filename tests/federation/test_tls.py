@@ -137,7 +137,7 @@ def test_a_run_goes_on_undisturbed_through_all_who_do_not_belong(
     began = time.monotonic()
     faulty = {
         "the server speaks TLS, and LINK_SECURITY=insecure here": stage.start_client(**TINY, **INSECURE),
-        "the server's certificate does not hold (unable to get local issuer certificate)": (
+        "`make bundle` on the server's machine, and start clients with it by `make client BUNDLE=FOLDER`": (
             stage.start_client(**of(other, "local"))
         ),
         "the server's certificate is not for '127.0.0.2'; expected that name in SERVER_NAMES": (

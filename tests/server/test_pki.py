@@ -457,3 +457,37 @@ def test_the_program_tells_mistakes_from_help_by_its_exit_code(tmp_path: Path) -
         assert process.returncode == code, err
         assert re.fullmatch(said, err), err
         assert out.startswith("usage: python -m server pki") == (code == 0)
+
+
+def test_clients_of_another_server_are_refused_before_an_authority_is_made_for_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.pki.check_container", lambda _: None)  # the tests' own environment is none
+    monkeypatch.setenv("SERVER_ADDRESS", "fl.example.org:8080")
+    with pytest.raises(SettingsError) as caught:
+        pki.main(["ensure", "--container"])
+    [line] = caught.value.problems
+    assert line.startswith("SERVER_ADDRESS=fl.example.org:8080: ")
+    assert "make bundle SITE=NAME SERVER_ADDRESS=fl.example.org:8080" in line
+    assert "make client BUNDLE=" in line
+    assert not list(folder.rglob("*.key"))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"SERVER_ADDRESS": "server:8080"},
+        {"SERVER_ADDRESS": "localhost:9000"},
+        {"SERVER_ADDRESS": "fl.example.org:8080", "SERVER_NAMES": "fl.example.org"},
+        {"SERVER_ADDRESS": "fl.example.org:8080", "LINK_SECURITY": "insecure"},
+        {"SERVER_ADDRESS": "server:8080", "DEVICE": "tpu"},
+    ],
+)
+def test_clients_of_the_server_here_are_not(
+    folder: Path, given: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.pki.check_container", lambda _: None)
+    for name, text in given.items():
+        monkeypatch.setenv(name, text)
+    pki.main(["ensure", "--container"])
+    assert (folder / "authority").exists()

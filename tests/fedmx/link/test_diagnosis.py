@@ -89,12 +89,20 @@ def end_of(address: Address, own: Credentials | None, **options: Any) -> Federat
 
 
 _NOT_BELIEVED = (
-    "the server's certificate does not hold ({}); expected one in date, of a server of the same authority as"
-    " {{site}}"
+    "the server's certificate failed verification ({}); expected one in date, of a server of the same"
+    " authority as {{site}}"
+)
+_WAY_OUT = (
+    "expected a bundle of the server's federation: write one with `make bundle` on the server's machine, and"
+    " start clients with it by `make client BUNDLE=FOLDER`"
+)
+_OF_ANOTHER = (
+    "the server's certificate belongs to another authority than those in {site} (unable to get local issuer"
+    f" certificate); {_WAY_OUT}"
 )
 _NOT_TAKEN = (
-    "the server does not take the certificate of a: it is of another authority, or not in date there;"
-    " expected a bundle of this federation"
+    "the server refuses the certificate of a: it belongs to another authority, or is not in date there;"
+    f" {_WAY_OUT}"
 )
 # What is wrong: what the server shows, what the node shows, and what the node says.
 FAULTS: dict[str, tuple[str | None, str | None, str]] = {
@@ -111,7 +119,7 @@ FAULTS: dict[str, tuple[str | None, str | None, str]] = {
     "the node is of another federation": (
         "server",
         "other_site",
-        _NOT_BELIEVED.format("unable to get local issuer certificate"),
+        _OF_ANOTHER,
     ),
     "the server is out of date": ("past_server", "site", _NOT_BELIEVED.format("certificate has expired")),
     "a site says that it is the server": (
@@ -213,7 +221,7 @@ def test_a_name_that_is_not_in_the_certificate_is_said_with_where_it_belongs(
     ("site", "said"),
     [
         ("site", "the server's certificate is not for 'fl.example.org'; expected that name in"),
-        ("other_site", "the server's certificate does not hold (unable to get local issuer certificate)"),
+        ("other_site", "the server's certificate belongs to another authority than those in "),
         (None, "the server speaks TLS, and LINK_SECURITY=insecure here"),
     ],
 )
@@ -348,7 +356,7 @@ def test_a_server_that_hangs_up_after_the_handshake_does_not_take_the_certificat
         for _ in range(5):
             fault = diagnosis.find_fault(ending.address, stage.site)
             assert fault is not None
-            assert fault.startswith("the server does not take the certificate of a")
+            assert fault.startswith("the server refuses the certificate of a")
     finally:
         ending.close()
 
