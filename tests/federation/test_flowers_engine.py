@@ -16,30 +16,34 @@ from tests.federation.programs import ROOT, Federation, find_free_port
 BIN = Path(sys.executable).parent
 
 
-class SuperLink:
-    """Flower's server side and two nodes."""
+class Readme:
+    """The commands of README, on other ports and in other folders."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = find_free_port()
         self.programs: list[subprocess.Popen[bytes]] = []
-        self.environ = environment() | {
-            "FLWR_HOME": str(folder / "flwr"),
-            "PATH": f"{BIN}:{environment()['PATH']}",
-            "DATA_DIR": str(ROOT / "data" / "mnist"),
-            "RUNS_DIR": str(folder / "runs"),
-        }
-        (folder / "flwr").mkdir()
-        (folder / "flwr" / "config.toml").write_text(
-            f'[superlink.here]\naddress = "127.0.0.1:{self.port}"\ninsecure = true\n'
-        )
+        text = (ROOT / "README.md").read_text()
+        block = next(part for part in text.split("```") if "flower-superlink" in part)
+        for old, new in {
+            "$PWD/.fedmx/flwr": str(folder / "flwr"),
+            "$PWD/runs": str(folder / "runs"),
+            "$PWD/.venv/bin": str(BIN),
+            **{port: str(find_free_port()) for port in ("9092", "9094", "9095")},
+        }.items():
+            assert old in block, old
+            block = block.replace(old, new)
+        commands = [line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ ")]
+        self.exports = [line for line in commands if line.startswith("export ")]
+        self.commands = [line for line in commands if not line.startswith("export ")]
 
-    def start(self, *command: str) -> "subprocess.Popen[bytes]":
+    def start(self, command: str) -> "subprocess.Popen[bytes]":
+        """Start a command as a shell does that has the exports, and goes on at once."""
+        script = "; ".join([*self.exports, command.removesuffix("&")])
         with (self.folder / f"{len(self.programs)}.log").open("wb") as log:
             program = subprocess.Popen(
-                [str(BIN / command[0]), *command[1:]],
+                ["sh", "-c", script.replace("; flower-", "; exec flower-")],
                 cwd=ROOT,
-                env=self.environ,
+                env=environment(),
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
@@ -57,35 +61,29 @@ class SuperLink:
 
 
 @pytest.fixture
-def superlink(tmp_path: Path) -> Iterator[SuperLink]:
-    made = SuperLink(tmp_path)
+def readme(tmp_path: Path) -> Iterator[Readme]:
+    made = Readme(tmp_path)
     yield made
     made.end()
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_a_superlink_trains_the_same_model_round_by_round(
-    superlink: SuperLink, federation: Federation
+@pytest.mark.timeout(900)
+def test_the_commands_of_the_readme_train_the_same_model_round_by_round(
+    readme: Readme, federation: Federation
 ) -> None:
-    port = str(superlink.port)
-    superlink.start(
-        "flower-superlink", "--insecure", "--disable-runtime-dependency-installation", "--port", port
-    )
-    for _ in range(2):
-        own_port = str(find_free_port())
-        superlink.start(
-            "flower-supernode", "--insecure", "--superlink", f"127.0.0.1:{port}", "--port", own_port
-        )
-    deadline = time.monotonic() + 60
-    while superlink.start("flwr", "run", ".", "here", "--run-config", "num-rounds=2").wait(60):
+    *before, run = readme.commands
+    for command in before:
+        started = readme.start(command)
+        assert command.endswith("&") or started.wait(60) == 0
+    deadline = time.monotonic() + 120
+    while readme.start(f"{run} --run-config num-rounds=2").wait(600):
         assert time.monotonic() < deadline, "flwr run found no SuperLink"
-    facts = superlink.folder / "runs" / "latest" / "run.json"
-    while not facts.exists() or json.loads(facts.read_text())["status"] == "running":
-        assert time.monotonic() < deadline + 180
-        time.sleep(1)
-    lines = (facts.parent / "history.jsonl").read_text().splitlines()
+    folder = readme.folder / "runs" / "latest"
+    facts = json.loads((folder / "run.json").read_text())
+    lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
 
     assert federation.run(NUM_ROUNDS=2) == 0, federation.logs
+    assert facts["model_sha256"] == federation.facts["model_sha256"]
     on_the_link = [(line["train"], line["evaluate"]) for line in federation.history]
-    assert [(line["train"], line["evaluate"]) for line in map(json.loads, lines)] == on_the_link
+    assert [(line["train"], line["evaluate"]) for line in lines] == on_the_link
