@@ -113,5 +113,5 @@ def _refusal(reason: str) -> SettingsError:
 
 
 def _fall_back(reason: str) -> mx.Context:
-    warn(f"training on the CPU: {reason}")
+    warn("training on the CPU", reason=reason)
     return mx.cpu()

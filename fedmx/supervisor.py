@@ -78,10 +78,8 @@ def supervise(program: str) -> int:
         ending = _run(program, stops, mask)
         if not ending.is_crash:
             return ending.exit_code
-        count = f"{number}/{len(_PAUSES_S)}"
-        warn(
-            "crashed, restarting", program=program, exit_code=ending.exit_code, restart=count, pause_s=pause_s
-        )
+        count = {"restart": number, "restarts": len(_PAUSES_S)}
+        warn("crashed, restarting", program=program, exit_code=ending.exit_code, **count, pause_s=pause_s)
         if stop := signal.sigtimedwait(stops, pause_s):
             return 128 + stop.si_signo
     ending = _run(program, stops, mask)

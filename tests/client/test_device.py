@@ -30,7 +30,7 @@ without_cuda = pytest.mark.skipif(
 def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Collect what would be warned of."""
     said: list[str] = []
-    monkeypatch.setattr(device, "warn", said.append)
+    monkeypatch.setattr(device, "warn", lambda name, reason: said.append(f"{name}: {reason}"))
     return said
 
 

@@ -127,7 +127,7 @@ def test_without_a_gpu_it_warns_once_and_trains_on_the_cpu_beside_the_other_imag
     ends = sorted((container.service, container.exit_code) for container in stack.containers())
     assert ends == [("client", 0), ("client-gpu", 0), ("outcome", 0), ("pki", 0), ("server", 0)]
     [log] = logs_of(stack)
-    assert re.findall(r"WARNING (.*)", log) == [f"training on the CPU: {NO_DRIVER}"]
+    assert re.findall(r"WARNING (.*)", log) == [f'training on the CPU reason="{NO_DRIVER}"']
     assert "device=cpu(0)" in log
     assert stack.read_run()["status"] == "finished"
     assert stack.read_history()[-1]["evaluate"]["accuracy"] >= 0.97

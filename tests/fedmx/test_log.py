@@ -1,5 +1,6 @@
 """One line an event, whatever text is in it."""
 
+import ast
 import io
 import json
 import logging
@@ -12,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedmx.log import configure, error, event, logger, printable, warn
+
+ROOT = Path(__file__).parents[2]
 
 
 def lines_of(stream: io.StringIO) -> list[str]:
@@ -210,3 +213,16 @@ def test_without_a_stream_logs_go_to_standard_error(capsys: pytest.CaptureFixtur
     event("here")
     captured = capsys.readouterr()
     assert (captured.out, captured.err.endswith("INFO    here\n")) == ("", True)
+
+
+def test_the_name_of_an_event_is_never_built_from_what_happened() -> None:
+    found = []
+    for tree in ("client", "fedmx", "server"):
+        for path in (ROOT / tree).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or not node.args:
+                    continue
+                is_built = isinstance(node.args[0], ast.JoinedStr | ast.BinOp | ast.Call)
+                if node.func.id in ("event", "warn") and is_built:
+                    found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert found == []
