@@ -60,6 +60,7 @@ def _make_scripts() -> list[bytes]:
         join + write_step(BEGIN, bytes([1] + [0] * 15)) + write_step(CHUNK, b"x"),
         write_step(FRAME, words.welcome("raw", 2, 1)) + write_step(FRAME, words.withdraw("r")),
         write_step(FRAME, words.goodbye(pb.Goodbye.REFUSED, "why")),
+        join + write_step(FRAME, words.ALIVE) * 20,
     ]
 
 

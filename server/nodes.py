@@ -1,5 +1,6 @@
 """The nodes of a grid: who is there, who is waited for, and who holds which partition."""
 
+import math
 import time
 from collections.abc import Mapping
 
@@ -166,10 +167,13 @@ class Nodes:
         limit = f"within ROUND_TIMEOUT={self._settings.round_timeout:g}"
         if not isinstance(self._grid, LinkGrid):
             return f"no reply {limit}"
+        node = next((node for node in self.all() if node.node_id == who.node_id), None)
+        if node is not None and math.isinf(node.since):
+            return "its site may not take part any more"
         progress = self._grid.progress(who.node_id)
         if progress is None:
             return f"its connection was lost, and not back within LEASE_GRACE={self._settings.lease_grace:g}"
-        is_here = any(node.node_id == who.node_id and node.is_present for node in self.all())
+        is_here = node is not None and node.is_present
         return f"{progress or 'no reply'} {limit}{'' if is_here else ', and it is not connected'}"
 
     def _wait(self, timeout_s: float) -> None:

@@ -2,9 +2,14 @@
 
 import threading
 import time
+from collections.abc import Iterator
+
+import pytest
 
 from fedmx.settings import ServerSettings
+from server.ledger import Participant
 from server.nodes import Nodes
+from tests.fedmx.link.loopback import FOREVER_S, Hub, RawNode
 from tests.server.nodes import LocalGrid, NullNode
 
 
@@ -22,3 +27,53 @@ def test_waiting_for_any_node_ends_when_it_comes() -> None:
     Nodes(grid, ServerSettings()).await_any(1, 30)
     assert 10 in grid.nodes
     timer.join()
+
+
+@pytest.fixture(params=[FOREVER_S])
+def hub(request: pytest.FixtureRequest) -> Iterator[Hub]:
+    """A server with one node, which joins and reads what it is asked, and no more."""
+    hub = Hub(lease_grace_s=request.param)
+    yield hub
+    hub.stop()
+
+
+def explain(hub: Hub) -> str:
+    """Return why there is no reply of the node."""
+    settings = ServerSettings(round_timeout=12.0, lease_grace=3.0)
+    return Nodes(hub.grid, settings).explain_missing(Participant(hub.node_id("raw"), "raw", 0))
+
+
+def test_a_node_that_is_there_has_not_replied_within_the_rounds_timeout(hub: Hub) -> None:
+    raw = RawNode(hub.address)
+    raw.get_ready()
+    assert hub.ask(hub.message(name="raw"), timeout=0.3) == []
+    assert explain(hub) == "no reply within ROUND_TIMEOUT=12"
+    raw.hang_up()
+
+
+def test_of_a_node_that_is_away_and_still_awaited_both_are_told(hub: Hub) -> None:
+    raw = RawNode(hub.address)
+    raw.get_ready()
+    raw.hang_up()
+    hub.wait_until(lambda: not hub.roster.nodes()[0].is_present)
+    assert hub.ask(hub.message(name="raw"), timeout=0.3) == []
+    assert "within ROUND_TIMEOUT=12, and it is not connected" in explain(hub)
+
+
+@pytest.mark.parametrize("hub", [0.05], indirect=True)
+def test_a_node_that_is_no_longer_awaited_is_told_with_the_grace(hub: Hub) -> None:
+    raw = RawNode(hub.address)
+    raw.get_ready()
+    raw.hang_up()
+    hub.wait_until(lambda: not hub.roster.nodes()[0].is_present)
+    assert hub.ask_aside(hub.message(name="raw"), timeout=FOREVER_S).get() == []
+    assert "LEASE_GRACE=3" in explain(hub)
+
+
+def test_a_node_that_was_expelled_is_told_as_such(hub: Hub) -> None:
+    raw = RawNode(hub.address)
+    raw.get_ready()
+    raw.hang_up()
+    hub.wait_until(lambda: not hub.roster.nodes()[0].is_present)
+    assert hub.roster.expel(hub.node_id("raw"))
+    assert explain(hub) == "its site may not take part any more"

@@ -2,7 +2,6 @@
 
 import io
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,7 +20,7 @@ from fedmx.link.certificates import Credentials
 from fedmx.link.gate import Gate
 from fedmx.link.pki import Authority
 from fedmx.link.signing import Subject, Validity
-from tests.fedmx.link.loopback import Hub, Node, Worker
+from tests.fedmx.link.loopback import FOREVER_S, PATIENCE_S, Hub, Node, Worker
 from tests.fedmx.link.papers import (
     IN_A_YEAR,
     LONG_AGO,
@@ -75,7 +74,7 @@ def hub(
 ) -> Hub:
     """A server with certificates, which looks often whether somebody is revoked."""
     monkeypatch.setattr(server, "_WATCH_S", 0.05)
-    return open_hub(gate=clocks.gate(authority), lease_grace_s=300)
+    return open_hub(gate=clocks.gate(authority), lease_grace_s=FOREVER_S)
 
 
 def look_often(hub: Hub, clocks: Clocks) -> None:
@@ -347,13 +346,12 @@ def test_nobody_waits_for_an_answer_of_a_node_that_was_put_out(hub: Hub, authori
     worker = Worker()
     worker.gate.clear()
     node = start_node(hub, own_of(authority, "north"), "x", worker)
-    began = time.monotonic()
-    asking = hub.ask_aside(hub.message(name="north.x"))
-    assert worker.begun.wait(5)
+    asking = hub.ask_aside(hub.message(name="north.x"), timeout=FOREVER_S)
+    assert worker.begun.wait(PATIENCE_S)
     authority.revoke("north")
     assert asking.get() == []
-    assert hub.ask(hub.message(name="north.x")) == [], "nor for one that is asked later"
-    assert time.monotonic() - began < 5, "long before its grace is over, or its answer overdue"
+    later = hub.ask_aside(hub.message(name="north.x"), timeout=FOREVER_S)
+    assert later.get() == [], "nor for one that is asked later"
     worker.gate.set()
     assert isinstance(node.join(), RefusedError)
 
@@ -386,10 +384,10 @@ def test_a_living_stream_ends_with_its_certificate(
     assert "the certificate of site north: expired just now" in str(error)
 
 
-def test_a_server_with_certificates_ends_as_quickly_as_one_without(hub: Hub) -> None:
-    began = time.monotonic()
+def test_a_server_that_ends_waits_for_no_further_look(hub: Hub) -> None:
     hub.stop(None)
-    assert time.monotonic() - began < 0.4
+    assert hub.server._watching.cancelled()
+    assert not hub.server._thread.is_alive()
 
 
 @pytest.mark.parametrize("days", [400, -400])
