@@ -12,6 +12,8 @@ _SETTLE = "fedmx.link.requests:Requests.settle"  # likewise
 _CONFIGURE = "server.steps:Asker._configure"
 _AGGREGATE = "server.rounds:RoundLoop._aggregate"
 _ADD_ROUND = "server.history:History.add_round"  # of a server that resumes: the line of its checkpoint first
+# Of rounds alone: a client's rehearsal calls what is below them.
+_TRAIN, _EVALUATE = "client.workbench:Workbench.train", "client.workbench:Workbench.evaluate"
 _FSYNC, _RENAME = "os:fsync", "pathlib:Path.replace"
 
 # Each server is started after the one before has died: it begins with the first round that is not on disk.
@@ -65,15 +67,16 @@ OF_CLIENT = (
     Kill("before", "fedmx.link.node:NodeLink.serve"),
     Kill("before", "fedmx.link.answering:call_app"),
     # training
-    Kill("before", "client.training:train"),
-    Kill(1, "client.training:DeviceData.shuffled_batches"),
-    Kill("after", "client.training:train"),
+    Kill("before", _TRAIN),
+    # The first two are the rehearsal's.
+    Kill(1, "client.training:DeviceData.shuffled_batches", call=3),
+    Kill("after", _TRAIN),
     # its update: begun, and half written
     Kill("after", "fedmx.link.answering:encode_reply"),
     Kill(4, "fedmx.link.node:_Stream.frames"),
     # evaluating
-    Kill("before", "client.training:evaluate", about="100"),
-    Kill("after", "client.training:evaluate", about="100"),
+    Kill("before", _EVALUATE, about="100"),
+    Kill("after", _EVALUATE, about="100"),
     # between rounds, and while it is sent the next request
     Kill("before", "fedmx.link.inbox:Inbox.take", call=2),
     Kill("before", "fedmx.link.assembler:Assembler.feed", call=2),
