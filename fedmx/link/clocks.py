@@ -30,9 +30,7 @@ class Clocks:
         before, self._last = self._last, (self._wall(), self._monotonic())
         wall_s, monotonic_s = (now - then for now, then in zip(self._last, before, strict=True))
         if abs(wall_s - monotonic_s) > _JUMP_S:
+            # Dates of certificates go by the wall clock.
             self._jumps.warn(
-                "jump",
-                "the wall clock jumped: dates of certificates go by it",
-                wall_s=f"{wall_s:+.1f}",
-                monotonic_s=f"{monotonic_s:+.1f}",
+                "jump", "wall clock jumped", wall_s=round(wall_s), monotonic_s=round(monotonic_s)
             )

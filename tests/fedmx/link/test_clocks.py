@@ -32,7 +32,7 @@ def clocks(hands: Hands) -> Clocks:
 
 @pytest.mark.parametrize(
     ("wall_s", "shown"),
-    [(400 * 86_400 + 2, "wall_s=+34560002.0"), (-86_400 + 2, "wall_s=-86398.0"), (13.0, "wall_s=+13.0")],
+    [(400 * 86_400 + 2, "wall_s=34560002 "), (-86_400 + 2, "wall_s=-86398 "), (13.0, "wall_s=13 ")],
 )
 def test_a_jump_is_logged_once_with_both_figures(
     wall_s: float, shown: str, hands: Hands, clocks: Clocks, log: io.StringIO
@@ -41,7 +41,7 @@ def test_a_jump_is_logged_once_with_both_figures(
     clocks.look()
     assert log.getvalue().count("WARNING") == 1
     assert shown in log.getvalue()
-    assert "monotonic_s=+2.0" in log.getvalue()
+    assert "monotonic_s=2\n" in log.getvalue()
     hands.pass_by(2.0, 2.0)
     clocks.look()
     assert log.getvalue().count("WARNING") == 1
