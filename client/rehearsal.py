@@ -14,6 +14,7 @@ from client.model import Parameters
 from client.mx import autograd, gluon, mx
 from client.task import Task, naming_faults
 from client.training import DeviceData, Hyperparameters
+from fedmx import arrays
 from fedmx.errors import SettingsError, TrainingFailedError
 from fedmx.log import warn
 
@@ -98,7 +99,7 @@ def _find_unused(net: gluon.Block, task: Task, parameters: Parameters, data: Dev
 
 
 def _is_unmoved(parameter: gluon.Parameter, before: Array) -> bool:
-    return bool((parameter.data().asnumpy() == before.numpy()).all())
+    return bool((parameter.data().asnumpy() == arrays.view(before)).all())
 
 
 @contextlib.contextmanager
