@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.bounds import HANG_S
+
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ("awk", "cat", "cmp", "cp", "dirname", "flock", "mkdir", "rm", "sh", "sleep", "tail", "uname")
 
@@ -72,7 +74,13 @@ class Machine:
 
     def run(self, command: list[str], environment: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            command, cwd=self.root, env=environment, capture_output=True, text=True, check=False, timeout=60
+            command,
+            cwd=self.root,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=HANG_S,
         )
 
     def installs(self) -> list[str]:
@@ -137,7 +145,7 @@ def test_two_commands_at_once_make_one_venv(machine_with_python: Machine) -> Non
     environment = machine_with_python.environment(DELAY="0.5")
     command = machine_with_python.command("dev")
     both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) for _ in range(2)]
-    said = [process.communicate(timeout=30)[0] for process in both]
+    said = [process.communicate(timeout=HANG_S)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert sorted(map(bool, said)) == [False, True]
     assert len(machine_with_python.installs()) == 1

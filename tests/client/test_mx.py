@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from fedmx.link.pki import LOCAL_SITE
+from tests.bounds import HANG_S
 from tests.federation.programs import Federation, find_free_port, find_pki
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +24,7 @@ def start(module: str, **settings: str) -> "subprocess.Popen[bytes]":
 
 
 def read(process: "subprocess.Popen[bytes]") -> dict[str, Any]:
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=HANG_S)
     assert process.returncode == 0
     facts: dict[str, Any] = json.loads(output)
     return facts
@@ -108,7 +109,7 @@ def test_a_client_starts_no_process_from_its_first_line_to_its_last(federation: 
         CERTS_DIR=str(find_pki() / "sites" / LOCAL_SITE),
         TASK="tests.client.given.clusters",
     )
-    output, _ = client.communicate(timeout=60)
+    output, _ = client.communicate(timeout=HANG_S)
     assert (client.returncode, server.wait()) == (0, 0), federation.logs
     before, begins, after = output.decode().partition("the client begins\n")
     assert begins

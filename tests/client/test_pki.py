@@ -15,6 +15,7 @@ from client import pki
 from fedmx.errors import DataError, SettingsError
 from fedmx.link import certificates
 from fedmx.link.certificates import SITE
+from tests.bounds import HANG_S
 from tests.federation.programs import ROOT, make_environment
 from tests.fedmx.link.papers import make_pki, read_all
 
@@ -167,7 +168,7 @@ def test_the_program_tells_mistakes_from_help_by_its_exit_code(tmp_path: Path) -
         for arguments, wanted in runs.items()
     ]
     for process, code, said in started:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=HANG_S)
         assert process.returncode == code, err
         assert re.fullmatch(said, err), err
         assert out.startswith("usage: python -m client pki") == (code == 0)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fedmx import __version__
-from tests.compose.stack import PROGRAMS, PROJECT, ROOT, Stack, name_image, remove_images
+from tests.compose.stack import PATIENCE_S, PROGRAMS, PROJECT, ROOT, Stack, name_image, remove_images
 
 _numbers = itertools.count(1)
 
@@ -21,7 +21,7 @@ def find_fault() -> str:
     """Say why containers cannot be tested here, or nothing."""
     for command in (["docker", "version"], ["docker", "compose", "version"], ["docker", "buildx", "version"]):
         try:
-            subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+            subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
         except FileNotFoundError:
             return "there is no `docker` on this machine"
         except subprocess.CalledProcessError as error:

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from typing import Any
 
-from tests.compose.stack import ROOT
+from tests.compose.stack import PATIENCE_S, ROOT
 
 _AS_COMPOSE_DOES = ["--rm", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--network", "none"]  # noqa: S108
 _WITHOUT_CARDS = [
@@ -38,7 +38,7 @@ def run_container(
         ["docker", "run", *_AS_COMPOSE_DOES, *_WITHOUT_CARDS, *options, image, *command],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
 

@@ -167,7 +167,7 @@ class Stack:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=PATIENCE_S,
             check=False,
         )
 
@@ -224,7 +224,7 @@ class Stack:
     def log(self, service: str = "") -> str:
         return self.run("logs", "--no-color", *([service] if service else [])).stdout
 
-    def wait_for(self, pattern: str, service: str = "", timeout_s: float = 60) -> str:
+    def wait_for(self, pattern: str, service: str = "", timeout_s: float = PATIENCE_S) -> str:
         """Wait until a line of the logs matches, and give what matched."""
         deadline = time.monotonic() + timeout_s
         while (found := re.search(pattern, log := self.log(service))) is None:

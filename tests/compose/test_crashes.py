@@ -12,6 +12,8 @@ from tests.compose.stack import PATIENCE_S, Container, Stack
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(1200)]
 
+_AWAY_S = 5.0
+
 INIT, SUPERVISOR, PROGRAM = range(3)
 SETTINGS = {"NUM_ROUNDS": 6, "LOCAL_EPOCHS": 1, "MIN_CLIENTS": 2}
 
@@ -73,7 +75,7 @@ def test_a_client_cut_off_from_the_network_for_a_while_takes_part_again(
         container, network = stack.containers("client")[0], f"{stack.name}_federation"
         subprocess.run(["docker", "network", "disconnect", network, container.id], check=True)
         with pytest.raises(subprocess.TimeoutExpired):
-            up.wait(5)  # the others wait for it
+            up.wait(_AWAY_S)  # the others wait for it
         subprocess.run(["docker", "network", "connect", network, container.id], check=True)
         assert up.wait(PATIENCE_S) == 0
     assert stack.read_run()["model_sha256"] == undisturbed

@@ -18,7 +18,7 @@ from tests.compose.images import (
     run_container,
     run_in,
 )
-from tests.compose.stack import Stack, name_image
+from tests.compose.stack import PATIENCE_S, Stack, name_image
 
 pytestmark = [pytest.mark.compose, pytest.mark.usefixtures("images")]
 
@@ -93,7 +93,7 @@ def serving(stack: Stack) -> Iterator[Stack]:
         stack.wait_for("listening", "server")
         yield stack
         stack.run("kill")
-        up.wait(20)
+        up.wait(PATIENCE_S)
 
 
 def probe(stack: Stack) -> int:

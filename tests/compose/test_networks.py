@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from tests.compose.stack import Stack, find_host_address
+from tests.compose.stack import PATIENCE_S, Stack, find_host_address
 
 pytestmark = pytest.mark.compose
 
@@ -29,7 +29,7 @@ def test_the_port_is_published_on_loopback_alone_by_default(stack: Stack) -> Non
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((find_host_address(), stack.port), timeout=5)
         stack.run("stop")
-        up.wait(20)
+        up.wait(PATIENCE_S)
 
 
 def test_a_whole_run_needs_nothing_from_the_outside(stack: Stack) -> None:

@@ -9,7 +9,7 @@ import pytest
 from flwr.app import Array, ArrayRecord
 
 from fedmx import arrays
-from tests.compose.stack import Stack
+from tests.compose.stack import PATIENCE_S, Stack
 from tests.federation.programs import Federation, find_free_port
 
 pytestmark = pytest.mark.compose
@@ -124,7 +124,7 @@ def test_a_replica_that_is_made_anew_takes_the_partition_of_the_one_before(stack
             "up", "--detach", "--no-deps", "--no-recreate", "--scale", "client=4", "client", **settings
         )
         assert again.returncode == 0, again.stdout
-        assert up.wait(100) == 0
+        assert up.wait(PATIENCE_S) == 0
     history = stack.read_history()
     partitions = [[node["partition"] for node in line["nodes"]] for line in history]
     assert all(len(set(row)) == len(row) for row in partitions)

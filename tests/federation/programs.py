@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from fedmx.link.pki import LOCAL_SITE, Authority
 from fedmx.settings import PkiSettings
+from tests.bounds import HANG_S
 
 ROOT = Path(__file__).parents[2]
 TASKS = Path(__file__).parent / "tasks"
@@ -71,11 +72,11 @@ class Program:
     def log(self) -> str:
         return self.log_path.read_text()
 
-    def wait(self, timeout_s: float = 60) -> int:
+    def wait(self, timeout_s: float = HANG_S) -> int:
         """Give its exit code."""
         return self.process.wait(timeout_s)
 
-    def wait_for(self, pattern: str, timeout_s: float = 30) -> str:
+    def wait_for(self, pattern: str, timeout_s: float = HANG_S) -> str:
         """Wait until a line of its log matches, and give what matched."""
         deadline = time.monotonic() + timeout_s
         while (found := re.search(pattern, self.log)) is None:
@@ -86,7 +87,7 @@ class Program:
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        return self.wait(5)
+        return self.wait()
 
 
 def make_environment(settings: Mapping[str, object]) -> dict[str, str]:
@@ -126,9 +127,9 @@ class Federation:
         server = self.start_server(NUM_PARTITIONS=clients, MIN_CLIENTS=clients, **settings)
         nodes = [self.start_client(**(client_settings or {})) for _ in range(clients)]
         # The time limit of the test is the one that counts.
-        code = server.wait(600)
+        code = server.wait(3 * HANG_S)
         for node in nodes:
-            node.wait(10)
+            node.wait()
         return code
 
     @property

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fedmx.settings import environment
+from tests.bounds import HANG_S
 from tests.federation.programs import ROOT, Federation, find_free_port
 
 BIN = Path(sys.executable).parent
@@ -57,7 +58,7 @@ class Readme:
             if program.poll() is None:
                 program.send_signal(signal.SIGTERM)
         for program in self.programs:
-            program.wait(20)
+            program.wait()
 
 
 @pytest.fixture
@@ -75,9 +76,9 @@ def test_the_commands_of_the_readme_train_the_same_model_round_by_round(
     *before, run = readme.commands
     for command in before:
         started = readme.start(command)
-        assert command.endswith("&") or started.wait(60) == 0
-    deadline = time.monotonic() + 120
-    while readme.start(f"{run} --run-config num-rounds=2").wait(600):
+        assert command.endswith("&") or started.wait(HANG_S) == 0
+    deadline = time.monotonic() + HANG_S
+    while readme.start(f"{run} --run-config num-rounds=2").wait(2 * HANG_S):
         assert time.monotonic() < deadline, "flwr run found no SuperLink"
     folder = readme.folder / "runs" / "latest"
     facts = json.loads((folder / "run.json").read_text())

@@ -47,12 +47,12 @@ def test_updates_that_are_worth_nothing_are_refused_one_by_one_and_change_nothin
 
 
 def test_a_node_that_never_sends_an_update_is_missing_in_every_round(stage: Stage) -> None:
-    federate(stage, Hostile((hostile.say_nothing,)), NUM_ROUNDS=2, ROUND_TIMEOUT=1)
+    federate(stage, Hostile((hostile.say_nothing,)), NUM_ROUNDS=2, ROUND_TIMEOUT=4)
     assert [line["missing"] for line in stage.history] == [["local.hostile"], ["local.hostile"]]
     assert [line["evaluate"] is not None for line in stage.history] == [True, True]
 
 
 def test_a_node_that_says_nothing_at_all_is_missing_from_the_query_on(stage: Stage) -> None:
-    federate(stage, Mute(), NUM_ROUNDS=2, ROUND_TIMEOUT=1)
+    federate(stage, Mute(), NUM_ROUNDS=2, ROUND_TIMEOUT=4)
     assert "no answer step=query node=local.hostile" in stage.programs[0].log
     assert [line["missing"] for line in stage.history] == [["local.hostile"], ["local.hostile"]]

@@ -16,10 +16,10 @@ def test_a_server_that_is_killed_at_every_point_ends_with_the_same_model_and_tra
     plan = Plan(strategy, rounds=points.ROUNDS)
     nodes = [stage.start_client(NODE_NAME=name, **TINY) for name in plan.names]
     for kill in points.OF_SERVER:
-        code = stage.start_server(fault=kill, **plan.settings).wait(20)
+        code = stage.start_server(fault=kill, **plan.settings).wait()
         assert code == -9, f"{kill}: {code}\n{stage.programs[-1].log}"
-    assert stage.start_server(**plan.settings).wait(20) == 0, stage.logs
-    assert [node.wait(10) for node in nodes] == [0, 0], stage.logs
+    assert stage.start_server(**plan.settings).wait() == 0, stage.logs
+    assert [node.wait() for node in nodes] == [0, 0], stage.logs
     assert stage.facts["model_sha256"] == reference.digest(plan)
     assert [line["round"] for line in stage.history] == [1, 2, 3, 4]
     assert stage.trainings == plan.trainings
@@ -35,9 +35,9 @@ def test_a_client_that_is_killed_at_every_point_and_comes_back_costs_no_other_no
     other = stage.start_client(NODE_NAME="east", **TINY)
     for kill in (*points.OF_CLIENT, None):
         north = stage.start_client(NODE_NAME="north", fault=kill, **TINY)
-        code = north.wait(20)
+        code = north.wait()
         assert code == (-9 if kill else 0), f"{kill}: {code}\n{north.log}\n{server.log}"
-    assert [program.wait(10) for program in (server, other)] == [0, 0], stage.logs
+    assert [program.wait() for program in (server, other)] == [0, 0], stage.logs
     assert stage.facts["model_sha256"] == reference.digest(plan)
     assert [(line["round"], line["missing"]) for line in stage.history] == [(n, []) for n in (1, 2, 3, 4)]
     (partition,) = {

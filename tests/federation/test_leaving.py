@@ -2,9 +2,8 @@
 
 import pytest
 
+from tests.bounds import HANG_S
 from tests.federation.programs import Federation
-
-HANG_S = 300
 
 
 @pytest.mark.parametrize(

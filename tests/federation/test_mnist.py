@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from client.tasks import mnist
 from fedmx import arrays
+from tests.bounds import HANG_S
 from tests.federation.programs import Federation
 
 ROOT = Path(__file__).parents[2]
@@ -105,7 +106,7 @@ def test_the_order_in_which_clients_start_does_not_change_the_model(
     server = federation.start_server(NUM_PARTITIONS=2)
     second.wait_for("joined")
     first = federation.start_client(NODE_NAME="aardvark")
-    assert [program.wait(600) for program in (server, first, second)] == [0, 0, 0], federation.logs
+    assert [program.wait(2 * HANG_S) for program in (server, first, second)] == [0, 0, 0], federation.logs
     assert federation.facts["model_sha256"] == default_run.facts["model_sha256"]
 
 

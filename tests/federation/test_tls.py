@@ -16,6 +16,7 @@ from fedmx.link import link_pb2 as pb
 from fedmx.link.certificates import SERVER, SITE
 from fedmx.link.pki import Authority
 from fedmx.parsing import Address
+from tests.bounds import HANG_S
 from tests.federation.chaos.killing import replace
 from tests.federation.chaos.reference import Plan, Reference
 from tests.federation.chaos.stage import Stage
@@ -155,15 +156,15 @@ def test_a_run_goes_on_undisturbed_through_all_who_do_not_belong(
     role = "the certificate of 'server' has role 'server'; expected a site's (`make bundle`)"
     assert goodbye.reason == role
     for said, program in faulty.items():
-        assert program.wait(20) == 5, program.log
+        assert program.wait() == 5, program.log
         assert said in last_line(program)
         assert re.match(r"SERVER_ADDRESS=127\.0\.0\.[12]:\d+: TLS: ", words_of(last_line(program)))
         assert "Traceback" not in program.log
-    assert revoked.wait(20) == 5
+    assert revoked.wait() == 5
     reason = f"the certificate of site revoked is revoked (serial {own_serial(authority, 'revoked')})"
     assert words_of(last_line(revoked)) == f"the server refused this node: {reason}"
     gate.touch()
-    assert [program.wait(20) for program in (server, *honest)] == [0, 0, 0], stage.logs
+    assert [program.wait() for program in (server, *honest)] == [0, 0, 0], stage.logs
     assert stage.facts["model_sha256"] == reference.digest(plan)
     assert [(line["round"], line["missing"], line["refused"]) for line in stage.history] == [
         (number, [], []) for number in range(1, plan.rounds + 1)
@@ -179,16 +180,16 @@ def test_insecure_on_both_sides_works_and_both_say_so_at_every_start(stage: Stag
     server = stage.start_server(MIN_CLIENTS=1, JOIN_WINDOW=0.1, **INSECURE)
     server.wait_for("listening")
     secure = stage.start_client(**of(shared, "local"))
-    assert secure.wait(20) == 5
+    assert secure.wait() == 5
     assert words_of(last_line(secure)) == (
         f"SERVER_ADDRESS={stage.address}: TLS: the server does not speak TLS; expected one LINK_SECURITY on"
         " both sides"
     )
     client = stage.start_client(NODE_NAME="x", **TINY, **INSECURE)
-    assert [program.wait(20) for program in (server, client)] == [0, 0], stage.logs
+    assert [program.wait() for program in (server, client)] == [0, 0], stage.logs
     assert {node["name"] for line in stage.history for node in line["nodes"]} == {"x"}
     again = stage.start_client(SERVER_WAIT_TIMEOUT=0.2, **TINY, **INSECURE)
-    again.wait(20)
+    again.wait()
     assert [program.log.count(WARNING) for program in (server, client, again)] == [1, 1, 1]
     assert WARNING not in secure.log
 
@@ -205,13 +206,13 @@ def test_a_server_that_is_killed_again_and_again_is_away_and_no_fault_of_tls(
         assert server.process.poll() is None
         server.stop(signal.SIGKILL)
     gate.touch()
-    assert stage.start_server(**plan.settings).wait(20) == 0, stage.logs
-    assert [node.wait(10) for node in nodes] == [0, 0], stage.logs
+    assert stage.start_server(**plan.settings).wait() == 0, stage.logs
+    assert [node.wait() for node in nodes] == [0, 0], stage.logs
     assert "TLS" not in stage.logs
     assert stage.facts["model_sha256"] == reference.digest(plan)
 
 
-def test_a_site_that_is_revoked_in_a_run_is_out_within_10_s_and_a_waiting_one_takes_its_place(
+def test_a_site_that_is_revoked_in_a_run_is_out_at_once_and_a_waiting_one_takes_its_place(
     stage: Stage,
 ) -> None:
     authority = make_pki(stage.folder / "pki", "a", "b", "c")
@@ -221,8 +222,8 @@ def test_a_site_that_is_revoked_in_a_run_is_out_within_10_s_and_a_waiting_one_ta
         MIN_CLIENTS=2,
         MIN_UPDATES=1,
         NUM_ROUNDS=4,
-        LEASE_GRACE=300,
-        ROUND_TIMEOUT=300,
+        LEASE_GRACE=2 * HANG_S,
+        ROUND_TIMEOUT=2 * HANG_S,
         CERTS_DIR=authority.folder_of(SERVER),
     )
     doomed = stage.start_client(NODE_NAME="x", fault=Held(gate, 2), **of(authority, "a"))
@@ -234,10 +235,10 @@ def test_a_site_that_is_revoked_in_a_run_is_out_within_10_s_and_a_waiting_one_ta
     server.wait_for("round finished round=1 ")
     authority.revoke("a")
     reason = f"the certificate of site a is revoked (serial {own_serial(authority, 'a')})"
-    server.wait_for(re.escape(f'refused a node node=a.x reason="{reason}"'), 10)
-    assert [program.wait(20) for program in (server, *rest)] == [0, 0, 0], stage.logs
+    server.wait_for(re.escape(f'refused a node node=a.x reason="{reason}"'))
+    assert [program.wait() for program in (server, *rest)] == [0, 0, 0], stage.logs
     gate.touch()
-    assert doomed.wait(10) == 5
+    assert doomed.wait() == 5
     assert words_of(last_line(doomed)) == f"the server refused this node: {reason}"
     assert [line["missing"] for line in stage.history] == [[], ["a.x"], [], []]
     held = [{node["partition"]: node["name"] for node in line["nodes"]} for line in stage.history]
@@ -248,7 +249,7 @@ def test_a_site_that_is_revoked_in_a_run_is_out_within_10_s_and_a_waiting_one_ta
         {0: "c.x", 1: "b.x"},
     ]
     again = stage.start_client(NODE_NAME="x", SERVER_WAIT_TIMEOUT=1, **of(authority, "a"))
-    assert again.wait(10) == 5, "there is no server any more"
+    assert again.wait() == 5, "there is no server any more"
 
 
 def test_a_certificate_that_is_made_anew_in_a_run_is_taken_by_whoever_starts_with_it(stage: Stage) -> None:
@@ -263,6 +264,6 @@ def test_a_certificate_that_is_made_anew_in_a_run_is_taken_by_whoever_starts_wit
     open_authority(authority.folder).issue_site("a")
     second = stage.start_client(NODE_NAME="y", **of(authority, "a"))
     server.wait_for("node ready node=a.y")
-    server.wait_for("refused a node node=a.x", 10)
+    server.wait_for("refused a node node=a.x")
     gate.touch()
-    assert [program.wait(20) for program in (server, second, first)] == [0, 0, 5], stage.logs
+    assert [program.wait() for program in (server, second, first)] == [0, 0, 5], stage.logs

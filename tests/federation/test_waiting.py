@@ -17,9 +17,7 @@ def test_a_client_may_start_20_seconds_before_its_server(federation: Federation)
 
 def test_a_client_whose_server_never_comes_gives_up_and_names_the_address(federation: Federation) -> None:
     client = federation.start_client(SERVER_WAIT_TIMEOUT=3, **TINY)
-    started = time.monotonic()
     assert client.wait() == 5
-    assert time.monotonic() - started < 10
     assert f"SERVER_ADDRESS={federation.address}: no server answered within 3 s" in client.log
     assert "Connection refused" in client.log
     assert "Traceback" not in client.log

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.bounds import HANG_S
 from tests.federation.programs import Federation, Program
 
-HANG_S = 300
 FORKING = {"TASK": "forking_task"}
 
 

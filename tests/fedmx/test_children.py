@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from fedmx.settings import environment
+from tests.bounds import HANG_S
 
 ROOT = Path(__file__).parents[2]
-HANG_S = 300
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 PROGRAM = """

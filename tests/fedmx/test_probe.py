@@ -19,6 +19,7 @@ from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.parsing import Address
 from fedmx.settings import environment
+from tests.bounds import HANG_S
 from tests.fedmx.link.loopback import find_free_port
 from tests.fedmx.link.papers import gate_of, make_pki
 
@@ -153,4 +154,4 @@ def test_the_program_says_it_by_its_exit_code_with_the_settings_of_its_server(
         )
         for how, at in asked
     ]
-    assert [process.wait(20) for process in started] == list(asked.values())
+    assert [process.wait(HANG_S) for process in started] == list(asked.values())

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fedmx import supervisor
+from tests.bounds import HANG_S
 
 ROOT = Path(__file__).parents[2]
 # Each start of the child leaves a line with its process id, and then does what the test says.
@@ -65,7 +66,7 @@ class Supervised:
 
     def end(self) -> tuple[int, str]:
         """Return the exit code and all that was logged."""
-        output, _ = self.process.communicate(timeout=60)
+        output, _ = self.process.communicate(timeout=HANG_S)
         return self.process.returncode, output
 
     def kill(self) -> None:
@@ -77,7 +78,7 @@ class Supervised:
 
 
 def wait_until(is_true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANG_S
     while not is_true():
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -33,6 +33,7 @@ from server.resume import choose_run
 from server.rounds import RoundLoop
 from server.serving import run_to_goodbye
 from server.steps import Asker, Replies
+from tests.bounds import HANG_S
 
 Values = dict[str, NDArray[Any]]
 Metrics = dict[str, Any]
@@ -164,8 +165,8 @@ class Federation:
             "num_rounds": 1,
             "num_partitions": nodes,
             "min_clients": nodes,
-            "client_wait_timeout": 10.0,
-            "round_timeout": 10.0,
+            "client_wait_timeout": HANG_S,
+            "round_timeout": HANG_S,
             "lease_grace": 0.2,
             "runs_dir": self.runs_dir,
             "listen_address": Address("127.0.0.1", _find_free_port()),
@@ -195,7 +196,7 @@ class Federation:
             run_to_goodbye(server, told, choose_run(told))
         finally:
             for one in started:
-                one.join(10)
+                one.join(HANG_S)
         assert not any(one.is_alive() for one in started)
 
     @property
@@ -341,7 +342,7 @@ def _start(
 
 def _serve(name: str, node: NullNode, address: Address) -> None:
     link = NodeLink(
-        LinkOptions(address, name, is_name_given=True, wait_timeout_s=10.0, max_model_bytes=2**20)
+        LinkOptions(address, name, is_name_given=True, wait_timeout_s=HANG_S, max_model_bytes=2**20)
     )
     link.start()
     try:

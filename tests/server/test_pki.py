@@ -16,6 +16,7 @@ from fedmx.link import certificates, site_request
 from fedmx.link.certificates import SERVER, SITE
 from fedmx.settings import ClientSettings, load
 from server import pki
+from tests.bounds import HANG_S
 from tests.federation.programs import ROOT, make_environment
 from tests.fedmx.link.papers import ask_python, read_all
 
@@ -438,7 +439,7 @@ def test_wrong_settings_are_said_by_name(
 
 def test_commands_that_come_at_once_make_one_authority_and_one_of_each(tmp_path: Path) -> None:
     both = [start("pki", "ensure", PKI_DIR=tmp_path) for _ in range(2)]
-    said = [process.communicate(timeout=60) for process in both]
+    said = [process.communicate(timeout=HANG_S) for process in both]
     assert [(process.returncode, err) for process, (_, err) in zip(both, said, strict=True)] == [(0, "")] * 2
     assert sorted(len(out.splitlines()) for out, _ in said) == [0, 3]
     assert certificates.read_own(tmp_path / "server", SERVER).name == "server"
@@ -453,7 +454,7 @@ def test_the_program_tells_mistakes_from_help_by_its_exit_code(tmp_path: Path) -
     }
     started = [(start(*arguments, PKI_DIR=tmp_path), *wanted) for arguments, wanted in runs.items()]
     for process, code, said in started:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=HANG_S)
         assert process.returncode == code, err
         assert re.fullmatch(said, err), err
         assert out.startswith("usage: python -m server pki") == (code == 0)

@@ -55,7 +55,7 @@ class Reference:
             stage = self.make_stage()
             server = stage.start_server(**plan.settings)
             nodes = [stage.start_client(NODE_NAME=name, TASK=plan.task) for name in plan.names]
-            assert [program.wait(60) for program in (server, *nodes)] == [0] * (1 + plan.nodes), stage.logs
+            assert [program.wait() for program in (server, *nodes)] == [0] * (1 + plan.nodes), stage.logs
             assert stage.trainings == plan.trainings, stage.trainings
             self._known[plan] = str(stage.facts["model_sha256"])
         return self._known[plan]

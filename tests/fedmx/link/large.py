@@ -13,11 +13,12 @@ from flwr.app import Message, MessageType, MetricRecord, RecordDict
 
 from fedmx.parsing import Address
 from fedmx.program import reuse_memory
+from tests.bounds import HANG_S
 from tests.fedmx.link.loopback import Hub, Node, Worker
 from tests.fedmx.link.wire import pack, unpack
 
 SIZE = 200_000_000
-TIMEOUT_S = 60.0
+TIMEOUT_S = HANG_S
 
 
 def rss() -> int:

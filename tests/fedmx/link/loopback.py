@@ -23,10 +23,11 @@ from fedmx.link.node import LinkOptions, NodeLink
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.parsing import Address
+from tests.bounds import HANG_S
 from tests.federation.chaos.cable import Cable
 from tests.fedmx.link.wire import GIGABYTE, pack
 
-PATIENCE_S = 60.0  # of a test that waits for what comes in milliseconds, on a machine that others use as well
+PATIENCE_S = HANG_S
 FOREVER_S = 3600.0  # of what must not be what ends a wait
 RUN_ID = 7
 

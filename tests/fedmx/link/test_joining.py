@@ -16,6 +16,7 @@ from fedmx.link import server as server_module
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.parsing import Address
+from tests.bounds import HANG_S
 from tests.fedmx.link.loopback import Hub, Node, RawNode
 from tests.fedmx.link.wire import encode, pack
 
@@ -209,7 +210,7 @@ def test_a_node_cannot_answer_for_another(hub: Hub, raw: RawNode) -> None:
     node.worker.gate.clear()
     raw.get_ready("bad")
     asked = hub.ask_aside(hub.message(name="good"))
-    assert node.worker.begun.wait(10)
+    assert node.worker.begun.wait(HANG_S)
     ((_, request),) = hub.grid._open.values()
     for frame in encode(RecordDict({"forged": ConfigRecord()}), request_id=request.request_id).frames():
         raw.say(frame)

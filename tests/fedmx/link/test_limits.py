@@ -12,6 +12,7 @@ import pytest
 from flwr.app import Error, Message, RecordDict
 
 from fedmx.settings import environment
+from tests.bounds import HANG_S
 from tests.fedmx.link.loopback import Hub, Node, Worker, find_free_port
 from tests.fedmx.link.wire import pack
 
@@ -72,7 +73,7 @@ def large() -> dict[str, float]:
     server = subprocess.run(
         [*command, "server", port], cwd=ROOT, env=environment() | memory, stdout=subprocess.PIPE, check=True
     )
-    assert node.wait(10) == 0
+    assert node.wait(HANG_S) == 0
     measured: dict[str, float] = json.loads(server.stdout)
     return measured
 

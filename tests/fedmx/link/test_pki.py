@@ -24,6 +24,7 @@ from fedmx.link.pki import LOCAL_SITE, Authority
 from fedmx.link.renewal import renew
 from fedmx.link.server_names import ALWAYS_NAMED
 from fedmx.settings import PkiSettings
+from tests.bounds import HANG_S
 from tests.extremes import list_accepted, list_numeric
 from tests.fedmx.link.papers import (
     IN_A_YEAR,
@@ -355,7 +356,7 @@ def test_one_command_waits_for_another(changing: Authority) -> None:
     with changing.alone():
         waiting.start()
         assert not entered.wait(0.2)
-    assert entered.wait(5)
+    assert entered.wait(HANG_S)
     waiting.join()
 
 

@@ -14,6 +14,7 @@ from fedmx.link.codec import EncodedArrays, EncodedMessage
 from fedmx.link.inbox import Inbox
 from fedmx.link.kept import KeptReplies
 from fedmx.link.requests import Answer, Request, Requests
+from tests.bounds import HANG_S
 
 
 @dataclass
@@ -225,7 +226,7 @@ def test_whoever_waits_is_woken(last: str) -> None:
         inbox.put(received("a"))
     else:
         inbox.end(None)
-    worker.join(10)
+    worker.join(HANG_S)
     assert [item and item.request_id for item in taken] == (["a"] if last == "request" else [None])
 
 

@@ -9,6 +9,7 @@ from flwr.app import ConfigRecord
 from fedmx.errors import RefusedError
 from fedmx.link import roster
 from fedmx.link.roster import Member, NodeView, Roster
+from tests.bounds import HANG_S
 
 
 def find_difference(description: ConfigRecord, reference: ConfigRecord) -> str | None:
@@ -239,7 +240,7 @@ def test_a_change_wakes_whoever_waits(rules: Rules) -> None:
         waiter = threading.Thread(target=rules.roster.wait_for_change, args=(60,), daemon=True)
         waiter.start()
         change()
-        waiter.join(10)
+        waiter.join(HANG_S)
         assert not waiter.is_alive()
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from fedmx.link import silence
 from fedmx.link.silence import Ages, Silence, Watchdog
+from tests.bounds import HANG_S
 
 
 def find_newest(ages: Ages) -> float:
@@ -127,5 +128,5 @@ def test_a_watchdog_barks_once_when_nothing_arrives_and_never_once_it_is_stopped
             dog.stop()
         dog.start()
         if not is_stopped:
-            assert barked.wait(30)
+            assert barked.wait(HANG_S)
         assert dog.has_barked is not is_stopped

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import psutil
 import pytest
 
 from fedmx import run_state
+from tests.bounds import HANG_S
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -38,7 +38,7 @@ def train(rounds):
     (folder / "model.npz").touch()
 def say(level, text):
     print(f"2026-11-25T12:00:00.000+01:00 {level:<7} {text}", file=sys.stderr, flush=True)
-def wait(seconds=60):
+def wait(seconds=1000):
     say("INFO", "waiting")
     time.sleep(seconds)
 """
@@ -68,6 +68,13 @@ class Launcher:
         (root / "client.py").write_text(CLIENT)
         self.started: list[subprocess.Popen[str]] = []
 
+    def be_patient(self) -> None:
+        """Have the launcher give programs more time to end by themselves than a test waits for it."""
+        path = self.root / "fedmx" / "local" / "federation.py"
+        source = path.read_text()
+        assert "\n_GRACE_S = 5.0\n" in source
+        path.write_text(source.replace("\n_GRACE_S = 5.0\n", f"\n_GRACE_S = {2 * HANG_S}\n"))
+
     def start(self, environment: Mapping[str, str], stdout: int = subprocess.PIPE) -> "subprocess.Popen[str]":
         process = subprocess.Popen(
             [sys.executable, "-m", "fedmx.local"],
@@ -89,7 +96,7 @@ class Launcher:
 
     def run(self, **environment: str) -> tuple[int, list[str]]:
         process = self.start(environment)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=HANG_S)
         return process.returncode, output.splitlines()
 
     def start_and_await_programs(
@@ -202,7 +209,7 @@ def test_an_older_run_is_not_shown_for_one_that_never_began(launcher: Launcher) 
 def test_when_every_client_has_failed_alike_the_server_is_ended_and_the_reason_said_once(
     launcher: Launcher,
 ) -> None:
-    started = time.monotonic()
+    launcher.be_patient()
     code, lines = launcher.run(
         SERVER_DOES="wait()", CLIENT_DOES="say('ERROR', 'DATA_DIR=x: no such folder'); sys.exit(2)"
     )
@@ -212,7 +219,6 @@ def test_when_every_client_has_failed_alike_the_server_is_ended_and_the_reason_s
         "server | 12:00:00.000 INFO    waiting",
         "all 2 clients ended with exit code 2: DATA_DIR=x: no such folder",
     ]
-    assert time.monotonic() - started < 5
 
 
 def test_clients_that_were_told_how_the_run_failed_do_not_repeat_it(launcher: Launcher) -> None:
@@ -235,10 +241,9 @@ def test_one_failed_client_is_named_and_does_not_end_the_run(launcher: Launcher)
 
 
 def test_clients_of_a_server_that_ended_without_a_goodbye_are_ended_at_once(launcher: Launcher) -> None:
-    started = time.monotonic()
+    launcher.be_patient()
     code, _ = launcher.run(SERVER_DOES="sys.exit(2)", CLIENT_DOES="wait()")
     assert code == 2
-    assert time.monotonic() - started < 4
 
 
 def test_all_that_a_server_says_that_cannot_listen_is_said_once_and_no_client_is_started(
@@ -290,12 +295,10 @@ def test_clients_have_time_to_end_by_themselves_after_the_goodbye(launcher: Laun
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
 )
 @pytest.mark.usefixtures("_hangups_are_heard")
-def test_a_signal_ends_everything_within_five_seconds_with_the_rounds_so_far(
-    launcher: Launcher, number: int, code: int
-) -> None:
+def test_a_signal_ends_everything_with_the_rounds_so_far(launcher: Launcher, number: int, code: int) -> None:
     process, children = launcher.start_and_await_programs("train(1); wait()")
     process.send_signal(number)
-    output, _ = process.communicate(timeout=5)
+    output, _ = process.communicate(timeout=HANG_S)
     assert process.returncode == code
     first, *table = output.splitlines()
     assert first == "stopped: ending all programs"
@@ -316,7 +319,7 @@ def test_a_terminal_that_is_closed_ends_everything_with_129(launcher: Launcher) 
     children = psutil.Process(process.pid).children()
     os.close(mine)
     process.send_signal(signal.SIGHUP)  # as the kernel does to the terminal's foreground
-    assert process.wait(timeout=5) == 129
+    assert process.wait(timeout=HANG_S) == 129
     assert not [child for child in children if child.is_running()]
 
 
@@ -334,7 +337,7 @@ def test_an_argument_is_refused_in_one_line(launcher: Launcher) -> None:
     assert "--clients 3" in line
 
 
-def test_a_program_that_ignores_sigterm_is_killed_within_five_seconds(launcher: Launcher) -> None:
+def test_a_program_that_ignores_sigterm_is_killed(launcher: Launcher) -> None:
     stubborn = "signal.signal(signal.SIGTERM, signal.SIG_IGN); wait()"
     process = launcher.start({"SERVER_DOES": "wait()", "CLIENT_DOES": stubborn})
     assert process.stdout
@@ -342,7 +345,7 @@ def test_a_program_that_ignores_sigterm_is_killed_within_five_seconds(launcher: 
         pass
     children = psutil.Process(process.pid).children()
     process.terminate()
-    process.communicate(timeout=6)
+    process.communicate(timeout=HANG_S)
     assert process.returncode == 143
     assert not [child for child in children if child.is_running()]
 
@@ -351,7 +354,7 @@ def test_a_program_that_ignores_sigterm_is_killed_within_five_seconds(launcher: 
 def test_no_program_outlives_a_launcher_that_was_killed(launcher: Launcher) -> None:
     process, children = launcher.start_and_await_programs()
     process.kill()
-    _, alive = psutil.wait_procs(children, timeout=5)
+    _, alive = psutil.wait_procs(children, timeout=HANG_S)
     assert not alive
 
 
@@ -361,7 +364,7 @@ def test_a_terminal_shows_progress_and_only_what_is_not_routine(launcher: Launch
     process = launcher.start({"ROUNDS": "2", "SERVER_DOES": does, "TERM": "xterm", "COLUMNS": "120"}, its)
     os.close(its)
     shown = "".join(read_all(mine))
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=HANG_S) == 0
     assert "server | 12:00:00.000 WARNING refused a node" in shown
     assert "leased" not in shown
     assert "2/2" in shown
