@@ -142,6 +142,10 @@ def _is_users(file: str) -> bool:
 
 
 def _import(name: str) -> ModuleType:
+    if "/" in name or name.startswith(".") or name.endswith(".py"):
+        module = ".".join(part for part in Path(name).with_suffix("").parts if part.isidentifier())
+        wanted = module or "one such as my_task"
+        raise SettingsError(f"TASK={name}: cannot be imported: not a module's name; expected {wanted}")
     try:
         with ending_forks():
             return importlib.import_module(name)

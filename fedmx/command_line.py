@@ -56,7 +56,9 @@ def parse(usage: Usage) -> tuple[str, Sequence[str]]:
     _, unknown = parser.parse_known_args(arguments)
     if unknown:
         found = " ".join(unknown)
-        parser.error(f"unrecognized arguments: {found}; settings come from the environment: LOG_LEVEL=DEBUG")
+        parser.error(
+            f"unrecognized arguments: {found}; settings come from the environment, for example ROUNDS=5"
+        )
     return "", []
 
 

@@ -32,6 +32,7 @@ class Nodes:
         self._leases: dict[int, str] = {}
         self._first_seen: dict[int, float] = {}
         self._number = settings.num_partitions
+        self._unheld: set[int] = set()
         self._known: frozenset[str] = frozenset()
 
     def restore(self, held: Mapping[str, int | None], partitions: int) -> None:
@@ -150,13 +151,15 @@ class Nodes:
             return ledger.participants_of_sites(nodes, now=now, grace_s=grace_s)
         before = self._leases
         self._leases = ledger.renew(before, self._number, nodes, now=now, grace_s=grace_s)
-        for partition in before.keys() - self._leases.keys():
+        unheld = set(range(self._number)) - self._leases.keys()
+        for partition in sorted(unheld - self._unheld):
             warn(
                 "no node holds a partition, its data is left out",
                 partition=partition,
                 partitions=self._number,
-                before=before[partition],
+                before=before.get(partition),
             )
+        self._unheld = unheld
         for partition, name in self._leases.items():
             if before.get(partition) != name:
                 event("leased", partition=partition, partitions=self._number, node=name)

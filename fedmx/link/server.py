@@ -27,7 +27,7 @@ from fedmx.link.repeats import Repeats
 from fedmx.link.requests import Request, Requests
 from fedmx.link.roster import Member, Roster
 from fedmx.link.stream import ServicerContext, Stream
-from fedmx.log import event, logger, printable
+from fedmx.log import event, logger, printable, warn
 from fedmx.parsing import Address
 
 _MAX_NODES = 1_000  # at a time
@@ -308,7 +308,11 @@ class LinkServer:
             stream.member, stream, is_for_good=stream.is_expelled
         ):
             return
-        event("node left", node=stream.member.name, cause=stream.cause)
+        if stream.is_ready or stream.is_ending:
+            event("node left", node=stream.member.name, cause=stream.cause)
+        else:
+            hint = "its own log has the reason"
+            warn("node left before it was ready", node=stream.member.name, cause=stream.cause, hint=hint)
         if stream.is_expelled:
             self._requests.give_up(stream.member.node_id)
         else:

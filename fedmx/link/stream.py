@@ -62,6 +62,11 @@ class Stream:
         """The certificate of its other end, PEM."""
         return b"".join(self._context.auth_context().get("x509_pem_cert", ()))
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether this side ends it."""
+        return self._is_ending.is_set()
+
     def send(self, frames: Iterable[bytes]) -> None:
         """Write frames after those that wait already."""
         self._outbox.put_nowait(frames)

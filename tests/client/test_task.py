@@ -164,6 +164,16 @@ def test_the_reason_of_mxnet_is_given_without_its_own_traceback() -> None:
     assert words_of(SettingsError, fail).startswith("TASK=small: the loss raised MXNetError: Check failed: ")
 
 
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [("my_task.py", "my_task"), ("./my_task", "my_task"), ("tasks/my_task.py", "tasks.my_task")],
+)
+def test_a_path_is_refused_with_the_modules_name(name: str, module: str) -> None:
+    words = words_of(SettingsError, lambda: load_task(name))
+    assert words.startswith(f"TASK={name}: ")
+    assert words.endswith(f" {module}")
+
+
 # What cannot be imported
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from fedmx import log
 from fedmx.settings import ServerSettings
 from server.ledger import Participant
 from server.nodes import Nodes
@@ -78,3 +79,16 @@ def test_a_node_that_was_expelled_is_told_as_such(hub: Hub) -> None:
     hub.wait_until(lambda: not hub.roster.nodes()[0].is_present)
     assert hub.roster.expel(hub.node_id("raw"))
     assert explain(hub) == "its site may not take part any more"
+
+
+def test_a_partition_that_nobody_holds_is_a_warning_of_every_start(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log.configure("WARNING", "text")
+    for _ in range(2):
+        nodes = Nodes(LocalGrid({2: NullNode(), 3: NullNode()}), ServerSettings())
+        nodes.restore({"2": 0, "3": 1}, 3)
+        nodes.participants()
+        nodes.participants()
+        lines = [line for line in capsys.readouterr().err.splitlines() if "partition=2 partitions=3" in line]
+        assert len(lines) == 1

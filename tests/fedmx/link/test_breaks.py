@@ -231,6 +231,19 @@ def test_a_node_that_is_away_within_the_grace_is_waited_for(hub: Hub, log: io.St
     assert node.worker.asked == ["1"]
 
 
+def test_a_node_that_leaves_before_it_is_ready_is_a_warning(hub: Hub, log: io.StringIO) -> None:
+    early, ready = RawNode(hub.address), RawNode(hub.address)
+    ready.get_ready("ready")
+    early.say_hello("early")
+    early.hear("welcome")
+    await_line(hub, log, "node ready node=ready")
+    early.hang_up()
+    ready.hang_up()
+    await_line(hub, log, "node left", 2)
+    assert count_of("WARNING node left before it was ready node=early", log) == 1
+    assert count_of("INFO    node left node=ready", log) == 1
+
+
 def test_a_new_process_takes_over_a_dead_ones_name_and_request(hub: Hub, log: io.StringIO) -> None:
     dead = RawNode(hub.address)
     dead.get_ready("north")
