@@ -59,6 +59,8 @@ def find_clipped(
         outputs: the network's for some examples, which stand for those of all others.
         labels: (n, ...), all of a dataset.
     """
+    if not all(isinstance(array, mx.nd.NDArray) for array in _flatten(outputs)):
+        return None
     sizes = [array.size // max(1, len(array)) for array in _flatten(outputs)]
     rows = max(1, min(_ROWS_AT_ONCE, _VALUES_AT_ONCE // max(1, *sizes, 1)))
     with _not_hybridized(loss):

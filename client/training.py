@@ -128,6 +128,7 @@ def train(
     for epoch in range(how.local_epochs):
         sums = _Sums()
         for examples, labels in data.shuffled_batches(how.batch_size, rng):
+            _clear_added(trained)
             with autograd.record():
                 outputs, losses = _look_at(net, task, examples, labels)
             losses.backward()
@@ -186,6 +187,13 @@ def _measure(sums: _Sums, task: Task, outputs: Any, labels: mx.nd.NDArray, losse
                     " expected other names"
                 )
         sums.add(losses, measured)
+
+
+def _clear_added(parameters: list[gluon.Parameter]) -> None:
+    # Gluon adds to these gradients for ever; a step is of one batch.
+    for parameter in parameters:
+        if parameter.grad_req == "add":
+            parameter.zero_grad()
 
 
 class _ProximalPull:
