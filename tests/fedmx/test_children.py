@@ -138,8 +138,9 @@ def test_what_is_started_while_a_program_ends_can_be_stopped_too(tmp_path: Path)
     code, out, _ = run(body, tmp_path)
     exit_code, ignored = out.split("\n", 1)
     assert (code, exit_code) == (143, "-15")
-    # Python ignores SIGPIPE and SIGXFSZ, and gives both back to what it starts.
-    assert int(ignored.split()[1], 16) == 0
+    # Other signals may be ignored by whoever started the tests.
+    stopping = sum(1 << (number - 1) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+    assert int(ignored.split()[1], 16) & stopping == 0
 
 
 ENDS = {
