@@ -61,10 +61,10 @@ class Wait:
     def report(self, outlook: Outlook) -> None:
         """Log the wait if it is time to."""
         now = self._clock()
-        if now < self._due and self._gone.issuperset(outlook.gone):
+        known, self._gone = self._gone, set(outlook.gone)
+        if now < self._due and self._gone <= known:
             return
         self._due = now + _REPORT_S
-        self._gone = set(outlook.gone)
         is_limited = outlook.until < math.inf
         fields = {
             **outlook.fields,
@@ -150,7 +150,7 @@ class _Replies:
             {
                 "round": self.question.round or None,
                 "step": self.question.step,
-                "answered": len(self.asked) - len(ends),
+                "answered": self.grid.count_answered() if isinstance(self.grid, LinkGrid) else None,
                 "awaited": sorted(ends),
             },
             until=until,

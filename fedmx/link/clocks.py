@@ -24,6 +24,10 @@ class Clocks:
         self._last = wall(), monotonic()
         self._jumps = Repeats(monotonic)
 
+    def report_now(self) -> None:
+        """Log the jumps that were only counted so far."""
+        self._jumps.report_now()
+
     def look(self) -> None:
         """Log a jump of the wall clock with what both clocks say has passed."""
         self._jumps.report()

@@ -136,6 +136,11 @@ class LinkGrid(Grid):
         waiting = list(self._open.values())
         return [message.metadata.dst_node_id for message, request in waiting if not request.done.done()]
 
+    def count_answered(self) -> int:
+        """Return how many nodes have replied, without those that were given up; any thread may ask."""
+        done = [request.done for _, request in list(self._open.values()) if request.done.done()]
+        return sum(future.result() is not None for future in done)
+
     def transfer(self, reply: Message) -> Transfer | None:
         """Tell what a reply of the last `send_and_receive` cost."""
         return self._transfers.get(reply.metadata.message_id)

@@ -65,6 +65,7 @@ class LinkServer:
         self._gate = gate
         self._requests = Requests()
         self._refusals = Repeats()
+        self._clocks = Clocks()
         self._streams: set[Stream] = set()
         self._sites: dict[int, Site] = {}  # by node id
         self._greeting: dict[Stream, None] = {}  # those without a hello, the oldest first
@@ -143,6 +144,7 @@ class LinkServer:
         await asyncio.sleep(linger_s)
         self._watching.cancel()
         self._refusals.report_now()
+        self._clocks.report_now()
         await self._grpc.stop(_GOODBYE_TIMEOUT_S)
         if rest := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(rest, timeout=_LAST_STEPS_TIMEOUT_S)
@@ -276,7 +278,6 @@ class LinkServer:
 
     async def _watch(self) -> None:
         """End the streams whose other end is gone, or may not take part any more."""
-        clocks = Clocks()
         while True:
             await asyncio.sleep(_WATCH_S)
             self._refusals.report()
@@ -286,7 +287,7 @@ class LinkServer:
                     stream.cause = f"nothing arrived for {silence.LIMIT_S:g} s"
                     stream.drop()
             if self._gate is not None:
-                clocks.look()
+                self._clocks.look()
                 self._expel(self._gate)
 
     def _expel(self, gate: Gate) -> None:

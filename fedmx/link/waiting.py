@@ -57,9 +57,9 @@ class Wait:
             "still connecting",
             address=self._address,
             waited_s=round(now - self._since),
-            left_s="unlimited" if math.isinf(self._timeout_s) else round(self.left_s),
+            left_s=None if math.isinf(self._timeout_s) else round(self.left_s),
             cause=self.cause,
-            SERVER_WAIT_TIMEOUT=0 if math.isinf(self._timeout_s) else f"{self._timeout_s:g}",
+            SERVER_WAIT_TIMEOUT=0 if math.isinf(self._timeout_s) else self._timeout_s,
         )
 
     def note_tls_fault(self, fault: str | None, *, is_member: bool) -> None:

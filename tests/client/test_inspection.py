@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from client.data import Dataset, make_dataset
 from client.inspection import check_ids, check_labels, check_numbers
 from client.mx import gluon, mx
+from client.picked_labels import find_clipped
 from client.task import Loss
 from fedmx.errors import DataError
 from tests.client.given.small import make_task
@@ -250,6 +251,14 @@ def test_outputs_whose_first_axis_is_not_the_examples_are_no_fault_of_the_task()
     check(loss, (2, 2, 4), labels)
     check(loss, (3, 2, 4), labels)
     mx.nd.waitall()
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda array: {"a": array}, lambda array: (array, None)], ids=["a dict", "a None"]
+)
+def test_outputs_that_hold_more_than_arrays_are_no_fault_of_the_task(wrap: Callable[[Any], Any]) -> None:
+    outputs = wrap(mx.nd.ones((2, 4)))
+    assert find_clipped(lambda *_: mx.nd.zeros(2), outputs, np.array([0, 9])) is None
 
 
 FINE_PAIRS: dict[str, tuple[Loss, Any]] = {

@@ -48,6 +48,14 @@ def test_a_short_last_batch_counts_by_its_size() -> None:
     assert weight_of(net) == 0.25
 
 
+def test_gradients_that_are_added_up_are_of_one_batch() -> None:
+    net = make_scale()
+    net.collect_params().setattr("grad_req", "add")
+    for _ in range(2):
+        train(net, make_task(), make_ones(2), how(batch_size=1), [0])
+    assert weight_of(net) == 0.0625
+
+
 def test_the_loss_is_of_the_last_epoch_alone() -> None:
     net = make_scale()
     means = train(net, make_task(), make_ones(3), how(epochs=2), [0])

@@ -127,6 +127,11 @@ def test_a_watchdog_barks_once_when_nothing_arrives_and_never_once_it_is_stopped
         if is_stopped:
             dog.stop()
         dog.start()
-        if not is_stopped:
+        if is_stopped:
+            for thread in threading.enumerate():
+                if thread.name == "silence":
+                    thread.join(HANG_S)
+        else:
             assert barked.wait(HANG_S)
         assert dog.has_barked is not is_stopped
+        assert barked.is_set() is not is_stopped

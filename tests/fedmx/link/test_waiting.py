@@ -54,7 +54,7 @@ def test_a_wait_is_logged_soon_and_then_less_and_less_often_but_at_least_every_f
     ("timeout_s", "left", "setting"),
     [
         (300.0, "left_s=295", "SERVER_WAIT_TIMEOUT=300"),
-        (math.inf, "left_s=unlimited", "SERVER_WAIT_TIMEOUT=0"),
+        (math.inf, "waited_s=5 cause=", "SERVER_WAIT_TIMEOUT=0"),
     ],
 )
 def test_such_a_line_names_the_address_the_time_the_setting_and_what_was_seen(
