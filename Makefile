@@ -22,7 +22,7 @@ $(if $(unknown),$(error $(unknown) README.md lists the settings; names of your o
 ##@ Use it
 # GNU make ends with 2 whenever a recipe fails; the exit code of the server stands in its last line, as `Error 4`.
 run: .venv ## train on this machine: a server and CLIENTS=2 clients, ROUNDS=3
-	@.venv/bin/python -m fedmx.local
+	@.venv/bin/python -m local
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^##@ / { print (n++ ? "\n" : "") substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -61,31 +61,31 @@ clean: ## remove .venv, caches, containers and images; runs stay, in runs/ and i
 
 ##@ Certificates
 pki-init: ## make the federation's authority, as the first `make up` does by itself
-	@server/pki.sh init
+	@server/authority/pki.sh init
 
 pki-server: ## issue the server's certificate; SERVER_NAMES=fl.example.org adds a name, SERVER_NAMES=-fl.example.org removes it
-	@server/pki.sh server
+	@server/authority/pki.sh server
 
 pki-site: ## issue a site's key and certificate: NAME=hospital-a
 	$(call need,NAME,name of the site)
-	@server/pki.sh site "$$NAME"
+	@server/authority/pki.sh site "$$NAME"
 
 pki-sign: ## issue the certificate of a site that keeps its own key: NAME=hospital-a REQUEST=hospital-a.csr
 	$(call need,NAME,name of the site); $(subst @,,$(call need,REQUEST,file that `client pki request` wrote at the site))
-	@server/pki.sh sign "$$NAME" - <"$$REQUEST"
+	@server/authority/pki.sh sign "$$NAME" - <"$$REQUEST"
 
 pki-list: ## list certificates, and which of them are current
-	@server/pki.sh list
+	@server/authority/pki.sh list
 
 pki-revoke: ## revoke a site's certificates: NAME=hospital-a
 	$(call need,NAME,name of the site)
-	@server/pki.sh revoke "$$NAME"
+	@server/authority/pki.sh revoke "$$NAME"
 
 pki-renew: ## renew the certificates that expire soon
-	@server/pki.sh renew
+	@server/authority/pki.sh renew
 
 bundle: ## write a site's archive: SITE=hospital-a SERVER_ADDRESS=fl.example.org:8080 [REQUEST=hospital-a.csr]
-	@server/bundle.sh
+	@server/authority/bundle.sh
 
 ##@ Working on fedmx
 test: .venv ## run the tests; ARGS="-k partition" chooses among them
@@ -110,8 +110,8 @@ audit: .venv ## look for known vulnerabilities in the locks; ARGS="--osv-url URL
 sbom: .venv ## write each image's bill of materials to sbom/
 	@.venv/bin/python requirements/sbom.py
 
-proto: .venv ## write fedmx/link/link_pb2.py and .pyi from link.proto
-	@.venv/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. fedmx/link/link.proto
+proto: .venv ## write fedmx/protocol/link_pb2.py and .pyi from link.proto
+	@.venv/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. fedmx/protocol/link.proto
 
 check-gpu: .venv ## build the CUDA image and check it; downloads 2 GB
 	@.venv/bin/python -m pytest -m gpu_image $(ARGS)

@@ -25,16 +25,16 @@ from bench.engines.direct_link import MAX_MODEL_BYTES, make_certificates
 from bench.flower_app.null_app.model import make_arrays
 from bench.flower_app.null_app.rounds import NODES
 from bench.processes import Children, free_port, wait_for_port, wait_until
-from fedmx.link import link_pb2 as pb
-from fedmx.link.certificates import REVOKED_FILE, SERVER, SITE, read_own
-from fedmx.link.gate import Gate
 from fedmx.link.grid import LinkGrid
 from fedmx.link.node import LinkOptions, NodeLink
-from fedmx.link.pki import LOCAL_SITE
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.parsing import Address
+from fedmx.pki.access import Gate
+from fedmx.pki.authority import LOCAL_SITE
+from fedmx.pki.credentials import REVOKED_FILE, SERVER, SITE, read_own
 from fedmx.program import reuse_memory, run_program
+from fedmx.protocol import link_pb2 as pb
 from tests.fedmx.link.crowd import Crowd
 
 SILENT, DRIBBLING = 500, 50

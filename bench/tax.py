@@ -17,7 +17,7 @@ from typing import TextIO
 from bench.engines import direct_link
 from bench.flower_app.null_app.rounds import NODES
 from bench.processes import Children, MeasurementError, free_port, wait_until
-from fedmx.link.pki import LOCAL_SITE
+from fedmx.pki.authority import LOCAL_SITE
 
 ROUNDS, REPEATS = 3, 3
 _LIMIT_S, _START_S = 180.0, 60.0

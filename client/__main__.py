@@ -8,9 +8,9 @@ import numpy.testing  # noqa: F401 - imported for MXNet
 from client import pki
 from fedmx import log, parsing
 from fedmx.command_line import Usage, parse
-from fedmx.link import certificates
 from fedmx.link.node import LinkOptions, NodeLink
 from fedmx.log import event
+from fedmx.pki import credentials
 from fedmx.program import run_program
 from fedmx.settings import ClientSettings, CommonSettings, load
 
@@ -38,7 +38,7 @@ def main() -> None:
             wait_timeout_s=settings.server_wait_timeout,
             max_model_bytes=settings.max_model_bytes,
             proxy=settings.link_proxy,
-            own=certificates.open_own(settings),
+            own=credentials.open_own(settings),
         )
     )
     # Hello is said first, so that the server knows of a node that takes seconds to import MXNet.

@@ -6,8 +6,8 @@ from typing import TypeVar
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from client.trainer import Part, Workbench
 from client.training import Hyperparameters
-from client.workbench import Part, Workbench
 from fedmx import arrays
 from fedmx.errors import SettingsError
 from fedmx.parsing import PartitionRule

@@ -5,9 +5,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from fedmx.files import named_errors, whole_file
-from fedmx.link import certificates, site_request
-from fedmx.link.certificates import AUTHORITY_FILE, SITE
+from fedmx.files import atomic_write, disk_errors
+from fedmx.pki import credentials, csr
+from fedmx.pki.credentials import AUTHORITY_FILE, SITE
 from fedmx.program import ArgumentParser
 from fedmx.settings import ClientSettings, load
 
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> None:
     folder = load(ClientSettings).certs_dir
     given = _make_parser().parse_args(arguments)
     if given.command == "request":
-        request = site_request.make(given.name, folder)
+        request = csr.make(given.name, folder)
         print(f"made {folder / 'site.key'}, which stays here, and {request}, for the federation's authority")
     else:
         install(given.source, folder, given.owner)
@@ -39,15 +39,15 @@ def install(source: Path, folder: Path, owner: int) -> None:
     Raises:
         DataError: they do not do, or cannot be written.
     """
-    own = certificates.read_own(source, SITE)
+    own = credentials.read_own(source, SITE)
     for name, data, mode in (
         (AUTHORITY_FILE, own.authority, 0o644),
         ("site.crt", own.certificate, 0o644),
         ("site.key", own.key, 0o600),
     ):
-        with whole_file(folder / name, mode) as file:
+        with atomic_write(folder / name, mode) as file:
             file.write(data)
-        with named_errors(folder / name):
+        with disk_errors(folder / name):
             os.chown(folder / name, owner, -1)  # whose group matters to nobody
 
 

@@ -22,7 +22,7 @@ from fedmx.files import expected_readable
 Loss = Callable[[Any, Any], mx.nd.NDArray]
 Metrics = Callable[[Any, Any], Mapping[str, Any]]
 
-_OURS = ("client", "fedmx", "server")
+_OURS = ("client", "fedmx", "local", "server")
 _EXPECTED = "expected a module with build_model() and load_data(data_dir)"
 
 

@@ -10,7 +10,7 @@ from fedmx.errors import DataError
 
 
 @contextmanager
-def whole_file(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
+def atomic_write(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
     """Open a file for writing that takes its place at `path` once all of it is on the disk.
 
     Args:
@@ -23,12 +23,12 @@ def whole_file(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
     # One name for all attempts: what a process that was killed left there is overwritten.
     temporary = path.with_name(f".{path.name}.part")
     try:
-        with named_errors(path), _open(temporary, mode) as file:
+        with disk_errors(path), _open(temporary, mode) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
             temporary.replace(path)
-            keep_names(path.parent)
+            fsync_directory(path.parent)
     finally:
         with suppress(OSError):  # of a volume that is gone; the error that matters is the one above
             temporary.unlink(missing_ok=True)
@@ -41,7 +41,7 @@ def _open(path: Path, mode: int | None) -> IO[bytes]:
     return os.fdopen(descriptor, "wb")
 
 
-def keep_names(folder: Path) -> None:
+def fsync_directory(folder: Path) -> None:
     """Have the disk keep the names in a folder, which a file's own `fsync` does not.
 
     Raises:
@@ -55,7 +55,7 @@ def keep_names(folder: Path) -> None:
 
 
 @contextmanager
-def named_errors(path: Path, *, reads: bool = False) -> Iterator[None]:
+def disk_errors(path: Path, *, reads: bool = False) -> Iterator[None]:
     """Turn the system's errors about `path` into one line that names it.
 
     Raises:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from fedmx.errors import DataError
-from fedmx.files import whole_file
+from fedmx.files import atomic_write
 
 RUNNING, INTERRUPTED = "running", "interrupted"
 _REASON = "the server was killed, or its machine went down"
@@ -53,5 +53,5 @@ def note_interrupted(runs_dir: Path) -> None:
             return
         changed = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
         facts |= {"status": INTERRUPTED, "finished": changed, "reason": _REASON}
-        with whole_file(path) as file:
+        with atomic_write(path) as file:
             file.write((json.dumps(facts, indent=2) + "\n").encode())

@@ -6,9 +6,9 @@ from flwr.app import Error
 
 from fedmx import arrays
 from fedmx.errors import ProtocolError
-from fedmx.link import codec
-from fedmx.link import link_pb2 as pb
-from fedmx.link.assembler import Assembler, Received
+from fedmx.protocol import encode
+from fedmx.protocol import link_pb2 as pb
+from fedmx.protocol.decode import Assembler, Received
 from fuzz.script import Event, read_steps
 
 MAX_MODEL_BYTES = 4 * 1024**3  # the default; the process may have far less
@@ -33,7 +33,7 @@ def run(data: bytes) -> None:
 
 
 def _read(assembler: Assembler, data: bytes) -> None:
-    frame = codec.parse_frame(data)
+    frame = encode.parse_frame(data)
     kind = frame.WhichOneof("kind")
     if kind == "begin":
         assembler.begin(frame.begin, is_kept=frame.begin.header_bytes != 1)
@@ -44,16 +44,16 @@ def _read(assembler: Assembler, data: bytes) -> None:
 def _check(received: Received) -> None:
     """Check that what was read can be used, and be sent on to the same effect."""
     content = received.content
-    encoded = codec.NO_ARRAYS
+    encoded = encode.NO_ARRAYS
     if not isinstance(content, Error):
         for record in content.array_records.values():
             for array in record.values():
                 assert arrays.view(array).shape == array.shape
-        encoded = codec.encode_arrays(content)
+        encoded = encode.encode_arrays(content)
     header = pb.Header(request_id=received.request_id)
     again = Assembler(MAX_MODEL_BYTES)
-    for data in codec.encode(header, content, encoded).frames():
-        frame = codec.parse_frame(data)
+    for data in encode.encode(header, content, encoded).frames():
+        frame = encode.parse_frame(data)
         if frame.WhichOneof("kind") == "begin":
             again.begin(frame.begin)
         elif (copy := again.feed(frame.chunk)) is not None:

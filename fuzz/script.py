@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from fedmx import arrays
 from fedmx.errors import ProtocolError
-from fedmx.link import codec
-from fedmx.link import link_pb2 as pb
+from fedmx.protocol import encode
+from fedmx.protocol import link_pb2 as pb
 
 FRAME, MESSAGE, BEGIN, CHUNK, READY, HELLO, EVENT = KINDS = range(7)
 _HEAD = struct.Struct("<BH")
@@ -66,13 +66,13 @@ def _send(header: bytes) -> Iterator[bytes]:
     """Send a header, and arrays of zeros as it declares them."""
     size = 0
     with contextlib.suppress(ProtocolError, ValueError):
-        for record in codec.parse(pb.Header, header).array_records:
+        for record in encode.parse(pb.Header, header).array_records:
             size += sum(arrays.byte_count(head.dtype, tuple(head.shape)) for head in record.arrays)
     yield _frame(begin=pb.Begin(header_bytes=len(header), array_bytes=min(size, 2**64 - 1)))
     yield _frame(chunk=header)
-    first, rest = divmod(size, codec.CHUNK_BYTES)
+    first, rest = divmod(size, encode.CHUNK_BYTES)
     if first:
-        yield _frame(chunk=bytes(codec.CHUNK_BYTES))
+        yield _frame(chunk=bytes(encode.CHUNK_BYTES))
     elif 0 < rest <= _MOST_FILLED:
         yield _frame(chunk=bytes(rest))
 

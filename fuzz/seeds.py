@@ -8,8 +8,8 @@ from flwr.app import ArrayRecord, ConfigRecord, Error, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
 from fedmx import __version__, arrays
-from fedmx.link import codec, words
-from fedmx.link import link_pb2 as pb
+from fedmx.protocol import control, encode
+from fedmx.protocol import link_pb2 as pb
 from fuzz.script import BEGIN, CHUNK, EVENT, FRAME, HELLO, MESSAGE, READY, write_step
 from fuzz.session import make_request
 
@@ -34,7 +34,7 @@ def _make_scripts() -> list[bytes]:
     description = ConfigRecord(
         {"task": "t", "arrays": ['["a", "float32", [2, 3], true]'], "metrics": ["loss"]}
     )
-    record = pb.Ready.FromString(pb.Frame.FromString(words.ready(description)).ready.SerializeToString())
+    record = pb.Ready.FromString(pb.Frame.FromString(control.ready(description)).ready.SerializeToString())
     join = write_step(HELLO, hello.SerializeToString()) + write_step(
         READY, record.description.SerializeToString()
     )
@@ -58,9 +58,9 @@ def _make_scripts() -> list[bytes]:
         join + ask + withdraw + headers[0] + hang_up + join + ask + headers[1],
         join + hang_up + again + hang_up + again + again,
         join + write_step(BEGIN, bytes([1] + [0] * 15)) + write_step(CHUNK, b"x"),
-        write_step(FRAME, words.welcome("raw", 2, 1)) + write_step(FRAME, words.withdraw("r")),
-        write_step(FRAME, words.goodbye(pb.Goodbye.REFUSED, "why")),
-        join + write_step(FRAME, words.ALIVE) * 20,
+        write_step(FRAME, control.welcome("raw", 2, 1)) + write_step(FRAME, control.withdraw("r")),
+        write_step(FRAME, control.goodbye(pb.Goodbye.REFUSED, "why")),
+        join + write_step(FRAME, control.ALIVE) * 20,
     ]
 
 
@@ -78,12 +78,12 @@ def _make_contents() -> list[RecordDict | Error]:
     ]
 
 
-def _message(content: RecordDict | Error) -> codec.EncodedMessage:
-    encoded = codec.NO_ARRAYS if isinstance(content, Error) else codec.encode_arrays(content)
+def _message(content: RecordDict | Error) -> encode.EncodedMessage:
+    encoded = encode.NO_ARRAYS if isinstance(content, Error) else encode.encode_arrays(content)
     request_id = make_request(2).request_id
-    return codec.encode(pb.Header(request_id=request_id, message_type="train"), content, encoded)
+    return encode.encode(pb.Header(request_id=request_id, message_type="train"), content, encoded)
 
 
-def _header_of(message: codec.EncodedMessage) -> bytes:
+def _header_of(message: encode.EncodedMessage) -> bytes:
     _, chunk = message.head_frames
     return pb.Frame.FromString(chunk).chunk

@@ -17,13 +17,13 @@ from cryptography import x509
 from flwr.app import ConfigRecord, RecordDict
 
 from fedmx import log
-from fedmx.link import codec
-from fedmx.link import link_pb2 as pb
-from fedmx.link.gate import Gate, Site
 from fedmx.link.requests import Request
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.parsing import Address
+from fedmx.pki.access import Gate, Site
+from fedmx.protocol import encode
+from fedmx.protocol import link_pb2 as pb
 from fuzz.frames import MAX_MODEL_BYTES
 from fuzz.script import Event, read_steps
 
@@ -81,7 +81,7 @@ class _Context:
         await asyncio.sleep(0)
         for step in self._steps:
             if not isinstance(step, Event):
-                return step if len(step) <= codec.FRAME_BYTES else grpc.aio.EOF  # gRPC ends it there, too
+                return step if len(step) <= encode.FRAME_BYTES else grpc.aio.EOF  # gRPC ends it there, too
             if step.number % len(EVENTS) == _HANG_UP:
                 break
             self._session.act(step.number % len(EVENTS))
@@ -125,8 +125,8 @@ class _Session:
         join = self.server._join(cast("Any", None), cast("Any", context))
         self.server._loop.run_until_complete(join)
         for data in context.written:
-            assert len(data) <= codec.FRAME_BYTES
-            frame = codec.parse_frame(data)
+            assert len(data) <= encode.FRAME_BYTES
+            frame = encode.parse_frame(data)
             if frame.WhichOneof("kind") == "goodbye":
                 assert data is context.written[-1]
                 assert frame.goodbye.outcome == pb.Goodbye.REFUSED
@@ -149,7 +149,7 @@ def make_request(node_id: int) -> Request:
     """Make the request that is asked of everybody: the same bytes each time, so that seeds can answer it."""
     content = RecordDict({"config": ConfigRecord({"seed": 0})})
     header = pb.Header(message_type="train", group_id="1", run_id=RUN_ID)
-    return Request(node_id, codec.encode(header, content, codec.NO_ARRAYS))
+    return Request(node_id, encode.encode(header, content, encode.NO_ARRAYS))
 
 
 def run(data: bytes) -> None:

@@ -63,4 +63,4 @@ END {
         print given[i] place[i] ": not a setting" (found == "" ? "." : "; did you mean " found "?")
     }
 }
-' "$env_file" docker-compose.yml server/site/docker-compose.yml
+' "$env_file" docker-compose.yml server/authority/site/docker-compose.yml

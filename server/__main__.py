@@ -20,7 +20,7 @@ def main() -> None:
     """Do what the arguments say; all else comes from settings."""
     command, rest = parse(_USAGE)
     if command == "pki":
-        from server import pki  # noqa: PLC0415 - an authority needs no Flower, which takes long to import
+        from server.authority import command as pki  # noqa: PLC0415 - an authority needs no Flower, which takes long to import
 
         pki.main(rest)
         return

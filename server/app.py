@@ -11,13 +11,14 @@ from fedmx import log
 from fedmx.errors import DataError, StopSignal, TrainingFailedError
 from fedmx.log import event
 from fedmx.settings import ServerSettings, environment, load
-from server import resume, strategies
-from server.history import History
+from server import strategies
+from server.agreement import open_run
 from server.nodes import Nodes
-from server.opening import open_run
-from server.resume import Start
+from server.record import resume
+from server.record.history import History
+from server.record.resume import Start
+from server.record.runs import RunsFolder
 from server.rounds import RoundLoop
-from server.runs import RunsFolder
 from server.strategies import Plan
 
 

@@ -6,7 +6,7 @@ from typing import NoReturn
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
-from fedmx.link.messages import Run
+from fedmx.link.flower import Run
 
 
 class FrozenView(Grid):

@@ -13,12 +13,12 @@ from flwr.app import Array, ArrayRecord, ConfigRecord
 from numpy.typing import NDArray
 
 from fedmx import arrays, parsing
-from fedmx.files import whole_file
-from server.mxnet_params import TYPE_FLAGS
+from fedmx.files import atomic_write
+from server.record.mxnet_params import TYPE_FLAGS
 
 # A node's line of the history, and the log's line of a round, hold metrics beside these.
 _LONGEST_NAME = 256
-_TAKEN = frozenset(
+_RESERVED = frozenset(
     ("name", "partition", "examples", "seconds", "bytes_up", "bytes_down", "num_examples", "num-examples")
 ).union(("time", "level", "event", "traceback", "round", "rounds", "nodes", "epsilon"))
 
@@ -137,7 +137,7 @@ def save(record: Mapping[str, Array], path: Path) -> None:
         DataError: it cannot be written.
     """
     # An Array holds the bytes of an npy file, and npz is a zip of those: nothing is copied or converted.
-    with whole_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, array in record.items():
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), array.data)
 
@@ -194,5 +194,5 @@ def _check_metrics(names: frozenset[str]) -> None:
     for name in sorted(names):
         if not parsing.is_name(name):
             raise ValueError(f"metric {name!r}: expected at most 64 letters, digits, '.', '_' or '-'")
-        if name in _TAKEN:
+        if name in _RESERVED:
             raise ValueError(f"metric {name!r}: the history has this name for something else")

@@ -12,9 +12,9 @@ from fedmx.link.grid import LinkGrid
 from fedmx.link.roster import NodeView
 from fedmx.log import event, warn
 from fedmx.settings import ServerSettings
-from server import ledger
-from server.ledger import Participant
-from server.runs import NEW_RUN
+from server import leases
+from server.leases import Participant
+from server.record.runs import NEW_RUN
 from server.waiting import Outlook, Wait
 
 _POLL_S = 1.0
@@ -46,7 +46,7 @@ class Nodes:
         if self._settings.partition.is_shared:
             return {name: partition for partition, name in self._leases.items()}
         now, grace_s = time.monotonic(), self._settings.lease_grace
-        return {who.name: None for who in ledger.participants_of_sites(self.all(), now=now, grace_s=grace_s)}
+        return {who.name: None for who in leases.participants_of_sites(self.all(), now=now, grace_s=grace_s)}
 
     @property
     def number(self) -> int:
@@ -82,7 +82,7 @@ class Nodes:
             ready = sum(node.is_ready for node in nodes)
             outlook = self._look_at_start(nodes, deadline, since)
             wait.report(outlook)
-            if shortage := ledger.find_shortage(nodes, self._settings):
+            if shortage := leases.find_shortage(nodes, self._settings):
                 raise SettingsError(shortage)  # known before all have come, which may be never
             if time.monotonic() >= deadline:
                 if not fixed and ready >= wanted:
@@ -101,8 +101,8 @@ class Nodes:
     def _may_begin(self, nodes: list[NodeView], since: float) -> bool:
         now = time.monotonic()
         if self._known:
-            return ledger.may_go_on(nodes, self._known, self._settings, now=now, since=since)
-        return ledger.may_start(nodes, self._settings, now=now)
+            return leases.can_resume(nodes, self._known, self._settings, now=now, since=since)
+        return leases.may_start(nodes, self._settings, now=now)
 
     def _look_at_start(self, nodes: list[NodeView], deadline: float, since: float) -> Outlook:
         """Return what a start waits for: so many nodes, those of before, or only that they are loaded."""
@@ -148,9 +148,9 @@ class Nodes:
         """Renew the leases and list who takes part now, in the fixed order."""
         nodes, now, grace_s = self.all(), time.monotonic(), self._settings.lease_grace
         if not self._settings.partition.is_shared:
-            return ledger.participants_of_sites(nodes, now=now, grace_s=grace_s)
+            return leases.participants_of_sites(nodes, now=now, grace_s=grace_s)
         before = self._leases
-        self._leases = ledger.renew(before, self._number, nodes, now=now, grace_s=grace_s)
+        self._leases = leases.renew(before, self._number, nodes, now=now, grace_s=grace_s)
         unheld = set(range(self._number)) - self._leases.keys()
         for partition in sorted(unheld - self._unheld):
             warn(
@@ -163,7 +163,7 @@ class Nodes:
         for partition, name in self._leases.items():
             if before.get(partition) != name:
                 event("leased", partition=partition, partitions=self._number, node=name)
-        return ledger.participants(self._leases, nodes)
+        return leases.participants(self._leases, nodes)
 
     def explain_missing(self, who: Participant) -> str:
         """Return why there is no reply of a node that was asked."""

@@ -28,7 +28,7 @@ from fedmx import arrays
 from fedmx.errors import SettingsError
 from fedmx.settings import ServerSettings
 from server import admission
-from server.arguments import find_problems
+from server.strategy_arguments import find_problems
 
 _FIXED = {"noise_multiplier": 1.0, "clipping_norm": 1.0}
 _ADAPTIVE = {
@@ -110,7 +110,7 @@ class AdaptiveClipping(flower.DifferentialPrivacyServerSideAdaptiveClipping):
         return _add_noise(aggregated, stddev), metrics
 
 
-class PrivacyLedger:
+class PrivacyAccountant:
     """Counts the privacy that a run has spent, by Renyi accounting without amplification by sampling.
 
     Args:
@@ -141,7 +141,7 @@ class PrivacyLedger:
 
 def wrap(
     strategy: flower.Strategy, settings: ServerSettings, nodes: int
-) -> tuple[flower.Strategy, PrivacyLedger]:
+) -> tuple[flower.Strategy, PrivacyAccountant]:
     """Wrap a strategy as DP_MODE says.
 
     Args:
@@ -158,7 +158,7 @@ def wrap(
     if problems:
         raise SettingsError(problems)
     arguments = {**defaults, **settings.dp_args}
-    ledger = PrivacyLedger(arguments["noise_multiplier"], nodes, settings.dp_delta)
+    ledger = PrivacyAccountant(arguments["noise_multiplier"], nodes, settings.dp_delta)
     kind = FixedClipping if is_fixed else AdaptiveClipping
     try:
         return kind(strategy, num_sampled_clients=nodes, **arguments), ledger

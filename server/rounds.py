@@ -10,15 +10,16 @@ from flwr.app.exception import AppExitException
 from flwr.serverapp import Grid
 
 from fedmx.errors import TrainingFailedError
-from fedmx.link.messages import with_content
+from fedmx.link.flower import with_content
 from fedmx.log import event, warn
 from fedmx.settings import ServerSettings, describe_model
-from server import admission, checkpoint
-from server.checkpoint import Checkpoint, Facts, Values
-from server.history import History
+from server import admission
+from server.collect import Asker, Replies
 from server.model import GlobalModel, Layout, average_running
 from server.nodes import Nodes
-from server.steps import Asker, Replies
+from server.record import checkpoint
+from server.record.checkpoint import Checkpoint, Facts, Values
+from server.record.history import History
 from server.strategies import Plan
 
 _ATTEMPTS = 3

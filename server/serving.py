@@ -8,21 +8,22 @@ from flwr.app import Context, RecordDict
 
 from fedmx import log
 from fedmx.errors import FederationError, StopSignal
-from fedmx.link import certificates
-from fedmx.link import link_pb2 as pb
-from fedmx.link.certificates import REVOKED_FILE
-from fedmx.link.gate import Gate
+from fedmx.link.flower import SERVER_NODE_ID
 from fedmx.link.grid import LinkGrid
-from fedmx.link.messages import SERVER_NODE_ID
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.log import event
+from fedmx.pki import credentials
+from fedmx.pki.access import Gate
+from fedmx.pki.credentials import REVOKED_FILE
+from fedmx.protocol import link_pb2 as pb
 from fedmx.settings import ServerSettings, load
-from server import admission, resume, strategies
+from server import admission, strategies
 from server.app import build_app, run_number
-from server.ledger import is_awaited
-from server.resume import Start
-from server.runs import NEW_RUN, RunsFolder
+from server.leases import is_within_grace
+from server.record import resume
+from server.record.resume import Start
+from server.record.runs import NEW_RUN, RunsFolder
 
 _LINGER_S = 2.5  # of a goodbye to nodes that dial; they do so every two seconds
 
@@ -33,7 +34,7 @@ def main() -> None:
     log.configure(settings.log_level, settings.log_format)
     gc.freeze()  # some of Flower's strategies collect garbage for every reply; what was imported is none
     with RunsFolder(settings.runs_dir) as runs:
-        if finished := resume.find_untold(runs, settings):
+        if finished := resume.find_unannounced(runs, settings):
             event("run was finished when the server ended, telling its nodes", folder=finished.folder)
             listen(settings).stop(pb.Goodbye.FINISHED, linger_s=_LINGER_S)
         else:
@@ -54,7 +55,7 @@ def listen(settings: ServerSettings, start: Start | None = None) -> LinkServer:
         DataError: the server's certificate does not do.
         SettingsError: the address cannot be listened on.
     """
-    own = certificates.open_own(settings)
+    own = credentials.open_own(settings)
     roster = Roster(partial(admission.find_difference, is_shared=settings.partition.is_shared))
     if start is not None and start.description is not None and settings.resume != "force":
         roster.pin(start.description, start.words, f"; on the server, {NEW_RUN}")
@@ -93,4 +94,4 @@ def _linger_s(server: LinkServer, settings: ServerSettings) -> float:
     """Say how long nodes are told that only now dial: those whose stream has just broken do."""
     now, grace_s = time.monotonic(), settings.lease_grace
     is_gone = [node for node in server.roster.nodes() if not node.is_present]
-    return _LINGER_S if any(is_awaited(node, now=now, grace_s=grace_s) for node in is_gone) else 0.0
+    return _LINGER_S if any(is_within_grace(node, now=now, grace_s=grace_s) for node in is_gone) else 0.0

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from fedmx.errors import SettingsError
 from fedmx.settings import ServerSettings
-from server import arguments
-from server.privacy import AdaptiveClipping, PrivacyLedger, wrap
+from server import strategy_arguments
+from server.privacy import AdaptiveClipping, PrivacyAccountant, wrap
 
 Arguments = Mapping[str, Any]
 
@@ -40,7 +40,7 @@ class _Known:
     def accepted(self) -> list[str]:
         """Names of the arguments that STRATEGY_ARGS may give; nodes, records and metrics are fedmx's."""
         parameters = inspect.signature(self.kind.__init__).parameters
-        return [name for name in parameters if name in arguments.NAMES]
+        return [name for name in parameters if name in strategy_arguments.NAMES]
 
 
 def _malicious(given: Arguments) -> int:
@@ -92,7 +92,7 @@ class Plan:
 
     strategy: flower.Strategy
     least_nodes: int
-    privacy: PrivacyLedger | None = None
+    privacy: PrivacyAccountant | None = None
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Give what the strategy carries from round to round, by name; its arrays are not copied.
@@ -147,7 +147,7 @@ def build(settings: ServerSettings) -> Plan:
     known = _KNOWN.get(settings.strategy)
     if known is None:
         raise SettingsError(f"STRATEGY={settings.strategy!r}: expected one of {', '.join(NAMES)}")
-    problems = arguments.find_problems("STRATEGY_ARGS", settings.strategy_args, known.accepted)
+    problems = strategy_arguments.find_problems("STRATEGY_ARGS", settings.strategy_args, known.accepted)
     if problems:
         raise SettingsError(problems)
     least = known.least_nodes(settings.strategy_args)

@@ -15,7 +15,7 @@ from flwr.serverapp import Grid
 from fedmx.link.grid import LinkGrid
 from fedmx.log import event
 from fedmx.settings import ServerSettings
-from server.ledger import Participant
+from server.leases import Participant
 
 _REPORT_S = 30.0
 _LOOK_S = 1.0

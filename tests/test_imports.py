@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TREES = ("client", "server", "fedmx", "bench")
-GENERATED = {"fedmx/link/link_pb2.py"}
+TREES = ("client", "server", "fedmx", "local", "bench", "fuzz")
+GENERATED = {"fedmx/protocol/link_pb2.py"}
 
 # The modules in which Flower documents its app API; everything else of flwr may change without a word.
 PUBLIC_OF_FLOWER = {"flwr.app", "flwr.clientapp", "flwr.serverapp", "flwr.serverapp.strategy"}
 # Where private names of Flower are used all the same, and why; the link's are in one module.
 PRIVATE_OF_FLOWER = {
     # What a transport must touch.
-    "fedmx/link/messages.py": {
+    "fedmx/link/flower.py": {
         "flwr.app.message",
         "flwr.app.message.message",
         "flwr.supercore.date",
@@ -32,7 +32,6 @@ PRIVATE_OF_FLOWER = {
     },
     # The base of what Flower's strategies raise.
     "server/rounds.py": {"flwr.app.exception"},
-    # The type in a grid's signature.
     # The engine that the link is measured against is Flower's deprecated one.
     "bench/engines/deprecated.py": {
         "flwr.common",
@@ -105,9 +104,12 @@ def test_the_rules_are_held_against_every_module() -> None:
 @pytest.mark.parametrize(
     ("tree", "forbidden"),
     [
-        ("fedmx", ("server", "client", "bench")),
-        ("server", ("client", "bench")),
-        ("client", ("server", "bench")),
+        ("fedmx", ("server", "client", "local", "bench", "fuzz")),
+        ("server", ("client", "local", "bench", "fuzz")),
+        ("client", ("server", "local", "bench", "fuzz")),
+        ("local", ("bench", "fuzz")),
+        ("fedmx/protocol", ("fedmx.link", "fedmx.pki", "grpc", "socket", "ssl", "threading", "asyncio")),
+        ("fedmx/pki", ("fedmx.link", "fedmx.protocol", "threading", "asyncio")),
     ],
 )
 def test_server_and_client_stand_on_fedmx_and_never_on_each_other(
@@ -132,7 +134,6 @@ def test_fedmx_needs_flower_numpy_and_what_flower_needs() -> None:
         "grpc",
         "google.protobuf",
         "cryptography",
-        "rich",
     )
     wrong = [
         (module, name)
@@ -206,7 +207,7 @@ print(threading.active_count(), "mxnet" in sys.modules, changed)
 
 
 # Who reads npy files by numpy where nodes may be threads: before they join, or after they have ended.
-READS_BY_NUMPY = {"server/checkpoint.py", "tests/server/nodes.py"}
+READS_BY_NUMPY = {"server/record/checkpoint.py", "tests/server/nodes.py"}
 
 
 def test_nodes_that_are_threads_do_not_read_arrays_by_pythons_parser() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fedmx.link import site_request
-from server import pki
+from fedmx.pki import csr
+from server.authority import command as pki
 from tests.compose.conftest import find_fault
 
 ROOT = Path(__file__).parents[1]
@@ -44,7 +44,7 @@ def checkout(
         with tarfile.open(archive) as packed:
             packed.extractall(folder, filter="data")
         (folder / "hospital-a").rename(folder / f"unpacked {index}")
-        key = site_request.make("south", folder).with_name("site.key")
+        key = csr.make("south", folder).with_name("site.key")
         for copy in (".site.key.part", "site.key.bak", "site.key~", "other.key"):
             shutil.copy(key, folder / copy)
     for name in (".gitignore", ".dockerignore"):

@@ -27,7 +27,7 @@ case "$*" in
     "-m venv .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
     *ctypes*) echo "$LACKING" ;;
     *"pip install"*) sleep ${DELAY:-0}; echo "$*" >>installed; echo "$SAID"; exit ${PIP_STATUS:-0} ;;
-    *fedmx.local*) echo "CLIENTS=$CLIENTS PARTITION=$PARTITION SEED=$SEED"; exit ${PROGRAM_STATUS:-0} ;;
+    *local*) echo "CLIENTS=$CLIENTS PARTITION=$PARTITION SEED=$SEED"; exit ${PROGRAM_STATUS:-0} ;;
 esac
 """
 UV = """#!/bin/sh
@@ -234,7 +234,7 @@ def copy_makefile(folder: Path) -> None:
         "Makefile",
         "requirements/names.sh",
         "docker-compose.yml",
-        "server/site/docker-compose.yml",
+        "server/authority/site/docker-compose.yml",
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)

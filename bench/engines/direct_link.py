@@ -11,16 +11,16 @@ from bench.engines.pair import measure_pair
 from bench.flower_app.null_app.rounds import play_rounds
 from bench.outcome import Job, Outcome
 from fedmx import log
-from fedmx.link import link_pb2 as pb
-from fedmx.link.certificates import REVOKED_FILE, SERVER, SITE, read_own
-from fedmx.link.gate import Gate
 from fedmx.link.grid import LinkGrid
 from fedmx.link.node import LinkOptions, NodeLink
-from fedmx.link.pki import LOCAL_SITE, Authority
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.parsing import Address
+from fedmx.pki.access import Gate
+from fedmx.pki.authority import LOCAL_SITE, Authority
+from fedmx.pki.credentials import REVOKED_FILE, SERVER, SITE, read_own
 from fedmx.program import reuse_memory
+from fedmx.protocol import link_pb2 as pb
 from fedmx.settings import PkiSettings
 
 MAX_MODEL_BYTES = 4 * 1024**3

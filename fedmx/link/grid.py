@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
-from fedmx.link import codec
-from fedmx.link import link_pb2 as pb
-from fedmx.link.messages import (
+from fedmx.link.flower import (
     SERVER_NODE_ID,
     Envelope,
     Run,
+    break_record_cycles,
     empty_run,
     give_id,
     rebuild_reply,
     set_identity,
-    untie_records,
 )
 from fedmx.link.requests import Answer, Request
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
+from fedmx.protocol import encode
+from fedmx.protocol import link_pb2 as pb
 
 # The array records of a message: what is encoded once, however many messages carry it.
 _Arrays = tuple[tuple[str, int], ...]
@@ -50,7 +50,7 @@ class LinkGrid(Grid):
         self._transfers: dict[str, Transfer] = {}
         self._progress: dict[int, str] = {}
         self.set_run(empty_run(run_id))
-        untie_records()
+        break_record_cycles()
 
     @property
     def roster(self) -> Roster:
@@ -89,7 +89,7 @@ class LinkGrid(Grid):
             ValueError: a message cannot be sent; then none is.
         """
         messages = list(messages)  # keeps all records alive, so that each has an `id` of its own
-        encoded: dict[_Arrays, codec.EncodedArrays] = {}
+        encoded: dict[_Arrays, encode.EncodedArrays] = {}
         requests = [_make_request(message, encoded) for message in messages]
         message_ids = [give_id(message) for message in messages]
         self._open.update(zip(message_ids, zip(messages, requests, strict=True), strict=True))
@@ -163,10 +163,10 @@ class LinkGrid(Grid):
         return reply
 
 
-def _make_request(message: Message, encoded: dict[_Arrays, codec.EncodedArrays]) -> Request:
+def _make_request(message: Message, encoded: dict[_Arrays, encode.EncodedArrays]) -> Request:
     key = tuple((name, id(record)) for name, record in message.content.array_records.items())
     if key not in encoded:
-        encoded[key] = codec.encode_arrays(message.content)
+        encoded[key] = encode.encode_arrays(message.content)
     metadata = message.metadata
     header = pb.Header(message_type=metadata.message_type, group_id=metadata.group_id, run_id=metadata.run_id)
-    return Request(metadata.dst_node_id, codec.encode(header, message.content, encoded[key]))
+    return Request(metadata.dst_node_id, encode.encode(header, message.content, encoded[key]))

@@ -3,7 +3,7 @@
 import threading
 
 from fedmx.errors import FederationError
-from fedmx.link.assembler import Received
+from fedmx.protocol.decode import Received
 
 
 class Inbox:

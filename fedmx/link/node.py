@@ -18,18 +18,20 @@ from flwr.clientapp import ClientApp
 
 from fedmx import __version__, parsing
 from fedmx.errors import FederationError, ProtocolError
-from fedmx.link import channel, codec, diagnosis, silence, words
-from fedmx.link import link_pb2 as pb
-from fedmx.link.answering import call_app, encode_reply
-from fedmx.link.assembler import Assembler, Received
-from fedmx.link.certificates import Credentials
+from fedmx.link import channel, silence
+from fedmx.link.flower import break_record_cycles
+from fedmx.link.handler import call_app, encode_reply
 from fedmx.link.inbox import Inbox
-from fedmx.link.kept import KeptReplies
-from fedmx.link.messages import untie_records
+from fedmx.link.reply_cache import ReplyCache
 from fedmx.link.silence import Silence, Watchdog
 from fedmx.link.waiting import Wait
 from fedmx.log import event, logger, warn
 from fedmx.parsing import Address
+from fedmx.pki import tls_diagnosis
+from fedmx.pki.credentials import Credentials
+from fedmx.protocol import control, encode
+from fedmx.protocol import link_pb2 as pb
+from fedmx.protocol.decode import Assembler, Received
 
 _WELCOME_TIMEOUT_S = 10.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
@@ -72,19 +74,19 @@ class _Stream:
         try:
             return self.outbox.get(timeout=silence.SIGN_AFTER_S)
         except queue.Empty:
-            return [words.ALIVE]
+            return [control.ALIVE]
 
 
 class NodeLink:
     """A node's membership, from its first hello to the server's goodbye."""
 
     def __init__(self, options: LinkOptions) -> None:
-        untie_records()
+        break_record_cycles()
         self._options = options
         self._instance = secrets.token_hex(16)
         self._name = options.name  # from the first welcome on, the name that was granted
         self._inbox = Inbox()
-        self._kept = KeptReplies()  # touched by the main thread alone
+        self._kept = ReplyCache()  # touched by the main thread alone
         # Written by the link's thread; the stream and what is put into it, under the lock.
         self._lock = threading.Lock()
         self._stream: _Stream | None = None
@@ -110,7 +112,7 @@ class NodeLink:
             TrainingFailedError: the server said that the run failed.
             SettingsError: the description is too large for a frame.
         """
-        ready = [words.ready(description)]
+        ready = [control.ready(description)]
         with self._lock:
             self._ready = ready
             if self._stream is not None:
@@ -179,7 +181,7 @@ class NodeLink:
                 raise
             wait.cause = str(error)
         if self._stream is None:
-            fault = diagnosis.find_fault(self._options.address, self._options.own, self._options.proxy)
+            fault = tls_diagnosis.find_fault(self._options.address, self._options.own, self._options.proxy)
             wait.note_tls_fault(fault, is_member=bool(self.node_id))
         return False
 
@@ -192,7 +194,7 @@ class NodeLink:
         options, stream = self._options, _Stream(Silence(self._find_age))
         stream.outbox.put([self._hello()])
         credentials = options.own.for_node() if options.own else None
-        with channel.dial(options.address, codec.FRAME_BYTES, options.proxy, credentials) as dialled:
+        with channel.dial(options.address, encode.FRAME_BYTES, options.proxy, credentials) as dialled:
             join: grpc.StreamStreamMultiCallable[bytes, bytes] = dialled.stream_stream(channel.METHOD)
             call = join(stream.frames())
             timer = channel.cancel_after(patience_s, call)
@@ -228,7 +230,7 @@ class NodeLink:
         assembler = Assembler(self._options.max_model_bytes)
         for data in call:
             stream.silence.end()
-            frame = codec.parse_frame(data)
+            frame = encode.parse_frame(data)
             kind = frame.WhichOneof("kind")
             if kind == "alive":
                 continue
@@ -244,7 +246,7 @@ class NodeLink:
                 assembler.forget(frame.withdraw.request_id)
             elif kind == "goodbye":
                 channel.let_end(call)
-                words.read_goodbye(frame.goodbye)
+                control.read_goodbye(frame.goodbye)
                 return True
             else:
                 raise ProtocolError(f"the server sent a frame {kind}")
@@ -259,7 +261,7 @@ class NodeLink:
     def _join(self, stream: _Stream, welcome: pb.Welcome) -> None:
         event("joined", address=self._options.address, node=welcome.name)
         if parsing.is_name(
-            welcome.name, words.LONGEST_NAME
+            welcome.name, control.LONGEST_NAME
         ):  # its counter may have made it too long for a hello
             self._name = welcome.name
         with self._lock:

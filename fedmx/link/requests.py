@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from flwr.app import Error, RecordDict
 
-from fedmx.link.codec import EncodedMessage
+from fedmx.protocol.encode import EncodedMessage
 
 
 @dataclass(frozen=True)

@@ -17,18 +17,19 @@ import grpc.aio
 from flwr.app import ConfigRecord
 
 from fedmx.errors import FederationError, ProtocolError, RefusedError, SettingsError
-from fedmx.link import channel, codec, silence, words
-from fedmx.link import link_pb2 as pb
-from fedmx.link.assembler import Assembler
+from fedmx.link import channel, silence
 from fedmx.link.clocks import Clocks
-from fedmx.link.gate import Gate, Site
-from fedmx.link.messages import error_of
+from fedmx.link.flower import error_of
 from fedmx.link.repeats import Repeats
 from fedmx.link.requests import Request, Requests
 from fedmx.link.roster import Member, Roster
-from fedmx.link.stream import ServicerContext, Stream
+from fedmx.link.session import ServicerContext, Stream
 from fedmx.log import event, logger, printable, warn
 from fedmx.parsing import Address
+from fedmx.pki.access import Gate, Site
+from fedmx.protocol import control, encode
+from fedmx.protocol import link_pb2 as pb
+from fedmx.protocol.decode import Assembler
 
 _MAX_NODES = 1_000  # at a time
 _MAX_GREETING = 64  # streams without a hello; those of nodes have one from the first moment
@@ -97,7 +98,7 @@ class LinkServer:
             reason: of a failure.
             linger_s: how long nodes that only now dial are told as well.
         """
-        last_frame = None if outcome is None else words.goodbye(outcome, reason)
+        last_frame = None if outcome is None else control.goodbye(outcome, reason)
         with contextlib.suppress(concurrent.futures.TimeoutError):
             self._call(self._stop(last_frame, linger_s), timeout_s=linger_s + _GOODBYE_TIMEOUT_S + 1)
         self._end_thread()
@@ -121,7 +122,7 @@ class LinkServer:
 
     async def _start(self) -> None:
         channel.quiet_broken_streams()
-        options = [*channel.server_options(codec.FRAME_BYTES), ("grpc.so_reuseport", 0)]
+        options = [*channel.server_options(encode.FRAME_BYTES), ("grpc.so_reuseport", 0)]
         self._grpc = grpc.aio.server(options=options)
         join: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(self._join)
         handlers = grpc.method_handlers_generic_handler(channel.SERVICE, {channel.METHOD_NAME: join})
@@ -188,7 +189,7 @@ class LinkServer:
         while (frame := await stream.read()) is not None:
             kind = frame.WhichOneof("kind")
             if kind == "ready" and not stream.is_ready:
-                self._ready(stream, member, words.read_ready(frame.ready))
+                self._ready(stream, member, control.read_ready(frame.ready))
             elif kind == "begin":
                 stream.count_reply()
                 assembler.begin(frame.begin, is_kept=self._requests.awaits(node_id))
@@ -204,7 +205,7 @@ class LinkServer:
             stream.site = self._gate.identify(stream.certificate)
         try:
             async with asyncio.timeout(_HELLO_TIMEOUT_S):
-                frame = await stream.read(words.MAX_HELLO_BYTES)
+                frame = await stream.read(control.MAX_HELLO_BYTES)
         except TimeoutError:
             stream.is_silent = True
             raise ProtocolError(f"no hello within {_HELLO_TIMEOUT_S:g} s") from None
@@ -212,20 +213,20 @@ class LinkServer:
         if frame is None or frame.WhichOneof("kind") != "hello":
             raise ProtocolError("the first frame is no hello")
         hello = frame.hello
-        words.check_hello(hello)
+        control.check_hello(hello)
         if sum(other.member is not None for other in self._streams) >= _MAX_NODES:
             raise RefusedError(f"{_MAX_NODES} nodes are here already, and no more are taken")
         name, instance = hello.name, hello.instance
         if stream.site is not None:  # names and tokens of one site are none of another's
             name, instance = stream.site.name_node(name), f"{stream.site.name}/{instance}"
-        words.check_name(name)
+        control.check_name(name)
         member, replaced = self.roster.join(name, instance, stream, is_name_given=hello.is_name_given)
         if replaced is not None:
             replaced.drop()
         if stream.site is not None:
             self._sites[member.node_id] = stream.site
         stream.member, stream.max_model_bytes = member, hello.max_model_bytes
-        stream.send([words.welcome(member.name, member.node_id, self._max_model_bytes)])
+        stream.send([control.welcome(member.name, member.node_id, self._max_model_bytes)])
         event("node joined", node=member.name)
         return member
 
@@ -274,7 +275,7 @@ class LinkServer:
             member = self.roster.find(request.node_id)
             if self._requests.withdraw(request) and member is not None and member.stream is not None:
                 member.stream.forget(request.request_id)
-                member.stream.send([words.withdraw(request.request_id)])
+                member.stream.send([control.withdraw(request.request_id)])
 
     async def _watch(self) -> None:
         """End the streams whose other end is gone, or may not take part any more."""
@@ -331,7 +332,7 @@ class LinkServer:
         key = host if stream.member is None else stream.member.name, reason
         self._refusals.warn(key, "refused a node", node=who, reason=reason)
         # Who has said nothing is told nothing: that may be a node on a bad line, and then it dials again.
-        stream.end_with(None if stream.is_silent else words.goodbye(pb.Goodbye.REFUSED, reason))
+        stream.end_with(None if stream.is_silent else control.goodbye(pb.Goodbye.REFUSED, reason))
 
     def _turn_away(self, stream: Stream) -> None:
         """End the stream that has been without a hello for longest, to make room."""

@@ -9,8 +9,8 @@ import pytest
 from flwr.app import ArrayRecord
 
 from client import app
+from client.trainer import Workbench
 from client.training import Hyperparameters
-from client.workbench import Workbench
 from fedmx import arrays
 from fedmx.errors import DataError, FederationError, SettingsError
 from tests.client.given import clusters, regression

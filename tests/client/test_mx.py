@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fedmx.link.pki import LOCAL_SITE
+from fedmx.pki.authority import LOCAL_SITE
 from tests.bounds import HANG_S
 from tests.federation.programs import Federation, find_free_port, find_pki
 

@@ -13,11 +13,11 @@ import pytest
 
 from client import pki
 from fedmx.errors import DataError, SettingsError
-from fedmx.link import certificates
-from fedmx.link.certificates import SITE
+from fedmx.pki import credentials
+from fedmx.pki.credentials import SITE
 from tests.bounds import HANG_S
 from tests.federation.programs import ROOT, make_environment
-from tests.fedmx.link.papers import make_pki, read_all
+from tests.fedmx.pki.papers import make_pki, read_all
 
 Command = Callable[..., list[str]]
 
@@ -60,7 +60,7 @@ def test_a_site_that_made_its_own_key_is_complete_with_what_comes_back(
     authority = make_pki(tmp_path / "pki")
     authority.sign((folder / "south.csr").read_bytes(), "south")
     shutil.copytree(authority.folder_of(SITE, "south"), folder, dirs_exist_ok=True)
-    assert certificates.read_own(folder, SITE).name == "south"
+    assert credentials.read_own(folder, SITE).name == "south"
 
 
 def test_what_is_installed_is_the_bundles_and_its_key_is_the_users_alone(

@@ -14,8 +14,8 @@ from client.data import Dataset, make_dataset
 from client.device import Devices
 from client.mx import gluon, mx
 from client.task import Task, load_task
+from client.trainer import Part, Workbench
 from client.training import Hyperparameters
-from client.workbench import Part, Workbench
 from fedmx import arrays
 from fedmx.errors import SettingsError
 from fedmx.parsing import PartitionRule

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedmx import __version__
-from fedmx.link.pki import LOCAL_SITE
+from fedmx.pki.authority import LOCAL_SITE
 from tests.federation.programs import find_free_port
 
 ROOT = Path(__file__).parents[2]

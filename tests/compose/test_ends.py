@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from server import checkpoint
+from server.record import checkpoint
 from tests.compose.stack import PATIENCE_S, ROOT, Stack
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(1200)]

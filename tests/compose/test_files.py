@@ -17,7 +17,7 @@ import pytest
 from fedmx import __version__
 from fedmx.parsing import Address
 from fedmx.settings import ClientSettings, PkiSettings, ServerSettings, load
-from server import bundle
+from server.authority import bundle
 from tests.compose.conftest import find_fault
 from tests.compose.stack import ROOT
 

@@ -79,7 +79,7 @@ def test_mxnets_library_finds_all_that_it_needs() -> None:
 
 def test_byte_code_of_both_programs_is_in_the_images() -> None:
     for image, modules in (
-        (SERVER, "server.serving, server.pki, fedmx.probe"),
+        (SERVER, "server.serving, server.authority.command, fedmx.probe"),
         (CLIENT, "client.__main__, client.app"),
     ):
         listing = run_in(image, "sh", "-c", f"python -v -c 'import {modules}' 2>&1")

@@ -5,8 +5,8 @@ import re
 import pytest
 from cryptography import x509
 
-from fedmx.link import signing
-from fedmx.link.server_names import ALWAYS_NAMED
+from fedmx.pki import signing
+from fedmx.pki.server_names import ALWAYS_NAMED
 from tests.compose.stack import Stack
 
 pytestmark = pytest.mark.compose

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from fedmx.link.pki import LOCAL_SITE, Authority
+from fedmx.pki.authority import LOCAL_SITE, Authority
 from fedmx.settings import PkiSettings
 from tests.bounds import HANG_S
 

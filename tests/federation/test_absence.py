@@ -14,7 +14,7 @@ from tests.federation.chaos.stage import Stage
 
 TINY = {"TASK": "tiny_task"}
 ENDLESS = 100_000
-IN_ROUND_2 = Kill("before", "client.workbench:Workbench.train", call=2)
+IN_ROUND_2 = Kill("before", "client.trainer:Workbench.train", call=2)
 
 
 def test_a_node_that_is_stopped_past_the_timeout_is_missing_and_takes_part_again_later(stage: Stage) -> None:
@@ -87,7 +87,9 @@ def test_a_server_whose_clients_are_all_killed_ends_and_keeps_what_was_trained(s
 
 
 def test_nodes_whose_streams_break_as_the_run_ends_hear_that_it_is_finished(stage: Stage) -> None:
-    server = stage.start_server(fault=Before("server.history:History.finish", hang_up), **Plan().settings)
+    server = stage.start_server(
+        fault=Before("server.record.history:History.finish", hang_up), **Plan().settings
+    )
     nodes = [stage.start_client(NODE_NAME=name, **TINY) for name in Plan().names]
     assert [program.wait() for program in (server, *nodes)] == [0, 0, 0], stage.logs
     assert [node.log.count("lost the server") for node in nodes] == [1, 1]
@@ -96,7 +98,7 @@ def test_nodes_whose_streams_break_as_the_run_ends_hear_that_it_is_finished(stag
 def test_a_node_that_dies_whenever_it_is_asked_stops_nobody(stage: Stage) -> None:
     server = stage.start_server(NUM_PARTITIONS=3, MIN_CLIENTS=2, NUM_ROUNDS=2, ROUND_TIMEOUT=4, LEASE_GRACE=5)
     rest = [stage.start_client(NODE_NAME=name, **TINY) for name in ("north", "south")]
-    asked = Kill("before", "fedmx.link.answering:call_app")
+    asked = Kill("before", "fedmx.link.handler:call_app")
     for _ in range(100):
         if server.process.poll() is not None:
             break
@@ -111,7 +113,7 @@ def test_after_a_restart_the_run_still_takes_none_but_its_own_kind(
     stage: Stage, reference: Reference
 ) -> None:
     plan = Plan()
-    dies = Kill("after", "server.history:History.add_round", call=2)
+    dies = Kill("after", "server.record.history:History.add_round", call=2)
     server = stage.start_server(fault=dies, **plan.settings)
     nodes = [stage.start_client(NODE_NAME=name, **TINY) for name in plan.names]
     assert server.wait() == -9

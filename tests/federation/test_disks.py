@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from server import checkpoint
+from server.record import checkpoint
 from tests.federation.chaos.disk import Before, Disk
 from tests.federation.chaos.reference import Plan, Reference
 from tests.federation.chaos.stage import Stage
@@ -18,9 +18,9 @@ TINY = {"TASK": "tiny_task"}
 PLAN = Plan()
 FULL, READ_ONLY = "No space left on device", "Read-only file system"
 SAVE, ADD_ROUND, FINISH = (
-    "server.checkpoint:save",
-    "server.history:History.add_round",
-    "server.history:History.finish",
+    "server.record.checkpoint:save",
+    "server.record.history:History.add_round",
+    "server.record.history:History.finish",
 )
 
 

@@ -25,7 +25,7 @@ def free_address() -> str:
 def launch(address: str, runs_dir: Path, **settings: str) -> "subprocess.CompletedProcess[str]":
     environment = {"PATH": os.defpath, "LISTEN_ADDRESS": address, "RUNS_DIR": str(runs_dir), **settings}
     return subprocess.run(
-        [sys.executable, "-m", "fedmx.local"],
+        [sys.executable, "-m", "local"],
         cwd=ROOT,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -55,7 +55,7 @@ def test_two_at_once_with_no_settings_train_the_same_model_in_folders_of_their_o
     shutil.copytree(ROOT / "fedmx", tmp_path / "fedmx", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("server", "client", "data"):
         (tmp_path / name).symlink_to(ROOT / name)
-    command = [sys.executable, "-m", "fedmx.local"]
+    command = [sys.executable, "-m", "local"]
     environment = {"PATH": os.defpath, "ROUNDS": "1", "LOCAL_EPOCHS": "1"}
     both = [
         subprocess.Popen(

@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from fedmx.link import link_pb2 as pb
-from fedmx.link.certificates import SERVER, SITE
-from fedmx.link.pki import Authority
 from fedmx.parsing import Address
+from fedmx.pki.authority import Authority
+from fedmx.pki.credentials import SERVER, SITE
+from fedmx.protocol import link_pb2 as pb
 from tests.bounds import HANG_S
 from tests.federation.chaos.killing import replace
 from tests.federation.chaos.reference import Plan, Reference
 from tests.federation.chaos.stage import Stage
 from tests.federation.programs import Program
-from tests.fedmx.link.papers import (
+from tests.fedmx.pki.papers import (
     SAID,
     Mistakes,
     SecureRawNode,
@@ -66,7 +66,7 @@ class Held:
 
             return held
 
-        replace("client.workbench:Workbench.train", wrap)
+        replace("client.trainer:Workbench.train", wrap)
 
 
 @pytest.fixture(scope="module")

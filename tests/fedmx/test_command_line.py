@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS: dict[str, list[type]] = {
     "server": [ServerSettings, PkiSettings],
     "client": [ClientSettings],
-    "fedmx.local": [LocalSettings, ServerSettings, ClientSettings],
+    "local": [LocalSettings, ServerSettings, ClientSettings],
 }
 
 
@@ -37,8 +37,8 @@ def test_help_lists_every_setting_of_a_program_once_and_its_commands(program: st
     listed = [line.split("=")[0].strip() for line in done.stdout.splitlines() if line.startswith("  ")]
     for name in {field.name.upper() for kind in PROGRAMS[program] for field in dataclasses.fields(kind)}:
         # Server and client have a folder each.
-        assert listed.count(name) == (2 if (program, name) == ("fedmx.local", "CERTS_DIR") else 1), name
-    assert any(line.startswith("pki ") for line in listed) == (program != "fedmx.local")
+        assert listed.count(name) == (2 if (program, name) == ("local", "CERTS_DIR") else 1), name
+    assert any(line.startswith("pki ") for line in listed) == (program != "local")
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

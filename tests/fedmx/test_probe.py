@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from fedmx import probe
-from fedmx.link.pki import Authority
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.parsing import Address
+from fedmx.pki.authority import Authority
 from fedmx.settings import environment
 from tests.bounds import HANG_S
 from tests.fedmx.link.loopback import find_free_port
-from tests.fedmx.link.papers import gate_of, make_pki
+from tests.fedmx.pki.papers import gate_of, make_pki
 
 ROOT = Path(__file__).parents[2]
 
@@ -98,7 +98,7 @@ SERVE = """
 import sys, threading
 from pathlib import Path
 from fedmx.link import certificates
-from fedmx.link.gate import Gate
+from fedmx.pki.access import Gate
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.parsing import Address

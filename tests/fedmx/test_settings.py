@@ -10,7 +10,6 @@ import pytest
 
 from fedmx import __version__
 from fedmx.errors import SettingsError
-from fedmx.local.plan import make_plan
 from fedmx.parsing import Address, PartitionRule
 from fedmx.settings import (
     ClientSettings,
@@ -24,6 +23,7 @@ from fedmx.settings import (
     load,
     set_omp_threads,
 )
+from local.plan import make_plan
 from tests.extremes import EXTREMES, list_accepted, list_numeric
 
 COMMON = {

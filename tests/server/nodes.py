@@ -20,19 +20,19 @@ from numpy.typing import NDArray
 
 from fedmx import arrays
 from fedmx.errors import FederationError
-from fedmx.link.messages import empty_run, give_id, set_identity
+from fedmx.link.flower import empty_run, give_id, set_identity
 from fedmx.link.node import LinkOptions, NodeLink
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.parsing import Address
 from fedmx.settings import ServerSettings
 from server import admission, strategies
+from server.collect import Asker, Replies
 from server.model import GlobalModel, Layout
 from server.nodes import Nodes
-from server.resume import choose_run
+from server.record.resume import choose_run
 from server.rounds import RoundLoop
 from server.serving import run_to_goodbye
-from server.steps import Asker, Replies
 from tests.bounds import HANG_S
 
 Values = dict[str, NDArray[Any]]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fedmx.settings import ServerSettings
 from server import strategies
 from server.app import federate
-from server.resume import Start
+from server.record.resume import Start
 from tests.server.nodes import GOOD, Config, Federation, LocalGrid, Metrics, NullNode, Values
 
 Vector = NDArray[np.float64]

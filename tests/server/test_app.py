@@ -11,7 +11,7 @@ from flwr.app import Context, RecordDict
 from fedmx.errors import SettingsError, StopSignal, TooFewNodesError, TrainingFailedError
 from fedmx.settings import ServerSettings
 from server.app import app, federate, run_number
-from server.resume import Start
+from server.record.resume import Start
 from tests.server.nodes import GOOD, Config, LocalGrid, Metrics, NullNode, Values, shift
 
 

@@ -9,7 +9,7 @@ import pytest
 from fedmx.errors import FederationError
 from fedmx.settings import ServerSettings
 from server import strategies
-from server.arguments import NAMES
+from server.strategy_arguments import NAMES
 from tests.extremes import list_accepted, list_numeric
 from tests.server.nodes import Config, Federation, Metrics, NullNode, Table, Values, keep, shift
 

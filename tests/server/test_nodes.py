@@ -8,7 +8,7 @@ import pytest
 
 from fedmx import log
 from fedmx.settings import ServerSettings
-from server.ledger import Participant
+from server.leases import Participant
 from server.nodes import Nodes
 from tests.bounds import HANG_S
 from tests.fedmx.link.loopback import FOREVER_S, Hub, RawNode

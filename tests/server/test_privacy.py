@@ -219,7 +219,7 @@ def renyi_epsilon(multiplier: float, rounds: int, delta: float, orders: list[flo
 
 @pytest.mark.parametrize("multiplier", [0.5, 1.0, 4.0])
 def test_spent_privacy_is_that_of_the_gaussian_mechanism(multiplier: float) -> None:
-    ledger = privacy.PrivacyLedger(multiplier, nodes=10, delta=1e-5)
+    ledger = privacy.PrivacyAccountant(multiplier, nodes=10, delta=1e-5)
     reference = RdpAccountant()
     before = 0.0
     for rounds in range(1, 6):
@@ -240,7 +240,7 @@ def test_the_history_holds_what_was_spent_so_far(federation: Federation, mode: s
     nodes = {f"node-{number}": NullNode() for number in range(6)}
     federation.run(nodes, num_rounds=3, dp_mode=mode, dp_args={"noise_multiplier": 0.5}, dp_delta=1e-4)
     spent = [line["privacy"] for line in federation.history]
-    ledger = privacy.PrivacyLedger(0.5, 6, 1e-4)
+    ledger = privacy.PrivacyAccountant(0.5, 6, 1e-4)
     assert spent == [ledger.spend() for _ in range(3)]
     assert spent[0]["epsilon"] < spent[1]["epsilon"] < spent[2]["epsilon"]
 

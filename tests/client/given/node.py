@@ -6,7 +6,7 @@ from typing import cast
 from flwr.app import ArrayRecord, ConfigRecord, Context, RecordDict
 
 from client import app
-from fedmx.link.messages import Envelope, rebuild_request, set_identity
+from fedmx.link.flower import Envelope, rebuild_request, set_identity
 
 Value = int | float | str | bool
 PART: dict[str, Value] = {"partition-rule": "iid", "partition": 0, "num-partitions": 2, "seed": 0}

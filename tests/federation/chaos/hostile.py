@@ -51,7 +51,7 @@ class Mute:
         def wrap(_: Callable[..., Any]) -> Callable[..., Any]:
             return lambda *_: threading.Event().wait()
 
-        replace("fedmx.link.answering:call_app", wrap)
+        replace("fedmx.link.handler:call_app", wrap)
 
 
 @dataclass(frozen=True)
@@ -70,4 +70,4 @@ class Hostile:
 
             return spoilt
 
-        replace("client.workbench:Workbench.train", wrap)
+        replace("client.trainer:Workbench.train", wrap)

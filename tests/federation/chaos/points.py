@@ -9,17 +9,19 @@ _FRAMES = (
     "fedmx.link.requests:Requests.frames"  # of a server: for two queries, two trainings, two evaluations
 )
 _SETTLE = "fedmx.link.requests:Requests.settle"  # likewise
-_CONFIGURE = "server.steps:Asker._configure"
+_CONFIGURE = "server.collect:Asker._configure"
 _AGGREGATE = "server.rounds:RoundLoop._aggregate"
-_ADD_ROUND = "server.history:History.add_round"  # of a server that resumes: the line of its checkpoint first
+# In a server that resumes, this is first called for the line of its checkpoint.
+_ADD_ROUND = "server.record.history:History.add_round"
+)
 # Of rounds alone: a client's rehearsal calls what is below them.
-_TRAIN, _EVALUATE = "client.workbench:Workbench.train", "client.workbench:Workbench.evaluate"
+_TRAIN, _EVALUATE = "client.trainer:Workbench.train", "client.trainer:Workbench.evaluate"
 _FSYNC, _RENAME = "os:fsync", "pathlib:Path.replace"
 
 # Each server is started after the one before has died: it begins with the first round that is not on disk.
 OF_SERVER = (
     Kill("after", "fedmx.link.server:LinkServer.start"),
-    Kill("before", "server.opening:_agree"),
+    Kill("before", "server.agreement:_agree"),
     # round 1: configure, send, wait, aggregate
     Kill("before", _CONFIGURE, about="train 1"),
     Kill("before", _SUBMIT, call=2),
@@ -33,12 +35,12 @@ OF_SERVER = (
     Kill(0, _FRAMES, call=6),
     Kill("after", _SETTLE, call=5),
     # its checkpoint
-    Kill("before", "server.checkpoint:save"),
+    Kill("before", "server.record.checkpoint:save"),
     Kill("halved", _FSYNC, about="round-0001"),
     Kill("after", _FSYNC, about="round-0001"),
     Kill("after", _RENAME, about="round-0001"),
     # round 2, and what a server does that finds its checkpoint
-    Kill("after", "server.checkpoint:save"),
+    Kill("after", "server.record.checkpoint:save"),
     Kill("before", _ADD_ROUND),
     Kill("halved", _FSYNC, about="history.jsonl"),
     Kill("after", _ADD_ROUND),
@@ -46,9 +48,9 @@ OF_SERVER = (
     Kill("after", _ADD_ROUND, call=2),
     # round 4
     Kill("before", _CONFIGURE, about="evaluate 4"),
-    Kill("before", "server.checkpoint:remove_others"),
+    Kill("before", "server.record.checkpoint:remove_others"),
     # the end
-    Kill("before", "server.history:History.finish"),
+    Kill("before", "server.record.history:History.finish"),
     Kill("halved", _FSYNC, about="model.npz"),
     Kill("after", _FSYNC, about="model.npz"),
     Kill("after", _RENAME, about="model.npz"),
@@ -56,8 +58,8 @@ OF_SERVER = (
     Kill("after", _FSYNC, about="model.params"),
     Kill("after", _RENAME, about="model.params"),
     Kill("halved", _FSYNC, call=4, about="run.json"),
-    Kill("after", "server.history:History.finish"),
-    Kill("before", "fedmx.link.words:goodbye"),
+    Kill("after", "server.record.history:History.finish"),
+    Kill("before", "fedmx.protocol.control:goodbye"),
     Kill("after", "fedmx.link.server:LinkServer.stop"),
 )
 
@@ -65,19 +67,19 @@ OF_SERVER = (
 OF_CLIENT = (
     # loading, and asked who it is
     Kill("before", "fedmx.link.node:NodeLink.serve"),
-    Kill("before", "fedmx.link.answering:call_app"),
+    Kill("before", "fedmx.link.handler:call_app"),
     # training
     Kill("before", _TRAIN),
     # The first two are the rehearsal's.
     Kill(1, "client.training:DeviceData.shuffled_batches", call=3),
     Kill("after", _TRAIN),
     # its update: begun, and half written
-    Kill("after", "fedmx.link.answering:encode_reply"),
+    Kill("after", "fedmx.link.handler:encode_reply"),
     Kill(4, "fedmx.link.node:_Stream.frames"),
     # evaluating
     Kill("before", _EVALUATE, about="100"),
     Kill("after", _EVALUATE, about="100"),
     # between rounds, and while it is sent the next request
     Kill("before", "fedmx.link.inbox:Inbox.take", call=2),
-    Kill("before", "fedmx.link.assembler:Assembler.feed", call=2),
+    Kill("before", "fedmx.protocol.decode:Assembler.feed", call=2),
 )

@@ -14,9 +14,9 @@ from typing import Any
 
 from fedmx import __version__
 from fedmx.link import channel
-from fedmx.link import link_pb2 as pb
-from fedmx.link.certificates import Credentials
 from fedmx.parsing import Address
+from fedmx.pki.credentials import Credentials
+from fedmx.protocol import link_pb2 as pb
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _SETTINGS, _PING = 0, 1, 4, 6  # RFC 9113, 6

@@ -16,13 +16,14 @@ from flwr.clientapp import ClientApp
 
 from fedmx import __version__
 from fedmx.errors import FederationError
-from fedmx.link import channel, codec, words
-from fedmx.link import link_pb2 as pb
+from fedmx.link import channel
 from fedmx.link.grid import LinkGrid
 from fedmx.link.node import LinkOptions, NodeLink
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.parsing import Address
+from fedmx.protocol import control, encode
+from fedmx.protocol import link_pb2 as pb
 from tests.bounds import HANG_S
 from tests.federation.chaos.cable import Cable
 from tests.fedmx.link.wire import GIGABYTE, pack
@@ -198,7 +199,7 @@ class RawNode:
     def __init__(self, address: Address, *, reads: bool = True) -> None:
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._heard: queue.SimpleQueue[pb.Frame | None] = queue.SimpleQueue()
-        self._channel = channel.dial(address, codec.FRAME_BYTES, None, None)
+        self._channel = channel.dial(address, encode.FRAME_BYTES, None, None)
         join: grpc.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(channel.METHOD)
         self._call = join(iter(self._outbox.get, None))
         if reads:
@@ -220,7 +221,7 @@ class RawNode:
         """Join as a node whose model and data are loaded."""
         self.say_hello(name, **changes)
         assert self.hear("welcome").name == name
-        self.say(words.ready(ConfigRecord()))
+        self.say(control.ready(ConfigRecord()))
 
     def hear(self, kind: str) -> Any:
         """Give the next frame, which has to be of this kind."""

@@ -9,8 +9,8 @@ import pytest
 from flwr.app import Message, RecordDict
 
 from fedmx import arrays
-from fedmx.link import link_pb2 as pb
 from fedmx.link import server as server_module
+from fedmx.protocol import link_pb2 as pb
 from tests.federation.chaos.cable import Cable
 from tests.fedmx.link.loopback import FOREVER_S, PATIENCE_S, Hub, Node, RawNode, Worker
 from tests.fedmx.link.wire import encode, pack

@@ -16,11 +16,11 @@ import pytest
 from fedmx.errors import ProtocolError, RefusedError
 from fedmx.link import channel, waiting
 from fedmx.link import node as node_module
-from fedmx.link.certificates import SERVER, Credentials
-from fedmx.link.gate import Gate
 from fedmx.parsing import Address
+from fedmx.pki.access import Gate
+from fedmx.pki.credentials import SERVER, Credentials
 from tests.fedmx.link.loopback import Hub, Node
-from tests.fedmx.link.papers import Mistakes, gate_of, make_pki, own_of, start_node
+from tests.fedmx.pki.papers import Mistakes, gate_of, make_pki, own_of, start_node
 
 ATTEMPTS = 6  # twice as many as end a node that was never a member
 HTTP = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"

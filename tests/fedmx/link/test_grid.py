@@ -11,11 +11,11 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MessageTy
 from flwr.serverapp.strategy import FedAvg
 
 from fedmx.errors import DataError
-from fedmx.link import codec
-from fedmx.link import link_pb2 as pb
-from fedmx.link.answering import call_app
-from fedmx.link.assembler import Received
-from fedmx.link.messages import empty_run
+from fedmx.link.flower import empty_run
+from fedmx.link.handler import call_app
+from fedmx.protocol import encode
+from fedmx.protocol import link_pb2 as pb
+from fedmx.protocol.decode import Received
 from tests.bounds import HANG_S
 from tests.fedmx.link.loopback import RUN_ID, Hub, Node, Worker
 from tests.fedmx.link.wire import pack, unpack
@@ -214,7 +214,7 @@ def test_of_messages_that_cannot_be_sent_none_is(hub: Hub) -> None:
     with pytest.raises(ValueError, match="out of range"):
         hub.ask(hub.message(), hub.message(RecordDict({"c": ConfigRecord({"x": 2**64})})))
     with pytest.raises(ValueError, match="beside the arrays"):
-        hub.ask(hub.message(RecordDict({"c": ConfigRecord({"x": bytes(codec.MAX_HEADER_BYTES)})})))
+        hub.ask(hub.message(RecordDict({"c": ConfigRecord({"x": bytes(encode.MAX_HEADER_BYTES)})})))
     assert hub.grid._open == {}
     hub.ask(hub.message(number=2))
     assert node.worker.asked == ["2"]

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from fedmx import arrays
 from fedmx.errors import ProtocolError
-from fedmx.link import codec
-from fedmx.link import link_pb2 as pb
-from fedmx.link.assembler import Assembler
-from fedmx.link.codec import CHUNK_BYTES
+from fedmx.protocol import encode as codec
+from fedmx.protocol import link_pb2 as pb
+from fedmx.protocol.decode import Assembler
+from fedmx.protocol.encode import CHUNK_BYTES
 from tests.fedmx.link.wire import GIGABYTE, contents, encode, feed, names, pack
 
 MIB = 1024 * 1024

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from fedmx.link import link_pb2 as pb
 from fedmx.link import node as node_module
-from fedmx.link.pki import Authority
+from fedmx.pki.authority import Authority
+from fedmx.protocol import link_pb2 as pb
 from tests.fedmx.link.loopback import Hub, Node, Worker, find_free_port
-from tests.fedmx.link.papers import SecureRawNode, gate_of, make_pki, own_of, start_node
+from tests.fedmx.pki.papers import SecureRawNode, gate_of, make_pki, own_of, start_node
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ from flwr.app import ConfigRecord, RecordDict
 
 from fedmx import __version__
 from fedmx.errors import RefusedError, SettingsError
-from fedmx.link import link_pb2 as pb
 from fedmx.link import node as node_module
 from fedmx.link import server as server_module
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.parsing import Address
+from fedmx.protocol import link_pb2 as pb
 from tests.bounds import HANG_S
 from tests.fedmx.link.loopback import Hub, Node, RawNode
 from tests.fedmx.link.wire import encode, pack

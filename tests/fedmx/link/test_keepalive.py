@@ -11,8 +11,8 @@ import pytest
 from flwr.app import Message, RecordDict
 
 from fedmx.link import channel, silence
-from fedmx.link import link_pb2 as pb
 from fedmx.link import server as server_module
+from fedmx.protocol import link_pb2 as pb
 from tests.bounds import HANG_S
 from tests.federation.chaos.cable import Cable
 from tests.fedmx.link.loopback import Hub, RawNode, Worker

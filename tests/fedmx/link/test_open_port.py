@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord, RecordDict
 
-from fedmx.link import channel, codec, words
-from fedmx.link import link_pb2 as pb
+from fedmx.link import channel
 from fedmx.link import server as server_module
-from fedmx.link.pki import Authority
+from fedmx.pki.authority import Authority
+from fedmx.protocol import control
+from fedmx.protocol import encode as codec
+from fedmx.protocol import link_pb2 as pb
 from tests.fedmx.link.crowd import Crowd
 from tests.fedmx.link.loopback import Hub, RawNode
-from tests.fedmx.link.papers import gate_of, make_pki, own_of
 from tests.fedmx.link.wire import encode, pack
+from tests.fedmx.pki.papers import gate_of, make_pki, own_of
 
 SITE = "north"
 SILENT, DRIBBLING = 100, 10
@@ -132,7 +134,7 @@ def test_who_is_not_ready_answers_nothing(hub: Hub) -> None:
 
 
 def test_one_is_ready_once(hub: Hub) -> None:
-    reason = refuse(hub, lambda raw: raw.say(words.ready(ConfigRecord())))
+    reason = refuse(hub, lambda raw: raw.say(control.ready(ConfigRecord())))
     assert reason == "a frame ready from a node that has joined"
 
 
@@ -158,7 +160,7 @@ def test_what_differs_is_told_in_a_line_that_is_printable_and_bounded(
 ) -> None:
     hub = open_hub(find_difference=lambda one, other: f"its task is {one['task']}" if one != other else None)
     hub.start("good", description=ConfigRecord({"task": "a"}))
-    ready = words.ready(ConfigRecord({"task": "\n\x1b[2J" + "b" * 500_000}))
+    ready = control.ready(ConfigRecord({"task": "\n\x1b[2J" + "b" * 500_000}))
     reason = refuse(hub, lambda raw: raw.say(ready), is_ready=False)
     assert len(reason) == 400
     assert reason.startswith(r"node raw differs from this federation: its task is \n\x1b[2Jbbb")

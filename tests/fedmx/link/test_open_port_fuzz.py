@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fedmx.errors import ProtocolError
-from fedmx.link.assembler import Assembler
+from fedmx.protocol.decode import Assembler
 from fuzz import frames, seeds, session
 
 ROOT = Path(__file__).parents[3]

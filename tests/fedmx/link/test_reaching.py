@@ -15,8 +15,8 @@ import pytest
 
 from fedmx.errors import FederationError, ProtocolError, RefusedError, TrainingFailedError, UnreachableError
 from fedmx.link import channel
-from fedmx.link import link_pb2 as pb
 from fedmx.parsing import Address
+from fedmx.protocol import link_pb2 as pb
 from fedmx.settings import ClientSettings, ServerSettings
 from tests.extremes import list_accepted
 from tests.federation.chaos.cable import Cable

@@ -8,12 +8,12 @@ import pytest
 from flwr.app import Error, RecordDict
 
 from fedmx.errors import FederationError, TrainingFailedError, UnreachableError
-from fedmx.link import link_pb2 as pb
-from fedmx.link.assembler import Received
-from fedmx.link.codec import EncodedArrays, EncodedMessage
 from fedmx.link.inbox import Inbox
-from fedmx.link.kept import KeptReplies
+from fedmx.link.reply_cache import ReplyCache
 from fedmx.link.requests import Answer, Request, Requests
+from fedmx.protocol import link_pb2 as pb
+from fedmx.protocol.decode import Received
+from fedmx.protocol.encode import EncodedArrays, EncodedMessage
 from tests.bounds import HANG_S
 
 
@@ -239,7 +239,7 @@ def header(step: str, number: int, request_id: str = "", run_id: int = 1) -> pb.
     )
 
 
-def answer(kept: KeptReplies, *headers: pb.Header) -> list[bool]:
+def answer(kept: ReplyCache, *headers: pb.Header) -> list[bool]:
     """Answer requests as a node does; tell of each whether the reply was kept."""
     told = []
     for request in headers:
@@ -254,20 +254,20 @@ QUERY, TRAIN, EVALUATE = header("query", 0), header("train", 1), header("evaluat
 
 
 def test_what_was_answered_in_a_round_is_kept_until_the_next() -> None:
-    kept = KeptReplies()
+    kept = ReplyCache()
     assert answer(kept, TRAIN, EVALUATE, TRAIN, EVALUATE) == [False, False, True, True]
     assert answer(kept, header("train", 2), TRAIN, EVALUATE) == [False] * 3
 
 
 def test_an_evaluation_of_another_round_or_run_lets_go_of_the_update() -> None:
     for other in (header("evaluate", 2), header("evaluate", 1, run_id=2)):
-        kept = KeptReplies()
+        kept = ReplyCache()
         assert answer(kept, TRAIN, other) == [False, False]
         assert kept.find(TRAIN) is None
 
 
 def test_a_query_lets_go_of_nothing_but_the_query_before() -> None:
-    kept = KeptReplies()
+    kept = ReplyCache()
     other = header("query", 0, run_id=2)
     assert answer(kept, TRAIN, EVALUATE, QUERY, QUERY, other) == [False, False, False, True, False]
     assert kept.find(QUERY) is None
@@ -275,7 +275,7 @@ def test_a_query_lets_go_of_nothing_but_the_query_before() -> None:
 
 
 def test_a_reply_that_carries_a_model_is_gone_before_the_next_is_made() -> None:
-    kept = KeptReplies()
+    kept = ReplyCache()
     answer(kept, QUERY)
     kept.make_room(TRAIN)
     assert kept.find(QUERY) is None

@@ -9,10 +9,10 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
 from fedmx import arrays
-from fedmx.link import codec
-from fedmx.link import link_pb2 as pb
-from fedmx.link.assembler import Assembler, Received
-from fedmx.link.codec import EncodedMessage
+from fedmx.protocol import encode as codec
+from fedmx.protocol import link_pb2 as pb
+from fedmx.protocol.decode import Assembler, Received
+from fedmx.protocol.encode import EncodedMessage
 
 GIGABYTE = 2**30
 

@@ -1,0 +1,68 @@
+"""What a node says to a request: the app's reply, or the error in its place."""
+
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from fedmx.errors import FederationError, SettingsError, StopSignal
+from fedmx.link.flower import APP_RAISED, Envelope, error_of, rebuild_request, set_identity
+from fedmx.log import logger, printable, warn
+from fedmx.protocol import encode
+from fedmx.protocol import link_pb2 as pb
+from fedmx.protocol.decode import Received
+
+
+def call_app(app: ClientApp, request: Received, node_id: int) -> RecordDict | Error:
+    """Have the app answer a request; whatever it raises becomes the error that the server is told."""
+    header = request.header
+    if isinstance(request.content, Error):
+        return Error(APP_RAISED, "a request that carries an error")
+    set_identity(header.run_id, node_id)
+    about = Envelope(header.run_id, header.message_type, header.group_id, node_id)
+    context = Context(header.run_id, node_id, node_config={}, state=RecordDict(), run_config={})
+    try:
+        reply: object = app(rebuild_request(about, request.content), context)
+    except FederationError as error:
+        _warn(header, str(error))
+        return error_of(error)
+    except StopSignal:
+        raise
+    except BaseException as error:  # noqa: BLE001 - the app is the user's code: its failure is reported, and the node stays
+        logger.exception("the app raised in step %s", printable(header.message_type))
+        return Error(APP_RAISED, f"{type(error).__name__}: {error}")
+    if not isinstance(reply, Message):
+        return Error(APP_RAISED, f"the app returned {type(reply).__name__}, expected a Message")
+    return reply.error if reply.has_error() else reply.content
+
+
+def encode_reply(request: Received, content: RecordDict | Error, limit: int) -> list[bytes]:
+    """Give the frames of a reply; of an error, where the reply cannot be sent.
+
+    Args:
+        request: what is answered.
+        content: with what.
+        limit: the largest set of arrays, in bytes, that the server takes.
+    """
+    header = pb.Header(
+        request_id=request.request_id,
+        message_type=request.header.message_type,
+        group_id=request.header.group_id,
+        run_id=request.header.run_id,
+    )
+    try:
+        encoded = encode.NO_ARRAYS if isinstance(content, Error) else encode.encode_arrays(content)
+        if encoded.size <= limit:
+            return list(encode.encode(header, content, encoded).frames())
+        problem = error_of(
+            SettingsError(
+                f"MAX_MODEL_BYTES={limit} on the server is less than the {encoded.size} bytes of arrays"
+            )
+        )
+    except ValueError as error:
+        problem = Error(APP_RAISED, f"a reply that cannot be sent: {error}")
+    _warn(header, problem.reason or "")
+    return encode_reply(request, problem, limit)
+
+
+def _warn(header: pb.Header, reason: str) -> None:
+    number = int(header.group_id) if header.group_id.isdecimal() else None
+    warn("request failed", round=number, step=header.message_type, reason=reason)

@@ -1,0 +1,1 @@
+"""Identity: certificates, who may join, and who issues them."""

@@ -1,0 +1,28 @@
+"""Which certificates are renewed: what expires soon or is damaged, and whose key is with the authority."""
+
+from collections.abc import Iterator
+
+from fedmx.pki.authority import Authority
+from fedmx.pki.credentials import SERVER, SITE
+from fedmx.pki.register import Issued
+
+
+def renew(authority: Authority) -> list[Issued]:
+    """Reissue what is damaged or expires soon, of the server and of sites whose key is here."""
+    issued = [authority.issue_server()] if authority.find_need(SERVER) else []
+    due = [name for name, _ in _find_due_sites(authority) if not authority.keeps_own_key(name)]
+    return issued + [authority.issue_site(name) for name in due]
+
+
+def find_due_requests(authority: Authority) -> dict[str, str]:
+    """Return the sites that have to send a request for their next certificate, each with the reason."""
+    return {name: need for name, need in _find_due_sites(authority) if authority.keeps_own_key(name)}
+
+
+def _find_due_sites(authority: Authority) -> Iterator[tuple[str, str]]:
+    """Yield the sites that need another certificate and are not revoked, each with the reason."""
+    newest = {one.name: one for one in authority.list() if one.role == SITE}
+    for name, one in sorted(newest.items()):
+        need = authority.find_need(SITE, name)
+        if need and not one.is_revoked:
+            yield name, need

@@ -1,0 +1,1 @@
+"""Bytes of the link: no socket, no thread."""

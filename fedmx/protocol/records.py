@@ -1,0 +1,131 @@
+"""Metric and config records <-> their wire form, and what a message may hold beside its arrays' bytes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from flwr.app import ConfigRecord, MetricRecord
+
+from fedmx.errors import ProtocolError
+from fedmx.log import printable
+from fedmx.protocol import link_pb2 as pb
+
+LONGEST_NAME = 256  # of a record, an entry, an array, and of what a header calls its round and its step
+# Of a message, in all its records. An array costs a kilobyte in memory, also an empty one.
+MAX_RECORDS, MAX_ARRAYS, MAX_ENTRIES, MAX_ITEMS = 1_024, 16_384, 16_384, 65_536
+
+# Python type, field of Entry for one value, field for a list; in this order, as a bool is an int to Python.
+_KINDS = (
+    (bool, "boolean", "booleans"),
+    (int, "integer", "integers"),
+    (float, "real", "reals"),
+    (str, "text", "texts"),
+    (bytes, "octets", "octets_list"),
+)
+
+
+def find_fault(header: pb.Header) -> str | None:
+    """Say what in a header is beyond the limits, or give None.
+
+    Counts come first: to look at an entry makes a Python object of it.
+    """
+    kinds = (header.array_records, header.metric_records, header.config_records)
+    records = len(header.array_records) + len(header.metric_records) + len(header.config_records)
+    if records > MAX_RECORDS:
+        return f"{records} records; at most {MAX_RECORDS}"
+    if (arrays := sum(len(record.arrays) for record in header.array_records)) > MAX_ARRAYS:
+        return f"{arrays} arrays; at most {MAX_ARRAYS}"
+    if records and header.HasField("error"):
+        return "an error beside records"
+    for name in (header.request_id, header.message_type, header.group_id):
+        if fault := _find_fault_of_name(name):
+            return fault
+    named = [[record.name for kind in kinds for record in kind]]
+    named += [[head.name for head in record.arrays] for record in header.array_records]
+    return _find_fault_of_names(named, "arrays or records") or find_fault_of_records(
+        [*header.metric_records, *header.config_records]
+    )
+
+
+def find_fault_of_records(records: Sequence[pb.Record]) -> str | None:
+    """Say what in metric and config records is beyond the limits, or give None."""
+    if (count := sum(len(record.entries) for record in records)) > MAX_ENTRIES:
+        return f"{count} entries; at most {MAX_ENTRIES}"
+    if (count := sum(_count_items(entry) for record in records for entry in record.entries)) > MAX_ITEMS:
+        return f"{count} values in lists; at most {MAX_ITEMS}"
+    return _find_fault_of_names(([entry.key for entry in record.entries] for record in records), "entries")
+
+
+def encode_record(name: str, record: Mapping[str, Any]) -> pb.Record:
+    """Encode a metric or config record.
+
+    Raises:
+        ValueError: an integer needs more than 64 bits, or a text is no Unicode.
+    """
+    return pb.Record(name=name, entries=[_encode_entry(key, value) for key, value in record.items()])
+
+
+def decode_config(record: pb.Record) -> ConfigRecord:
+    """Read a config record.
+
+    Raises:
+        ProtocolError: an entry has no value.
+    """
+    return ConfigRecord(_decode_entries(record))
+
+
+def decode_metrics(record: pb.Record) -> MetricRecord:
+    """Read a metric record.
+
+    Raises:
+        ProtocolError: it holds what Flower does not take, such as a text.
+    """
+    try:
+        return MetricRecord(_decode_entries(record))
+    except TypeError as error:
+        raise ProtocolError(f"metric record {record.name!r} that Flower does not take: {error}") from None
+
+
+def _find_fault_of_names(named: Iterable[list[str]], kinds: str) -> str | None:
+    """Look at names; those of one list must be told apart."""
+    for names in named:
+        for name in names:
+            if fault := _find_fault_of_name(name):
+                return fault
+        if len(set(names)) != len(names):
+            return f"two {kinds} of one name"
+    return None
+
+
+def _find_fault_of_name(name: str) -> str | None:
+    if len(name) <= LONGEST_NAME and name.isprintable():
+        return None
+    return f"the name {printable(name, 80)!r}; expected at most {LONGEST_NAME} printable characters"
+
+
+def _count_items(entry: pb.Entry) -> int:
+    value = getattr(entry, entry.WhichOneof("value") or "key")
+    return len(value.items) if hasattr(value, "items") else 0
+
+
+def _encode_entry(key: str, value: Any) -> pb.Entry:
+    items = value if isinstance(value, list) else [value]
+    for kind, one, many in _KINDS:
+        if all(isinstance(item, kind) for item in items):
+            if not isinstance(value, list):
+                return pb.Entry(key=key, **{one: value})
+            entry = pb.Entry(key=key)
+            getattr(entry, many).items.extend(value)
+            getattr(entry, many).SetInParent()  # an empty list is a value too
+            return entry
+    raise ValueError(f"record value {key!r} of type {type(value).__name__} cannot be sent")
+
+
+def _decode_entries(record: pb.Record) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for entry in record.entries:
+        name = entry.WhichOneof("value")
+        if name is None:
+            raise ProtocolError(f"entry {entry.key!r} without a value")
+        value = getattr(entry, name)
+        values[entry.key] = list(value.items) if hasattr(value, "items") else value
+    return values

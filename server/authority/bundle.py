@@ -1,0 +1,96 @@
+"""What a site needs to take part, in one archive: a compose file, certificates, and how to start.
+
+What the server decides is in the compose file. The site's own choices are in a `.env` that no archive has:
+unpacking a new archive over an old one resets none of them.
+"""
+
+import io
+import ipaddress
+import tarfile
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from fedmx.parsing import Address
+from fedmx.pki.credentials import AUTHORITY_FILE
+from fedmx.settings import ClientSettings, explain
+
+_FILES = Path(__file__).parent / "site"
+_SECRET, _PUBLIC = 0o600, 0o644
+
+
+@dataclass(frozen=True)
+class Site:
+    """What the server's side decides for a site.
+
+    Attributes:
+        name: of the site, and of the folder in its archive.
+        project: name of its containers and volumes.
+        image: of its clients.
+        gpu_image: of its clients with CUDA.
+        settings: of its clients, unless the site chooses others.
+    """
+
+    name: str
+    project: str
+    image: str
+    gpu_image: str
+    settings: ClientSettings
+
+
+def write(certs: Path, site: Site, out: IO[bytes]) -> None:
+    """Write a site's archive.
+
+    Args:
+        certs: folder of its certificate, the authority's, and its key unless the site keeps its own.
+        site: what the archive is for.
+        out: where the archive goes; a tar file packed by gzip.
+    """
+    with tarfile.open(fileobj=out, mode="w|gz") as archive:
+        for name, data in _members(certs, site):
+            info = tarfile.TarInfo(f"{site.name}/{name}")
+            info.size, info.mtime = len(data), int(time.time())
+            info.mode = _SECRET if name.endswith(".key") else _PUBLIC
+            archive.addfile(info, io.BytesIO(data))
+
+
+def find_fault_of_address(address: Address, hosts: Collection[str]) -> str | None:
+    """Return why sites that dial an address will refuse the server, or None.
+
+    Args:
+        address: by which they dial it.
+        hosts: names and addresses that the server's certificate is for.
+    """
+    try:
+        host = str(ipaddress.ip_address(address.host))
+    except ValueError:
+        host = address.host.lower()
+    if host in {name.lower() for name in hosts}:
+        return None
+    return (
+        f"SERVER_ADDRESS={address}: the server's certificate does not have the name {address.host}; add it"
+        f" with `make pki-server SERVER_NAMES={address.host}`, and restart the server"
+    )
+
+
+def _members(certs: Path, site: Site) -> Iterator[tuple[str, bytes]]:
+    yield "docker-compose.yml", _make_compose_file(site).encode()
+    yield "README.md", (_FILES / "README.md").read_bytes()
+    # A site may unpack the archive in a repository of its own, and put its own key there.
+    yield "certs/.gitignore", b"*.key\n"
+    for name in (AUTHORITY_FILE, "site.crt", "site.key"):
+        if (certs / name).exists():
+            yield f"certs/{name}", (certs / name).read_bytes()
+
+
+def _make_compose_file(site: Site) -> str:
+    """Return the compose file, in which everything has a value that the site's own `.env` may replace."""
+    text = (_FILES / "docker-compose.yml").read_text().replace("name: PROJECT\n", f"name: {site.project}\n")
+    for name, value, meaning in explain(site.settings):
+        default = f"{value:g}" if isinstance(value, float) else value
+        text = text.replace(f"  {name}:\n", f'  # {meaning}\n  {name}: "${{{name}:-{default}}}"\n')
+    for name, image in (("CLIENT_IMAGE", site.image), ("CLIENT_GPU_IMAGE", site.gpu_image)):
+        text = text.replace(f"${{{name}}}", f"${{{name}:-{image}}}")
+    return text

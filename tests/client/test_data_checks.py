@@ -1,0 +1,350 @@
+"""Data that MXNet would silently train on, and the one line that the client ends with instead."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from client.data import Dataset, make_dataset
+from client.data_checks import check_ids, check_labels, check_numbers
+from client.mx import gluon, mx
+from client.picked_labels import find_clipped
+from client.task import Loss
+from fedmx.errors import DataError
+from tests.client.given.small import make_task
+
+losses = gluon.loss
+SOFTMAX = losses.SoftmaxCrossEntropyLoss
+FINE = make_dataset("fine", np.ones((4, 2)), np.array([0, 1, 2, 3]))
+
+
+def words_of(check: Callable[[], None]) -> str:
+    with pytest.raises(DataError) as caught:
+        check()
+    assert caught.value.exit_code == 2
+    words = str(caught.value)
+    assert "\n" not in words
+    return words
+
+
+def of_labels(labels: Any) -> Dataset:
+    values = np.asarray(labels)
+    return make_dataset("labels", np.ones((len(values), 2)), values)
+
+
+# What float32 cannot hold
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_a_value_that_is_not_finite_is_named_with_set_row_and_value(value: float, dtype: str) -> None:
+    examples = np.ones((5, 2, 2), dtype)
+    examples[3, 1, 0] = value
+    bad = make_dataset("bad", examples, np.arange(5))
+    for sets, name in (((bad, FINE), "training set"), ((FINE, bad), "test set")):
+        words = words_of(lambda sets=sets: check_numbers("t", sets))  # type: ignore[misc]
+        assert words.startswith(f"TASK=t: {name}: example 3 has {value}; expected finite")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([[1.0], [2.0], [-3.5e38]]),
+        np.array([[1], [2], [2**24 + 1]]),
+        np.array([[1], [2], [-(2**24) - 1]], np.int32),
+        np.array([[1], [2], [2**63 - 1]]),
+        np.array([[1], [2], [2**64 - 1]], np.uint64),
+        np.array([[1], [2], [2**25 + 1]], np.uint32),
+    ],
+    ids=str,
+)
+def test_a_number_that_float32_cannot_hold_is_named_wherever_it_is(values: NDArray[Any]) -> None:
+    found = re.escape(f"2 has {values[2, 0].item()}; expected ")
+    ones = np.ones((3, 2))
+    for data in (make_dataset("examples", values, np.arange(3)), make_dataset("labels", ones, values)):
+        assert re.search(found, words_of(lambda data=data: check_numbers("t", (FINE, data))))  # type: ignore[misc]
+
+
+def test_a_row_far_behind_is_found() -> None:
+    labels = np.zeros((10_000, 1), np.int64)
+    labels[9_999] = 2**24 + 1
+    words = words_of(lambda: check_numbers("t", (of_labels(labels), FINE)))
+    assert "label 9999 has 16777217; " in words
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array([0.5, 3.4e38]),
+        np.array([0, 2**24]),
+        np.array([2**30, -(2**31)]),
+        np.array([1e-300, 1 / 3]),
+        np.array([20_000_001.0, 5.0]),  # a price, say: rounding does it no harm
+        np.array([True, False]),
+        np.full((9, 9), 6e4, np.float16),  # their sum is not finite
+    ],
+    ids=str,
+)
+def test_numbers_that_float32_holds_or_rounds_are_fine(labels: NDArray[Any]) -> None:
+    check_numbers("t", (of_labels(labels), FINE))
+
+
+# Labels that a loss takes for others
+
+
+class Weighted(gluon.loss.SoftmaxCrossEntropyLoss):  # type: ignore[misc]  # MXNet has no types
+    """Computes something of its own with what softmax cross entropy gives."""
+
+    def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:  # noqa: N803 - MXNet's name
+        return 2 * super().hybrid_forward(F, pred, label, sample_weight)
+
+
+class Named(gluon.loss.SoftmaxCrossEntropyLoss):  # type: ignore[misc]  # MXNet has no types
+    """Computes what softmax cross entropy does."""
+
+
+class Focal(gluon.loss.Loss):  # type: ignore[misc]  # MXNet has no types
+    """Picks by itself."""
+
+    def hybrid_forward(self, F: Any, pred: Any, label: Any) -> Any:  # noqa: N803 - MXNet's name
+        chosen = F.pick(F.softmax(pred), label, axis=-1)
+        return -((1 - chosen) ** 2) * F.log(chosen)
+
+
+class Ignoring(gluon.loss.Loss):  # type: ignore[misc]  # MXNet has no types
+    """Leaves out where the label is `ignored`, in one of the ways in which that is done."""
+
+    def __init__(self, how: str, ignored: int) -> None:
+        super().__init__(None, 0)
+        self._how, self._ignored = how, ignored
+        self._softmax = SOFTMAX(axis=1)
+
+    def hybrid_forward(self, F: Any, pred: Any, label: Any) -> Any:  # noqa: N803 - MXNet's name
+        mask = label != self._ignored
+        if self._how == "weight":
+            return self._softmax(pred, label, F.expand_dims(mask, axis=1))
+        if self._how == "zero":
+            return self._softmax(pred, label * mask, F.expand_dims(mask, axis=1))
+        chosen = -F.pick(F.log_softmax(pred, axis=1), label, axis=1)
+        return F.where(mask, chosen, F.zeros_like(chosen)) if self._how == "where" else chosen * mask
+
+
+def hybridized(loss: Any) -> Any:
+    loss.hybridize()
+    return loss
+
+
+def check(loss: Loss, outputs: tuple[int, ...], *sets: Dataset) -> None:
+    check_labels(make_task(loss), mx.nd.random.normal(shape=outputs), (sets[0], sets[-1]))
+
+
+FOUR = (2, 4)
+IMAGE = (2, 4, 3, 2)
+LOSSES: dict[str, Loss] = {
+    "plain": SOFTMAX(),
+    "of log probabilities": SOFTMAX(from_logits=True),
+    "hybridized": hybridized(SOFTMAX()),
+    "derived": Named(),
+    "derived, weighted": Weighted(weight=0.5),
+    "derived, weighted, hybridized": hybridized(Weighted()),
+    "focal": Focal(None, 0),
+    "focal, hybridized": hybridized(Focal(None, 0)),
+    "function": lambda outputs, labels: SOFTMAX(axis=1)(outputs, labels.reshape((-1,))),
+}
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize(
+    ("values", "found"), [((0, 1, 4), 4), ((0, 1, -1), -1), ((0, 1, 2.5), 2.5), ((0, 1, 255), 255)]
+)
+@pytest.mark.parametrize("shape", [(3,), (3, 1)])
+def test_a_label_that_would_count_as_another_class_is_named_whatever_its_shape_and_the_loss(
+    kind: str, values: tuple[float, ...], found: float, shape: tuple[int, ...]
+) -> None:
+    bad = of_labels(np.reshape(values, shape))
+    expected = f"label 2 has class {found:g}; expected whole numbers from 0 to 3, "
+    for name, sets in (("training set", (bad, FINE)), ("test set", (FINE, bad))):
+        words = words_of(lambda sets=sets: check(LOSSES[kind], FOUR, *sets))  # type: ignore[misc]
+        assert words.startswith(f"TASK=by-hand: {name}: {expected}")
+
+
+MASKS = np.arange(4 * 3 * 2, dtype=np.uint8).reshape(4, 3, 2) % 4
+BAD_MASKS = np.where(np.arange(24).reshape(4, 3, 2) == 19, 200, MASKS).astype(np.uint8)
+
+
+WAYS = ("weight", "zero", "where", "times")
+MASK_LOSSES: dict[str, Loss] = {
+    "plain": SOFTMAX(axis=1),
+    "hybridized": hybridized(SOFTMAX(axis=1)),
+    "function": lambda outputs, labels: 3 * SOFTMAX(axis=1)(outputs, labels),
+    "of all pixels in a row": lambda outputs, labels: SOFTMAX()(
+        outputs.transpose((0, 2, 3, 1)).reshape((-1, 4)), labels.reshape((-1,))
+    ),
+    **{f"ignoring another, {how}": Ignoring(how, 255) for how in WAYS},
+}
+
+
+@pytest.mark.parametrize("kind", MASK_LOSSES)
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "float32"])
+def test_a_pixel_of_no_class_is_named_by_its_mask(kind: str, dtype: str) -> None:
+    loss = MASK_LOSSES[kind]
+    check(loss, IMAGE, of_labels(MASKS.astype(dtype)))
+    words = words_of(lambda: check(loss, IMAGE, of_labels(BAD_MASKS.astype(dtype))))
+    assert "training set: label 3 has class 200; expected whole numbers from 0 to 3, " in words
+
+
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("ignored", [-1, 255])
+def test_a_label_that_the_loss_ignores_is_fine(how: str, ignored: int) -> None:
+    labels = of_labels(np.where(BAD_MASKS == 200, ignored, BAD_MASKS.astype(np.int64)))
+    check(Ignoring(how, ignored), IMAGE, labels)
+    words = words_of(lambda: check(SOFTMAX(axis=1), IMAGE, labels))
+    assert f"label 3 has class {ignored}; expected whole numbers from 0 to 3, " in words
+
+
+def test_a_label_behind_many_others_is_named() -> None:
+    labels = np.zeros(5000)
+    labels[4999] = 4
+    for loss in (SOFTMAX(), Weighted()):
+        assert "label 4999 has class 4; " in words_of(lambda loss=loss: check(loss, FOUR, of_labels(labels)))  # type: ignore[misc]
+
+
+def test_each_of_several_outputs_has_its_own_classes() -> None:
+    def loss(outputs: Any, labels: Any) -> Any:
+        return SOFTMAX()(outputs[0], labels[:, 0]) + SOFTMAX()(outputs[1], labels[:, 1])
+
+    def check_both(labels: Any) -> None:
+        outputs = [mx.nd.random.normal(shape=(2, classes)) for classes in (2, 5)]
+        check_labels(make_task(loss), outputs, (of_labels(labels), of_labels(labels)))
+
+    check_both([[0, 4], [1, 0]])
+    words = words_of(lambda: check_both([[0, 4], [4, 0]]))
+    assert "label 1 has class 4; expected whole numbers from 0 to 1, " in words
+
+
+def test_a_hybridized_loss_is_left_as_it_was() -> None:
+    loss, outputs = hybridized(Weighted()), mx.nd.ones(FOUR)
+    loss(outputs, mx.nd.ones(2))
+    before, graph = mx.nd.pick, loss._cached_op
+    check(loss, FOUR, FINE)
+    assert loss._active
+    assert loss._cached_op is graph
+    assert mx.nd.pick is mx.nd.op.pick is before
+
+
+def test_a_loss_of_which_a_part_is_hybridized_is_looked_into() -> None:
+    loss = Ignoring("weight", 255)
+    loss._softmax.hybridize()
+    assert "label 3 has class 200; " in words_of(lambda: check(loss, IMAGE, of_labels(BAD_MASKS)))
+    assert (loss._active, loss._softmax._active) == (False, True)
+
+
+def test_outputs_whose_first_axis_is_not_the_examples_are_no_fault_of_the_task() -> None:
+    def loss(outputs: Any, labels: Any) -> Any:  # of (time, examples, classes)
+        return Weighted(axis=2)(outputs.transpose((1, 0, 2)), labels)
+
+    labels = of_labels(np.zeros((5, 2), np.int64))
+    assert loss(mx.nd.ones((2, 5, 4)), mx.nd.array(labels.labels)).shape == (5,)
+    check(loss, (2, 2, 4), labels)
+    check(loss, (3, 2, 4), labels)
+    mx.nd.waitall()
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda array: {"a": array}, lambda array: (array, None)], ids=["a dict", "a None"]
+)
+def test_outputs_that_hold_more_than_arrays_are_no_fault_of_the_task(wrap: Callable[[Any], Any]) -> None:
+    outputs = wrap(mx.nd.ones((2, 4)))
+    assert find_clipped(lambda *_: mx.nd.zeros(2), outputs, np.array([0, 9])) is None
+
+
+FINE_PAIRS: dict[str, tuple[Loss, Any]] = {
+    "all classes": (SOFTMAX(), [0, 1, 2, 3]),
+    "one class": (SOFTMAX(), [2, 2]),
+    "a column of floats": (SOFTMAX(), [[2.0], [3.0]]),
+    "scores of all classes": (SOFTMAX(sparse_label=False), [[7, -2, 0.5, 0]]),
+    "targets": (losses.L2Loss(), [[7, -2, 0.5, 0]]),
+    "a function of targets": (lambda outputs, labels: outputs.mean(axis=1) * labels, [7, -2]),
+    "two classes of ten numbers": (lambda outputs, labels: SOFTMAX()(outputs, labels >= 5), [0, 9, 5]),
+    "numbers from 1 on": (lambda outputs, labels: SOFTMAX()(outputs, labels - 1), [1, 2, 3, 4]),
+}
+
+
+@pytest.mark.parametrize("kind", FINE_PAIRS)
+def test_labels_that_the_loss_can_take_are_fine(kind: str) -> None:
+    loss, labels = FINE_PAIRS[kind]
+    check(loss, FOUR, of_labels(labels))
+
+
+# Losses for two classes
+
+
+@pytest.mark.parametrize(
+    ("loss", "fine", "wrong"),
+    [
+        (losses.SigmoidBinaryCrossEntropyLoss(), (0, 1, 0.25), 2),
+        (losses.SigmoidBCELoss(from_sigmoid=True), (0, 1), -1),
+        (losses.LogisticLoss(label_format="binary"), (0, 1), -1),
+        (losses.LogisticLoss(), (-1, 1), 0),
+        (losses.HingeLoss(), (-1, 1), 0),
+        (losses.SquaredHingeLoss(), (-1, 1), 2),
+    ],
+)
+@pytest.mark.parametrize("columns", [0, 1, 3])
+def test_labels_that_a_loss_for_two_classes_has_no_formula_for_are_named(
+    loss: Loss, fine: tuple[float, ...], wrong: float, columns: int
+) -> None:
+    def make(values: tuple[float, ...]) -> Dataset:
+        column = np.array(values)
+        return of_labels(np.stack([column] * columns, axis=1) if columns else column)
+
+    outputs = (2, columns) if columns else (2,)
+    check(loss, outputs, make(fine))
+    words = words_of(lambda: check(loss, outputs, make((*fine, wrong))))
+    assert words.startswith(f"TASK=by-hand: training set: label {len(fine)} has {wrong}")
+    assert type(loss).__name__ in words
+
+
+# Examples that an embedding takes for others
+
+
+def make_language_model(words: int = 7) -> Any:
+    net = gluon.nn.HybridSequential()
+    net.add(gluon.nn.Embedding(words, 3), gluon.rnn.LSTM(4, layout="NTC"), gluon.nn.Dense(2))
+    net.initialize()
+    return net
+
+
+def check_tokens(net: Any, *sets: Any) -> None:
+    train, test = (make_dataset("tokens", np.asarray(tokens), np.zeros(len(tokens))) for tokens in sets)
+    check_ids("t", net, mx.nd.array(train.examples[:2]), (train, test))
+
+
+GOOD_TOKENS = [[0, 6, 3], [1, 2, 5]]
+
+
+@pytest.mark.parametrize("value", [7, -1, 1.5])
+def test_an_example_that_an_embedding_has_no_row_for_is_named(value: float) -> None:
+    check_tokens(make_language_model(), GOOD_TOKENS, GOOD_TOKENS)
+    bad = [*GOOD_TOKENS, [0, value, 1]]
+    for sets, name in (((bad, GOOD_TOKENS), "training set"), ((GOOD_TOKENS, bad), "test set")):
+        words = words_of(lambda sets=sets: check_tokens(make_language_model(), *sets))  # type: ignore[misc]
+        assert words.startswith(
+            f"TASK=t: {name}: example 2 has {value}; expected whole numbers from 0 to 6, "
+        )
+
+
+def test_an_embedding_of_what_the_network_makes_of_examples_is_its_own_affair() -> None:
+    net = gluon.nn.HybridSequential()
+    net.add(gluon.nn.HybridLambda(lambda _, x: (x.abs() % 7).floor()), gluon.nn.Embedding(7, 3))
+    net.initialize()
+    check_tokens(net, [[100, -3.5]], [[200, 1]])
+
+
+def test_a_network_is_left_without_hooks() -> None:
+    net = make_language_model()
+    check_tokens(net, GOOD_TOKENS, GOOD_TOKENS)
+    assert [dict(block._forward_pre_hooks) for block in (net, *net)] == [{}] * 4

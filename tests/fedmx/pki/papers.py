@@ -1,0 +1,218 @@
+"""Authorities and certificates for tests: right ones, and wrong ones that no command would make."""
+
+import functools
+import shutil
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from cryptography import x509
+
+from fedmx.link import channel
+from fedmx.parsing import Address
+from fedmx.pki import credentials as certificates
+from fedmx.pki.access import Gate
+from fedmx.pki.authority import Authority
+from fedmx.pki.credentials import SERVER, SITE, Credentials
+from fedmx.settings import PkiSettings
+from tests.fedmx.link.loopback import Hub, Node, RawNode, Worker
+
+LONG_AGO = datetime.now(UTC) - timedelta(days=100)
+IN_A_YEAR = datetime.now(UTC) + timedelta(days=365)
+
+
+def open_authority(folder: Path, now: datetime | None = None, **settings: Any) -> Authority:
+    """Open an authority's folder, as a command of this time would."""
+    return Authority(PkiSettings(pki_dir=folder, **settings), now)
+
+
+def make_pki(folder: Path, *sites: str, **settings: Any) -> Authority:
+    """Make an authority that has been there for long, its server's files, and those of sites."""
+    with open_authority(folder, LONG_AGO, **settings).alone():
+        open_authority(folder, LONG_AGO, **settings).make()
+    authority = open_authority(folder, **settings)
+    authority.ensure()
+    for name in sites:
+        authority.issue_site(name)
+    return authority
+
+
+def own_of(authority: Authority, name: str = SERVER) -> Credentials:
+    """Give the files of the server, or of a site."""
+    role = SERVER if name == SERVER else SITE
+    return certificates.read_own(authority.folder_of(role, name), role)
+
+
+def gate_of(authority: Authority) -> Gate:
+    """Give the gate of the authority's server."""
+    return Gate(own_of(authority), authority.folder / "server" / "revoked.txt")
+
+
+def load(path: Path) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(path.read_bytes())
+
+
+def own_serial(authority: Authority, name: str) -> str:
+    return certificates.serial_of(load(authority.folder_of(SITE, name) / "site.crt"))
+
+
+def told(authority: Authority) -> list[str]:
+    """Give what the server reads."""
+    return (authority.folder / "server" / "revoked.txt").read_text().split()
+
+
+def read_all(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def ask_python(folder: Path, host: str) -> bool:
+    """Shake hands in memory."""
+    ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ours.load_cert_chain(folder / "server.crt", folder / "server.key")
+    theirs = ssl.create_default_context(cafile=folder / "authority.crt")
+    theirs.verify_flags |= ssl.VERIFY_X509_STRICT
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server, client = (
+        ours.wrap_bio(up, down, server_side=True),
+        theirs.wrap_bio(down, up, server_hostname=host),
+    )
+    for end in (client, server, client):
+        try:
+            end.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+        except ssl.SSLCertVerificationError:
+            return False
+    return True
+
+
+class SecureRawNode(RawNode):
+    """A node that says what it is told to, and shows what it is given.
+
+    Args:
+        address: the server's.
+        own: what it shows; None is no certificate at all.
+        authority: whom it believes, PEM, where it shows nothing.
+        reads: whether it takes what the server sends.
+    """
+
+    def __init__(
+        self, address: Address, own: Credentials | None, *, authority: bytes | None = None, reads: bool = True
+    ) -> None:
+        credentials = own.for_node() if own else grpc.ssl_channel_credentials(authority)
+        dial = functools.partial(channel.dial, credentials=credentials)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(channel, "dial", lambda *given: dial(*given[:3]))
+            super().__init__(address, reads=reads)
+
+
+def start_node(
+    hub: Hub, own: Credentials, instance: str, worker: Worker | None = None, **options: Any
+) -> Node:
+    """Start a node of a site and wait until it is ready under its site's name."""
+    node = Node(hub.address, instance, worker, own=own, **options).serve()
+    hub.nodes.append(node)
+    hub.await_ready(f"{own.name}.{instance}")
+    return node
+
+
+class Mistakes:
+    """Wrong files of a program, each wrong in one way.
+
+    Args:
+        authority: of the federation.
+        other: another federation's.
+        folder: where they are made.
+    """
+
+    def __init__(self, authority: Authority, other: Authority, folder: Path) -> None:
+        self._authority = authority
+        self._other = other
+        self._folder = folder
+
+    def make(self, mistake: str, role: str) -> Path:
+        """Make the files of a program of this role with one of the mistakes, and give their folder."""
+        folder = self._folder / f"{role}-{mistake.replace(' ', '-')}"
+        shutil.copytree(self._authority.folder_of(role, "local"), folder)
+        getattr(self, f"_{mistake.replace(' ', '_')}")(folder, role)
+        return folder
+
+    def _missing_folder(self, folder: Path, _: str) -> None:
+        shutil.rmtree(folder)
+
+    def _missing_key(self, folder: Path, role: str) -> None:
+        (folder / f"{role}.key").unlink()
+
+    def _garbage(self, folder: Path, role: str) -> None:
+        (folder / f"{role}.crt").write_bytes(b"\0garbage\n")
+
+    def _garbage_key(self, folder: Path, role: str) -> None:
+        (folder / f"{role}.key").write_bytes(b"\0garbage\n")
+
+    def _unreadable_key(self, folder: Path, role: str) -> None:
+        (folder / f"{role}.key").chmod(0)
+
+    def _expired(self, folder: Path, role: str) -> None:
+        self._issue(folder, role, LONG_AGO)
+
+    def _not_yet_valid(self, folder: Path, role: str) -> None:
+        self._issue(folder, role, IN_A_YEAR)
+
+    def _other_authority(self, folder: Path, role: str) -> None:
+        shutil.copy(self._other.folder_of(role, "local") / f"{role}.crt", folder)
+
+    def _other_role(self, folder: Path, role: str) -> None:
+        other = SITE if role == SERVER else SERVER
+        source = self._authority.folder_of(other, "local")
+        for kind in ("crt", "key"):
+            shutil.copy(source / f"{other}.{kind}", folder / f"{role}.{kind}")
+
+    def _other_key(self, folder: Path, role: str) -> None:
+        shutil.copy(self._other.folder_of(role, "local") / f"{role}.key", folder)
+
+    def _issue(self, folder: Path, role: str, now: datetime) -> None:
+        """Put a certificate of another time there."""
+        aside = open_authority(folder.with_suffix(".pki"), now, certificate_days=30.0)
+        shutil.copytree(self._authority.folder / "authority", aside.folder / "authority")
+        if role == SERVER:
+            aside.issue_server()
+        else:
+            aside.issue_site("local")
+        shutil.rmtree(folder)
+        shutil.copytree(aside.folder_of(role, "local"), folder)
+
+
+# Each mistake, and what a program says of it.
+SAID = {
+    "missing folder": r"{folder}/authority\.crt: no such file; expected {how}, or LINK_SECURITY=insecure",
+    "missing key": r"{folder}/{role}\.key: no such file; expected {how}",
+    "garbage": r"{folder}/{role}\.crt: no certificate in PEM; expected {how}",
+    "garbage key": r"{folder}/{role}\.key: no private key in PEM without a password; expected {how}",
+    "unreadable key": (
+        r"{folder}/{role}\.key: Permission denied; expected a file that this user \(uid \d+\) can read"
+    ),
+    "expired": r"{folder}/{role}\.crt: expired on [\d :-]+ UTC, it is [\d :-]+; expected .+",
+    "not yet valid": r"{folder}/{role}\.crt: not valid before [\d :-]+ UTC, it is [\d :-]+; expected .+",
+    "other authority": (
+        r"{folder}/{role}\.crt: of another authority than {folder}/authority\.crt; expected both files of one"
+        r" federation"
+    ),
+    "other role": r"{folder}/{role}\.crt: a certificate of role {other}; expected one of role {role}: .+",
+    "other key": (
+        r"{folder}/{role}\.key: not the key of {role}\.crt; expected the key that this certificate was made"
+        r" for"
+    ),
+}
+_HOW = {
+    SERVER: r"what `python -m server pki ensure` writes",
+    SITE: r"the files of a site's bundle \(`make bundle` on the server's machine\)",
+}
+
+
+def said_of(mistake: str, folder: Path, role: str) -> str:
+    """Give a pattern of the line that a program of this role says about a mistake."""
+    other = SITE if role == SERVER else SERVER
+    return SAID[mistake].format(folder=folder, role=role, other=other, how=_HOW[role])

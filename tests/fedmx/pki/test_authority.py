@@ -1,0 +1,373 @@
+"""What an authority keeps in order: files that heal, are made anew in time, and are for their owner alone."""
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from fedmx import files
+from fedmx import settings as settings_module
+from fedmx.errors import DataError
+from fedmx.pki import authority as pki
+from fedmx.pki import credentials, csr, register, signing
+from fedmx.pki.authority import LOCAL_SITE, Authority
+from fedmx.pki.credentials import SERVER, SITE
+from fedmx.pki.renewal import renew
+from fedmx.pki.server_names import ALWAYS_NAMED
+from fedmx.settings import PkiSettings
+from tests.bounds import HANG_S
+from tests.extremes import list_accepted, list_numeric
+from tests.fedmx.pki.papers import (
+    IN_A_YEAR,
+    LONG_AGO,
+    ask_python,
+    load,
+    make_pki,
+    open_authority,
+    own_of,
+    own_serial,
+    read_all,
+    told,
+)
+
+# What an entry of the record has now and once had not.
+NEW_FIELDS = {"since", "hosts", "reason"}
+
+
+@pytest.fixture
+def changing(tmp_path: Path) -> Authority:
+    """One that a test may change."""
+    return make_pki(tmp_path / "pki", "north")
+
+
+@pytest.mark.parametrize("mask", [0, 0o077, 0o277])
+def test_keys_are_for_their_owner_alone_whatever_the_umask(mask: int, tmp_path: Path) -> None:
+    before = os.umask(mask)
+    try:
+        made = make_pki(tmp_path / "pki", "north")
+        csr.make("south", tmp_path / "south")
+    finally:
+        os.umask(before)
+    keys = [*made.folder.rglob("*.key"), tmp_path / "south" / "site.key"]
+    assert len(keys) == 5
+    assert {stat.S_IMODE(key.stat().st_mode) for key in keys} == {0o600}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made.folder.rglob("*.crt")} == {0o644}
+    assert stat.S_IMODE((made.folder / "authority").stat().st_mode) & 0o077 == 0
+
+
+def test_the_authoritys_key_is_in_one_place(changing: Authority) -> None:
+    files_of_all = read_all(changing.folder)
+    key = files_of_all["authority/authority.key"]
+    assert [path for path, data in files_of_all.items() if key in data] == ["authority/authority.key"]
+
+
+def test_a_second_ensure_changes_nothing(changing: Authority) -> None:
+    before = read_all(changing.folder)
+    assert open_authority(changing.folder).ensure() == []
+    assert read_all(changing.folder) == before
+
+
+def test_a_second_authority_is_refused(changing: Authority) -> None:
+    before = read_all(changing.folder)
+    with pytest.raises(DataError, match=r"authority: an authority is there already; expected no"):
+        changing.make()
+    (changing.folder / "authority" / "authority.crt").unlink()
+    with pytest.raises(DataError, match=r"authority: authority\.crt is gone; expected no authority so far"):
+        changing.ensure()
+    rest = read_all(changing.folder)
+    assert {**rest, "authority/authority.crt": before["authority/authority.crt"]} == before
+
+
+def damage(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+NEEDS: dict[str, Callable[[Path, str, Path], object]] = {
+    r"no certificate in PEM": lambda own, role, _: damage(own / f"{role}.crt"),
+    r"no private key in PEM": lambda own, role, _: damage(own / f"{role}.key"),
+    r"authority\.crt: no certificate in PEM": lambda own, _role, _: damage(own / "authority.crt"),
+    r"\.crt: no such file": lambda own, role, _: (own / f"{role}.crt").unlink(),
+    r"\.key: no such file": lambda own, role, _: (own / f"{role}.key").unlink(),
+    r"authority\.crt: no such file": lambda own, _role, _: (own / "authority.crt").unlink(),
+    r"not the key of": lambda own, role, other: shutil.copy(other / f"{role}.key", own),
+    r"of another authority than": lambda own, role, other: shutil.copy(other / f"{role}.crt", own),
+    r"its certificate belongs to another authority": lambda own, _role, other: shutil.copytree(
+        other, own, dirs_exist_ok=True
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return make_pki(tmp_path_factory.mktemp("other"))
+
+
+@pytest.mark.parametrize("role", [SERVER, SITE])
+@pytest.mark.parametrize("reason", NEEDS)
+def test_ensure_makes_anew_what_is_damaged_or_does_not_fit_and_nothing_else(
+    reason: str, role: str, changing: Authority, other: Authority
+) -> None:
+    folder = changing.folder_of(role, LOCAL_SITE)
+    NEEDS[reason](folder, role, other.folder_of(role, LOCAL_SITE))
+    need = changing.find_need(role, LOCAL_SITE if role == SITE else "")
+    assert need is not None
+    assert re.search(reason, need), need
+    assert [one.role for one in changing.ensure()] == [role]
+    credentials.read_own(folder, role)
+    assert changing.ensure() == []
+
+
+def test_a_site_with_another_sites_files_gets_its_own(changing: Authority) -> None:
+    shutil.copytree(
+        changing.folder_of(SITE, "north"), changing.folder_of(SITE, LOCAL_SITE), dirs_exist_ok=True
+    )
+    assert changing.find_need(SITE, LOCAL_SITE) == "its certificate belongs to another site"
+    assert [one.name for one in changing.ensure()] == [LOCAL_SITE]
+
+
+def names_of(authority: Authority) -> set[str]:
+    """Give the names in the server's certificate."""
+    return signing.hosts_in(load(authority.folder / "server" / "server.crt"))
+
+
+NAMED = {*ALWAYS_NAMED, "fl.example.org", "192.0.2.7"}
+
+
+def make_named(folder: Path) -> Authority:
+    """Make an authority whose server has two names for clients elsewhere; give it as a shell without them."""
+    make_pki(folder, server_names=("fl.example.org", "192.0.2.7"))
+    return open_authority(folder)
+
+
+def test_the_servers_certificate_is_reissued_when_a_name_is_added(changing: Authority) -> None:
+    key = (changing.folder / "server" / "server.key").read_bytes()
+    wider = open_authority(changing.folder, server_names=("fl.example.org",))
+    assert wider.find_need(SERVER) == "names added (fl.example.org)"
+    (made,) = wider.ensure()
+    assert (made.role, made.reason) == (SERVER, "names added (fl.example.org)")
+    assert ask_python(changing.folder / "server", "fl.example.org")
+    assert (changing.folder / "server" / "server.key").read_bytes() != key
+
+
+@pytest.mark.parametrize("command", [Authority.ensure, renew])
+def test_a_command_without_names_changes_nothing_where_nothing_expires(
+    command: Callable[[Authority], object], tmp_path: Path
+) -> None:
+    authority = make_named(tmp_path)
+    before = read_all(tmp_path)
+    assert command(authority) == []
+    assert read_all(tmp_path) == before
+
+
+@pytest.mark.parametrize("command", [Authority.ensure, renew, Authority.issue_server])
+def test_names_that_were_given_once_outlive_every_reissue(
+    command: Callable[[Authority], object], tmp_path: Path
+) -> None:
+    make_named(tmp_path)
+    late = open_authority(tmp_path, IN_A_YEAR)
+    command(late)
+    assert names_of(late) == NAMED
+    assert "names" not in next(one.reason for one in reversed(late.list()) if one.role == SERVER)
+
+
+@pytest.mark.parametrize("loss", [damage, Path.unlink])
+def test_names_are_on_record_where_the_certificate_is_lost(
+    loss: Callable[[Path], object], tmp_path: Path
+) -> None:
+    authority = make_named(tmp_path)
+    loss(tmp_path / "server" / "server.crt")
+    assert [one.role for one in authority.ensure()] == [SERVER]
+    assert names_of(authority) == NAMED
+
+
+def test_a_name_is_removed_on_purpose_and_the_others_stay(tmp_path: Path) -> None:
+    make_named(tmp_path)
+    narrower = open_authority(tmp_path, server_names=("-192.0.2.7", "new.example.org"))
+    (made,) = narrower.ensure()
+    assert made.reason == "names added (new.example.org), names removed (192.0.2.7)"
+    expected = {*ALWAYS_NAMED, "fl.example.org", "new.example.org"}
+    assert names_of(narrower) == expected
+    assert set(made.hosts) == expected
+    assert narrower.ensure() == []
+    assert open_authority(tmp_path).ensure() == [], "a removed name does not come back"
+
+
+def test_a_record_from_before_names_were_on_it_keeps_the_certificates_own(tmp_path: Path) -> None:
+    authority = make_named(tmp_path)
+    path = tmp_path / "authority" / "issued.json"
+    entries = json.loads(path.read_text())
+    path.write_text(json.dumps([{k: v for k, v in one.items() if k not in NEW_FIELDS} for one in entries]))
+    authority.issue_server()
+    assert names_of(authority) == NAMED
+
+
+@pytest.mark.parametrize("names", [("192.0.2.7", "::ffff:192.0.2.7"), ("2001:DB8::7",), ("FL.Example.org",)])
+def test_names_that_can_be_written_otherwise_are_no_change(names: tuple[str, ...], tmp_path: Path) -> None:
+    settings = settings_module.load(
+        PkiSettings, environ={"SERVER_NAMES": ",".join(names), "PKI_DIR": str(tmp_path)}
+    )
+    with Authority(settings).alone():
+        Authority(settings).ensure()
+        assert Authority(settings).ensure() == []
+
+
+def test_what_ends_within_the_days_of_the_setting_is_made_anew(changing: Authority) -> None:
+    ends = datetime.now(UTC) + timedelta(days=365)
+    assert open_authority(changing.folder, ends - timedelta(days=30.1)).ensure() == []
+    assert open_authority(changing.folder, ends - timedelta(days=29.9), renew_days=5.0).ensure() == []
+    late = open_authority(changing.folder, ends - timedelta(days=29.9))
+    assert late.find_need(SERVER) == "its certificate expires within RENEW_DAYS=30 days"
+    assert [one.name for one in late.ensure()] == ["server", LOCAL_SITE]
+    expired = open_authority(changing.folder, IN_A_YEAR + timedelta(days=700))
+    assert "expired on" in str(expired.find_need(SERVER))
+    assert [one.name for one in expired.ensure()] == ["server", LOCAL_SITE]
+
+
+def test_an_authority_that_is_out_of_date_signs_nothing(tmp_path: Path) -> None:
+    with open_authority(tmp_path, LONG_AGO, authority_days=10.0).alone():
+        open_authority(tmp_path, LONG_AGO, authority_days=10.0).make()
+    with pytest.raises(
+        DataError, match=r"authority\.crt: expired on .* expected an authority that is in date"
+    ):
+        open_authority(tmp_path).ensure()
+
+
+@pytest.mark.parametrize("command", [Authority.issue_server, renew])
+def test_without_an_authority_nothing_is_made(command: Callable[[Authority], object], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no authority; expected one: `python -m server pki init`"):
+        command(open_authority(tmp_path))
+
+
+class Crash(BaseException):
+    """The machine went down."""
+
+
+@contextmanager
+def crash_before_write(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
+    """Go down before the write of this number; the paths that were written are told."""
+    done: list[Path] = []
+    original = files.atomic_write
+
+    def write(path: Path, mode: int | None = None) -> AbstractContextManager[IO[bytes]]:
+        if len(done) == number:
+            raise Crash
+        done.append(path)
+        return original(path, mode)
+
+    with monkeypatch.context() as patch:
+        for module in (pki, register):
+            patch.setattr(module, "atomic_write", write)
+        yield done
+
+
+def go_through_crashes(
+    folder: Path, do: Callable[[], object], check: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> int:
+    """Crash a command before each of its writes, each time from the same files; give how many it has."""
+    kept = folder.with_name("kept")
+    shutil.copytree(folder, kept)
+    for number in range(20):
+        shutil.rmtree(folder)
+        shutil.copytree(kept, folder)
+        with crash_before_write(number, monkeypatch):
+            try:
+                do()
+            except Crash:
+                is_whole = False
+            else:
+                is_whole = True
+        check()
+        if is_whole:
+            return number
+    raise AssertionError("the command never ends")
+
+
+def test_an_ensure_that_was_cut_short_anywhere_heals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "pki"
+    (folder / "authority").mkdir(parents=True)
+
+    def check() -> None:
+        again = open_authority(folder)
+        again.ensure()
+        assert again.ensure() == []
+        assert own_of(again).name == "server"
+        assert own_of(again, LOCAL_SITE).name == LOCAL_SITE
+        on_record = {one.serial for one in again.list()}
+        shown = [load(folder / part) for part in ("server/server.crt", "sites/local/site.crt")]
+        assert {credentials.serial_of(one) for one in shown} <= on_record, "else nobody could revoke it"
+
+    writes = go_through_crashes(folder, lambda: open_authority(folder).ensure(), check, monkeypatch)
+    assert writes == 2 + 4 + 1 + 4, (
+        "authority; record and three files of the server; list; the same of the site"
+    )
+
+
+def test_a_reissue_that_was_cut_short_anywhere_heals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changing = make_pki(tmp_path / "pki")
+    wider = open_authority(changing.folder, server_names=("fl.example.org",))
+
+    def check() -> None:
+        wider.ensure()
+        assert own_of(wider).name == "server"
+        assert ask_python(changing.folder / "server", "fl.example.org")
+
+    assert go_through_crashes(changing.folder, wider.ensure, check, monkeypatch) == 4
+
+
+@pytest.mark.parametrize("heal", ["ensure", "revoke"])
+def test_a_revocation_that_was_cut_short_is_made_good(
+    heal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changing = make_pki(tmp_path / "pki", "north")
+    serial = own_serial(changing, "north")
+
+    def check() -> None:
+        if heal == "ensure":
+            if any(one.is_revoked for one in changing.list()):
+                changing.ensure()
+                assert told(changing) == [serial]
+            else:
+                assert told(changing) == []
+        elif told(changing) == []:
+            assert [one.serial for one in changing.revoke("north")] == [serial]
+            assert told(changing) == [serial]
+
+    assert go_through_crashes(changing.folder, lambda: changing.revoke("north"), check, monkeypatch) == 2
+
+
+def test_one_command_waits_for_another(changing: Authority) -> None:
+    other = open_authority(changing.folder)
+    entered = threading.Event()
+
+    def enter() -> None:
+        with other.alone():
+            entered.set()
+
+    waiting = threading.Thread(target=enter, daemon=True)
+    with changing.alone():
+        waiting.start()
+        assert not entered.wait(0.2)
+    assert entered.wait(HANG_S)
+    waiting.join()
+
+
+@pytest.mark.parametrize("name", list_numeric(PkiSettings))
+def test_an_authority_issues_certificates_for_every_number_of_days_that_is_accepted(
+    name: str, tmp_path: Path
+) -> None:
+    for index, settings in enumerate(list_accepted(PkiSettings, name).values()):
+        authority = Authority(dataclasses.replace(settings, pki_dir=tmp_path / str(index)))
+        # Days of which no second is left are over at once, and then there is nothing to sign with.
+        with authority.alone(), suppress(DataError):
+            authority.ensure()
+            assert load(authority.folder / "server" / "server.crt").not_valid_after_utc.year < 2200

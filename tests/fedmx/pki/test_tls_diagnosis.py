@@ -1,0 +1,398 @@
+"""What only a handshake can tell ends a node with one line about TLS; a server that is away never does."""
+
+import contextlib
+import shutil
+import socket
+import socketserver
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedmx.errors import FederationError, RefusedError, UnreachableError
+from fedmx.parsing import Address
+from fedmx.pki import credentials, tls_diagnosis
+from fedmx.pki.access import Gate
+from fedmx.pki.authority import Authority
+from fedmx.pki.credentials import SITE, Credentials
+from tests.fedmx.link.loopback import FOREVER_S, Hub, Node, find_free_port
+from tests.fedmx.pki.papers import LONG_AGO, gate_of, make_pki, open_authority, own_of
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return make_pki(tmp_path_factory.mktemp("pki"), "a")
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return make_pki(tmp_path_factory.mktemp("other"), "a")
+
+
+def past(authority: Authority, folder: Path, role: str) -> Credentials:
+    """Give what was a program's own 50 days ago, and ended 20 days ago."""
+    shutil.copytree(authority.folder / "authority", folder / "authority")
+    late = open_authority(folder, LONG_AGO + timedelta(days=50), certificate_days=30.0)
+    if role == "server":
+        late.issue_server()
+    else:
+        late.issue_site("a")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(credentials, "find_fault_of_dates", lambda *_: None)
+        return own_of(late, role if role == "server" else "a")
+
+
+class Stage:
+    """The servers and nodes of one test.
+
+    Args:
+        open_hub: opens a server.
+        authority: of the federation.
+        other: another federation's.
+        folder: of this test's files.
+    """
+
+    def __init__(
+        self, open_hub: Callable[..., Hub], authority: Authority, other: Authority, folder: Path
+    ) -> None:
+        self._open_hub = open_hub
+        self._folder = folder
+        self.server, self.site = own_of(authority), own_of(authority, "a")
+        self.other_server, self.other_site = own_of(other), own_of(other, "a")
+        self.past_server = past(authority, folder / "server", "server")
+        self.past_site = past(authority, folder / "site", SITE)
+        self.false_server = replace(self.site, name="server")  # a site that passes itself off as it
+        self.strange_server = replace(self.server, authority=self.other_server.authority)
+
+    def open(self, own: Credentials | None) -> Hub:
+        return self._open_hub(gate=Gate(own, self._folder / "revoked.txt") if own else None)
+
+
+@pytest.fixture
+def stage(open_hub: Callable[..., Hub], authority: Authority, other: Authority, tmp_path: Path) -> Stage:
+    (tmp_path / "revoked.txt").touch()
+    return Stage(open_hub, authority, other, tmp_path)
+
+
+def end_of(address: Address, own: Credentials | None, **options: Any) -> FederationError | None:
+    """Give how a node ended, which has to be long before its wait for the server is over."""
+    return Node(address, "x", own=own, **{"wait_timeout_s": FOREVER_S, **options}).serve().join()
+
+
+_NOT_BELIEVED = (
+    "the server's certificate failed verification ({}); expected one in date, of a server of the same"
+    " authority as {{site}}"
+)
+_WAY_OUT = (
+    "expected a bundle of the server's federation: write one with `make bundle` on the server's machine, and"
+    " start clients with it by `make client BUNDLE=FOLDER`"
+)
+_OF_ANOTHER = (
+    "the server's certificate belongs to another authority than those in {site} (unable to get local issuer"
+    f" certificate); {_WAY_OUT}"
+)
+_NOT_TAKEN = (
+    "the server refuses the certificate of a: it belongs to another authority, or is not in date there;"
+    f" {_WAY_OUT}"
+)
+# What is wrong: what the server shows, what the node shows, and what the node says.
+FAULTS: dict[str, tuple[str | None, str | None, str]] = {
+    "only the server speaks TLS": (
+        "server",
+        None,
+        "the server speaks TLS, and LINK_SECURITY=insecure here; expected mtls, with a site's bundle",
+    ),
+    "only the node speaks TLS": (
+        None,
+        "site",
+        "the server does not speak TLS; expected one LINK_SECURITY on both sides",
+    ),
+    "the node is of another federation": (
+        "server",
+        "other_site",
+        _OF_ANOTHER,
+    ),
+    "the server is out of date": ("past_server", "site", _NOT_BELIEVED.format("certificate has expired")),
+    "a site says that it is the server": (
+        "false_server",
+        "site",
+        _NOT_BELIEVED.format("unsuitable certificate purpose"),
+    ),
+    "the node is out of date for the server": ("server", "past_site", _NOT_TAKEN),
+    "the server believes another authority": ("strange_server", "site", _NOT_TAKEN),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_of_tls_ends_a_node_within_seconds_in_one_line_that_says_so(fault: str, stage: Stage) -> None:
+    server, site, said = FAULTS[fault]
+    hub = stage.open(getattr(stage, server) if server else None)
+    own = getattr(stage, site) if site else None
+    error = end_of(hub.address, own)
+    assert isinstance(error, RefusedError)
+    folder = own.paths[0].parent if own else ""
+    assert str(error) == f"SERVER_ADDRESS={hub.address}: TLS: {said.format(site=folder)}"
+    assert hub.roster.nodes() == []
+
+
+class Way:
+    """A way to a server from another address, which knows CONNECT where it is a proxy.
+
+    Attributes:
+        asked: the first lines of what a proxy was asked.
+    """
+
+    def __init__(self, host: str, port: int, *, is_proxy: bool = False) -> None:
+        self._target = port
+        self._is_proxy = is_proxy
+        self._listener = socket.create_server((host, 0))
+        self.address = Address(host, self._listener.getsockname()[1])
+        self.asked: list[str] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self._carry, args=(self._listener.accept()[0],), daemon=True).start()
+
+    def _carry(self, near: socket.socket) -> None:
+        with near, socket.create_connection(("127.0.0.1", self._target)) as far:
+            if self._is_proxy:
+                request = b""
+                while not request.endswith(b"\r\n\r\n"):
+                    request += near.recv(1)
+                self.asked.append(request.decode().splitlines()[0])
+                near.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=_copy, args=(far, near), daemon=True)
+            back.start()
+            _copy(near, far)
+            back.join()
+
+
+def _copy(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+    for end in (source, sink):
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def open_way(stage: Stage) -> Iterator[Callable[..., Way]]:
+    """Opens ways to a server with certificates."""
+    port, ways = stage.open(stage.server).address.port, []
+
+    def open_one(host: str = "127.0.0.1", **options: bool) -> Way:
+        ways.append(Way(host, port, **options))
+        return ways[-1]
+
+    yield open_one
+    for way in ways:
+        way.close()
+
+
+def test_a_name_that_is_not_in_the_certificate_is_said_with_where_it_belongs(
+    open_way: Callable[..., Way], stage: Stage
+) -> None:
+    address = open_way("127.0.0.2").address
+    error = end_of(address, stage.site)
+    assert isinstance(error, RefusedError)
+    assert str(error) == (
+        f"SERVER_ADDRESS={address}: TLS: the server's certificate is not for '127.0.0.2'; expected that name"
+        " in SERVER_NAMES on the server, or SERVER_ADDRESS with one that is"
+    )
+
+
+@pytest.mark.parametrize(
+    ("site", "said"),
+    [
+        ("site", "the server's certificate is not for 'fl.example.org'; expected that name in"),
+        ("other_site", "the server's certificate belongs to another authority than those in "),
+        (None, "the server speaks TLS, and LINK_SECURITY=insecure here"),
+    ],
+)
+def test_what_is_wrong_is_found_out_through_a_proxy(
+    site: str | None, said: str, open_way: Callable[..., Way], stage: Stage
+) -> None:
+    proxy, far = open_way(is_proxy=True), Address("fl.example.org", 8080)
+    error = end_of(far, getattr(stage, site) if site else None, proxy=proxy.address)
+    assert isinstance(error, RefusedError)
+    assert str(error).startswith(f"SERVER_ADDRESS={far}: TLS: {said}")
+    assert set(proxy.asked) == {"CONNECT fl.example.org:8080 HTTP/1.1"}
+
+
+def test_through_a_proxy_a_server_that_is_right_has_no_fault(
+    open_way: Callable[..., Way], stage: Stage
+) -> None:
+    proxy = open_way(is_proxy=True)
+    assert tls_diagnosis.find_fault(Address("localhost", 8080), stage.site, proxy.address) is None
+
+
+class _Answering(socketserver.BaseRequestHandler):
+    """Answers with what the test chose, and hangs up."""
+
+    answer: bytes
+
+    def handle(self) -> None:
+        self.request.recv(4096)
+        with contextlib.suppress(OSError):
+            self.request.sendall(self.answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 502 Bad Gateway\r\n\r\n",
+        b"HTTP/1.1 200",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"x" * 100_000,
+        b"\r\n\r\n",
+    ],
+)
+def test_a_proxy_that_does_not_connect_says_nothing_about_tls(answer: bytes, stage: Stage) -> None:
+    handler = type("Handler", (_Answering,), {"answer": answer})
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as opened:
+        threading.Thread(target=opened.serve_forever, args=(0.01,), daemon=True).start()
+        near = Address("127.0.0.1", opened.server_address[1])
+        for own in (stage.site, None):
+            assert tls_diagnosis.find_fault(Address("localhost", 8080), own, near) is None
+        opened.shutdown()
+
+
+class _Endless(socketserver.BaseRequestHandler):
+    """Answers without an end."""
+
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                self.request.sendall(b"x" * 4096)
+
+
+def test_a_proxy_whose_answer_has_no_end_is_left(stage: Stage) -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Endless) as opened:
+        threading.Thread(target=opened.serve_forever, args=(0.01,), daemon=True).start()
+        near = Address("127.0.0.1", opened.server_address[1])
+        assert tls_diagnosis.find_fault(Address("localhost", 8080), stage.site, near) is None
+        opened.shutdown()
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What says nothing is waited for a moment only."""
+    monkeypatch.setattr(tls_diagnosis, "_TIMEOUT_S", 0.2)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "a..b", "x" * 70 + ".example.org", "no-such-host.invalid"])
+@pytest.mark.parametrize("shows", [True, False])
+def test_where_nobody_listens_there_is_no_fault_of_tls(host: str, shows: bool, stage: Stage) -> None:
+    assert tls_diagnosis.find_fault(Address(host, find_free_port()), stage.site if shows else None) is None
+
+
+@pytest.mark.parametrize("shows", [True, False])
+def test_a_server_that_takes_connections_and_is_stopped_has_no_fault_of_tls(
+    shows: bool, short: None, stage: Stage
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = Address("127.0.0.1", silent.getsockname()[1])
+        assert tls_diagnosis.find_fault(address, stage.site if shows else None) is None
+
+
+class Ending:
+    """A server that always ends at one point of a handshake, as one that is killed may do once."""
+
+    def __init__(self, own: Credentials, when: str) -> None:
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(*own.paths)
+        self._when = when
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = Address("127.0.0.1", self._listener.getsockname()[1])
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                with connection:
+                    self._end(connection)
+
+    def _end(self, connection: socket.socket) -> None:
+        if self._when == "after it":
+            self._context.wrap_socket(connection, server_side=True).close()
+            return
+        hello = connection.recv(65536) if self._when == "in its answer" else b""
+        inward, outward = ssl.MemoryBIO(), ssl.MemoryBIO()
+        inward.write(hello)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self._context.wrap_bio(inward, outward, server_side=True).do_handshake()
+        connection.sendall(outward.read()[:200])
+        if self._when == "in the hello":
+            connection.recv(16)  # the rest of it is never read
+
+
+def test_a_server_that_hangs_up_after_the_handshake_does_not_take_the_certificate(
+    stage: Stage,
+) -> None:
+    ending = Ending(stage.server, "after it")
+    try:
+        for _ in range(5):
+            fault = tls_diagnosis.find_fault(ending.address, stage.site)
+            assert fault is not None
+            assert fault.startswith("the server refuses the certificate of a")
+    finally:
+        ending.close()
+
+
+@pytest.mark.parametrize("when", ["at once", "in the hello", "in its answer"])
+def test_a_server_that_ends_in_the_handshake_is_away_and_nothing_else(when: str, stage: Stage) -> None:
+    ending = Ending(stage.server, when)
+    try:
+        assert [tls_diagnosis.find_fault(ending.address, stage.site) for _ in range(5)] == [None] * 5
+        error = end_of(ending.address, stage.site, wait_timeout_s=0.5)
+    finally:
+        ending.close()
+    assert isinstance(error, UnreachableError)
+
+
+def test_a_node_whose_server_is_right_has_no_fault(stage: Stage) -> None:
+    for server, site in ((stage.server, stage.site), (None, None)):
+        hub = stage.open(server)
+        assert [tls_diagnosis.find_fault(hub.address, site) for _ in range(5)] == [None] * 5
+
+
+def test_files_that_went_away_meanwhile_are_no_fault_of_tls(stage: Stage, tmp_path: Path) -> None:
+    own = replace(stage.site, paths=(tmp_path / "site.crt", tmp_path / "site.key"))
+    assert tls_diagnosis.find_fault(stage.open(stage.server).address, own) is None
+
+
+def test_a_node_waits_for_a_server_that_starts_ends_and_starts_again(
+    open_hub: Callable[..., Hub], authority: Authority
+) -> None:
+    port, own = find_free_port(), own_of(authority, "a")
+    node = Node(Address("127.0.0.1", port), "x", own=own, wait_timeout_s=60).serve()
+    gate = gate_of(authority)
+    for seconds in (0.02, 0.1, 0.3, 0.05, 0.2, 0.0):
+        time.sleep(0.1)  # nobody is there
+        hub = open_hub(port=port, gate=gate)
+        time.sleep(seconds)  # somebody is, for a moment
+        hub.stop(None)
+        assert node.outcome is None
+    last = open_hub(port=port, gate=gate)
+    last.nodes.append(node)
+    last.await_ready("a.x")
+    assert len(last.ask(last.message(name="a.x"))) == 1

@@ -1,0 +1,382 @@
+"""The launcher behind `make run`, with small programs standing for the server and the client."""
+
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fedmx import run_state
+from tests.bounds import HANG_S
+
+ROOT = Path(__file__).resolve().parents[2]
+
+ROUND = {
+    "train": {"loss": 0.5, "accuracy": 0.8, "num_examples": 100},
+    "evaluate": {"loss": 0.25, "accuracy": 0.9125, "f1": 0.75, "num_examples": 20},
+    "nodes": [{}, {}],
+    "seconds": {"total": 1.5},
+}
+PROGRAM = """
+import os, pathlib, signal, sys, time
+runs = pathlib.Path(os.environ.get("RUNS_DIR", "runs"))
+def train(rounds):
+    folder = runs / "run-1"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text('{"model_sha256": "5ee1"}')
+    (runs / "latest").symlink_to("run-1")
+    with (folder / "history.jsonl").open("w") as history:
+        for number in range(1, rounds + 1):
+            history.write(f'{{"round": {number}, {os.environ["ROUND"]}\\n')
+    (folder / "model.npz").touch()
+def say(level, text):
+    print(f"2026-11-25T12:00:00.000+01:00 {level:<7} {text}", file=sys.stderr, flush=True)
+def wait(seconds=1000):
+    say("INFO", "waiting")
+    time.sleep(seconds)
+"""
+SERVER = (
+    PROGRAM
+    + """
+exec(os.environ.get("SERVER_FIRST", ""))
+say("INFO", "listening address=127.0.0.1:8080")
+exec(os.environ["SERVER_DOES"])
+"""
+)
+CLIENT = (
+    PROGRAM
+    + """
+exec(os.environ["CLIENT_DOES"])
+"""
+)
+
+
+class Launcher:
+    """A copy of the launcher beside stand-in programs; each does what its variable says, in Python."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        shutil.copytree(ROOT / "fedmx", root / "fedmx", ignore=shutil.ignore_patterns("__pycache__"))
+        (root / "server.py").write_text(SERVER)
+        (root / "client.py").write_text(CLIENT)
+        self.started: list[subprocess.Popen[str]] = []
+
+    def be_patient(self) -> None:
+        """Have the launcher give programs more time to end by themselves than a test waits for it."""
+        path = self.root / "fedmx" / "local" / "federation.py"
+        source = path.read_text()
+        assert "\n_GRACE_S = 5.0\n" in source
+        path.write_text(source.replace("\n_GRACE_S = 5.0\n", f"\n_GRACE_S = {2 * HANG_S}\n"))
+
+    def start(self, environment: Mapping[str, str], stdout: int = subprocess.PIPE) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, "-m", "local"],
+            cwd=self.root,
+            env={
+                "PATH": os.defpath,
+                "ROUND": json.dumps(ROUND)[1:],
+                "CLIENT_DOES": "",
+                "LINK_SECURITY": "insecure",  # the stand-ins show no certificates
+                **environment,
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.started.append(process)
+        return process
+
+    def run(self, **environment: str) -> tuple[int, list[str]]:
+        process = self.start(environment)
+        output, _ = process.communicate(timeout=HANG_S)
+        return process.returncode, output.splitlines()
+
+    def start_and_await_programs(
+        self, server_does: str = "wait()"
+    ) -> tuple["subprocess.Popen[str]", list[psutil.Process]]:
+        process = self.start({"SERVER_DOES": server_does, "CLIENT_DOES": "wait()"})
+        assert process.stdout
+        waiting = 0
+        while waiting < 3:
+            waiting += "waiting" in process.stdout.readline()
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) == 3
+        return process, children
+
+
+@pytest.fixture
+def launcher(tmp_path: Path) -> Iterator[Launcher]:
+    launcher = Launcher(tmp_path)
+    yield launcher
+    for process in launcher.started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def _hangups_are_heard() -> Iterator[None]:
+    """Undo for programs what nohup does to the tests."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_lines_are_relayed_by_name_and_a_table_and_the_model_end_them(launcher: Launcher) -> None:
+    code, lines = launcher.run(ROUNDS="2", SERVER_DOES="say('INFO', 'ready'); train(2)")
+    assert code == 0
+    assert "server | 12:00:00.000 INFO    ready" in lines
+    table = [line.split() for line in lines if line.split()[1:2] == ["2"]]
+    assert table == [[str(number), "2", "0.5000", "0.2500", "0.9125", "0.7500", "1.5"] for number in (1, 2)]
+    assert lines[-2:] == ["model: runs/run-1/model.npz", "model_sha256: 5ee1"]
+
+
+def test_certificates_are_made_once_and_each_program_is_told_where_its_own_are(launcher: Launcher) -> None:
+    show = "say('INFO', ' '.join([certs := os.environ['CERTS_DIR'], *sorted(os.listdir(certs))]))"
+    given = {"LINK_SECURITY": "mtls", "SERVER_DOES": f"{show}; train(1)", "CLIENT_DOES": f"{show}; wait()"}
+    pki = launcher.root / ".fedmx" / "pki"
+    code, first = launcher.run(**given)
+    assert code == 0
+    assert first[0] == f"made an authority and certificates in {pki}"
+    assert {line.partition(str(pki))[2] for line in first[1:]} >= {
+        "/server authority.crt revoked.txt server.crt server.key",
+        "/sites/local authority.crt site.crt site.key",
+    }
+    key = (pki / "server" / "server.key").read_bytes()
+    _, again = launcher.run(LINK_SECURITY="mtls", SERVER_DOES="")
+    assert first[0] not in again
+    assert (pki / "server" / "server.key").read_bytes() == key
+
+
+def test_a_reissue_is_shown_and_names_that_were_given_once_are_kept(launcher: Launcher) -> None:
+    certificate = launcher.root / ".fedmx" / "pki" / "server" / "server.crt"
+    launcher.run(LINK_SECURITY="mtls", SERVER_DOES="", SERVER_NAMES="fl.example.org")
+    before = certificate.read_bytes()
+    _, lines = launcher.run(LINK_SECURITY="mtls", SERVER_DOES="")
+    assert certificate.read_bytes() == before
+    assert "issued" not in "".join(lines)
+    _, lines = launcher.run(LINK_SECURITY="mtls", SERVER_DOES="", SERVER_NAMES="192.0.2.7")
+    (line,) = [line for line in lines if line.startswith("issued the certificate of server, ")]
+    assert "names added (192.0.2.7)" in line
+    assert "removed" not in line
+
+
+def test_the_exit_code_is_the_servers_and_its_last_words_are_repeated(launcher: Launcher) -> None:
+    code, lines = launcher.run(SERVER_DOES="train(1); say('ERROR', 'round 2 failed'); sys.exit(4)")
+    assert code == 4
+    assert lines[-1] == "server ended with exit code 4: round 2 failed"
+    assert any(line.split()[:1] == ["1"] for line in lines)  # the round that was finished is in the table
+
+
+def test_a_run_that_did_not_finish_is_named_with_how_to_go_on(launcher: Launcher) -> None:
+    does = "train(2); (runs / 'run-1' / 'model.npz').unlink(); sys.exit(4)"
+    _, lines = launcher.run(SERVER_DOES=does)
+    assert "unfinished: runs/run-1; the same command goes on after round 2" in lines
+
+
+def test_a_run_in_a_second_folder_is_named_with_the_setting_that_goes_on_with_it(launcher: Launcher) -> None:
+    does = "train(2); (runs / 'run-1' / 'model.npz').unlink(); sys.exit(4)"
+    (launcher.root / "runs").mkdir()
+    with run_state.open_lock(launcher.root / "runs", ".launcher"):
+        _, lines = launcher.run(SERVER_DOES=does)
+    assert lines[-2].startswith("unfinished: runs-2/run-1; ")
+    assert " RUNS_DIR=runs-2 " in lines[-2]
+
+
+def test_clients_dial_where_the_server_reports_that_it_listens(launcher: Launcher) -> None:
+    show = "say('INFO', 'dialling ' + os.environ['SERVER_ADDRESS'])"
+    for lines in (
+        launcher.run(SERVER_DOES="time.sleep(1)", CLIENT_DOES=show)[1],
+        launcher.run(SERVER_DOES="time.sleep(1)", CLIENT_DOES=show, LISTEN_ADDRESS="127.0.0.1:7")[1],
+    ):
+        assert any("client-1" in line and "dialling 127.0.0.1:8080" in line for line in lines), lines
+
+
+def test_an_older_run_is_not_shown_for_one_that_never_began(launcher: Launcher) -> None:
+    launcher.run(SERVER_DOES="train(1)")
+    code, lines = launcher.run(SERVER_DOES="sys.exit(1)")
+    assert code == 1
+    assert not any("model" in line for line in lines)
+
+
+def test_when_every_client_has_failed_alike_the_server_is_ended_and_the_reason_said_once(
+    launcher: Launcher,
+) -> None:
+    launcher.be_patient()
+    code, lines = launcher.run(
+        SERVER_DOES="wait()", CLIENT_DOES="say('ERROR', 'DATA_DIR=x: no such folder'); sys.exit(2)"
+    )
+    assert code == 2
+    assert lines == [
+        "server | 12:00:00.000 INFO    listening address=127.0.0.1:8080",
+        "server | 12:00:00.000 INFO    waiting",
+        "all 2 clients ended with exit code 2: DATA_DIR=x: no such folder",
+    ]
+
+
+def test_clients_that_were_told_how_the_run_failed_do_not_repeat_it(launcher: Launcher) -> None:
+    code, lines = launcher.run(
+        SERVER_DOES="time.sleep(1); say('ERROR', 'round 2 failed'); sys.exit(4)",
+        CLIENT_DOES="say('ERROR', 'the server says that the run failed: round 2 failed'); sys.exit(4)",
+    )
+    assert code == 4
+    assert [line for line in lines if "failed" in line] == ["server ended with exit code 4: round 2 failed"]
+
+
+def test_one_failed_client_is_named_and_does_not_end_the_run(launcher: Launcher) -> None:
+    code, lines = launcher.run(
+        SERVER_DOES="time.sleep(1); train(1)",
+        CLIENT_DOES="say('ERROR', 'bad'); sys.exit(5 if os.environ['NODE_NAME'] == 'client-2' else 0)",
+    )
+    assert code == 0
+    assert lines.count("client-2 ended with exit code 5: bad") == 1
+    assert [line for line in lines if "ERROR" in line] == []
+
+
+def test_clients_of_a_server_that_ended_without_a_goodbye_are_ended_at_once(launcher: Launcher) -> None:
+    launcher.be_patient()
+    code, _ = launcher.run(SERVER_DOES="sys.exit(2)", CLIENT_DOES="wait()")
+    assert code == 2
+
+
+def test_all_that_a_server_says_that_cannot_listen_is_said_once_and_no_client_is_started(
+    launcher: Launcher,
+) -> None:
+    first = "time.sleep(0.3); print('A=1: wrong', file=sys.stderr); say('ERROR', 'B=2: in use'); sys.exit(2)"
+    code, lines = launcher.run(SERVER_FIRST=first, CLIENT_DOES="say('ERROR', 'started')")
+    assert (code, lines) == (2, ["A=1: wrong", "B=2: in use"])
+
+
+def test_a_bug_before_the_server_listens_keeps_its_traceback(launcher: Launcher) -> None:
+    code, lines = launcher.run(SERVER_FIRST="{}['nothing']", CLIENT_DOES="say('ERROR', 'started')")
+    assert code == 1
+    assert lines[0] == "server | Traceback (most recent call last):"
+    assert lines[-2:] == [
+        "server | KeyError: 'nothing'",
+        "server ended with exit code 1: KeyError: 'nothing'",
+    ]
+
+
+def test_the_run_of_a_server_that_was_killed_is_interrupted(launcher: Launcher) -> None:
+    does = "train(1); pathlib.Path(runs, 'run-1/model.npz').unlink()"
+    does += "; pathlib.Path(runs, 'run-1/run.json').write_text('{\"status\": \"running\"}')"
+    does += "; os.kill(os.getpid(), 9)"
+    code, lines = launcher.run(SERVER_DOES=does)
+    assert code == 137
+    assert json.loads((launcher.root / "runs" / "latest" / "run.json").read_text())["status"] == "interrupted"
+    assert any(line.startswith("unfinished: ") for line in lines)
+
+
+def test_a_run_that_began_before_the_server_had_the_folder_is_not_shown(launcher: Launcher) -> None:
+    code, lines = launcher.run(SERVER_FIRST="train(1); say('ERROR', 'in use'); sys.exit(2)")
+    assert (code, lines) == (2, ["in use"])
+
+
+def test_a_log_that_is_to_be_quiet_stays_so_in_either_format(launcher: Launcher) -> None:
+    say = 'print(\'{"level": "INFO", "event": "listening"}\'); say(\'WARNING\', \'slow\'); train(1)'
+    code, lines = launcher.run(LOG_LEVEL="WARNING", SERVER_FIRST=say, SERVER_DOES="")
+    assert code == 0
+    assert [line for line in lines if " | " in line] == ["server | 12:00:00.000 WARNING slow"]
+
+
+def test_clients_have_time_to_end_by_themselves_after_the_goodbye(launcher: Launcher) -> None:
+    _, lines = launcher.run(SERVER_DOES="train(1)", CLIENT_DOES="time.sleep(1); say('INFO', 'bye')")
+    assert "client-1 | 12:00:00.000 INFO    bye" in lines
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
+@pytest.mark.usefixtures("_hangups_are_heard")
+def test_a_signal_ends_everything_with_the_rounds_so_far(launcher: Launcher, number: int, code: int) -> None:
+    process, children = launcher.start_and_await_programs("train(1); wait()")
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=HANG_S)
+    assert process.returncode == code
+    first, *table = output.splitlines()
+    assert first == "stopped: ending all programs"
+    assert [line.split() for line in table if line.split()[:1] == ["1"]] == [
+        ["1", "2", "0.5000", "0.2500", "0.9125", "0.7500", "1.5"]
+    ]
+    assert not [child for child in children if child.is_running()]
+
+
+@pytest.mark.usefixtures("_hangups_are_heard")
+def test_a_terminal_that_is_closed_ends_everything_with_129(launcher: Launcher) -> None:
+    mine, its = pty.openpty()
+    does = {"SERVER_DOES": "(runs / 'up').mkdir(parents=True); wait()", "CLIENT_DOES": "wait()"}
+    process = launcher.start({**does, "TERM": "xterm"}, its)
+    os.close(its)
+    while not (launcher.root / "runs" / "up").exists():
+        os.read(mine, 4096)  # the bar is drawn again and again
+    children = psutil.Process(process.pid).children()
+    os.close(mine)
+    process.send_signal(signal.SIGHUP)  # as the kernel does to the terminal's foreground
+    assert process.wait(timeout=HANG_S) == 129
+    assert not [child for child in children if child.is_running()]
+
+
+def test_an_argument_is_refused_in_one_line(launcher: Launcher) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "local", "--clients", "3"],
+        cwd=launcher.root,
+        env={},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert "--clients 3" in line
+
+
+def test_a_program_that_ignores_sigterm_is_killed(launcher: Launcher) -> None:
+    stubborn = "signal.signal(signal.SIGTERM, signal.SIG_IGN); wait()"
+    process = launcher.start({"SERVER_DOES": "wait()", "CLIENT_DOES": stubborn})
+    assert process.stdout
+    while "client-2 | " not in process.stdout.readline():
+        pass
+    children = psutil.Process(process.pid).children()
+    process.terminate()
+    process.communicate(timeout=HANG_S)
+    assert process.returncode == 143
+    assert not [child for child in children if child.is_running()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
+def test_no_program_outlives_a_launcher_that_was_killed(launcher: Launcher) -> None:
+    process, children = launcher.start_and_await_programs()
+    process.kill()
+    _, alive = psutil.wait_procs(children, timeout=HANG_S)
+    assert not alive
+
+
+def test_a_terminal_shows_progress_and_only_what_is_not_routine(launcher: Launcher) -> None:
+    mine, its = pty.openpty()
+    does = "say('INFO', 'leased'); say('WARNING', 'refused a node'); train(2); wait(1)"
+    process = launcher.start({"ROUNDS": "2", "SERVER_DOES": does, "TERM": "xterm", "COLUMNS": "120"}, its)
+    os.close(its)
+    shown = "".join(read_all(mine))
+    assert process.wait(timeout=HANG_S) == 0
+    assert "server | 12:00:00.000 WARNING refused a node" in shown
+    assert "leased" not in shown
+    assert "2/2" in shown
+    assert "loss 0.2500 accuracy 0.9125" in shown
+    assert "model: runs/run-1/model.npz" in shown
+
+
+def read_all(terminal: int) -> Iterator[str]:
+    while True:
+        try:
+            part = os.read(terminal, 4096)
+        except OSError:  # how Linux says that the other side was closed
+            break
+        yield part.decode(errors="replace")
+    os.close(terminal)

@@ -1,0 +1,83 @@
+"""Room for a federation: a runs folder that no other one has, and a port that the kernel chooses."""
+
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from fedmx import run_state
+from fedmx.parsing import Address
+from fedmx.settings import ServerSettings, load
+from local.room import find_room
+
+# Stands for a server whose launcher was killed: it has the folder until it is told to end.
+SERVER = """
+import sys
+from pathlib import Path
+from fedmx import run_state
+lock = run_state.open_lock(Path(sys.argv[1]))
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_the_user_has_chosen_is_left_alone(tmp_path: Path) -> None:
+    with find_room({"LISTEN_ADDRESS": "127.0.0.1:8080", "RUNS_DIR": "mine"}, tmp_path) as room:
+        assert room == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_each_federation_at_a_time_has_a_folder_of_its_own_and_later_ones_the_first_again(
+    tmp_path: Path,
+) -> None:
+    for _ in range(2):
+        with ExitStack() as stack:
+            rooms = [stack.enter_context(find_room({}, tmp_path)) for _ in range(3)]
+            assert [room["RUNS_DIR"] for room in rooms] == ["runs", "runs-2", "runs-3"]
+            assert {room["LISTEN_ADDRESS"] for room in rooms} == {"127.0.0.1:0"}
+
+
+def test_blank_settings_are_none(tmp_path: Path) -> None:
+    with find_room({"LISTEN_ADDRESS": " ", "RUNS_DIR": ""}, tmp_path) as room:
+        assert sorted(room) == ["LISTEN_ADDRESS", "RUNS_DIR"]
+
+
+def test_a_folder_in_which_a_server_stays_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("local.room._ENDING_S", 0)
+    (tmp_path / "runs").mkdir()
+    with run_state.open_lock(tmp_path / "runs"), find_room({}, tmp_path) as room:
+        assert room["RUNS_DIR"] == "runs-2"
+    with find_room({}, tmp_path) as room:
+        assert room["RUNS_DIR"] == "runs"
+
+
+def test_a_server_whose_launcher_was_killed_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("local.room._ENDING_S", 60)
+    (tmp_path / "runs").mkdir()
+    command = [sys.executable, "-c", SERVER, str(tmp_path / "runs")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        assert server.stdin is not None
+        assert server.stdout.readline() == "locked\n"
+        server.stdin.close()
+        with find_room({}, tmp_path) as room:
+            assert room["RUNS_DIR"] == "runs"
+
+
+def test_a_folder_that_cannot_be_written_is_left_for_the_server_to_report(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    with find_room({}, tmp_path) as room:
+        assert room["RUNS_DIR"] == "runs"
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:0", "[::1]:0"])
+def test_port_0_is_an_address_to_listen_on_and_none_to_dial(text: str) -> None:
+    assert load(ServerSettings, environ={"LISTEN_ADDRESS": text}).listen_address.port == 0
+    with pytest.raises(ValueError, match="port"):
+        Address.parse_peer(text)

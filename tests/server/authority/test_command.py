@@ -1,0 +1,495 @@
+"""`python -m server pki`: what each command says and leaves behind, as a person and as a script sees it."""
+
+import io
+import math
+import re
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fedmx.errors import DataError, SettingsError
+from fedmx.pki import credentials, csr
+from fedmx.pki.credentials import SERVER, SITE
+from fedmx.settings import ClientSettings, load
+from server.authority import command as pki
+from tests.bounds import HANG_S
+from tests.federation.programs import ROOT, make_environment
+from tests.fedmx.pki.papers import ask_python, read_all
+
+Command = Callable[..., list[str]]
+UNTIL = r"valid until \d{4}-\d\d-\d\d"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PKI_DIR", str(tmp_path / "pki"))
+    return tmp_path / "pki"
+
+
+@pytest.fixture
+def command(folder: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> Command:
+    """Carries out one command, and gives the lines that it says."""
+
+    def do(*arguments: str) -> list[str]:
+        pki.main(arguments)
+        said = capsysbinary.readouterr()
+        assert said.err == b""
+        return said.out.decode().splitlines()
+
+    return do
+
+
+def start(*arguments: str, **settings: object) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "server", *arguments],
+        cwd=ROOT,
+        env=make_environment(settings),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_an_authority_is_made_once(command: Command, folder: Path) -> None:
+    assert command("init") == [
+        f"made the authority in {folder}/authority; its key must stay secret, and there"
+    ]
+    with pytest.raises(DataError, match="an authority is there already"):
+        command("init")
+
+
+def test_ensure_says_what_it_issued_and_nothing_where_nothing_is_to_be_issued(
+    command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = command("ensure")
+    assert len(lines) == 3
+    assert lines[0] == f"made the authority in {folder}/authority"
+    assert re.fullmatch(rf"issued the certificate of server, {UNTIL}, in {folder}/server", lines[1])
+    assert re.fullmatch(rf"issued the certificate of site local, {UNTIL}, in {folder}/sites/local", lines[2])
+    assert command("ensure") == []
+    monkeypatch.setenv("SERVER_NAMES", "fl.example.org, 192.0.2.7")
+    (line,) = command("ensure")
+    assert line.startswith("issued the certificate of server, ")
+    assert "names added (fl.example.org, 192.0.2.7)" in line
+    assert "restarted" in line
+    assert ask_python(folder / "server", "fl.example.org")
+    assert command("ensure") == []
+
+
+@pytest.mark.parametrize("name", ["ensure", "server", "renew"])
+def test_a_shell_without_the_servers_names_keeps_them(
+    name: str, command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERVER_NAMES", "fl.example.org")
+    command("ensure")
+    monkeypatch.delenv("SERVER_NAMES")
+    assert "fl.example.org" not in "".join(command(name))
+    assert ask_python(folder / "server", "fl.example.org")
+
+
+@pytest.mark.parametrize("name", ["ensure", "server", "renew"])
+def test_a_name_is_removed_by_every_command_that_issues_the_servers_certificate(
+    name: str, command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERVER_NAMES", "fl.example.org")
+    command("ensure")
+    monkeypatch.setenv("SERVER_NAMES", "-fl.example.org")
+    (line,) = command(name)
+    assert "names removed (fl.example.org)" in line
+    assert not ask_python(folder / "server", "fl.example.org")
+
+
+def test_a_name_that_cannot_be_removed_for_want_of_it_is_a_warning(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    command("ensure")
+    monkeypatch.setenv("SERVER_NAMES", "-fl.exmaple.org")
+    pki.main(["ensure"])
+    said = capsysbinary.readouterr()
+    assert said.out == b""
+    (line,) = said.err.decode().splitlines()
+    assert re.search(r"^WARNING SERVER_NAMES=-fl\.exmaple\.org: .*localhost", line)
+
+
+def test_the_servers_and_a_sites_files_are_issued_by_name(command: Command, folder: Path) -> None:
+    command("init")
+    (line,) = command("server")
+    assert re.fullmatch(rf"issued the certificate of server, {UNTIL}, in {folder}/server", line)
+    (line,) = command("site", "hospital-a")
+    assert re.fullmatch(
+        rf"issued the certificate of site hospital-a, {UNTIL}, in {folder}/sites/hospital-a", line
+    )
+    assert credentials.read_own(folder / "server", SERVER).name == "server"
+    assert credentials.read_own(folder / "sites" / "hospital-a", SITE).name == "hospital-a"
+
+
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\dZ"
+
+
+def test_the_servers_certificate_needs_no_authority_before(
+    command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERVER_NAMES", "fl.example.org")
+    made, issued = command("server")
+    assert str(folder / "authority") in made
+    assert issued.startswith("issued the certificate of server, ")
+    assert ask_python(folder / "server", "fl.example.org")
+
+
+def test_a_site_that_keeps_its_key_gets_another_only_after_it_was_revoked(
+    command: Command, folder: Path, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    command("ensure")
+    command("sign", "south", str(csr.make("south", tmp_path / "own")))
+    before = read_all(folder)
+    with pytest.raises(DataError, match=r"^site south: .*`python -m server pki revoke south`$"):
+        command("site", "south")
+    assert read_all(folder) == before
+    command("revoke", "south")
+    pki.main(["site", "south"])
+    assert capsysbinary.readouterr().err.startswith(b"WARNING site south was revoked")
+    assert (folder / "sites" / "south" / "site.key").exists()
+
+
+@pytest.mark.parametrize("way", ["site", "sign", "bundle", "bundle with a request"])
+def test_a_revoked_site_comes_back_only_with_a_warning(
+    way: str, command: Command, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    command("ensure")
+    command("site", "north")
+    command("revoke", "north")
+    request = str(csr.make("north", tmp_path / "own"))
+    arguments = {
+        "site": ["site", "north"],
+        "sign": ["sign", "north", request],
+        "bundle": ["bundle", "north", "localhost:8080"],
+        "bundle with a request": ["bundle", "north", "localhost:8080", "--request", request],
+    }
+    for count in (1, 0):
+        pki.main(arguments[way])
+        assert capsysbinary.readouterr().err.count(b"WARNING site north was revoked") == count
+
+
+def test_a_bundle_says_beside_the_archive_what_it_issued(
+    command: Command, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    command("ensure")
+    for lines in (1, 0):
+        pki.main(["bundle", "north", "localhost:8080"])
+        said = capsysbinary.readouterr()
+        assert said.err.count(b"issued the certificate of site north") == lines
+        assert "north/certs/site.key" in unpack(said.out)
+
+
+def test_the_local_site_gets_no_bundle(command: Command, folder: Path) -> None:
+    command("ensure")
+    before = read_all(folder)
+    with pytest.raises(DataError, match=r"^site local: "):
+        command("bundle", "local", "localhost:8080")
+    assert read_all(folder) == before
+
+
+def test_all_that_was_issued_is_listed_with_what_became_of_it(
+    command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command("list") == ["nothing was issued"]
+    command("ensure")
+    command("site", "north")
+    command("site", "north")
+    replaced = own_serial_of(folder, "north")
+    command("site", "north")
+    command("site", "gone")
+    command("revoke", "gone")
+    monkeypatch.setenv("CERTIFICATE_DAYS", "1e-9")  # of whole seconds, it has ended when it begins
+    command("site", "late")
+    header, *lines, empty, names = command("list")
+    assert header.split() == ["ROLE", "NAME", "STATE", "ISSUED", "EXPIRES", "SERIAL"]
+    assert empty == ""
+    assert names.split(": ")[1] == "127.0.0.1, ::1, localhost, server"
+    line = rf"(\S+) +(\S+) +(current|replaced|revoked|expired) +{TIME} +{TIME} +([0-9a-f]+)"
+    found = [match.groups() for match in (re.fullmatch(line, said) for said in lines) if match]
+    assert [(role, name, state) for role, name, state, _ in found] == [
+        ("server", "server", "current"),
+        ("site", "gone", "revoked"),
+        ("site", "late", "expired"),
+        ("site", "local", "current"),
+        ("site", "north", "current"),
+        ("site", "north", "replaced"),
+        ("site", "north", "replaced"),
+    ]
+    assert [serial for *_, serial in found[4:6]] == [own_serial_of(folder, "north"), replaced]
+
+
+def own_serial_of(folder: Path, name: str) -> str:
+    return credentials.serial_of(credentials.read_certificate(folder / "sites" / name / "site.crt", ""))
+
+
+def test_a_site_is_revoked_by_its_name(command: Command, folder: Path) -> None:
+    command("ensure")
+    command("site", "north")
+    serial = own_serial_of(folder, "north")
+    assert command("revoke", "north") == [
+        f"revoked site north, serial {serial}; a running server drops it within 10 s"
+    ]
+    assert (folder / "server" / "revoked.txt").read_text() == f"{serial}\n"
+    with pytest.raises(
+        DataError, match=r"^site 'nroth' has no certificate that could be revoked; those that"
+    ):
+        command("revoke", "nroth")
+
+
+def test_renew_says_what_it_issued_or_that_nothing_was(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command("ensure")
+    command("site", "north")
+    (line,) = command("renew")
+    assert "RENEW_DAYS=30" in line
+    monkeypatch.setenv("RENEW_DAYS", "366")
+    monkeypatch.setenv("CERTIFICATE_DAYS", "400")
+    said = command("renew")
+    assert [line.split(",")[0] for line in said] == [
+        "issued the certificate of server",
+        "issued the certificate of site local",
+        "issued the certificate of site north",
+    ]
+    assert all("RENEW_DAYS=366" in line for line in said)
+    (line,) = command("renew")
+    assert "RENEW_DAYS=366" in line
+
+
+def test_renew_names_the_sites_that_have_to_send_a_request(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command("ensure")
+    command("sign", "south", str(csr.make("south", tmp_path / "own")))
+    monkeypatch.setenv("RENEW_DAYS", "366")
+    monkeypatch.setenv("CERTIFICATE_DAYS", "400")
+    for count in (3, 1):
+        lines = command("renew")
+        assert len(lines) == count
+        assert re.search(r"not renewed.*south.*RENEW_DAYS=366", lines[-1])
+
+
+@pytest.mark.parametrize("way", ["file", "standard input"])
+def test_a_request_is_signed_from_a_file_or_standard_input(
+    way: str, command: Command, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command("init")
+    request = csr.make("south", tmp_path / "own")
+    if way == "standard input":
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(request.read_bytes())))
+    (line,) = command("sign", "south", str(request) if way == "file" else "-")
+    assert re.fullmatch(rf"issued the certificate of site south, {UNTIL}, in {folder}/sites/south", line)
+    assert sorted(p.name for p in (folder / "sites" / "south").iterdir()) == ["authority.crt", "site.crt"]
+    with pytest.raises(DataError, match=r"^/nowhere: No such file or directory; expected a request"):
+        command("sign", "south", "/nowhere")
+
+
+def unpack(data: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        members = [(member, archive.extractfile(member)) for member in archive.getmembers()]
+        return {member.name: file.read() for member, file in members if file is not None}
+
+
+@pytest.fixture
+def pack(folder: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> Callable[..., dict[str, bytes]]:
+    """Writes a site's archive, and gives its certificates by name."""
+
+    def do(name: str, *arguments: str) -> dict[str, bytes]:
+        pki.main(["bundle", name, "fl.example.org:8080", *arguments])
+        found = unpack(capsysbinary.readouterr().out)
+        begin = f"{name}/certs/"
+        certs = {path.removeprefix(begin): data for path, data in found.items() if path.startswith(begin)}
+        del certs[".gitignore"]
+        return certs
+
+    return do
+
+
+Pack = Callable[..., dict[str, bytes]]
+
+
+def test_a_site_is_packed_with_its_key_and_again_with_the_same(
+    pack: Pack, command: Command, folder: Path
+) -> None:
+    command("ensure")
+    first = pack("north")
+    assert first == read_all(folder / "sites" / "north")
+    assert sorted(first) == ["authority.crt", "site.crt", "site.key"]
+    assert pack("north") == first
+
+
+def test_what_a_site_has_in_common_with_the_server_is_packed(
+    command: Command,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsysbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    command("ensure")
+    monkeypatch.setenv("MAX_MODEL_BYTES", "12345")
+    monkeypatch.setenv("LINK_SECURITY", "insecure")
+    pki.main(["bundle", "north", "fl.example.org:8080"])
+    text = unpack(capsysbinary.readouterr().out)["north/docker-compose.yml"].decode()
+    for value in ("SERVER_ADDRESS:-fl.example.org:8080", "MAX_MODEL_BYTES:-12345", "LINK_SECURITY:-insecure"):
+        assert f"${{{value}}}" in text
+
+
+def test_a_sites_clients_wait_without_limit_unless_the_site_says_otherwise(
+    command: Command, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    command("ensure")
+    pki.main(["bundle", "north", "fl.example.org:8080"])
+    text = unpack(capsysbinary.readouterr().out)["north/docker-compose.yml"].decode()
+    (default,) = re.findall(r"\$\{SERVER_WAIT_TIMEOUT:-(.*)\}", text)
+    waits = load(ClientSettings, environ={"SERVER_WAIT_TIMEOUT": default}).server_wait_timeout
+    assert waits == math.inf
+
+
+def test_a_site_that_keeps_its_key_is_packed_without_one_each_time(
+    pack: Pack, command: Command, folder: Path, tmp_path: Path
+) -> None:
+    command("ensure")
+    request = csr.make("south", tmp_path / "own")
+    first = pack("south", "--request", str(request))
+    assert sorted(first) == ["authority.crt", "site.crt"]
+    assert pack("south") == first, "no key is made for a site that has its own"
+    command("revoke", "south")
+    with pytest.raises(DataError, match=r"^site south: its certificate is revoked; "):
+        pack("south")
+
+
+def test_a_request_of_another_site_is_not_packed(
+    pack: Pack, command: Command, folder: Path, tmp_path: Path
+) -> None:
+    command("ensure")
+    command("site", "north")
+    before = read_all(folder)
+    request = csr.make("north", tmp_path / "own")
+    with pytest.raises(DataError, match=r"^the request: from site north; expected one from site south$"):
+        pack("south", "--request", str(request))
+    assert read_all(folder) == before
+
+
+def test_a_revoked_site_is_packed_with_a_new_certificate(pack: Pack, command: Command, folder: Path) -> None:
+    command("ensure")
+    first = pack("north")
+    command("revoke", "north")
+    assert pack("north")["site.crt"] != first["site.crt"]
+
+
+@pytest.mark.parametrize("name", ["../sites/local", "North", "a.b", "-"])
+def test_what_is_no_sites_name_is_no_way_to_other_files(
+    name: str, pack: Pack, command: Command, folder: Path
+) -> None:
+    command("ensure")
+    before = read_all(folder)
+    for do in (lambda: pack(name), lambda: command("site", name)):
+        with pytest.raises(SettingsError, match="expected at most 32"):
+            do()
+    assert read_all(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            (),
+            "python -m server pki: the following arguments are required: COMMAND; `python",
+        ),
+        (("innit",), "python -m server pki: argument COMMAND: invalid choice: 'innit'"),
+        (
+            ("site",),
+            "python -m server pki site: the following arguments are required: name; `",
+        ),
+        (("list", "all"), "python -m server pki: unrecognized arguments: all; `python"),
+        (("bundle", "a", "b"), "SERVER_ADDRESS='b': expected host:port, or [address]:port for IPv6"),
+        (
+            ("bundle", "a", "0.0.0.0:1"),
+            "SERVER_ADDRESS='0.0.0.0:1': 0.0.0.0 means every address",
+        ),
+    ],
+)
+def test_wrong_arguments_are_one_line(arguments: tuple[str, ...], said: str, folder: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        pki.main(arguments)
+    (line,) = caught.value.problems
+    assert line.startswith(said)
+    assert "\n" not in line
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("CERTIFICATE_DAYS", "0"), ("SERVER_NAMES", "fl.example.org:8080"), ("RENEW_DAYS", "-1")],
+)
+def test_wrong_settings_are_said_by_name(
+    name: str, text: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, text)
+    with pytest.raises(SettingsError, match=rf"^{name}='{text}': expected"):
+        pki.main(["ensure"])
+    assert not folder.exists()
+
+
+def test_commands_that_come_at_once_make_one_authority_and_one_of_each(tmp_path: Path) -> None:
+    both = [start("pki", "ensure", PKI_DIR=tmp_path) for _ in range(2)]
+    said = [process.communicate(timeout=HANG_S) for process in both]
+    assert [(process.returncode, err) for process, (_, err) in zip(both, said, strict=True)] == [(0, "")] * 2
+    assert sorted(len(out.splitlines()) for out, _ in said) == [0, 3]
+    assert credentials.read_own(tmp_path / "server", SERVER).name == "server"
+    assert credentials.read_own(tmp_path / "sites" / "local", SITE).name == "local"
+
+
+def test_the_program_tells_mistakes_from_help_by_its_exit_code(tmp_path: Path) -> None:
+    runs = {
+        ("nonsense",): (2, r".*: unrecognized arguments: nonsense; .*\n"),
+        ("pki", "revoke", "x"): (2, r"site 'x' has no certificate that could be revoked; .*: none\n"),
+        ("pki", "--help"): (0, ""),
+    }
+    started = [(start(*arguments, PKI_DIR=tmp_path), *wanted) for arguments, wanted in runs.items()]
+    for process, code, said in started:
+        out, err = process.communicate(timeout=HANG_S)
+        assert process.returncode == code, err
+        assert re.fullmatch(said, err), err
+        assert out.startswith("usage: python -m server pki") == (code == 0)
+
+
+def test_clients_of_another_server_are_refused_before_an_authority_is_made_for_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The environment of the tests is not a container's.
+    monkeypatch.setattr("server.authority.command.check_container", lambda _: None)
+    monkeypatch.setenv("SERVER_ADDRESS", "fl.example.org:8080")
+    with pytest.raises(SettingsError) as caught:
+        pki.main(["ensure", "--container"])
+    [line] = caught.value.problems
+    assert line.startswith("SERVER_ADDRESS=fl.example.org:8080: ")
+    assert "make bundle SITE=NAME SERVER_ADDRESS=fl.example.org:8080" in line
+    assert "make client BUNDLE=" in line
+    assert not list(folder.rglob("*.key"))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"SERVER_ADDRESS": "server:8080"},
+        {"SERVER_ADDRESS": "localhost:9000"},
+        {"SERVER_ADDRESS": "fl.example.org:8080", "SERVER_NAMES": "fl.example.org"},
+        {"SERVER_ADDRESS": "fl.example.org:8080", "LINK_SECURITY": "insecure"},
+        {"SERVER_ADDRESS": "server:8080", "DEVICE": "tpu"},
+    ],
+)
+def test_clients_of_the_server_here_are_not(
+    folder: Path, given: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.authority.command.check_container", lambda _: None)
+    for name, text in given.items():
+        monkeypatch.setenv(name, text)
+    pki.main(["ensure", "--container"])
+    assert (folder / "authority").exists()

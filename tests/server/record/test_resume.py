@@ -1,0 +1,375 @@
+"""Which run is taken up, with what, and who is waited for."""
+
+import dataclasses
+import io
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import ConfigRecord
+
+from fedmx import arrays, log
+from fedmx.errors import DataError, SettingsError, StopSignal
+from fedmx.link.roster import NodeView
+from fedmx.settings import ServerSettings, describe_model
+from server import leases, privacy, strategies
+from server.app import federate
+from server.record import checkpoint
+from server.record.checkpoint import Checkpoint, Facts
+from server.record.history import History, versions
+from server.record.resume import choose_run, find_unannounced
+from server.record.runs import RunsFolder, read_newest
+from tests.server.nodes import GOOD, LocalGrid, Metrics, NullNode, Table, pack, shift
+
+MODEL = pack({"w": np.arange(3, dtype=np.float32)})
+
+
+def make_settings(folder: Path, **given: Any) -> ServerSettings:
+    return dataclasses.replace(ServerSettings(runs_dir=folder), **given)
+
+
+def make_run(settings: ServerSettings, rounds: int, status: str = "") -> History:
+    """Leave a run on disk as it is after so many rounds."""
+    record = History.begin(settings.runs_dir, "one", settings)
+    for number in range(1, rounds + 1):
+        line = {"round": number, "evaluate": {"loss": 1 / number}}
+        best = record.judge(line)
+        facts = Facts("one", number, describe_model(settings), 2, {"a": 0, "b": 1}, line, record.size, best)
+        checkpoint.save(Checkpoint(facts, MODEL, {}), record.folder / checkpoint.FOLDER)
+        record.add_round(line, best)
+    if status:
+        record.end(status, reason="because", exit_code=4)
+    return record
+
+
+def test_without_a_run_a_new_one_starts(tmp_path: Path) -> None:
+    start = choose_run(make_settings(tmp_path))
+    assert (start.before, start.checkpoint, start.done) == (None, None, None)
+
+
+@pytest.mark.parametrize("status", ["", "interrupted", "failed"])
+def test_an_unfinished_run_goes_on_after_its_newest_round(tmp_path: Path, status: str) -> None:
+    settings = make_settings(tmp_path)
+    make_run(settings, 2, status)
+    start = choose_run(dataclasses.replace(settings, num_rounds=9, log_level="DEBUG", round_timeout=1.0))
+    assert start.run_id == "one"
+    assert start.done is not None
+    assert start.done.round == 2
+    assert start.held == ({"a": 0, "b": 1}, 2)
+
+
+def test_a_finished_run_is_not_touched(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    make_run(settings, 2).finish(MODEL)
+    assert choose_run(settings).run_id != "one"
+
+
+def test_a_run_killed_in_its_first_round_keeps_its_name_and_one_that_failed_then_does_not(
+    tmp_path: Path,
+) -> None:
+    settings = make_settings(tmp_path)
+    record = make_run(settings, 0)
+    assert choose_run(settings).run_id == "one"
+    assert choose_run(dataclasses.replace(settings, seed=7)).run_id != "one"
+    record.end("failed", reason="because", exit_code=3)
+    assert choose_run(settings).run_id != "one"
+
+
+def test_other_settings_are_named_and_not_mixed(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    make_run(settings, 2)
+    other = dataclasses.replace(settings, learning_rate=0.1, num_partitions=3)
+    with pytest.raises(SettingsError) as caught:
+        choose_run(other)
+    assert str(caught.value) == (
+        "run one is unfinished, after round 2, and has other settings: LEARNING_RATE=0.05 there, 0.1 here;"
+        " NUM_PARTITIONS=2 there, 3 here; expected the same to go on with it, RESUME=force to go on with"
+        " these, or RESUME=never to start anew"
+    )
+    assert choose_run(dataclasses.replace(other, resume="force")).run_id == "one"
+    assert choose_run(dataclasses.replace(other, resume="never")).run_id != "one"
+
+
+class Log(io.StringIO):
+    """The log, line by line."""
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.getvalue().splitlines()]
+
+
+@pytest.fixture
+def logged() -> Log:
+    stream = Log()
+    log.configure("INFO", "json", stream)
+    return stream
+
+
+@pytest.mark.parametrize("rounds", [0, 2])
+def test_a_resume_is_logged_at_once_with_run_round_task_and_the_way_out(
+    tmp_path: Path, rounds: int, logged: Log
+) -> None:
+    settings = make_settings(tmp_path)
+    make_run(settings, rounds).note_nodes({"b": 1, "a": 0}, 2, {"task": "mnist"}, 0)
+    choose_run(settings)
+    (line,) = logged.lines
+    assert (line["event"], line["run"], line["after_round"]) == ("resuming a run", "one", rounds)
+    assert (line["task"], line["nodes"]) == ("mnist", ["a", "b"])
+    assert "RESUME=never" in line["hint"]
+
+
+def test_a_resume_with_other_settings_is_one_event_with_what_changed(tmp_path: Path, logged: Log) -> None:
+    settings = make_settings(tmp_path)
+    make_run(settings, 1)
+    choose_run(dataclasses.replace(settings, learning_rate=0.1, resume="force"))
+    warnings = [line for line in logged.lines if line["level"] == "WARNING"]
+    assert [line["changed"] for line in warnings] == ["LEARNING_RATE=0.05 there, 0.1 here"]
+
+
+def test_a_resume_with_other_versions_is_a_warning_with_each_of_them(tmp_path: Path, logged: Log) -> None:
+    settings = make_settings(tmp_path)
+    path = make_run(settings, 1).folder / "run.json"
+    facts = json.loads(path.read_text())
+    facts["versions"] |= {"fedmx": "0.0.9", "numpy": "1.25.0"}
+    path.write_text(json.dumps(facts))
+    choose_run(settings)
+    (line,) = (line for line in logged.lines if line["level"] == "WARNING")
+    here = versions()
+    assert (
+        line["changed"]
+        == f"fedmx 0.0.9 there, {here['fedmx']} here; numpy 1.25.0 there, {here['numpy']} here"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"task": "cifar"}, "its task is cifar, expected null"),
+        ({"metrics": ["loss"]}, "its metrics is"),
+        ({"labels-sha256": "cd"}, "its labels-sha256 is cd, expected ab"),
+        ({}, ""),
+    ],
+)
+def test_on_every_engine_nodes_that_differ_from_the_resumed_run_are_named_with_the_way_out(
+    tmp_path: Path, changed: dict[str, Any], words: str
+) -> None:
+    settings = make_settings(tmp_path, num_rounds=2, num_partitions=2, lease_grace=0.0)
+
+    def stop(*_: Any) -> Metrics:
+        raise StopSignal(15)
+
+    with pytest.raises(StopSignal):
+        federate(LocalGrid({1: NullNode(evaluate=stop), 2: NullNode()}), settings, choose_run(settings))
+    nodes = {1: NullNode(description=changed), 2: NullNode(description=changed)}
+    start = choose_run(settings)
+    if not changed:
+        federate(LocalGrid(nodes), settings, start)
+        return
+    with pytest.raises(SettingsError) as caught:
+        federate(LocalGrid(nodes), settings, start)
+    assert words in str(caught.value)
+    assert f"run {start.run_id}, which is unfinished after round 0" in str(caught.value)
+    assert "RESUME=never" in str(caught.value)
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("fedmx"), "propagate", True)
+    settings = make_settings(tmp_path)
+    folder = make_run(settings, 3).folder / checkpoint.FOLDER
+    newest = checkpoint.path_of(folder, 3)
+    newest.write_bytes(newest.read_bytes()[:-40])
+    start = choose_run(settings)
+    assert start.done is not None
+    assert start.done.round == 2
+    assert f"left out a checkpoint file={newest}" in caplog.text
+
+
+def test_without_a_whole_checkpoint_nothing_is_guessed(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    folder = make_run(settings, 2).folder / checkpoint.FOLDER
+    for number in (1, 2):
+        checkpoint.path_of(folder, number).write_bytes(b"")
+    with pytest.raises(
+        DataError, match=r"none of its 2 checkpoints can be read, and 2 .* RESUME=never to start anew$"
+    ):
+        choose_run(settings)
+
+
+def test_a_record_that_cannot_be_read_is_no_reason_to_begin_another_beside_it(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    (make_run(settings, 2).folder / "run.json").write_bytes(b"")
+    with pytest.raises(DataError, match=r"RESUME=never to start anew$"):
+        choose_run(settings)
+    assert choose_run(dataclasses.replace(settings, resume="never")).before is None
+
+
+def test_checkpoints_that_are_gone_are_not_taken_for_a_run_without_rounds(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    shutil.rmtree(make_run(settings, 2).folder / checkpoint.FOLDER)
+    with pytest.raises(
+        DataError, match=r"none of its 0 checkpoints can be read, and 2 rounds are done; expected"
+    ):
+        choose_run(settings)
+
+
+@pytest.mark.parametrize("resume", ["auto", "force"])
+def test_rounds_that_are_done_cannot_be_undone(tmp_path: Path, resume: str) -> None:
+    settings = make_settings(tmp_path, resume=resume)
+    make_run(settings, 5)
+    assert choose_run(dataclasses.replace(settings, num_rounds=5)).before is not None
+    with pytest.raises(SettingsError) as caught:
+        choose_run(dataclasses.replace(settings, num_rounds=4))
+    assert str(caught.value) == (
+        "run one is unfinished, after round 5: NUM_ROUNDS=4: expected at least 5, or RESUME=never to start"
+        " anew"
+    )
+
+
+def test_privacy_does_not_begin_in_the_middle_of_a_run(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path, resume="force")
+    make_run(settings, 2)
+    with pytest.raises(SettingsError, match=r"DP_MODE=dp-fixed: its rounds so far were without; "):
+        choose_run(dataclasses.replace(settings, dp_mode="dp-fixed"))
+
+
+def test_what_was_left_out_does_not_count_as_newest_any_more(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path, keep_checkpoints=1)
+    folder = make_run(settings, 3).folder / checkpoint.FOLDER
+    checkpoint.path_of(folder, 3).write_bytes(b"")
+    start = choose_run(settings)
+    assert start.before is not None
+    History.resume(start.before, settings, start.done)
+    assert checkpoint.list_rounds(folder) == [2, 1]
+    assert (folder / "round-0003.npz.newer").exists()
+
+
+def test_a_disk_that_does_not_give_a_checkpoint_is_no_damaged_checkpoint(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    path = checkpoint.path_of(make_run(settings, 2).folder / checkpoint.FOLDER, 2)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(DataError, match=f"^{path}: cannot be read: Is a directory"):
+        choose_run(settings)
+
+
+@pytest.mark.parametrize("given", [{}, {"seed": 7}, {"resume": "never"}, {"log_level": "DEBUG"}])
+def test_only_who_restarts_a_server_as_it_was_hears_that_its_run_is_finished(
+    tmp_path: Path, given: dict[str, Any]
+) -> None:
+    settings = make_settings(tmp_path)
+    record = make_run(settings, 2)
+    now = dataclasses.replace(settings, **given)
+    with RunsFolder(tmp_path) as runs:
+        runs.untold = "one"
+        assert find_unannounced(runs, now) is None, "it is not finished"
+        record.finish(MODEL)
+        assert (find_unannounced(runs, now) is None) == bool(given)
+        os.utime(record.folder / "run.json", (0, 0))
+        assert find_unannounced(runs, now) is None, "that was long ago"
+
+
+def test_what_came_after_the_checkpoint_is_taken_back(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    record = make_run(settings, 2)
+    start = choose_run(settings)
+    record.add_round({"round": 3, "evaluate": {"loss": 0.1}}, None)
+    with (record.folder / "history.jsonl").open("a") as file:
+        file.write('{"round": 4, "ev')
+    newest = read_newest(tmp_path)
+    assert newest is not None
+    resumed = History.resume(newest, settings, start.done)
+    lines = (resumed.folder / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line)["round"] for line in lines] == [1, 2]
+    assert resumed.best == {"round": 2, "loss": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("fedavg", {}),
+        ("fedavgm", {"server_momentum": 0.9}),
+        ("fedadagrad", {}),
+        ("fedadam", {}),
+        ("fedyogi", {}),
+        ("fedmedian", {}),
+        ("qfedavg", {"q": 0.2}),
+    ],
+)
+def test_what_a_strategy_carries_is_all_that_a_new_one_needs(name: str, given: dict[str, object]) -> None:
+    nodes = [NullNode(shift(by)) for by in (0.1, 0.2, 0.6)]
+    settings = {"strategy": name, "strategy_args": given}
+    table, again = Table(nodes, **settings), Table(nodes, **settings)
+    for number in (1, 2):
+        table.train_round(number)
+    again.plan.restore(table.plan.state())
+    again.model.arrays = table.model.arrays
+    for one in (table, again):
+        one.train_round(3)
+    assert arrays.sha256(again.model.arrays) == arrays.sha256(table.model.arrays)
+
+
+def test_a_norm_that_is_a_setting_is_not_carried() -> None:
+    settings = ServerSettings(dp_mode="dp-fixed", dp_args={"clipping_norm": 0.5})
+    assert strategies.build(settings).state() == {}
+
+
+def test_the_clipping_norm_is_carried() -> None:
+    settings = ServerSettings(dp_mode="dp-adaptive", num_partitions=20, min_clients=20)
+    plan, again = strategies.build(settings), strategies.build(settings)
+    vars(plan.strategy)["clipping_norm"] = 0.7
+    again.restore(plan.state())
+    assert vars(again.strategy)["clipping_norm"] == 0.7
+
+
+def node(name: str, *, is_ready: bool = True, since: float = 0.0) -> NodeView:
+    return NodeView(name, 2, is_present=True, description=ConfigRecord() if is_ready else None, since=since)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "now", "may"),
+    [
+        ([node("a"), node("b"), node("c")], 1.0, True),  # all are back: at once
+        ([node("a"), node("b"), node("x")], 1.0, False),  # another may be c's successor, or c may still come
+        ([node("a"), node("b"), node("x")], 5.0, True),  # nobody came for JOIN_WINDOW
+        ([node("a"), node("b"), node("x", is_ready=False)], 5.0, False),
+        ([node("a"), node("b")], 119.0, False),
+        ([node("a"), node("b")], 120.0, True),  # LEASE_GRACE is over, and MIN_CLIENTS are here
+        ([node("a")], 200.0, False),
+        ([], 200.0, False),
+    ],
+)
+def test_those_who_took_part_are_waited_for(nodes: list[NodeView], now: float, *, may: bool) -> None:
+    settings = ServerSettings(min_clients=2)
+    assert leases.can_resume(nodes, {"a", "b", "c"}, settings, now=now, since=0.0) is may
+
+
+def test_with_privacy_a_model_that_was_sent_counts_although_its_round_was_lost(tmp_path: Path) -> None:
+    settings = make_settings(
+        tmp_path,
+        num_rounds=3,
+        num_partitions=2,
+        lease_grace=0.0,
+        dp_mode="dp-fixed",
+        dp_args={"noise_multiplier": 0.5},
+    )
+    third_evaluation = iter([GOOD, GOOD])
+
+    def evaluate(*_: Any) -> Metrics:
+        if (metrics := next(third_evaluation, None)) is None:
+            raise StopSignal(15)  # the model of round 3 is at the nodes, and not on disk
+        return metrics
+
+    with pytest.raises(StopSignal):
+        federate(LocalGrid({1: NullNode(evaluate=evaluate), 2: NullNode()}), settings, choose_run(settings))
+    federate(LocalGrid({1: NullNode(), 2: NullNode()}), settings, choose_run(settings))
+    history = (tmp_path / "latest" / "history.jsonl").read_text().splitlines()
+    books = privacy.PrivacyAccountant(0.5, 2, settings.dp_delta)
+    expected = [books.spend() for _ in range(4)]
+    assert [json.loads(line)["privacy"] for line in history] == [expected[0], expected[1], expected[3]]

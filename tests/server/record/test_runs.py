@@ -1,0 +1,210 @@
+"""The runs folder: who may write there, names of runs, and what is on record of the newest."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from fedmx import __version__, run_state
+from fedmx.errors import DataError
+from fedmx.settings import ServerSettings
+from server.record.history import History
+from server.record.resume import choose_run, find_unannounced
+from server.record.runs import FORMAT, RunsFolder, new_run_id, read_newest
+from tests.strangers import UID, run_as_stranger
+
+
+def test_names_of_runs_differ_within_a_second() -> None:
+    assert len({new_run_id() for _ in range(20)}) > 1
+
+
+def test_the_runs_folder_is_made_and_locked(tmp_path: Path) -> None:
+    runs_dir = tmp_path / "deep" / "runs"
+    with RunsFolder(runs_dir):
+        with pytest.raises(DataError) as caught:
+            RunsFolder(runs_dir)
+        assert caught.value.exit_code == 2
+        assert str(caught.value) == (
+            f"RUNS_DIR={runs_dir}: another server writes in this folder; expected a folder for each server"
+        )
+    with RunsFolder(runs_dir) as runs:
+        assert runs.untold == ""
+
+
+@pytest.mark.parametrize(("below", "words"), [("", "File exists"), ("runs", "Not a directory")])
+def test_a_runs_folder_that_cannot_be_one_is_a_line(tmp_path: Path, below: str, words: str) -> None:
+    (tmp_path / "file").write_text("")
+    runs_dir = tmp_path / "file" / below
+    with pytest.raises(DataError) as caught:
+        RunsFolder(runs_dir)
+    assert str(caught.value) == (
+        f"RUNS_DIR={runs_dir}: {words}; expected a folder that this user (uid {os.getuid()}) can write"
+    )
+
+
+def test_a_server_that_was_killed_leaves_no_lock(tmp_path: Path) -> None:
+    hold = "import sys, os; from pathlib import Path; from server.record.runs import RunsFolder; "
+    hold += "runs = RunsFolder(Path(sys.argv[1])); runs.untold = 'one'; os.kill(os.getpid(), 9)"
+    killed = subprocess.run([sys.executable, "-c", hold, str(tmp_path)], check=False)
+    assert killed.returncode == -9
+    with RunsFolder(tmp_path) as runs:
+        assert runs.untold == "one"
+        runs.untold = ""
+        assert runs.untold == ""
+
+
+def status_of(runs_dir: Path) -> str:
+    newest = read_newest(runs_dir)
+    assert newest is not None
+    return newest.status
+
+
+def test_a_run_is_running_while_its_server_holds_the_folder_and_interrupted_afterwards(
+    tmp_path: Path,
+) -> None:
+    with RunsFolder(tmp_path):
+        History.begin(tmp_path, "one", ServerSettings())
+        run_state.settle(tmp_path)
+        assert status_of(tmp_path) == "running"
+    assert status_of(tmp_path) == "interrupted"
+
+
+def test_the_run_of_a_server_that_was_killed_is_interrupted_for_the_next_one(tmp_path: Path) -> None:
+    begin = "import sys, os; from pathlib import Path; from fedmx.settings import ServerSettings; "
+    begin += "from server.record.history import History; from server.record.runs import RunsFolder; "
+    begin += "path = Path(sys.argv[1]); "
+    begin += "runs = RunsFolder(path); History.begin(path, 'one', ServerSettings()); os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", begin, str(tmp_path)], check=False).returncode == -9
+    assert status_of(tmp_path) == "running", "nobody could write"
+    with RunsFolder(tmp_path):
+        assert status_of(tmp_path) == "interrupted"
+    found = read_newest(tmp_path)
+    assert found is not None
+    assert found.facts["finished"]
+    assert "killed" in found.facts["reason"]
+
+
+@pytest.mark.parametrize("status", ["finished", "failed", "interrupted"])
+def test_a_run_that_ended_stays_as_it_ended(tmp_path: Path, status: str) -> None:
+    record = History.begin(tmp_path, "one", ServerSettings())
+    record.end(status, reason="because")
+    before = (record.folder / "run.json").read_bytes()
+    with RunsFolder(tmp_path):
+        run_state.settle(tmp_path)
+    assert (record.folder / "run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff"])
+def test_a_record_that_cannot_be_read_is_left_as_it_is(tmp_path: Path, content: bytes) -> None:
+    path = History.begin(tmp_path, "one", ServerSettings()).folder / "run.json"
+    path.write_bytes(content)
+    run_state.settle(tmp_path)
+    assert path.read_bytes() == content
+    run_state.settle(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def write_facts(folder: Path, **changes: object) -> Path:
+    path = History.begin(folder, "one", ServerSettings()).folder / "run.json"
+    facts = {k: v for k, v in (json.loads(path.read_text()) | changes).items() if v != "missing"}
+    path.write_text(json.dumps(facts))
+    return path
+
+
+@pytest.mark.parametrize(("number", "shown"), [("missing", 1), (1, 1), (FORMAT + 1, FORMAT + 1), ("x", "x")])
+def test_an_unfinished_run_of_another_format_is_named_with_both_formats_and_versions(
+    tmp_path: Path, number: object, shown: object
+) -> None:
+    path = write_facts(tmp_path, format=number, versions={"fedmx": "7.8.9"}, nodes="of another kind")
+    with pytest.raises(DataError) as caught:
+        read_newest(tmp_path)
+    line = str(caught.value)
+    assert line.startswith(f"{path}: ")
+    for words in (f"format {shown},", "7.8.9", f"format {FORMAT},", __version__, "RESUME=never"):
+        assert words in line
+    assert "\n" not in line
+
+
+def test_a_finished_run_of_another_format_is_in_nobodys_way(tmp_path: Path) -> None:
+    write_facts(tmp_path, format=1, status="finished", settings="missing")
+    assert read_newest(tmp_path) is None
+    settings = ServerSettings(runs_dir=tmp_path)
+    with RunsFolder(tmp_path) as runs:
+        runs.untold = "one"
+        assert find_unannounced(runs, settings) is None
+    assert choose_run(settings).before is None
+
+
+IMPORTS = """
+from pathlib import Path
+from fedmx.errors import FederationError
+from fedmx.settings import ServerSettings
+from server.record.history import History
+from server.record.resume import choose_run
+"""
+READ = """
+settings = ServerSettings(runs_dir=Path(sys.argv[1]))
+try:
+    start = choose_run(settings)
+    History.resume(start.before, settings, start.done)
+except FederationError as error:
+    print(error.exit_code, error)
+"""
+
+
+@pytest.mark.parametrize("unreadable", ["one/run.json", "one", "one/history.jsonl", "one/checkpoints", "."])
+def test_what_cannot_be_read_of_a_run_is_named_with_the_user(unreadable: str) -> None:
+    runs_dir = Path(tempfile.mkdtemp(prefix="fedmx-runs-"))
+    try:
+        folder = History.begin(runs_dir, "one", ServerSettings()).folder
+        (folder / "checkpoints").mkdir()
+        (folder / "history.jsonl").touch()
+        for path in (runs_dir, folder):
+            path.chmod(0o777)
+        (runs_dir / unreadable).chmod(0)
+        (line,) = run_as_stranger(IMPORTS, READ, runs_dir).splitlines()
+        assert line.startswith(f"2 {runs_dir}")
+        assert "Permission denied" in line
+        assert f"(uid {UID})" in line
+    finally:
+        for path in (runs_dir, runs_dir / "one", runs_dir / "one/checkpoints"):
+            path.chmod(0o777)
+        shutil.rmtree(runs_dir)
+
+
+def test_the_newest_run_is_found_by_its_own_name_below_the_folder_as_it_was_given(tmp_path: Path) -> None:
+    assert read_newest(tmp_path) is None
+    History.begin(tmp_path, "one", ServerSettings())
+    found = read_newest(tmp_path)
+    assert found is not None
+    assert (found.folder, found.status) == (tmp_path / "one", "running")
+    (tmp_path / "one").rename(tmp_path / "moved")
+    assert read_newest(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "No such file"),
+        (b"", "Expecting value"),
+        (b'{"run_id": "one"', "Expecting"),
+        (b"\xff", "codec can't decode"),
+        (b"[]", "it is no JSON object"),
+        (b"null", "it is no JSON object"),
+        (b'{"format": 2}', "its 'run_id' is no str"),
+        (b'{"format": 2, "run_id": "one", "status": "running"}', "its 'resumed' is no list"),
+    ],
+)
+def test_a_record_that_is_none_is_named(tmp_path: Path, content: bytes | None, words: str) -> None:
+    path = History.begin(tmp_path, "one", ServerSettings()).folder / "run.json"
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=f"^{path}: cannot be read: .*{words}.* RESUME=never to start anew$"):
+        read_newest(tmp_path)

@@ -1,0 +1,276 @@
+"""One step: who is asked, in what order, and how what comes back is sorted."""
+
+import gc
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
+
+from fedmx.errors import DataError, SettingsError, TrainingFailedError
+from fedmx.link.flower import APP_RAISED, empty_run, error_of, may_differ, set_identity
+from server import admission
+from server.collect import Replies
+from server.frozen_view import FrozenView
+from server.leases import Participant
+from server.nodes import Nodes
+from server.record.history import History
+from server.rounds import RoundLoop
+from tests.server.nodes import GOOD, Config, LocalGrid, Metrics, NullNode, Table, Values, keep, lose, shift
+
+
+def test_every_message_carries_hyperparameters_and_its_nodes_part() -> None:
+    node = NullNode()
+    table = Table(
+        [NullNode(), node],
+        local_epochs=3,
+        batch_size=7,
+        learning_rate=0.5,
+        momentum=0.25,
+        proximal_mu=0.125,
+        seed=9,
+    )
+    table.ask("train", number=4)
+    table.ask("evaluate", number=4)
+    expected = {
+        "local-epochs": 3,
+        "batch-size": 7,
+        "learning-rate": 0.5,
+        "momentum": 0.25,
+        "proximal-mu": 0.125,
+        "server-round": 4,
+        "seed": 9,
+        "partition-rule": "iid",
+        "partition": 1,
+        "num-partitions": 2,
+    }
+    assert node.asked == [("train", 4, expected), ("evaluate", 4, expected)]
+
+
+def test_fedprox_sends_its_weight() -> None:
+    node = NullNode()
+    Table([node], strategy="fedprox", proximal_mu=0.5).ask("train")
+    assert node.asked_to("train")[0]["proximal-mu"] == 0.5
+
+
+def test_the_same_seed_samples_the_same_partitions_whatever_others_draw() -> None:
+    def sample(seed: int) -> list[list[int]]:
+        table = Table([NullNode() for _ in range(8)], strategy_args={"fraction_train": 0.5}, seed=seed)
+        drawn = []
+        for number in range(1, 6):
+            random.random()  # noqa: S311 - somebody else's draw
+            table.ask("train", number)
+            drawn.append(table.asked())
+        return drawn
+
+    first = sample(seed=1)
+    assert [len(set(partitions)) for partitions in first] == [4] * 5
+    assert sample(seed=1) == first
+    assert sample(seed=2) != first
+    assert len({tuple(partitions) for partitions in first}) > 1, "rounds differ"
+
+
+def test_another_attempt_samples_again_among_those_who_are_left() -> None:
+    bad = NullNode(lambda values, _: (values, GOOD | {"num-examples": 0}))
+    table = Table([bad] * 8, strategy_args={"fraction_train": 0.5})
+    replies = table.ask("train")
+    first = table.asked()
+    table.ask("train", attempt=1, replies=replies)
+    assert table.asked() != first
+    assert (replies.present, replies.wanted) == (8, 4)
+
+
+def test_a_step_without_nodes_asks_nobody() -> None:
+    table = Table([NullNode()])
+    table.grid.nodes.clear()
+    replies = table.ask("train")
+    assert replies == Replies(seconds=replies.seconds)
+    assert replies.explain() == "nodes present: 0"
+
+
+def test_replies_are_in_the_order_of_partitions_whoever_answers_first() -> None:
+    table = Table([NullNode() for _ in range(12)])
+    straight = table.ask("train").in_order()
+    table.grid._reverse = True
+    reversed_ = table.ask("train").in_order()
+    assert [who.partition for who, _ in straight] == list(range(12))
+    assert [who for who, _ in reversed_] == [who for who, _ in straight]
+
+
+def fail(_: Values, __: Config) -> tuple[Values, Metrics]:
+    raise ZeroDivisionError("the columns\ndo not fit")
+
+
+def test_an_error_is_a_reason_in_one_line() -> None:
+    replies = Table([NullNode(fail), NullNode()]).ask("train")
+    assert replies.refused == {"0": "the columns\\ndo not fit"}
+    assert replies.explain() == "node 0: the columns\\ndo not fit"
+    assert [who.name for who in replies.admitted] == ["1"]
+
+
+def test_a_refusal_is_forgotten_once_the_node_is_admitted() -> None:
+    steps = iter([lose, keep])
+
+    def train(values: Values, config: Config) -> tuple[Values, Metrics]:
+        return next(steps)(values, config)
+
+    table = Table([NullNode(), NullNode(train)])
+    replies = table.ask("train")
+    assert list(replies.refused) == ["1"]
+    table.ask("train", attempt=1, replies=replies)
+    assert table.asked() == [1], "the other one was admitted"
+    assert (replies.refused, len(replies.admitted)) == ({}, 2)
+
+
+def test_who_would_answer_the_same_is_not_asked_again() -> None:
+    nodes = [NullNode(fail), NullNode(shift(1, **{"num-examples": 0})), NullNode(lose), NullNode()]
+    table = Table(nodes)
+    replies = table.ask("train")
+    assert sorted(replies.refused) == ["0", "1", "2"]
+    table.ask("train", attempt=1, replies=replies)
+    assert table.asked() == [2]
+    assert (replies.present, replies.wanted) == (4, 4)
+
+
+@pytest.mark.parametrize("code", [0, 3, 4, 5, 8])
+def test_only_errors_of_what_was_lost_may_differ(code: int) -> None:
+    assert may_differ(Error(code, "lost"))
+    for error in (SettingsError("wrong"), TrainingFailedError("the loss is nan"), DataError("damaged")):
+        assert not may_differ(error_of(error))
+    assert not may_differ(Error(APP_RAISED, "ZeroDivisionError"))
+
+
+def test_nodes_with_one_reason_are_named_with_it_once() -> None:
+    replies = Replies(refused={"b": "odd", "a": "odd", "c": "new"}, missing=dict.fromkeys("de", "no reply"))
+    assert replies.explain() == "nodes a, b: odd; node c: new; nodes d, e: no reply"
+
+
+def test_a_node_without_an_answer_is_missing_even_when_it_cannot_be_asked_again() -> None:
+    table: Table
+
+    def drop(values: Values, config: Config) -> tuple[Values, Metrics]:
+        del table.grid.nodes[1]
+        return keep(values, config)
+
+    table = Table([NullNode(drop), NullNode()])
+    replies = table.ask("train")
+    table.ask("train", attempt=1, replies=replies)
+    assert [len(sent) for sent in table.grid.sent] == [2, 0]
+    assert list(replies.missing) == ["1"]
+    assert replies.explain() == "node 1: no reply within ROUND_TIMEOUT=600"
+
+
+def test_a_node_that_answers_in_another_attempt_is_not_missing() -> None:
+    table: Table
+
+    def leave(values: Values, config: Config) -> tuple[Values, Metrics]:
+        del table.grid.nodes[1]
+        return keep(values, config)
+
+    table = Table([NullNode(leave), NullNode()])
+    replies = table.ask("train")
+    assert list(replies.missing) == ["1"]
+    table.grid.nodes[1] = NullNode()
+    table.ask("train", attempt=1, replies=replies)
+    assert (replies.missing, len(replies.admitted)) == ({}, 2)
+
+
+def test_replies_are_whole_only_if_they_are_of_every_partition() -> None:
+    table = Table([NullNode(), NullNode()])
+    assert table.ask("evaluate").are_whole(table.nodes.number)
+    del table.grid.nodes[0]
+    partial = table.ask("evaluate")
+    assert len(partial.admitted) == partial.present == 1
+    assert not partial.are_whole(table.nodes.number)
+    assert not Replies().are_whole(0)
+
+
+class Watched(bytes):
+    """The bytes of an update, counted as long as somebody holds them."""
+
+    alive = 0
+
+    def __init__(self, _: bytes) -> None:
+        Watched.alive += 1
+
+    def __del__(self) -> None:
+        Watched.alive -= 1
+
+
+def watch(record: ArrayRecord) -> ArrayRecord:
+    return ArrayRecord({k: Array(a.dtype, a.shape, a.stype, Watched(a.data)) for k, a in record.items()})
+
+
+@pytest.fixture
+def _no_collector() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("_no_collector")
+def test_updates_and_old_models_are_let_go_before_evaluation(tmp_path: Path) -> None:
+    class Watching(LocalGrid):
+        def _call(self, message: Message) -> Message | None:
+            reply = super()._call(message)
+            for record in admission.records_of(reply.content, ArrayRecord) if reply else []:
+                record.update(watch(record))
+            self.sent.clear()
+            return reply
+
+    def evaluate(*_: object) -> Metrics:
+        seen.append(Watched.alive)
+        return GOOD
+
+    seen: list[int] = []
+    node = NullNode(shift(1), evaluate)
+    grid = Watching({0: node, 1: node})
+    table = Table([node, node])
+    table.model.arrays = watch(table.model.arrays)
+    assert Watched.alive == 1
+    history = History.begin(tmp_path, "run", table.settings)
+    RoundLoop(grid, Nodes(grid, table.settings), table.plan, table.settings).run(table.model, history)
+    assert seen == [0] * 6
+    # The last round's arrays are the average of the updates, not one of them.
+    assert Watched.alive == 0
+
+
+def test_a_strategy_sees_only_who_was_there_when_the_step_began() -> None:
+    view = FrozenView([3, 1, 2])
+    assert list(view.get_node_ids()) == [3, 1, 2]
+    words = "a strategy chooses nodes; sending is the round loop's"
+    for forbidden in (
+        lambda: view.send_and_receive([]),
+        lambda: view.push_messages([]),
+        lambda: view.pull_messages([]),
+        lambda: view.set_run(empty_run(1)),
+        lambda: view.run,
+    ):
+        with pytest.raises(NotImplementedError, match=words):
+            forbidden()
+
+
+def test_a_strategy_gets_the_frozen_view_and_trained_arrays_in_the_models_order() -> None:
+    seen: list[Any] = []
+    table = Table([NullNode(), NullNode()])
+    configure = table.strategy.configure_train
+
+    def look(number: int, arrays: ArrayRecord, config: ConfigRecord, grid: Any) -> Any:
+        seen.extend((type(grid), list(grid.get_node_ids()), list(arrays)))
+        return configure(number, arrays, config, grid)
+
+    table.strategy.configure_train = look
+    table.ask("train")
+    assert seen == [FrozenView, [0, 1], ["0.weight"]]
+
+
+def test_a_partition_that_was_admitted_is_not_asked_of_its_next_holder() -> None:
+    set_identity(run_id=1, node_id=1)
+    reply = Message(RecordDict(), dst_node_id=1, message_type="train")
+    replies = Replies(admitted={Participant(2, "first", 0): reply, Participant(3, "site", None): reply})
+    assert replies.has_reply_of(Participant(4, "second", 0))
+    assert not replies.has_reply_of(Participant(4, "second", 1))
+    assert replies.has_reply_of(Participant(3, "site", None))
+    assert not replies.has_reply_of(Participant(5, "another site", None))
