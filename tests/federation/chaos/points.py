@@ -13,7 +13,6 @@ _CONFIGURE = "server.collect:Asker._configure"
 _AGGREGATE = "server.rounds:RoundLoop._aggregate"
 # In a server that resumes, this is first called for the line of its checkpoint.
 _ADD_ROUND = "server.record.history:History.add_round"
-)
 # Of rounds alone: a client's rehearsal calls what is below them.
 _TRAIN, _EVALUATE = "client.trainer:Workbench.train", "client.trainer:Workbench.evaluate"
 _FSYNC, _RENAME = "os:fsync", "pathlib:Path.replace"
