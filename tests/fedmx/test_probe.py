@@ -97,7 +97,7 @@ def test_a_port_that_speaks_something_else_is_not_serving(words: bytes, by_tls: 
 SERVE = """
 import sys, threading
 from pathlib import Path
-from fedmx.link import certificates
+from fedmx.pki import credentials as certificates
 from fedmx.pki.access import Gate
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer

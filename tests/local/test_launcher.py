@@ -63,14 +63,15 @@ class Launcher:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        shutil.copytree(ROOT / "fedmx", root / "fedmx", ignore=shutil.ignore_patterns("__pycache__"))
+        for package in ("fedmx", "local"):
+            shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
         (root / "server.py").write_text(SERVER)
         (root / "client.py").write_text(CLIENT)
         self.started: list[subprocess.Popen[str]] = []
 
     def be_patient(self) -> None:
         """Have the launcher give programs more time to end by themselves than a test waits for it."""
-        path = self.root / "fedmx" / "local" / "federation.py"
+        path = self.root / "local" / "federation.py"
         source = path.read_text()
         assert "\n_GRACE_S = 5.0\n" in source
         path.write_text(source.replace("\n_GRACE_S = 5.0\n", f"\n_GRACE_S = {2 * HANG_S}\n"))

@@ -65,7 +65,7 @@ CHILD = """
 import os, sys
 from pathlib import Path
 from fedmx.errors import DataError
-from fedmx.link import certificates
+from fedmx.pki import credentials as certificates
 
 if os.getuid() == 0:
     os.setuid(65534)
