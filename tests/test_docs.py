@@ -18,7 +18,8 @@ from fedmx.settings import (
     load,
 )
 
-README = Path("README.md").read_text()
+SETTINGS = Path("docs/settings.md").read_text()
+SITES = Path("docs/sites.md").read_text()
 
 
 def list_rows(kind: type, *, without: type | None = None) -> list[str]:
@@ -56,12 +57,12 @@ def test_the_readme_lists_every_setting_with_its_default_and_meaning(
 ) -> None:
     rows = list_rows(kind, without=without)
     assert rows
-    assert [row for row in rows if row not in README] == []
+    assert [row for row in rows if row not in SETTINGS] == []
 
 
 def test_the_readme_writes_bundles_before_it_starts_a_server_that_waits_for_them() -> None:
-    for heading in ("### Clients on other machines", "The programs behind it"):
-        section = README[README.index(heading) :]
+    for heading in ("## On the server's machine", "## Without Docker"):
+        section = SITES[SITES.index(heading) :]
         commands = [line for line in section.splitlines() if line.startswith("$ ")]
         bundle = next(i for i, line in enumerate(commands) if re.search(r"(make|pki) bundle ", line))
         server = next(i for i, line in enumerate(commands) if re.search(r"(up .*|-m )server$", line))
@@ -72,7 +73,7 @@ def test_the_readme_writes_bundles_before_it_starts_a_server_that_waits_for_them
 def test_the_readme_lists_no_setting_that_does_not_exist() -> None:
     kinds = (ServerSettings, ClientSettings, LocalSettings)
     known = {field.name.upper() for kind in kinds for field in dataclasses.fields(kind)}
-    listed = set(re.findall(r"^\| `([A-Z_]+)` \|", README, re.MULTILINE))
+    listed = set(re.findall(r"^\| `([A-Z_]+)` \|", SETTINGS, re.MULTILINE))
     assert listed <= known
 
 

@@ -4,8 +4,6 @@ Of a network y = w * x with x = 1 and the label 0, L2 loss is w * w / 2 and its 
 halves w. All numbers are powers of two, so that float32 holds them exactly.
 """
 
-import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,9 +26,9 @@ from tests.client.given.small import (
     scores_of,
     values_of,
 )
+from tests.pages import find_code
 
 Doubles = NDArray[np.float64]
-README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
 def weight_of(net: gluon.HybridBlock) -> float:
@@ -202,10 +200,8 @@ def test_evaluation_changes_no_parameter() -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 7, 60])
 def test_the_f1_that_the_readme_computes_from_means_is_that_of_the_whole_set(batch_size: int) -> None:
-    found = re.search(r"```python\n(def metrics.*?)```", README, re.DOTALL)
-    assert found
     names: dict[str, Any] = {}
-    exec(found[1], names)  # noqa: S102 - README's own code
+    exec(find_code('"tp":'), names)  # noqa: S102 - the documentation's own code
     labels = np.arange(60) % 3 == 0
     data = DeviceData.put(np.where(np.arange(60) % 5 < 3, 1.0, -1.0)[:, None], labels, CPU)
     means = evaluate(make_scale(), make_task(metrics=names["metrics"]), data, batch_size)

@@ -13,18 +13,18 @@ import pytest
 from fedmx.settings import environment
 from tests.bounds import HANG_S
 from tests.federation.programs import ROOT, Federation, find_free_port
+from tests.pages import find_code
 
 BIN = Path(sys.executable).parent
 
 
 class Readme:
-    """The commands of README, on other ports and in other folders."""
+    """The commands of the documentation, on other ports and in other folders."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.programs: list[subprocess.Popen[bytes]] = []
-        text = (ROOT / "README.md").read_text()
-        block = next(part for part in text.split("```") if "flower-superlink" in part)
+        block = find_code("flower-superlink")
         for old, new in {
             "$PWD/.fedmx/flwr": str(folder / "flwr"),
             "$PWD/runs": str(folder / "runs"),

@@ -1,6 +1,5 @@
 """Real MNIST over real processes: what is learnt, what travels, and that it is the same every time."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from client.tasks import mnist
 from fedmx import arrays
 from tests.bounds import HANG_S
 from tests.federation.programs import Federation
+from tests.pages import find_code
 
 ROOT = Path(__file__).parents[2]
 DATA_DIR = Path("data/mnist")
@@ -72,9 +72,7 @@ def test_the_digest_in_run_json_is_of_the_arrays_in_the_model_file(default_run: 
 def test_the_readmes_program_loads_the_model_into_plain_mxnet_and_prints_the_runs_accuracy(
     default_run: Federation, tmp_path: Path
 ) -> None:
-    found = re.search(r"```python\n(# predict\.py.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert found
-    (tmp_path / "predict.py").write_text(found[1])
+    (tmp_path / "predict.py").write_text(find_code("# predict.py"))
     for name, target in (("runs", default_run.runs_dir), ("data", ROOT / "data")):
         (tmp_path / name).symlink_to(target.resolve())
     done = subprocess.run(

@@ -1,0 +1,22 @@
+"""The documents, for tests that run what they show."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+
+
+def find_code(part: str) -> str:
+    """Return the one fenced block of all documents that contains a text.
+
+    Raises:
+        ValueError: no block, or several different ones, contain it.
+    """
+    found: set[str] = set()
+    for page in PAGES:
+        found.update(
+            block for block in re.findall(r"```\w*\n(.*?)```", page.read_text(), re.DOTALL) if part in block
+        )
+    (block,) = found
+    return block
