@@ -45,11 +45,11 @@ def main() -> None:
     link.start()
     from client import app  # noqa: PLC0415 - imports MXNet
 
-    bench = app.workbench()
-    description = bench.description()
+    trainer = app.trainer()
+    description = trainer.description()
     event(
         "ready",
-        device=bench.device,
+        device=trainer.device,
         threads=settings.client_threads,
         train_examples=description["train-examples"],
         test_examples=description["test-examples"],

@@ -1,4 +1,4 @@
-"""The Flower ClientApp: train, evaluate, query. Reads messages, leaves the work to the workbench."""
+"""The Flower ClientApp: train, evaluate, query. Reads messages, leaves the work to the trainer."""
 
 from functools import cache
 from typing import TypeVar
@@ -6,7 +6,7 @@ from typing import TypeVar
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from client.trainer import Part, Workbench
+from client.trainer import DataShare, Trainer
 from client.training import Hyperparameters
 from fedmx import arrays
 from fedmx.errors import SettingsError
@@ -20,18 +20,18 @@ app = ClientApp()
 
 
 @cache
-def workbench() -> Workbench:
-    """Give this process's workbench, made from its settings at the first call."""
-    return Workbench.from_settings(load(ClientSettings))
+def trainer() -> Trainer:
+    """Give this process's trainer, made from its settings at the first call."""
+    return Trainer.from_settings(load(ClientSettings))
 
 
 @app.query()
 def query(message: Message, _: Context) -> Message:
     """Describe this node and the arrays that a run with this seed starts from; send those if asked to."""
     config = _config(message)
-    workbench().take_part(_part(config))
-    initial = workbench().initial_arrays(_at_least(config, "seed", int, 0))
-    description = ConfigRecord({**workbench().description(), "initial-sha256": arrays.sha256(initial)})
+    trainer().load_partition(_part(config))
+    initial = trainer().initial_arrays(_at_least(config, "seed", int, 0))
+    description = ConfigRecord({**trainer().description(), "initial-sha256": arrays.sha256(initial)})
     content = RecordDict({"description": description})
     if _get(config, "with-arrays", bool):
         content["arrays"] = initial
@@ -43,7 +43,7 @@ def train(message: Message, _: Context) -> Message:
     """Train from the global arrays on this node's data."""
     config = _config(message)
     part = _part(config)
-    workbench().take_part(part)
+    trainer().load_partition(part)
     how = Hyperparameters(
         local_epochs=_at_least(config, "local-epochs", int, 1),
         batch_size=_at_least(config, "batch-size", int, 1),
@@ -52,7 +52,7 @@ def train(message: Message, _: Context) -> Message:
         proximal_mu=_at_least(config, "proximal-mu", float, 0),
     )
     seed = [part.seed, _at_least(config, "server-round", int, 0), part.partition or 0]
-    updated, metrics = workbench().train(_arrays(message), how, seed)
+    updated, metrics = trainer().train(_arrays(message), how, seed)
     return Message(RecordDict({"arrays": updated, "metrics": MetricRecord({**metrics})}), reply_to=message)
 
 
@@ -60,18 +60,18 @@ def train(message: Message, _: Context) -> Message:
 def evaluate(message: Message, _: Context) -> Message:
     """Measure the global arrays on this node's part of the test set."""
     config = _config(message)
-    workbench().take_part(_part(config))
-    metrics = workbench().evaluate(_arrays(message), _at_least(config, "batch-size", int, 1))
+    trainer().load_partition(_part(config))
+    metrics = trainer().evaluate(_arrays(message), _at_least(config, "batch-size", int, 1))
     return Message(RecordDict({"metrics": MetricRecord({**metrics})}), reply_to=message)
 
 
-def _part(config: ConfigRecord) -> Part:
+def _part(config: ConfigRecord) -> DataShare:
     text = _get(config, "partition-rule", str)
     try:
         rule = PartitionRule.parse(text)
     except ValueError as error:
         raise SettingsError(f"the message's config has partition-rule={text!r}; {error}") from None
-    return Part(
+    return DataShare(
         rule=rule,
         partition=_at_least(config, "partition", int, 0) if rule.is_shared else None,
         number=_at_least(config, "num-partitions", int, 1) if rule.is_shared else 1,

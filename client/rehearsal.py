@@ -12,7 +12,7 @@ from client import model, training
 from client.data import Dataset
 from client.model import Parameters
 from client.mx import autograd, gluon, mx
-from client.task import Task, naming_faults
+from client.task import Task, task_errors
 from client.training import DeviceData, Hyperparameters
 from fedmx import arrays
 from fedmx.errors import SettingsError, TrainingFailedError
@@ -64,7 +64,7 @@ def rehearse(net: gluon.Block, task: Task, parameters: Parameters, sets: tuple[D
     """
     device = next(iter(parameters.values())).list_ctx()[0]
     train, test = (_choose(data, device) for data in sets)
-    with _keeping_random(), device, naming_faults(task.name, "training on a few examples"):
+    with _keeping_random(), device, task_errors(task.name, "training on a few examples"):
         start = model.read(parameters)
         unused = _find_unused(net, task, parameters, train)
         for _ in range(2):
@@ -87,10 +87,10 @@ def _choose(data: Dataset, device: mx.Context) -> DeviceData:
 def _find_unused(net: gluon.Block, task: Task, parameters: Parameters, data: DeviceData) -> list[str]:
     with autograd.record():
         # The first call makes the graph. What MXNet prints then has names that no one else knows.
-        with warnings.catch_warnings(), naming_faults(task.name, "the hybridized network"):
+        with warnings.catch_warnings(), task_errors(task.name, "the hybridized network"):
             warnings.filterwarnings("ignore", "Parameter .* is not used by any computation")
             outputs = net(data.examples)
-        with naming_faults(task.name, "the loss"):
+        with task_errors(task.name, "the loss"):
             losses = task.loss(outputs, data.labels)
     losses.backward()
     trained = {name: parameter for name, parameter in parameters.items() if model.is_trained(parameter)}

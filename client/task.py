@@ -91,7 +91,7 @@ def computes_as(loss: Any, kind: type) -> bool:
 
 
 @contextmanager
-def naming_faults(name: str, part: str) -> Iterator[None]:
+def task_errors(name: str, part: str) -> Iterator[None]:
     """Turn what a part of a task raises into one line: it is the user's code, and may fail in any way.
 
     Args:
@@ -194,7 +194,7 @@ def _make_loss(module: ModuleType) -> Loss:
         raise SettingsError(
             f"TASK={module.__name__}: loss is {_kind(make)}; expected a function that gives a loss, or none"
         )
-    with naming_faults(module.__name__, "loss()"):
+    with task_errors(module.__name__, "loss()"):
         loss: Loss = make()
     if not callable(loss):
         raise SettingsError(f"TASK={module.__name__}: loss() gave {_kind(loss)}; expected a loss of gluon's")
@@ -210,7 +210,7 @@ def _choose_metrics(loss: Loss) -> Metrics:
 
 
 def _build_model(module: ModuleType) -> gluon.Block:
-    with naming_faults(module.__name__, "build_model()"):
+    with task_errors(module.__name__, "build_model()"):
         net = module.build_model()
     if not isinstance(net, gluon.Block):
         raise SettingsError(
@@ -220,7 +220,7 @@ def _build_model(module: ModuleType) -> gluon.Block:
 
 
 def _load_data(module: ModuleType, data_dir: Path) -> tuple[Dataset, Dataset]:
-    with naming_faults(module.__name__, "load_data()"):
+    with task_errors(module.__name__, "load_data()"):
         try:
             sets = module.load_data(data_dir)
         except OSError as error:

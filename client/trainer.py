@@ -11,7 +11,7 @@ from client.data import Dataset, labels_sha256
 from client.device import Devices, find_devices
 from client.mx import mx
 from client.partition import Indices, split_indices, split_test_indices
-from client.task import Task, load_task, naming_faults
+from client.task import Task, load_task, task_errors
 from client.training import DeviceData, Hyperparameters
 from fedmx.errors import DataError
 from fedmx.log import event
@@ -22,7 +22,7 @@ _SAMPLE = 2
 
 
 @dataclass(frozen=True)
-class Part:
+class DataShare:
     """Which part of the data a node works on; `partition` is None where all of it is its own."""
 
     rule: PartitionRule
@@ -31,7 +31,7 @@ class Part:
     seed: int
 
 
-class Workbench:
+class Trainer:
     """Holds one task's network on the device, and the node's part of the data beside it.
 
     Args:
@@ -60,7 +60,7 @@ class Workbench:
         # Arrays that build_model() draws are the same on all nodes, whatever load_data() drew.
         model.seed_generators(0)
         self._net = task.build_model()
-        with naming_faults(task.name, f"the network, given examples of shape {self._sample.shape},"):
+        with task_errors(task.name, f"the network, given examples of shape {self._sample.shape},"):
             self._given = model.find_given(self._net)
             model.initialize(self._net, 0, self._sample, self._given)
         self._parameters = model.name_parameters(self._net)
@@ -71,12 +71,12 @@ class Workbench:
         rehearsal.rehearse(self._net, task, self._parameters, self._sets)
         # Nothing of it is left: neither arrays nor what was drawn.
         self.initial_arrays(0)
-        self._part: Part | None = None
+        self._part: DataShare | None = None
         self._data: tuple[DeviceData, ...] = ()
 
     @classmethod
-    def from_settings(cls, settings: ClientSettings) -> "Workbench":
-        """Make the workbench that the settings name."""
+    def from_settings(cls, settings: ClientSettings) -> "Trainer":
+        """Make the trainer that the settings name."""
         devices = find_devices(settings.device, settings.gpu_index)
         return cls(load_task(settings.task), settings.data_dir, devices)
 
@@ -91,7 +91,7 @@ class Workbench:
         self._move_net()
         return initial
 
-    def take_part(self, part: Part) -> None:
+    def load_partition(self, part: DataShare) -> None:
         """Put this part of the data on the device, where it stays until another is wanted.
 
         Raises:
@@ -154,7 +154,7 @@ class Workbench:
         )
 
 
-def _choose(train: Dataset, test: Dataset, part: Part) -> tuple[Indices, Indices]:
+def _choose(train: Dataset, test: Dataset, part: DataShare) -> tuple[Indices, Indices]:
     """Give the indices of a part's training and test examples."""
     if part.partition is None:
         return np.arange(len(train)), np.arange(len(test))

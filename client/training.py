@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from client.device import put
 from client.model import is_trained
 from client.mx import autograd, gluon, mx
-from client.task import Task, naming_faults
+from client.task import Task, task_errors
 from fedmx.errors import SettingsError, TrainingFailedError
 
 _COUNT = "num-examples"
@@ -130,7 +130,7 @@ def train(
         for examples, labels in data.shuffled_batches(how.batch_size, rng):
             _clear_added(trained)
             with autograd.record():
-                outputs, losses = _look_at(net, task, examples, labels)
+                outputs, losses = _forward(net, task, examples, labels)
             losses.backward()
             pull.add_gradients(len(labels))
             # A parameter that this batch's loss does not depend on keeps its value.
@@ -156,24 +156,24 @@ def evaluate(net: gluon.Block, task: Task, data: DeviceData, batch_size: int) ->
     """
     sums = _Sums()
     for examples, labels in data.batches(batch_size):
-        outputs, losses = _look_at(net, task, examples, labels)
+        outputs, losses = _forward(net, task, examples, labels)
         _measure(sums, task, outputs, labels, losses)
     return {**sums.read(), _COUNT: len(data)}
 
 
-def _look_at(
+def _forward(
     net: gluon.Block, task: Task, examples: mx.nd.NDArray, labels: mx.nd.NDArray
 ) -> tuple[Any, mx.nd.NDArray]:
     """Give the outputs for a batch, and one loss an example."""
-    with naming_faults(task.name, "the network"):
+    with task_errors(task.name, "the network"):
         outputs = net(examples)
-    with naming_faults(task.name, "the loss"):
+    with task_errors(task.name, "the loss"):
         return outputs, _average_each(_LOSS, task.loss(outputs, labels), len(labels))
 
 
 def _measure(sums: _Sums, task: Task, outputs: Any, labels: mx.nd.NDArray, losses: mx.nd.NDArray) -> None:
     """Add a batch's losses and what the task measures of it."""
-    with naming_faults(task.name, "metrics()"):
+    with task_errors(task.name, "metrics()"):
         measured = task.metrics(outputs, labels)
         if not isinstance(measured, Mapping):
             raise SettingsError(

@@ -9,7 +9,7 @@ import pytest
 from flwr.app import ArrayRecord
 
 from client import app
-from client.trainer import Workbench
+from client.trainer import Trainer
 from client.training import Hyperparameters
 from fedmx import arrays
 from fedmx.errors import DataError, FederationError, SettingsError
@@ -26,7 +26,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Use:
     def start(task: str) -> None:
         monkeypatch.setenv("TASK", f"tests.client.given.{task}")
         monkeypatch.setenv("DEVICE", "cpu")
-        app.workbench.cache_clear()
+        app.trainer.cache_clear()
 
     start("clusters")
     return start
@@ -101,12 +101,12 @@ def test_shuffles_go_by_seed_round_and_partition(monkeypatch: pytest.MonkeyPatch
     _, initial = query()
     seeds: list[list[int]] = []
 
-    def note(_: Workbench, record: ArrayRecord, how: Hyperparameters, seed: list[int]) -> Any:
+    def note(_: Trainer, record: ArrayRecord, how: Hyperparameters, seed: list[int]) -> Any:
         assert how == Hyperparameters(2, 20, learning_rate=0.1, momentum=0.9, proximal_mu=0.0)
         seeds.append(seed)
         return record, {}
 
-    monkeypatch.setattr(Workbench, "train", note)
+    monkeypatch.setattr(Trainer, "train", note)
     train(initial, part(1, 3) | {"seed": 5, "server-round": 4})
     train(initial, {"partition-rule": "none", "seed": 5, "server-round": 6})
     assert seeds == [[5, 4, 1], [5, 6, 0]]

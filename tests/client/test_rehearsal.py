@@ -14,14 +14,14 @@ from client.data import Dataset, make_dataset
 from client.device import Devices
 from client.mx import gluon, mx
 from client.task import Task, load_task
-from client.trainer import Part, Workbench
+from client.trainer import DataShare, Trainer
 from client.training import Hyperparameters
 from fedmx import arrays
 from fedmx.errors import SettingsError
 from fedmx.parsing import PartitionRule
 from tests.client.given.small import CPU
 
-ALL = Part(PartitionRule("none"), None, 1, 0)
+ALL = DataShare(PartitionRule("none"), None, 1, 0)
 HOW = Hyperparameters(local_epochs=2, batch_size=5, learning_rate=0.1, momentum=0.9, proximal_mu=0.1)
 GOOD = """
 import numpy as np
@@ -49,7 +49,7 @@ def load_data(data_dir):
     return (examples, np.arange(20) // 10), (examples[:6], np.arange(6) % 2)
 """
 
-Start = Callable[[str], Workbench]
+Start = Callable[[str], Trainer]
 
 
 @pytest.fixture
@@ -57,9 +57,9 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Return a function that starts a node with a task of the good source and more; `FAULT` marks a line."""
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    def write_and_start(source: str) -> Workbench:
+    def write_and_start(source: str) -> Trainer:
         (tmp_path / "their_task.py").write_text(GOOD + source)
-        return Workbench(load_task("their_task"), Path(), Devices([CPU]))
+        return Trainer(load_task("their_task"), Path(), Devices([CPU]))
 
     yield write_and_start
     for name in ("their_task", "their_layers"):
@@ -216,14 +216,14 @@ Plain.forward = forward
 def test_parameters_that_no_loss_depends_on_keep_their_values(
     start: Start, source: str, caplog: pytest.LogCaptureFixture, *, is_kept: bool
 ) -> None:
-    bench = start(source)
+    trainer = start(source)
     assert len([r for r in caplog.records if "other.weight, other.bias" in r.getMessage()]) == is_kept
-    bench.take_part(ALL)
-    initial = bench.initial_arrays(1)
+    trainer.load_partition(ALL)
+    initial = trainer.initial_arrays(1)
     current = initial
     for number in (1, 2, 3):
-        current, _ = bench.train(current, HOW, [0, number, 0])
-        bench.evaluate(current, 3)
+        current, _ = trainer.train(current, HOW, [0, number, 0])
+        trainer.evaluate(current, 3)
     for name in ("other.weight", "other.bias"):
         assert (current[name].data == initial[name].data) == is_kept
     assert current["head.weight"].data != initial["head.weight"].data
@@ -269,8 +269,8 @@ def build_model():
     return Plain(head)
 """
     random.seed(7)
-    bench = start(drawing)
-    found, after = arrays.sha256(model.read(bench._parameters)), draw()
+    trainer = start(drawing)
+    found, after = arrays.sha256(model.read(trainer._parameters)), draw()
     task = load_task("their_task")
     train, _ = task.load_data(Path())
     net = task.build_model()
@@ -291,7 +291,7 @@ def test_it_computes_on_the_device_that_the_node_trains_on(tmp_path: Path) -> No
         return make_set(), make_set()
 
     task = Task("by-hand", lambda: gluon.nn.Dense(2), load, gluon.loss.SoftmaxCrossEntropyLoss(), measure)
-    Workbench(task, tmp_path, Devices([mx.cpu(1)]))
+    Trainer(task, tmp_path, Devices([mx.cpu(1)]))
     assert made[0] == CPU
     assert set(made[1:]) == {mx.cpu(1)}
 

@@ -12,7 +12,7 @@ import pytest
 
 from client.data import Dataset
 from client.mx import gluon, mx
-from client.task import Task, accuracy, load_task, naming_faults
+from client.task import Task, accuracy, load_task, task_errors
 from fedmx.errors import DataError, FederationError, SettingsError, StopSignal
 
 EXPECTED = "expected a module with build_model() and load_data(data_dir)"
@@ -131,7 +131,7 @@ def test_a_part_that_leaves_is_named_with_its_line(load: Load, part: str, leave:
 
 
 def test_a_signal_is_not_a_fault_of_the_task() -> None:
-    with pytest.raises(StopSignal), naming_faults("small", "the loss"):
+    with pytest.raises(StopSignal), task_errors("small", "the loss"):
         raise StopSignal(signal.SIGTERM)
 
 
@@ -151,14 +151,14 @@ def test_a_forked_process_that_leaves_the_task_ends_there(
         status = sys.modules["their_task"].ended
     else:
         load(source)
-        with naming_faults("their_task", "work()"):
+        with task_errors("their_task", "work()"):
             status = sys.modules["their_task"].work()
     assert os.waitstatus_to_exitcode(status) == code
 
 
 def test_the_reason_of_mxnet_is_given_without_its_own_traceback() -> None:
     def fail() -> None:
-        with naming_faults("small", "the loss"):
+        with task_errors("small", "the loss"):
             (mx.nd.ones((2,)) + mx.nd.ones((3,))).wait_to_read()
 
     assert words_of(SettingsError, fail).startswith("TASK=small: the loss raised MXNetError: Check failed: ")

@@ -15,7 +15,7 @@ from client.device import Devices
 from client.mx import gluon, mx
 from client.partition import split_indices, split_test_indices
 from client.task import Task, accuracy
-from client.trainer import Part, Workbench
+from client.trainer import DataShare, Trainer
 from client.training import DeviceData, Hyperparameters
 from fedmx import arrays
 from fedmx.errors import FederationError, SettingsError
@@ -46,40 +46,40 @@ def build() -> gluon.HybridBlock:
     return net
 
 
-def make(source: Source | None = None, devices: Devices | None = None, **changes: Any) -> Workbench:
+def make(source: Source | None = None, devices: Devices | None = None, **changes: Any) -> Trainer:
     parts = {
         "build_model": build,
         "load_data": (source or Source()).load,
         "loss": gluon.loss.SoftmaxCrossEntropyLoss(),
         "metrics": accuracy,
     }
-    return Workbench(
+    return Trainer(
         Task("clusters", **parts | changes),
         Path(),
         devices or Devices([CPU]),
     )
 
 
-def part(partition: int | None = 0, number: int = 2, seed: int = 0) -> Part:
-    return Part(IID, partition, number, seed)
+def part(partition: int | None = 0, number: int = 2, seed: int = 0) -> DataShare:
+    return DataShare(IID, partition, number, seed)
 
 
 def test_data_is_read_once_for_the_first_part_and_again_for_another() -> None:
     source = Source()
-    bench = make(source)
+    trainer = make(source)
     counts = []
     for taken in (part(), part(), part(1), part(1), part(0)):
-        bench.take_part(taken)
+        trainer.load_partition(taken)
         counts.append(len(source.given))
     assert counts == [1, 1, 2, 2, 3]
 
 
 @pytest.mark.parametrize("taken", [part(), part(None)])
-def test_the_whole_dataset_is_let_go_once_a_part_is_on_the_device(taken: Part) -> None:
+def test_the_whole_dataset_is_let_go_once_a_part_is_on_the_device(taken: DataShare) -> None:
     source = Source()
-    bench = make(source)
+    trainer = make(source)
     assert source.given[0]() is not None
-    bench.take_part(taken)
+    trainer.load_partition(taken)
     gc.collect()
     assert source.given[0]() is None
 
@@ -93,21 +93,21 @@ def test_a_part_is_let_go_before_another_is_read() -> None:
             still_there.extend(data() is not None for data in held)
             return super().load(data_dir)
 
-    bench = make(Watching())
-    bench.take_part(part(0))
-    held.extend(weakref.ref(data) for data in bench._data)
-    bench.take_part(part(1))
+    trainer = make(Watching())
+    trainer.load_partition(part(0))
+    held.extend(weakref.ref(data) for data in trainer._data)
+    trainer.load_partition(part(1))
     assert still_there == [False, False]
 
 
 @pytest.mark.parametrize("partition", [0, 1, 2])
 def test_a_part_holds_the_examples_that_the_rule_chooses(partition: int) -> None:
-    bench = make()
-    bench.take_part(part(partition, 3, seed=8))
+    trainer = make()
+    trainer.load_partition(part(partition, 3, seed=8))
     (examples, labels), (test_examples, test_labels) = clusters.draw(230, 1), clusters.draw(50, 2)
     chosen = split_indices(labels, IID, 3, 8)[partition]
     tested = split_test_indices(50, 3, 8)[partition]
-    train, test = bench._data
+    train, test = trainer._data
     assert (train.examples.asnumpy() == examples[chosen]).all()
     assert (train.labels.asnumpy() == labels[chosen]).all()
     assert (test.examples.asnumpy() == test_examples[tested]).all()
@@ -115,38 +115,38 @@ def test_a_part_holds_the_examples_that_the_rule_chooses(partition: int) -> None
 
 
 def test_what_cannot_be_divided_leaves_the_node_able_to_work() -> None:
-    bench = make()
-    initial = bench.initial_arrays(0)
-    bench.take_part(part())
-    expected = bench.evaluate(initial, 10)
+    trainer = make()
+    initial = trainer.initial_arrays(0)
+    trainer.load_partition(part())
+    expected = trainer.evaluate(initial, 10)
     with pytest.raises(Exception, match="expected one below the number of partitions"):
-        bench.take_part(part(2, 2))
-    bench.take_part(part())
-    assert bench.evaluate(initial, 10) == expected
+        trainer.load_partition(part(2, 2))
+    trainer.load_partition(part())
+    assert trainer.evaluate(initial, 10) == expected
 
 
 def test_the_networks_graph_is_made_once_for_all_messages() -> None:
-    bench = make()
-    bench.take_part(part())
-    initial = bench.initial_arrays(0)
-    bench.train(initial, HOW, [0, 1, 0])
-    graph = bench._net._cached_op
+    trainer = make()
+    trainer.load_partition(part())
+    initial = trainer.initial_arrays(0)
+    trainer.train(initial, HOW, [0, 1, 0])
+    graph = trainer._net._cached_op
     assert graph is not None
     for number in (2, 3):
-        bench.train(initial, HOW, [0, number, 0])
-        bench.evaluate(initial, 7)
-    assert bench._net._cached_op is graph
+        trainer.train(initial, HOW, [0, number, 0])
+        trainer.evaluate(initial, 7)
+    assert trainer._net._cached_op is graph
 
 
 def test_initial_arrays_are_the_seeds_whatever_was_trained_before() -> None:
-    bench = make()
-    bench.take_part(part())
-    initial = bench.initial_arrays(3)
+    trainer = make()
+    trainer.load_partition(part())
+    initial = trainer.initial_arrays(3)
     digest = arrays.sha256(initial)
-    bench.train(initial, HOW, [0, 1, 0])
-    assert arrays.sha256(bench.initial_arrays(3)) == digest
+    trainer.train(initial, HOW, [0, 1, 0])
+    assert arrays.sha256(trainer.initial_arrays(3)) == digest
     assert arrays.sha256(make().initial_arrays(3)) == digest
-    assert arrays.sha256(bench.initial_arrays(4)) != digest
+    assert arrays.sha256(trainer.initial_arrays(4)) != digest
 
 
 def test_nodes_agree_on_arrays_that_a_task_draws_whatever_their_data_drew() -> None:
@@ -163,19 +163,19 @@ def test_nodes_agree_on_arrays_that_a_task_draws_whatever_their_data_drew() -> N
             np.random.uniform(size=draws)  # noqa: NPY002 - the global generator is the subject
             return Source().load(folder)
 
-        bench = make(build_model=build_drawn, load_data=load)
-        bench.take_part(part())
-        initial = bench.initial_arrays(3)
-        bench.train(initial, HOW, [0, 1, 0])
-        digests += [arrays.sha256(initial), arrays.sha256(bench.initial_arrays(4))]
+        trainer = make(build_model=build_drawn, load_data=load)
+        trainer.load_partition(part())
+        initial = trainer.initial_arrays(3)
+        trainer.train(initial, HOW, [0, 1, 0])
+        digests += [arrays.sha256(initial), arrays.sha256(trainer.initial_arrays(4))]
     assert len(set(digests)) == 1
 
 
 def test_training_sends_back_every_array_and_the_statistics_moved() -> None:
-    bench = make()
-    bench.take_part(part())
-    initial = bench.initial_arrays(0)
-    updated, metrics = bench.train(initial, HOW, [0, 1, 0])
+    trainer = make()
+    trainer.load_partition(part())
+    initial = trainer.initial_arrays(0)
+    updated, metrics = trainer.train(initial, HOW, [0, 1, 0])
     assert list(updated) == list(initial)
     moved = {name for name in initial if (initial[name].numpy() != updated[name].numpy()).any()}
     assert {"0.weight", "1.running_mean", "1.running_var", "3.weight", "3.bias"} <= moved
@@ -183,12 +183,12 @@ def test_training_sends_back_every_array_and_the_statistics_moved() -> None:
 
 
 def test_the_arrays_of_the_message_are_measured_not_those_trained_last() -> None:
-    bench = make()
-    bench.take_part(part())
-    zeros = ArrayRecord({k: Array(np.zeros_like(a.numpy())) for k, a in bench.initial_arrays(0).items()})
-    bench.train(bench.initial_arrays(0), HOW, [0, 1, 0])
+    trainer = make()
+    trainer.load_partition(part())
+    zeros = ArrayRecord({k: Array(np.zeros_like(a.numpy())) for k, a in trainer.initial_arrays(0).items()})
+    trainer.train(trainer.initial_arrays(0), HOW, [0, 1, 0])
     # Four scores of zero: each class has a quarter.
-    assert bench.evaluate(zeros, 10)["loss"] == pytest.approx(np.log(4), abs=1e-5)
+    assert trainer.evaluate(zeros, 10)["loss"] == pytest.approx(np.log(4), abs=1e-5)
 
 
 def test_a_node_describes_what_must_agree() -> None:
@@ -262,38 +262,38 @@ def test_examples_that_an_embedding_has_no_row_for_are_named_before_any_server_i
 
 def test_a_dataset_of_one_example_is_enough() -> None:
     one = make_dataset("set", np.ones((1, 6)), np.array([2]))
-    bench = Workbench(
+    trainer = Trainer(
         Task("one", make_mlp, lambda _: (one, one), gluon.loss.SoftmaxCrossEntropyLoss(), accuracy),
         Path(),
         Devices([CPU]),
     )
-    bench.take_part(part(None))
-    _, metrics = bench.train(bench.initial_arrays(0), HOW, [0, 1, 0])
+    trainer.load_partition(part(None))
+    _, metrics = trainer.train(trainer.initial_arrays(0), HOW, [0, 1, 0])
     assert metrics["num-examples"] == 1
 
 
 def test_settings_name_task_data_and_device() -> None:
-    bench = Workbench.from_settings(ClientSettings(task="tests.client.given.clusters", device="cpu"))
-    assert bench.description()["task"] == "tests.client.given.clusters"
-    bench.take_part(part())
-    assert all(data.labels.context == CPU for data in bench._data)
+    trainer = Trainer.from_settings(ClientSettings(task="tests.client.given.clusters", device="cpu"))
+    assert trainer.description()["task"] == "tests.client.given.clusters"
+    trainer.load_partition(part())
+    assert all(data.labels.context == CPU for data in trainer._data)
 
 
 def test_a_partition_chooses_among_several_devices_for_the_data_and_the_network() -> None:
-    bench, alone = make(devices=Devices([mx.cpu(1), mx.cpu(2)])), make()
-    assert bench.device is None
+    trainer, alone = make(devices=Devices([mx.cpu(1), mx.cpu(2)])), make()
+    assert trainer.device is None
     initial = alone.initial_arrays(0)
     for number, expected in ((1, mx.cpu(2)), (2, mx.cpu(1)), (0, mx.cpu(1)), (1, mx.cpu(2))):
         taken = part(number, 3)
-        bench.take_part(taken)
-        alone.take_part(taken)
-        assert arrays.sha256(bench.initial_arrays(0)) == arrays.sha256(initial)
-        updated, metrics = bench.train(initial, HOW, [0, 1, number])
-        assert (bench.device, {data.labels.context for data in bench._data}) == (expected, {expected})
-        assert {p.data().context for p in bench._parameters.values()} == {expected}
+        trainer.load_partition(taken)
+        alone.load_partition(taken)
+        assert arrays.sha256(trainer.initial_arrays(0)) == arrays.sha256(initial)
+        updated, metrics = trainer.train(initial, HOW, [0, 1, number])
+        assert (trainer.device, {data.labels.context for data in trainer._data}) == (expected, {expected})
+        assert {p.data().context for p in trainer._parameters.values()} == {expected}
         same, same_metrics = alone.train(initial, HOW, [0, 1, number])
         assert (arrays.sha256(updated), metrics) == (arrays.sha256(same), same_metrics)
-        assert bench.evaluate(updated, 10) == alone.evaluate(updated, 10)
+        assert trainer.evaluate(updated, 10) == alone.evaluate(updated, 10)
 
 
 def test_arrays_that_a_task_makes_are_on_the_device() -> None:
@@ -304,11 +304,11 @@ def test_arrays_that_a_task_makes_are_on_the_device() -> None:
         made.append(ones.context)
         return {"ones": ones}
 
-    bench = make(devices=Devices([mx.cpu(1)]), metrics=measure)
-    bench.take_part(part())
+    trainer = make(devices=Devices([mx.cpu(1)]), metrics=measure)
+    trainer.load_partition(part())
     made.clear()
-    initial = bench.initial_arrays(0)
-    _, metrics = bench.train(initial, HOW, [0, 1, 0])
-    assert metrics["ones"] == bench.evaluate(initial, 10)["ones"] == 1
+    initial = trainer.initial_arrays(0)
+    _, metrics = trainer.train(initial, HOW, [0, 1, 0])
+    assert metrics["ones"] == trainer.evaluate(initial, 10)["ones"] == 1
     assert set(made) == {mx.cpu(1)}
     assert mx.current_context() == CPU

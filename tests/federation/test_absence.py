@@ -14,7 +14,7 @@ from tests.federation.chaos.stage import Stage
 
 TINY = {"TASK": "tiny_task"}
 ENDLESS = 100_000
-IN_ROUND_2 = Kill("before", "client.trainer:Workbench.train", call=2)
+IN_ROUND_2 = Kill("before", "client.trainer:Trainer.train", call=2)
 
 
 def test_a_node_that_is_stopped_past_the_timeout_is_missing_and_takes_part_again_later(stage: Stage) -> None:

@@ -66,7 +66,7 @@ class Held:
 
             return held
 
-        replace("client.trainer:Workbench.train", wrap)
+        replace("client.trainer:Trainer.train", wrap)
 
 
 @pytest.fixture(scope="module")

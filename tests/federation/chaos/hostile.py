@@ -70,4 +70,4 @@ class Hostile:
 
             return spoilt
 
-        replace("client.trainer:Workbench.train", wrap)
+        replace("client.trainer:Trainer.train", wrap)

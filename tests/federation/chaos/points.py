@@ -14,7 +14,7 @@ _AGGREGATE = "server.rounds:RoundLoop._aggregate"
 # In a server that resumes, this is first called for the line of its checkpoint.
 _ADD_ROUND = "server.record.history:History.add_round"
 # Of rounds alone: a client's rehearsal calls what is below them.
-_TRAIN, _EVALUATE = "client.trainer:Workbench.train", "client.trainer:Workbench.evaluate"
+_TRAIN, _EVALUATE = "client.trainer:Trainer.train", "client.trainer:Trainer.evaluate"
 _FSYNC, _RENAME = "os:fsync", "pathlib:Path.replace"
 
 # Each server is started after the one before has died: it begins with the first round that is not on disk.

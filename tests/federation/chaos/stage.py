@@ -116,7 +116,7 @@ class _Part:
         node._LONGEST_PAUSE_S = 0.2  # a server that is killed is started again at once
         serving._LINGER_S = 0.5
         if self.trainings is not None:
-            note_calls("client.trainer:Workbench.train", self.trainings, _describe_training)
+            note_calls("client.trainer:Trainer.train", self.trainings, _describe_training)
         if self.fault is not None:
             self.fault.arm()
         run_program(program.main)
