@@ -5,7 +5,7 @@ import socket
 # Runs `lscpu` at its import. MXNet imports it too, but after gRPC has started its threads.
 import numpy.testing  # noqa: F401 - imported for MXNet
 
-from client import pki
+from client import cpu, pki
 from fedmx import log, parsing
 from fedmx.command_line import Usage, parse
 from fedmx.link.node import LinkOptions, NodeLink
@@ -47,6 +47,7 @@ def main() -> None:
 
     trainer = app.trainer()
     description = trainer.description()
+    cpu.warn_if_missing(settings.cpu_isa)
     event(
         "ready",
         device=trainer.device,

@@ -1,8 +1,8 @@
 """Imports MXNet 1.9.1 once, with what it needs to start here. All of `client` takes it from this module.
 
-One of two modules that act on import (the other is `fedmx` itself): the number of OMP threads has to be fixed
-before MXNet's library is loaded, whichever engine imports the app first. A task may fork after this: MXNet
-stops its threads before a fork and starts them again in both processes.
+One of two modules that act on import (the other is `fedmx` itself): the number of OMP threads and the CPU
+instructions have to be fixed before MXNet's library is loaded, whichever engine imports the app first.
+A task may fork after this: MXNet stops its threads before a fork and starts them again in both processes.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import numpy as np
 
 from client.cuda import load_driver
 from fedmx.errors import SettingsError
-from fedmx.settings import ClientSettings, load, set_omp_threads
+from fedmx.settings import ClientSettings, load, set_cpu_isa, set_omp_threads
 
 
 @contextmanager
@@ -26,13 +26,15 @@ def _naming_what_is_missing() -> Iterator[None]:
         ) from error
 
 
-set_omp_threads(load(ClientSettings).client_threads)
+_settings = load(ClientSettings)
+set_omp_threads(_settings.client_threads)
+set_cpu_isa(_settings.cpu_isa)
 # MXNet 1.9.1 takes `numpy.bool` at import, which numpy 1.24 removed.
 np.bool = bool  # type: ignore[attr-defined]
 driver = load_driver()
 
 with _naming_what_is_missing():
-    import mxnet as mx  # needs all three lines above
+    import mxnet as mx  # needs all of the lines above
     from mxnet import autograd, gluon
 
 __all__ = ["autograd", "driver", "gluon", "mx"]

@@ -18,6 +18,9 @@ from fedmx.parsing import Address, PartitionRule
 
 S = TypeVar("S")
 
+# The instruction sets for which oneDNN 2.4, which is part of MXNet 1.9.1, has kernels, oldest first.
+CPU_ISAS = ("sse41", "avx", "avx2", "avx2_vnni", "avx512_core", "avx512_core_vnni", "avx512_core_bf16")
+
 
 def _setting(
     default: object,
@@ -170,6 +173,11 @@ class ClientSettings(CommonSettings):
     client_threads: int = _setting(
         1, parsing.threads, "OMP threads of MXNet; auto: the cores this process may use"
     )
+    cpu_isa: str = _setting(
+        "avx2",
+        parsing.choice("native", *CPU_ISAS),
+        f"newest CPU instructions for MXNet: {', '.join(CPU_ISAS)}; native: all that the CPU has",
+    )
     link_proxy: Address | None = _setting(
         None, Address.parse_peer, "HTTP proxy host:port to dial through; empty: none"
     )
@@ -287,6 +295,18 @@ def set_omp_threads(count: int) -> None:
     Two runs are bit-identical only with the same number, so CLIENT_THREADS wins over what a shell exported.
     """
     os.environ["OMP_NUM_THREADS"] = str(count)
+
+
+def set_cpu_isa(isa: str) -> None:
+    """Limit the CPU instructions that oneDNN uses; it reads the limit when MXNet first computes.
+
+    oneDNN chooses kernels by CPU, and each set of kernels gives a model other last bits.
+
+    Args:
+        isa: one of `CPU_ISAS`, or `native` for no limit.
+    """
+    # oneDNN silently ignores a name in lower case.
+    os.environ["DNNL_MAX_CPU_ISA"] = "ALL" if isa == "native" else isa.upper()
 
 
 def _as_json(value: object) -> object:

@@ -46,7 +46,8 @@ PRIVATE_OF_FLOWER = {
 ACTS_ON_IMPORT = {
     "fedmx/__init__.py": {"silence_libraries()"},
     "client/mx.py": {
-        "set_omp_threads(load(ClientSettings).client_threads)",
+        "set_omp_threads(_settings.client_threads)",
+        "set_cpu_isa(_settings.cpu_isa)",
         "np.bool = bool",
         "with _naming_what_is_missing():\n    import mxnet as mx\n    from mxnet import autograd, gluon",
     },

@@ -18,6 +18,39 @@ from tests.pages import find_code
 ROOT = Path(__file__).parents[2]
 DATA_DIR = Path("data/mnist")
 
+# The default run's model_sha256 by CPU_ISA, and the CPUs on which it was seen.
+SEEN: dict[str, dict[str, tuple[str, ...]]] = {
+    "avx2": {
+        "5482d70e0af9f2e6dfb07bb42dbbc35f2c7cf5d57ad9491d2a83fcaf7fab8296": (
+            "AMD EPYC with AVX2",
+            "AMD EPYC of family 25, model 17 (Zen 4), which has AVX-512",
+        ),
+    },
+    "native": {
+        "56f0c805438932c10f6b901e25fd238f6a57aa3037f7f495730043da7058ee32": (
+            "AMD EPYC of family 25, model 17 (Zen 4), which has AVX-512",
+        ),
+    },
+    "sse41": {
+        "fed1d101f0b7064f1bb89ed2a7db56f9c3c85fdade2bb0665c5bb2c2d2ce91c2": (
+            "AMD EPYC of family 25, model 17 (Zen 4), which has AVX-512",
+        ),
+    },
+}
+
+
+def describe_cpu() -> str:
+    """Return what may choose other kernels: the CPU's model, family, flags and cache sizes."""
+    first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+    fields = {
+        name.strip(): value.strip() for name, _, value in (line.partition(":") for line in first.splitlines())
+    }
+    caches = sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"))
+    names = ("model name", "cpu family", "model", "stepping", "cache size", "flags")
+    lines = [f"{name}: {fields.get(name)}" for name in names]
+    return "\n".join([*lines, *(f"{path.parent.name}: {path.read_text().strip()}" for path in caches)])
+
+
 # Minutes of training where other work shares the cores.
 pytestmark = pytest.mark.timeout(1300)
 
@@ -67,6 +100,19 @@ def test_the_nodes_networks_give_the_outputs_that_the_servers_arrays_give(defaul
 def test_the_digest_in_run_json_is_of_the_arrays_in_the_model_file(default_run: Federation) -> None:
     assert default_run.facts["status"] == "finished"
     assert default_run.facts["model_sha256"] == arrays.sha256(read_model(default_run))
+
+
+def test_the_default_runs_model_is_the_one_that_was_seen_on_other_cpus(default_run: Federation) -> None:
+    assert default_run.facts["model_sha256"] in SEEN["avx2"], f"another model on this CPU:\n{describe_cpu()}"
+
+
+def test_cpu_isa_changes_the_last_bits_of_the_model_and_not_its_accuracy(
+    default_run: Federation, federation: Federation
+) -> None:
+    assert federation.run(client_settings={"CPU_ISA": "sse41"}) == 0, federation.logs
+    assert federation.facts["model_sha256"] in SEEN["sse41"], f"another model on this CPU:\n{describe_cpu()}"
+    accuracies = [run.history[-1]["evaluate"]["accuracy"] for run in (default_run, federation)]
+    assert accuracies[0] == pytest.approx(accuracies[1], abs=3e-3)
 
 
 def test_the_readmes_program_loads_the_model_into_plain_mxnet_and_prints_the_runs_accuracy(

@@ -84,6 +84,7 @@ def test_the_clients_defaults_are_the_documented_ones() -> None:
         "DEVICE": "auto",
         "GPU_INDEX": "",
         "CLIENT_THREADS": 1,
+        "CPU_ISA": "avx2",
         "LINK_PROXY": "",
     }
 
