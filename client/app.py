@@ -1,5 +1,6 @@
-"""The Flower ClientApp: train, evaluate, query. Reads messages, leaves the work to the trainer."""
+"""The Flower ClientApp: train, evaluate, query. Reads messages and leaves the work to the trainer."""
 
+import hashlib
 from functools import cache
 from typing import TypeVar
 
@@ -21,15 +22,15 @@ app = ClientApp()
 
 @cache
 def trainer() -> Trainer:
-    """Give this process's trainer, made from its settings at the first call."""
+    """Return this process's trainer, built from its settings at the first call."""
     return Trainer.from_settings(load(ClientSettings))
 
 
 @app.query()
 def query(message: Message, _: Context) -> Message:
-    """Describe this node and the arrays that a run with this seed starts from; send those if asked to."""
+    """Describe this node and the arrays that a run with this seed starts from; send them on request."""
     config = _config(message)
-    trainer().load_partition(_part(config))
+    trainer().load_partition(_read_share(config))
     initial = trainer().initial_arrays(_at_least(config, "seed", int, 0))
     description = ConfigRecord({**trainer().description(), "initial-sha256": arrays.sha256(initial)})
     content = RecordDict({"description": description})
@@ -42,8 +43,8 @@ def query(message: Message, _: Context) -> Message:
 def train(message: Message, _: Context) -> Message:
     """Train from the global arrays on this node's data."""
     config = _config(message)
-    part = _part(config)
-    trainer().load_partition(part)
+    share = _read_share(config)
+    trainer().load_partition(share)
     how = Hyperparameters(
         local_epochs=_at_least(config, "local-epochs", int, 1),
         batch_size=_at_least(config, "batch-size", int, 1),
@@ -51,21 +52,20 @@ def train(message: Message, _: Context) -> Message:
         momentum=_at_least(config, "momentum", float, 0),
         proximal_mu=_at_least(config, "proximal-mu", float, 0),
     )
-    seed = [part.seed, _at_least(config, "server-round", int, 0), part.partition or 0]
-    updated, metrics = trainer().train(_arrays(message), how, seed)
+    updated, metrics = trainer().train(_arrays(message), how, _read_seed(config, share))
     return Message(RecordDict({"arrays": updated, "metrics": MetricRecord({**metrics})}), reply_to=message)
 
 
 @app.evaluate()
 def evaluate(message: Message, _: Context) -> Message:
-    """Measure the global arrays on this node's part of the test set."""
+    """Evaluate the global arrays on this node's share of the test set."""
     config = _config(message)
-    trainer().load_partition(_part(config))
+    trainer().load_partition(_read_share(config))
     metrics = trainer().evaluate(_arrays(message), _at_least(config, "batch-size", int, 1))
     return Message(RecordDict({"metrics": MetricRecord({**metrics})}), reply_to=message)
 
 
-def _part(config: ConfigRecord) -> DataShare:
+def _read_share(config: ConfigRecord) -> DataShare:
     text = _get(config, "partition-rule", str)
     try:
         rule = PartitionRule.parse(text)
@@ -74,9 +74,18 @@ def _part(config: ConfigRecord) -> DataShare:
     return DataShare(
         rule=rule,
         partition=_at_least(config, "partition", int, 0) if rule.is_shared else None,
-        number=_at_least(config, "num-partitions", int, 1) if rule.is_shared else 1,
+        num_partitions=_at_least(config, "num-partitions", int, 1) if rule.is_shared else 1,
         seed=_at_least(config, "seed", int, 0),
     )
+
+
+def _read_seed(config: ConfigRecord, share: DataShare) -> list[int]:
+    """Return the seed of shuffles and dropout: it depends on the run, the round, and the data's owner."""
+    owner = share.partition
+    if owner is None:
+        name = _get(config, "node", str)
+        owner = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
+    return [share.seed, _at_least(config, "server-round", int, 0), owner]
 
 
 def _config(message: Message) -> ConfigRecord:
@@ -90,7 +99,8 @@ def _arrays(message: Message) -> ArrayRecord:
 def _at_least(config: ConfigRecord, key: str, kind: type[N], least: int) -> N:
     """Read a number of a message's config."""
     value = _get(config, key, kind)
-    if not value >= least:  # so that NaN is refused too
+    # Written so that NaN is refused too.
+    if not value >= least:
         raise SettingsError(f"the message's config has {key}={value!r}; expected at least {least}")
     return value
 
@@ -100,6 +110,7 @@ def _get(config: ConfigRecord, key: str, kind: type[T]) -> T:
     value = config.get(key)
     if kind is float and type(value) is int:
         value = float(value)
-    if type(value) is not kind:  # the very type, since True is an int too
+    # The exact type, since True is an int too.
+    if type(value) is not kind:
         raise SettingsError(f"the message's config has {key}={value!r}; expected {kind.__name__}")
     return value

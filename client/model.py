@@ -1,8 +1,8 @@
-"""Gluon parameters <-> named arrays, under names and in an order that do not depend on the process.
+"""Converts between gluon parameters and named arrays, whose names and order are the same in every process.
 
-MXNet numbers layers by a process-wide counter (`dense0_weight`, then `dense3_weight` for the same network
-built again). Structural names (`0.weight`) are what `save_parameters` uses; all parameters have one, biases
-and running statistics too.
+MXNet numbers layers by a process-wide counter: the same network built twice has `dense0_weight` and then
+`dense3_weight`. Structural names (`0.weight`), which `save_parameters` uses too, depend on the network alone.
+Biases and running statistics have one as well.
 """
 
 import json
@@ -16,44 +16,43 @@ from numpy.typing import NDArray
 from client.device import put
 from client.mx import gluon, mx
 from fedmx import arrays
-from fedmx.errors import SettingsError
 
 Parameters = dict[str, gluon.Parameter]
-# A parameter's own initializer, or None, and the one for a network's parameters that have none of their own.
+# Of each parameter: its own initializer or None, and the one that the network uses for parameters without.
 Given = dict[gluon.Parameter, tuple[Any, Any]]
 
 _DEFAULT = mx.init.Xavier()
 
 
 def name_parameters(net: gluon.Block) -> Parameters:
-    """Give all parameters by structural name, in the network's order; a shared one once, by its first name.
+    """Return all parameters by structural name, in the network's order.
 
-    Raises:
-        SettingsError: a parameter has no such name, so that it would never leave the node.
+    A shared parameter appears once, by its first name. Those of `find_unnamed` are missing.
     """
     named: Parameters = {}
     known: set[int] = set()
-    for name, parameter in net._collect_params_with_prefix().items():  # noqa: SLF001 - gluon has no public way
+    # gluon has no public way to list structural names.
+    for name, parameter in net._collect_params_with_prefix().items():  # noqa: SLF001
         if id(parameter) not in known:
             named[name] = parameter
             known.add(id(parameter))
-    for parameter in net.collect_params().values():
-        if id(parameter) not in known:
-            raise SettingsError(
-                f"TASK: parameter {parameter.name} of the model is no attribute of a block;"
-                " expected self.<name> = self.params.get(...), which gives it a name of its own"
-            )
     return named
 
 
+def find_unnamed(net: gluon.Block) -> list[str]:
+    """Return the MXNet names of parameters without a structural name, which could never be sent."""
+    known = {id(parameter) for parameter in name_parameters(net).values()}
+    return [p.name for p in net.collect_params().values() if id(p) not in known]
+
+
 def seed_generators(seed: int) -> None:
-    """Seed what initializers draw with: MXNet's generators and numpy's global one."""
+    """Seed the generators of initializers: MXNet's, and numpy's global one, which some draw from."""
     mx.random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - MXNet's initializers draw from numpy's global generator
+    np.random.seed(seed % 2**32)  # noqa: NPY002
 
 
 def find_given(net: gluon.Block) -> Given:
-    """Return what `build_model()` initialized: its values, or its initializers where shapes are open."""
+    """Return what `build_model()` initialized: values, or initializers where shapes are still unknown."""
     given: Given = {}
     for parameter in net.collect_params().values():
         # Gluon has no public way to ask whether and how a parameter is initialized.
@@ -66,25 +65,25 @@ def find_given(net: gluon.Block) -> Given:
 
 
 def initialize(net: gluon.Block, seed: int, sample: NDArray[Any], given: Given | None = None) -> None:
-    """Set a network's initial arrays, on the CPU, so that every kind of device has the same.
+    """Set a network's initial arrays, on the CPU, so that they do not depend on the device.
 
     Args:
         net: may have been initialized before.
-        seed: of what is drawn.
-        sample: one batch of examples; shapes that the network leaves open are inferred from it.
-        given: of `find_given`; other parameters are drawn, by Xavier where their layer names no initializer.
+        seed: of all parameters that are drawn.
+        sample: one batch of examples, from which unknown shapes are inferred.
+        given: from `find_given`. Other parameters are drawn, by Xavier where their layer has no initializer.
     """
     _initialize_each(net, given or {})
     net(put(sample, mx.cpu()))
-    # Arrays of open shapes were drawn where the batch met them, the others before. Drawn again, now that no
-    # shape is open, the order is the network's, whether it was initialized before or not.
+    # The batch drew the arrays of unknown shape, after all others. Now that every shape is known, a second
+    # draw is in the network's order, whether the network was initialized before or not.
     seed_generators(seed)
     _initialize_each(net, given or {})
     mx.nd.waitall()
 
 
 def is_trained(parameter: gluon.Parameter) -> bool:
-    """Whether gradients change it: running statistics and counters are not trained."""
+    """Whether gradients change a parameter: running statistics and counters are not trained."""
     return parameter.grad_req != "null" and np.issubdtype(np.dtype(parameter.dtype), np.floating)
 
 
@@ -97,15 +96,10 @@ def write(parameters: Parameters, record: Mapping[str, Array]) -> None:
     """Set all parameters from a record.
 
     Raises:
-        ValueError: a name is missing or extra, or a shape or dtype is another.
+        ValueError: names, shapes or dtypes differ from the model's.
     """
-    expected, found = parameters.keys(), record.keys()
-    for fault, names in (("missing", expected - found), ("unknown", found - expected)):
-        if names:
-            raise ValueError(
-                f"arrays {fault}: {', '.join(sorted(names))}; expected exactly the model's {len(expected)}"
-            )
-    # What still runs may hand its weights to oneDNN, which would reorder them under the copy.
+    _check_names(parameters, record)
+    # A computation that still runs may have oneDNN reorder its weights during the copy.
     mx.nd.waitall()
     for name, parameter in parameters.items():
         values = arrays.view(record[name])
@@ -115,18 +109,28 @@ def write(parameters: Parameters, record: Mapping[str, Array]) -> None:
                 f"array {name!r} is {values.dtype} {values.shape};"
                 f" expected {np.dtype(target.dtype)} {target.shape}"
             )
-        # oneDNN keeps the weights of an evaluated layer in an order of its own (a convolution's, for some
-        # numbers of channels), and MXNet refuses to copy into it. Filling them restores the usual order.
+        # oneDNN keeps some weights of an evaluated layer in an order of its own, such as a convolution's for
+        # some numbers of channels, and MXNet refuses to copy into it. Filling them restores the usual order.
         target[:] = 0
         target[:] = values
 
 
 def describe(parameters: Parameters) -> list[str]:
-    """Say what each array looks like: a JSON list of name, dtype, shape and whether it is trained."""
+    """Describe each array by a JSON list of name, dtype, shape and whether it is trained."""
     return [
         json.dumps([name, np.dtype(p.dtype).name, list(p.shape), is_trained(p)])
         for name, p in parameters.items()
     ]
+
+
+def _check_names(parameters: Parameters, record: Mapping[str, Array]) -> None:
+    expected = parameters.keys()
+    found = record.keys()
+    for problem, names in (("missing", expected - found), ("unknown", found - expected)):
+        if names:
+            raise ValueError(
+                f"arrays {problem}: {', '.join(sorted(names))}; expected exactly the model's {len(expected)}"
+            )
 
 
 def _keep(values: mx.nd.NDArray) -> tuple[Any, Any]:

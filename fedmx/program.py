@@ -21,6 +21,8 @@ from fedmx.log import event, logger, printable
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _M_ARENA_MAX = -8  # of <malloc.h>
 _AGAIN_AFTER_S = 0.02
+# The signals for which `run_program` set a handler in this process.
+_handled: list[int] = []
 _WAKE_AFTER_S, _END_AFTER_S = 0.1, 4.5  # of a signal's arrival; both programs promise an end within 5 s
 
 
@@ -34,9 +36,7 @@ def run_program(main: Callable[[], None]) -> NoReturn:
     isolate_forks(_STOPPING, (_stop, _ignore))
     _watch_signals()
     try:
-        for number in _STOPPING:
-            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
-                signal.signal(number, _stop)
+        _handle_signals()
         code = _run(main)
         _ignore_signals()  # the end is decided
     except StopSignal as stop:
@@ -48,6 +48,28 @@ def run_program(main: Callable[[], None]) -> NoReturn:
     end_children()
     # Threads of gRPC and MXNet may still run; interpreter shutdown under them can hang or crash.
     os._exit(code)
+
+
+def restore_signal_handlers() -> list[int]:
+    """Handle signals as `run_program` does again, after code of others that may handle them in its own way.
+
+    Does nothing in a process that `run_program` did not start, such as one of Flower's engines.
+
+    Returns:
+        The signals that were handled in another way.
+    """
+    replaced = [number for number in _handled if signal.getsignal(number) not in (_stop, _ignore)]
+    for number in replaced:
+        signal.signal(number, _stop)
+    return replaced
+
+
+def _handle_signals() -> None:
+    for number in _STOPPING:
+        # nohup ignores SIGHUP, and it stays ignored.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
+            _handled.append(number)
 
 
 def _run(main: Callable[[], None]) -> int:

@@ -170,8 +170,10 @@ def _query(who: Participant, number: int, settings: ServerSettings, *, with_arra
 
 def data_config(who: Participant, number: int, settings: ServerSettings) -> dict[str, str | int]:
     """Say in a message's config which part of the data a node works on."""
-    shared = {} if who.partition is None else {"partition": who.partition, "num-partitions": number}
-    return {"seed": settings.seed, "partition-rule": str(settings.partition), **shared}
+    share: dict[str, str | int] = {"node": who.name}
+    if who.partition is not None:
+        share = {"partition": who.partition, "num-partitions": number}
+    return {"seed": settings.seed, "partition-rule": str(settings.partition), **share}
 
 
 def _agree(descriptions: dict[str, ConfigRecord], settings: ServerSettings) -> Layout:

@@ -1,4 +1,4 @@
-"""The ClientApp through Flower's messages: what it replies, and what it says to a config that is wrong."""
+"""The ClientApp through Flower's messages: what it replies, and the error of a wrong config."""
 
 import json
 from collections.abc import Callable
@@ -17,11 +17,12 @@ from tests.client.given import clusters, regression
 from tests.client.given.node import PART, Value, ask, evaluate, query, train
 
 Use = Callable[[str], None]
+OWN: dict[str, Value] = {"partition-rule": "none", "seed": 0, "node": "berlin"}
 
 
 @pytest.fixture(autouse=True)
 def use(monkeypatch: pytest.MonkeyPatch) -> Use:
-    """Give a function that starts a node with another task; the clusters' at first."""
+    """Return a function that starts a node with another task; at first it is the one of clusters."""
 
     def start(task: str) -> None:
         monkeypatch.setenv("TASK", f"tests.client.given.{task}")
@@ -32,11 +33,11 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Use:
     return start
 
 
-def part(partition: int, number: int, rule: str = "iid") -> dict[str, Value]:
+def share(partition: int, number: int, rule: str = "iid") -> dict[str, Value]:
     return PART | {"partition": partition, "num-partitions": number, "partition-rule": rule}
 
 
-def words_of(kind: type[FederationError], run: Callable[[], object]) -> str:
+def error_of(kind: type[FederationError], run: Callable[[], object]) -> str:
     with pytest.raises(kind) as caught:
         run()
     return str(caught.value)
@@ -66,9 +67,9 @@ def test_arrays_are_sent_only_when_asked_for() -> None:
 def test_two_nodes_name_the_same_arrays_for_a_seed_and_others_for_another(use: Use) -> None:
     first, _ = query()
     use("clusters")
-    description, initial = query(part(1, 2))
+    description, initial = query(share(1, 2))
     assert description == first
-    train(initial, part(1, 2))
+    train(initial, share(1, 2))
     assert query()[0] == first
     assert query(PART | {"seed": 1})[0]["initial-sha256"] != first["initial-sha256"]
 
@@ -76,7 +77,7 @@ def test_two_nodes_name_the_same_arrays_for_a_seed_and_others_for_another(use: U
 # Train and evaluate
 
 
-def test_a_node_trains_on_its_part_and_replies_with_arrays_metrics_and_count() -> None:
+def test_a_node_trains_on_its_partition_and_replies_with_arrays_metrics_and_count() -> None:
     _, initial = query()
     updated, metrics = train(initial)
     assert list(updated) == ["weight", "bias"]
@@ -97,22 +98,39 @@ def test_the_same_message_gives_the_same_reply_and_another_round_another() -> No
     assert again_metrics == first_metrics
 
 
-def test_shuffles_go_by_seed_round_and_partition(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, initial = query()
-    seeds: list[list[int]] = []
+@pytest.fixture
+def seeds(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """Collect the seeds of trainings, in whose place the arrays are returned as they came."""
+    found: list[list[int]] = []
 
-    def note(_: Trainer, record: ArrayRecord, how: Hyperparameters, seed: list[int]) -> Any:
-        assert how == Hyperparameters(2, 20, learning_rate=0.1, momentum=0.9, proximal_mu=0.0)
-        seeds.append(seed)
+    def note(_: Trainer, record: ArrayRecord, hyperparameters: Hyperparameters, seed: list[int]) -> Any:
+        assert hyperparameters == Hyperparameters(2, 20, learning_rate=0.1, momentum=0.9, proximal_mu=0.0)
+        found.append(seed)
         return record, {}
 
     monkeypatch.setattr(Trainer, "train", note)
-    train(initial, part(1, 3) | {"seed": 5, "server-round": 4})
-    train(initial, {"partition-rule": "none", "seed": 5, "server-round": 6})
-    assert seeds == [[5, 4, 1], [5, 6, 0]]
+    return found
 
 
-def test_integers_are_taken_for_numbers() -> None:
+def test_shuffles_depend_on_seed_round_and_partition(seeds: list[list[int]]) -> None:
+    _, initial = query()
+    train(initial, share(1, 3) | {"seed": 5, "server-round": 4})
+    train(initial, share(0, 3) | {"seed": 6, "server-round": 2})
+    assert seeds == [[5, 4, 1], [6, 2, 0]]
+
+
+def test_shuffles_of_sites_with_their_own_data_depend_on_the_nodes_name(seeds: list[list[int]]) -> None:
+    _, initial = query()
+    for name in ("berlin", "paris", "berlin"):
+        train(initial, OWN | {"node": name, "seed": 5, "server-round": 6})
+    berlin, paris, again = seeds
+    # The first eight bytes of `printf berlin | sha256sum`.
+    assert berlin == again == [5, 6, 0xFB38A93FD89E1A5F]
+    assert paris[:2] == [5, 6]
+    assert paris[2] != berlin[2]
+
+
+def test_an_integer_is_accepted_as_a_float() -> None:
     _, initial = query()
     updated, _ = train(initial, PART | {"learning-rate": 1, "momentum": 0, "proximal-mu": 0})
     assert arrays.sha256(updated) == arrays.sha256(
@@ -121,10 +139,10 @@ def test_integers_are_taken_for_numbers() -> None:
 
 
 @pytest.mark.parametrize("number", [1, 3, 7])
-def test_the_weighted_accuracy_of_all_parts_is_that_of_the_whole_test_set(number: int) -> None:
+def test_the_weighted_accuracy_of_all_partitions_is_that_of_the_whole_test_set(number: int) -> None:
     _, initial = query()
     updated, _ = train(initial)
-    parts = [evaluate(updated, part(index, number)) for index in range(number)]
+    parts = [evaluate(updated, share(index, number)) for index in range(number)]
     weight, bias = updated["weight"].numpy(), updated["bias"].numpy()
     examples, labels = clusters.draw(50, 2)
     hits = int(((examples @ weight.T + bias).argmax(axis=1) == labels).sum())
@@ -135,19 +153,18 @@ def test_the_weighted_accuracy_of_all_parts_is_that_of_the_whole_test_set(number
     assert sum(metrics["num-examples"] for metrics in parts) == 50
 
 
-def test_another_part_is_another_set_of_examples() -> None:
+def test_another_partition_is_another_set_of_examples() -> None:
     _, initial = query()
-    counts = [train(initial, part(index, 3))[1]["num-examples"] for index in range(3)]
+    counts = [train(initial, share(index, 3))[1]["num-examples"] for index in range(3)]
     assert sorted(counts) == [76, 77, 77]
-    digests = [arrays.sha256(train(initial, part(index, 2) | {"server-round": 1})[0]) for index in (0, 1, 0)]
+    digests = [arrays.sha256(train(initial, share(index, 2) | {"server-round": 1})[0]) for index in (0, 1, 0)]
     assert digests[0] == digests[2] != digests[1]
 
 
-def test_a_site_with_its_own_data_works_on_all_of_it() -> None:
-    own: dict[str, Value] = {"partition-rule": "none", "seed": 0}
-    _, initial = query(own)
-    assert train(initial, own)[1]["num-examples"] == 230
-    assert evaluate(initial, own)["num-examples"] == 50
+def test_a_site_with_its_own_data_trains_on_all_of_it() -> None:
+    _, initial = query(OWN)
+    assert train(initial, OWN)[1]["num-examples"] == 230
+    assert evaluate(initial, OWN)["num-examples"] == 50
 
 
 # Tasks
@@ -172,7 +189,7 @@ def test_a_regression_with_real_labels_and_a_loss_of_its_own_learns(use: Use) ->
         current, _ = train(current, PART | {"server-round": number})
     np.testing.assert_allclose(current["weight"].numpy(), [[3, -1]], atol=0.02)
     np.testing.assert_allclose(current["bias"].numpy(), [2], atol=0.02)
-    metrics = evaluate(current, part(0, 1))
+    metrics = evaluate(current, share(0, 1))
     examples, labels = regression.draw(30, 2)
     distances = np.abs(examples @ current["weight"].numpy()[0] + current["bias"].numpy() - labels)
     assert metrics["distance"] == pytest.approx(distances.mean(), abs=1e-5)
@@ -181,7 +198,7 @@ def test_a_regression_with_real_labels_and_a_loss_of_its_own_learns(use: Use) ->
 
 def test_a_rule_of_classes_does_not_divide_real_labels(use: Use) -> None:
     use("regression")
-    assert words_of(DataError, lambda: query(part(0, 2, "labels:1"))) == (
+    assert error_of(DataError, lambda: query(share(0, 2, "labels:1"))) == (
         "PARTITION=labels:1: training labels are float64 of shape (120,): expected class numbers, one whole"
         " number an example; PARTITION=iid and PARTITION=none take any labels"
     )
@@ -191,7 +208,7 @@ def test_a_rule_of_classes_does_not_divide_real_labels(use: Use) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "problem"),
     [
         ({"batch-size": 0}, "batch-size=0; expected at least 1"),
         ({"batch-size": "many"}, "batch-size='many'; expected int"),
@@ -211,41 +228,46 @@ def test_a_rule_of_classes_does_not_divide_real_labels(use: Use) -> None:
         ),
     ],
 )
-def test_a_wrong_value_of_the_config_is_named(change: dict[str, Value], words: str) -> None:
+def test_a_wrong_value_of_the_config_is_named(change: dict[str, Value], problem: str) -> None:
     _, initial = query()
     assert (
-        words_of(SettingsError, lambda: train(initial, PART | change)) == f"the message's config has {words}"
+        error_of(SettingsError, lambda: train(initial, PART | change))
+        == f"the message's config has {problem}"
     )
 
 
-@pytest.mark.parametrize(("key", "kind"), [("partition", "int"), ("num-partitions", "int"), ("seed", "int")])
-def test_a_value_that_the_config_lacks_is_named(key: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [("partition", "int"), ("num-partitions", "int"), ("seed", "int"), ("partition-rule", "str")],
+)
+def test_a_missing_value_of_the_config_is_named(key: str, kind: str) -> None:
     lacking = {name: value for name, value in PART.items() if name != key}
-    assert words_of(SettingsError, lambda: query(lacking)) == (
+    assert error_of(SettingsError, lambda: query(lacking)) == (
         f"the message's config has {key}=None; expected {kind}"
     )
 
 
 def test_a_message_without_config_or_arrays_is_refused() -> None:
-    assert words_of(SettingsError, lambda: ask("evaluate", {})) == (
+    assert error_of(SettingsError, lambda: ask("evaluate", {})) == (
         "the message's config has partition-rule=None; expected str"
     )
     with pytest.raises(ValueError, match="arrays missing: bias, weight; expected exactly the model's 2"):
         train(ArrayRecord())
 
 
-def test_more_partitions_than_examples_is_one_line() -> None:
-    assert words_of(DataError, lambda: query(part(0, 231))) == (
+def test_more_partitions_than_examples_are_refused() -> None:
+    assert error_of(DataError, lambda: query(share(0, 231))) == (
         "NUM_PARTITIONS=231: only 230 training examples: expected at most 230 partitions"
     )
-    assert words_of(DataError, lambda: query(part(0, 51))) == (
+    assert error_of(DataError, lambda: query(share(0, 51))) == (
         "NUM_PARTITIONS=51: only 50 test examples: expected at most 50 partitions"
     )
-    _, initial = query(part(49, 50))  # and the node works on
-    assert evaluate(initial, part(49, 50))["num-examples"] == 1
+    # The node can still work.
+    _, initial = query(share(49, 50))
+    assert evaluate(initial, share(49, 50))["num-examples"] == 1
 
 
 def test_a_partition_beyond_the_last_is_refused() -> None:
-    assert words_of(DataError, lambda: query(part(2, 2))) == (
-        "partition 2 of 2: expected one below the number of partitions"
+    assert error_of(DataError, lambda: query(share(2, 2))) == (
+        "partition 2 of 2; expected one below the number of partitions"
     )

@@ -1,7 +1,7 @@
-"""Every kind of layer goes through rounds: the network computes with what was written to it, bit for bit.
+"""Rounds with every kind of layer: the network computes with exactly the arrays that were written to it.
 
-oneDNN puts weights into an order of its own, depending on the layer, its channels and whether gradients are
-computed, so that one kind of layer says nothing about another.
+oneDNN puts weights into an order of its own, which depends on the layer, its channels and whether gradients
+are computed, so that a test of one kind of layer proves nothing about another.
 """
 
 from collections.abc import Callable
@@ -21,8 +21,9 @@ from tests.client.given.small import CLASSES, CPU, how
 nn, rnn, contrib = gluon.nn, gluon.rnn, gluon.contrib
 
 Values = dict[str, NDArray[Any]]
-# Of one layer after another: oneDNN blocks some sizes and leaves others alone. One comes first, since MXNet
-# cannot train a transposed convolution from 16 channels or more to one ("could not create a primitive").
+# The channels of one layer after another: oneDNN blocks some sizes and not others. One channel comes first,
+# since MXNet cannot train a transposed convolution from 16 or more channels to one ("could not create a
+# primitive").
 CHANNELS = (1, 3, 8, 16, 64, 32)
 ROWS, CLASS_COUNT = 5, 3
 LINE, SQUARE, CUBE, WORDS, STEPS = (3, 7), (3, 5, 5), (3, 3, 3, 3), (5,), (4, 3)
@@ -44,7 +45,7 @@ class Unrolled(gluon.HybridBlock):  # type: ignore[misc]  # MXNet has no types
 
 
 class Residual(gluon.HybridBlock):  # type: ignore[misc]  # MXNet has no types
-    """Has two convolutions beside one of size 1, as in a ResNet, and weighs channels by their means."""
+    """Two convolutions beside one of size 1, as in a ResNet, with channels weighted by their means."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -59,7 +60,7 @@ class Residual(gluon.HybridBlock):  # type: ignore[misc]  # MXNet has no types
 
 
 class Cast(gluon.HybridBlock):  # type: ignore[misc]  # MXNet has no types
-    """Computes in another dtype than that of its examples, as a network of such a dtype has to."""
+    """Computes in another dtype than that of its examples."""
 
     def __init__(self, body: gluon.HybridBlock, dtype: str) -> None:
         super().__init__()
@@ -136,16 +137,20 @@ KINDS: dict[str, tuple[Callable[[], gluon.HybridBlock], tuple[int, ...]]] = {
         WORDS,
     ),
     "RNN": (chain(lambda c: rnn.RNN(c, layout="NTC")), STEPS),
-    "LSTM": (chain(lambda c: rnn.LSTM(c, num_layers=2, layout="NTC")), STEPS),
+    "LSTM": (chain(lambda c: rnn.LSTM(c, layout="NTC")), STEPS),
+    "LSTM of two layers": (chain(lambda c: rnn.LSTM(c, num_layers=2, layout="NTC")), STEPS),
     "LSTM in both directions": (chain(lambda c: rnn.LSTM(c, layout="NTC", bidirectional=True)), STEPS),
     "GRU": (chain(lambda c: rnn.GRU(c, layout="NTC")), STEPS),
+    "GRU of two layers": (chain(lambda c: rnn.GRU(c, num_layers=2, layout="NTC")), STEPS),
     "RNNCell": (chain(lambda c: Unrolled(rnn.RNNCell(c), c)), STEPS),
     "LSTMCell": (chain(lambda c: Unrolled(rnn.LSTMCell(c), c)), STEPS),
     "GRUCell": (chain(lambda c: Unrolled(rnn.GRUCell(c), c)), STEPS),
     "blocks in blocks": (chain(Residual), SQUARE),
 }
-# MXNet has them in single precision alone.
+# MXNet has them in single precision only.
 SINGLE = ("SyncBatchNorm", "InstanceNorm")
+# In double precision, their gradients read memory that MXNet did not initialize, and become NaN now and then.
+TRAINED_SINGLE = (*SINGLE, "LSTM of two layers", "GRU of two layers")
 
 
 def build(kind: str, dtype: str) -> gluon.HybridBlock:
@@ -161,7 +166,7 @@ def draw_examples(kind: str) -> NDArray[np.float32]:
 
 
 def draw_values(parameters: model.Parameters, seed: int) -> Values:
-    """Draw values that keep outputs near 1; those that a layer leaves alone are as they are."""
+    """Draw values that keep outputs near 1; arrays that are neither trained nor statistics stay."""
     rng = np.random.default_rng(seed)
     values = {}
     for name, parameter in parameters.items():
@@ -177,7 +182,7 @@ def draw_values(parameters: model.Parameters, seed: int) -> Values:
 
 
 def compute(kind: str, values: Values) -> NDArray[np.float32]:
-    """Compute outputs with a new network, in double precision where MXNet has it: oneDNN does not."""
+    """Compute outputs with a new network, in double precision if MXNet has it, which oneDNN does not."""
     dtype = "float32" if kind in SINGLE else "float64"
     net, examples = build(kind, dtype), draw_examples(kind)
     net.initialize(ctx=CPU)
@@ -197,7 +202,7 @@ def bytes_of(record: ArrayRecord) -> dict[str, bytes]:
 
 
 class Node:
-    """A network of one kind, and what is done with it in every round."""
+    """A network of one kind, with the steps of a round."""
 
     def __init__(self, kind: str, dtype: str, *, hybridized: bool) -> None:
         self.kind = kind
@@ -219,7 +224,7 @@ class Node:
         assert any(after[name] != before[name] for name in trained)
 
     def check(self, values: Values, dtype: str) -> None:
-        """Compare what is read and computed with what was written."""
+        """Compare the arrays that are read and the outputs with what was written."""
         outputs = [self.net(mx.nd.array(self.examples, ctx=self.device)).asnumpy() for _ in range(2)]
         assert bytes_of(model.read(self.parameters)) == bytes_of(pack(values))
         expected = compute(self.kind, values)
@@ -246,7 +251,7 @@ WAYS = [("float32", True), ("float32", False), ("float64", True)]
 
 @pytest.mark.parametrize(
     ("kind", "dtype", "hybridized"),
-    [(kind, *way) for kind in KINDS for way in WAYS if kind not in SINGLE or way[0] == "float32"],
+    [(kind, *way) for kind in KINDS for way in WAYS if kind not in TRAINED_SINGLE or way[0] == "float32"],
 )
 def test_every_round_computes_with_what_was_written(kind: str, dtype: str, *, hybridized: bool) -> None:
     node = Node(kind, dtype, hybridized=hybridized)

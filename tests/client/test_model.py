@@ -14,7 +14,6 @@ from client import model
 from client.mx import autograd, gluon, mx
 from client.training import DeviceData, evaluate, train
 from fedmx import arrays
-from fedmx.errors import SettingsError
 from tests.client.given.small import CLASSES, CPU, how
 
 SAMPLE = np.linspace(-1, 1, 2 * 6 * 6, dtype=np.float32).reshape(2, 1, 6, 6)
@@ -102,15 +101,10 @@ def test_a_shared_parameter_is_named_once_by_its_first_name() -> None:
     assert list(model.name_parameters(TwoUses())) == ["first.weight", "first.bias"]
 
 
-def test_a_parameter_that_would_never_travel_is_refused() -> None:
-    with pytest.raises(SettingsError) as caught:
-        model.name_parameters(Hidden())
-    words = str(caught.value)
-    assert words.startswith("TASK: parameter hidden")
-    assert words.endswith(
-        "_scale of the model is no attribute of a block;"
-        " expected self.<name> = self.params.get(...), which gives it a name of its own"
-    )
+def test_a_parameter_without_a_structural_name_is_found() -> None:
+    (name,) = model.find_unnamed(Hidden())
+    assert name.endswith("_scale")
+    assert model.find_unnamed(TwoUses()) == []
 
 
 def test_the_description_says_name_dtype_shape_and_who_is_trained() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from client.data import read_idx
+from client.idx import read_idx_dataset
 from client.partition import Indices, split_indices, split_test_indices
 from fedmx.errors import DataError
 from fedmx.parsing import PartitionRule
@@ -46,7 +46,8 @@ def assert_each_in_exactly_one(parts: list[Indices], number: int, count: int) ->
 
 @pytest.fixture(scope="module")
 def mnist_labels() -> NDArray[np.int64]:
-    return read_idx(MNIST / "train-labels-idx1-ubyte.gz").astype(np.int64)
+    train, _ = read_idx_dataset(MNIST)
+    return train.labels
 
 
 @st.composite

@@ -1,4 +1,4 @@
-"""What a task's code does in a round is tried before any server is asked, and leaves no trace."""
+"""The rehearsal of a round: mistakes of a task are found before the node joins, and nothing remains of it."""
 
 import random
 import sys
@@ -54,7 +54,7 @@ Start = Callable[[str], Trainer]
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Return a function that starts a node with a task of the good source and more; `FAULT` marks a line."""
+    """Return a function that starts a node whose task is the good source and more."""
     monkeypatch.syspath_prepend(str(tmp_path))
 
     def write_and_start(source: str) -> Trainer:
@@ -79,7 +79,7 @@ def line_of_fault(source: str) -> int:
     return next(n for n, line in enumerate((GOOD + source).splitlines(), 1) if line.endswith("# FAULT"))
 
 
-# What fails in a round alone
+# Exceptions of a round
 
 FAULTS = {
     "AttributeError": """
@@ -126,19 +126,23 @@ def load_data(data_dir):
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-def test_what_raises_in_a_round_is_named_with_the_exception_and_the_line(start: Start, kind: str) -> None:
+def test_an_exception_of_a_round_is_named_with_type_and_line(start: Start, kind: str) -> None:
     message = message_of(start, FAULTS[kind])
     assert f" raised {kind}: " in message
     assert message.endswith(f" (their_task.py:{line_of_fault(FAULTS[kind])})")
 
 
-def test_a_fault_in_a_module_of_the_tasks_own_is_named_with_its_line(start: Start, tmp_path: Path) -> None:
+def test_an_exception_in_another_module_of_the_author_is_named_with_its_line(
+    start: Start, tmp_path: Path
+) -> None:
     (tmp_path / "their_layers.py").write_text("def forward(self, x):\n    return x.shape[7]\n")
     source = "\nimport their_layers\nPlain.forward, build_model = their_layers.forward, Plain\n"
     assert message_of(start, source).endswith(" (their_layers.py:2)")
 
 
-def test_what_mxnet_raises_in_the_background_is_named_with_the_line_of_the_network(start: Start) -> None:
+def test_an_exception_of_mxnets_background_threads_is_named_with_the_line_of_build_model(
+    start: Start,
+) -> None:
     source = """
 class Function(autograd.Function):
     def forward(self, x):
@@ -157,7 +161,13 @@ Plain.forward = lambda self, x: Function()(self.head(x))
     assert message.endswith(f" (their_task.py:{line_of_fault(source)})")
 
 
-# What can be neither trained nor sent
+def test_an_exception_without_a_line_of_the_task_is_not_blamed_on_the_network(start: Start) -> None:
+    # The partial calls numpy directly, so that no frame is the task's.
+    message = message_of(start, "\nimport functools, operator\nload_data = operator.itemgetter(0)\n")
+    assert message.endswith(" (their_task.py)")
+
+
+# Networks that can be neither trained nor sent
 
 FROZEN = """
 def build_model():
@@ -175,7 +185,20 @@ def build_model():
     ],
 )
 def test_a_network_with_nothing_to_train_is_refused(start: Start, source: str, count: int) -> None:
-    assert f"none of the network's {count} parameters is trained" in message_of(start, f"\n{source}\n")
+    assert f"the network has {count} parameters, none of which is trained" in message_of(
+        start, f"\n{source}\n"
+    )
+
+
+def test_a_parameter_without_a_structural_name_is_refused_by_name(start: Start) -> None:
+    source = """
+def build_model():
+    net = Net()
+    net.hidden = [net.params.get("scale", shape=(1,), init="zeros")]
+    return net
+"""
+    message = message_of(start, source)
+    assert "_scale are not attributes of a block; expected self.<name> = self.params.get(...)" in message
 
 
 def test_a_layer_that_no_batch_reaches_is_refused_by_name_if_its_shape_is_open(start: Start) -> None:
@@ -198,7 +221,7 @@ def build_model():
     net.other = gluon.nn.Dense(2, in_units=3, bias_initializer="ones")
     return net
 """
-# In half of the batches.
+# Used in every second batch.
 SOMETIMES = """
 def forward(self, x):
     self.forwards += 1
@@ -217,7 +240,8 @@ def test_parameters_that_no_loss_depends_on_keep_their_values(
     start: Start, source: str, caplog: pytest.LogCaptureFixture, *, is_kept: bool
 ) -> None:
     trainer = start(source)
-    assert len([r for r in caplog.records if "other.weight, other.bias" in r.getMessage()]) == is_kept
+    assert caplog.text.count("other.weight, other.bias") == is_kept
+    assert "no parameter is trained" not in caplog.text
     trainer.load_partition(ALL)
     initial = trainer.initial_arrays(1)
     current = initial
@@ -229,12 +253,49 @@ def test_parameters_that_no_loss_depends_on_keep_their_values(
     assert current["head.weight"].data != initial["head.weight"].data
 
 
+@pytest.mark.parametrize("loss", ["outputs.sum(axis=1) * 0", "nd.BlockGrad(outputs).sum(axis=1)"])
+def test_a_loss_with_gradients_of_zero_is_warned_of_once(
+    start: Start, caplog: pytest.LogCaptureFixture, loss: str
+) -> None:
+    start(f"\ndef loss():\n    return lambda outputs, labels: {loss}\n")
+    assert caplog.text.count("no parameter is trained") == 1
+
+
+@pytest.mark.parametrize(("size", "place"), [(1, "loss"), (3, "loss"), (1, "metrics()"), (3, "metrics()")])
+def test_what_fails_for_batches_of_another_size_is_found(start: Start, size: int, place: str) -> None:
+    source = f"""
+def check(outputs):
+    if len(outputs) == {size}:
+        raise ValueError("a batch of this size")  # FAULT
+
+def loss():
+    softmax = gluon.loss.SoftmaxCrossEntropyLoss()
+    return lambda outputs, labels: ({place == "loss"} and check(outputs)) or softmax(outputs, labels)
+
+def metrics(outputs, labels):
+    {place == "metrics()"} and check(outputs)
+    return {{}}
+"""
+    message = message_of(start, source)
+    assert f"{place} raised ValueError: a batch of this size" in message
+    assert message.endswith(f" (their_task.py:{line_of_fault(source)})")
+
+
+@pytest.mark.parametrize("condition", ["len(labels) == 3", "labels[0] == 1"])
+def test_metrics_whose_names_depend_on_the_batch_are_refused_by_name(start: Start, condition: str) -> None:
+    source = f"""
+def metrics(outputs, labels):
+    return {{"a": labels, "b": labels}} if {condition} else {{"a": labels}}
+"""
+    assert "metrics() returned b for some batches only" in message_of(start, source)
+
+
 @pytest.mark.parametrize("loss", ["outputs.sum(axis=1) / 0", "outputs.sum(axis=1) * np.inf"])
-def test_a_loss_of_a_few_examples_need_not_be_finite(start: Start, loss: str) -> None:
+def test_a_loss_that_is_not_finite_is_accepted(start: Start, loss: str) -> None:
     start(f"\ndef loss():\n    return lambda outputs, labels: {loss}\n")
 
 
-def test_a_few_examples_are_of_all_parts_of_a_sorted_set(start: Start) -> None:
+def test_the_examples_come_from_all_parts_of_a_sorted_set(start: Start) -> None:
     start("""
 def loss():
     def compute(outputs, labels):
@@ -246,10 +307,10 @@ seen = set()
     assert sys.modules["their_task"].seen == {0, 1}
 
 
-# That it leaves no trace
+# No trace remains
 
 
-def test_it_leaves_arrays_and_generators_as_initialization_does(start: Start) -> None:
+def test_arrays_and_generators_are_those_of_an_initialized_network(start: Start) -> None:
     def draw() -> list[Any]:
         drawn = [random.random(), np.random.uniform()]  # noqa: NPY002, S311 - the global generators
         return [*drawn, mx.nd.random.uniform().asscalar()]
@@ -280,7 +341,7 @@ def build_model():
     assert after == draw()
 
 
-def test_it_computes_on_the_device_that_the_node_trains_on(tmp_path: Path) -> None:
+def test_it_runs_on_the_device_that_the_node_trains_on(tmp_path: Path) -> None:
     made: list[mx.Context] = []
 
     def measure(outputs: mx.nd.NDArray, labels: mx.nd.NDArray) -> dict[str, Any]:

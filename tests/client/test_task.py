@@ -12,7 +12,8 @@ import pytest
 
 from client.data import Dataset
 from client.mx import gluon, mx
-from client.task import Task, accuracy, load_task, task_errors
+from client.task import Task, accuracy, load_task
+from client.task_errors import task_errors
 from fedmx.errors import DataError, FederationError, SettingsError, StopSignal
 
 EXPECTED = "expected a module with build_model() and load_data(data_dir)"
@@ -220,14 +221,17 @@ def test_a_module_that_fails_on_import_is_one_line_with_the_reason(
         ("def build_model(): pass", f"load_data is missing; {EXPECTED}"),
         (
             GOOD + "loss = 3",
-            "loss is an object of type int; expected a function that gives a loss, or none",
+            "loss is an object of type int; expected a function that returns a loss, or no loss",
         ),
         (
             GOOD + "loss = gluon.loss.L2Loss()",
-            "loss is an object of type L2Loss; expected a function that gives a loss, or none",
+            "loss is an object of type L2Loss; expected a function that returns a loss, or no loss",
         ),
-        (GOOD + "metrics = {}", "metrics is an object of type dict; expected a function or none"),
-        (GOOD + "def loss(): pass", "loss() gave None; expected a loss of gluon's"),
+        (GOOD + "metrics = {}", "metrics is an object of type dict; expected a function or no metrics"),
+        (
+            GOOD + "def loss(): pass",
+            "loss() returned None; expected a gluon loss or a function of outputs and labels",
+        ),
     ],
 )
 def test_a_module_that_is_no_task_says_what_it_lacks(load: Load, source: str, words: str) -> None:
@@ -245,19 +249,19 @@ def test_a_module_that_is_no_task_says_what_it_lacks(load: Load, source: str, wo
 def test_a_model_that_is_no_block_is_refused(load: Load, model: str, found: str) -> None:
     task = load(f"{GOOD}\ndef build_model(): return {model}")
     assert words_of(SettingsError, task.build_model) == (
-        f"TASK=their_task: build_model() gave {found}; expected gluon's Block"
+        f"TASK=their_task: build_model() returned {found}; expected a gluon Block"
     )
 
 
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        ("None", f"load_data() gave None; {PAIRS}"),
-        ("np.ones((2, 2))", f"load_data() gave an object of type ndarray; {PAIRS}"),
-        ("(1, 2, 3)", f"load_data() gave an object of type tuple of 3; {PAIRS}"),
-        ("{'train': 1, 'test': 2}", f"load_data() gave an object of type dict; {PAIRS}"),
-        ("(one, np.ones(2))", f"load_data() gave an object of type ndarray as test set; {PAIRS}"),
-        ("((1, 2, 3), one)", f"load_data() gave an object of type tuple of 3 as training set; {PAIRS}"),
+        ("None", f"load_data() returned None; {PAIRS}"),
+        ("np.ones((2, 2))", f"load_data() returned an object of type ndarray; {PAIRS}"),
+        ("(1, 2, 3)", f"load_data() returned an object of type tuple of 3; {PAIRS}"),
+        ("{'train': 1, 'test': 2}", f"load_data() returned an object of type dict; {PAIRS}"),
+        ("(one, np.ones(2))", f"load_data() returned an object of type ndarray as test set; {PAIRS}"),
+        ("((1, 2, 3), one)", f"load_data() returned an object of type tuple of 3 as training set; {PAIRS}"),
     ],
 )
 def test_data_that_is_no_pair_of_pairs_is_refused(load: Load, data: str, words: str) -> None:
@@ -268,14 +272,14 @@ def test_data_that_is_no_pair_of_pairs_is_refused(load: Load, data: str, words: 
 @pytest.mark.parametrize(
     ("test", "words"),
     [
-        ("([1.0], np.ones(1))", "test set: examples are of type list: expected a numpy array"),
+        ("([1.0], np.ones(1))", "test set: examples are of type list; expected a numpy array"),
         (
             "(np.ones(3), np.ones(2))",
-            "test set: 3 examples, but 2 labels: expected one label an example",
+            "test set: 3 examples, but 2 labels; expected one label per example",
         ),
         (
             "Dataset(np.ones(3), np.ones(2))",
-            "test set: 3 examples, but 2 labels: expected one label an example",
+            "test set: 3 examples, but 2 labels; expected one label per example",
         ),
     ],
 )

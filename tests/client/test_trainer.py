@@ -208,7 +208,7 @@ def test_metrics_with_a_name_that_is_taken_are_refused_before_any_server_is_aske
     with pytest.raises(SettingsError) as caught:
         make(metrics=lambda _, labels: {"loss": labels})
     assert str(caught.value) == (
-        "TASK=clusters: metrics() gave 'loss', which is measured anyway; expected other names"
+        "TASK=clusters: metrics() returned 'loss', which is always measured; expected other names"
     )
 
 

@@ -245,7 +245,7 @@ def test_a_metric_with_the_name_of_what_is_measured_anyway_is_refused(name: str)
         evaluate(make_scale(), task, make_ones(2), 2)
     assert (
         str(caught.value)
-        == f"TASK=by-hand: metrics() gave {name!r}, which is measured anyway; expected other names"
+        == f"TASK=by-hand: metrics() returned {name!r}, which is always measured; expected other names"
     )
 
 
@@ -278,11 +278,11 @@ def test_metrics_that_give_nothing_are_refused() -> None:
     nothing: Any = None
     with pytest.raises(SettingsError) as caught:
         evaluate(make_scale(), make_task(metrics=lambda *_: nothing), make_ones(2), 2)
-    assert str(caught.value) == "TASK=by-hand: metrics() gave NoneType; expected a dict of values by name"
+    assert str(caught.value) == "TASK=by-hand: metrics() returned None; expected a dict of values by name"
 
 
 def test_a_loss_or_metric_of_another_number_of_rows_is_refused() -> None:
-    words = "TASK: {} has shape {} for a batch of 2; expected a row an example"
+    words = "TASK=by-hand: {} has shape {} for a batch of 2; expected one row per example"
     mean = make_task(lambda outputs, labels: (outputs - labels).mean())
     with pytest.raises(SettingsError) as caught:
         train(make_scale(), mean, make_ones(2), how(), [0])

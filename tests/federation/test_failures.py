@@ -81,7 +81,7 @@ def test_a_runs_folder_that_cannot_be_made_is_named(federation: Federation) -> N
     [
         ({"TASK": "no_such_task"}, "TASK=no_such_task: cannot be imported: No module named 'no_such_task'"),
         ({"TASK": "useless_task"}, "TASK=useless_task: load_data is missing"),
-        ({"DATA_DIR": "/no/such/folder"}, "DATA_DIR=/no/such/folder: no such folder"),
+        ({"DATA_DIR": "/no/such/folder"}, "DATA_DIR=/no/such/folder: cannot be read (No such file"),
         ({"DEVICE": "gpu"}, "DEVICE=gpu: this MXNet is built without CUDA"),
     ],
 )

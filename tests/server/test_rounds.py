@@ -341,7 +341,10 @@ def test_sites_are_all_of_the_data_together(federation: Federation) -> None:
     federation.run(nodes, partition=PartitionRule("none"))
     assert federation.facts["best"] == {"round": 1, "loss": 0.5}
     assert [(n["name"], n["partition"]) for n in federation.history[0]["nodes"]] == [("a", None), ("b", None)]
-    assert "partition" not in nodes["a"].asked_to("train")[0]
+    for name, node in nodes.items():
+        config = node.asked_to("train")[0]
+        assert "partition" not in config
+        assert config["node"] == name
 
 
 def test_nodes_left_out_by_sampling_are_not_missed(federation: Federation) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from client import model
-from client.data import Dataset, read_idx_dataset
+from client.data import Dataset
+from client.idx import read_idx_dataset
 from client.task import load_task
 from client.tasks import mnist
 from client.training import DeviceData, Hyperparameters, evaluate, train
