@@ -35,6 +35,7 @@ from fedmx.pki.authority import LOCAL_SITE
 from fedmx.pki.credentials import REVOKED_FILE, SERVER, SITE, read_own
 from fedmx.program import reuse_memory, run_program
 from fedmx.protocol import link_pb2 as pb
+from fedmx.protocol.control import Hello
 from tests.fedmx.link.crowd import Crowd
 
 SILENT, DRIBBLING = 500, 50
@@ -91,15 +92,13 @@ def _time_joining(port: int, pki: Path) -> float:
     """Dial as another node, and wait for the welcome; it stays until this process ends."""
     options = LinkOptions(
         address=Address("127.0.0.1", port),
-        name=f"late-{secrets.token_hex(4)}",
-        is_name_given=True,
+        hello=Hello(f"late-{secrets.token_hex(4)}", is_name_given=True, max_model_bytes=MAX_MODEL_BYTES),
         wait_timeout_s=_LIMIT_S,
-        max_model_bytes=MAX_MODEL_BYTES,
-        own=read_own(pki / "sites" / LOCAL_SITE, SITE),
+        credentials=read_own(pki / "sites" / LOCAL_SITE, SITE),
     )
     link, started = NodeLink(options), time.perf_counter()
     link.start()
-    wait_until(lambda: link.node_id != 0, _LIMIT_S, "joining", every_s=0.0005)
+    wait_until(lambda: link.is_member, _LIMIT_S, "joining", every_s=0.0005)
     return time.perf_counter() - started
 
 

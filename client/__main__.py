@@ -12,6 +12,7 @@ from fedmx.link.node import LinkOptions, NodeLink
 from fedmx.log import event
 from fedmx.pki import credentials
 from fedmx.program import run_program
+from fedmx.protocol.control import Hello
 from fedmx.settings import ClientSettings, CommonSettings, load
 
 _USAGE = Usage(
@@ -33,12 +34,14 @@ def main() -> None:
     link = NodeLink(
         LinkOptions(
             address=settings.server_address,
-            name=settings.node_name or _host_name(),
-            is_name_given=bool(settings.node_name),
+            hello=Hello(
+                name=settings.node_name or _host_name(),
+                is_name_given=bool(settings.node_name),
+                max_model_bytes=settings.max_model_bytes,
+            ),
             wait_timeout_s=settings.server_wait_timeout,
-            max_model_bytes=settings.max_model_bytes,
             proxy=settings.link_proxy,
-            own=credentials.open_own(settings),
+            credentials=credentials.open_own(settings),
         )
     )
     # Hello is said first, so that the server knows of a node that takes seconds to import MXNet.

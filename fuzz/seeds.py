@@ -7,9 +7,10 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Error, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
-from fedmx import __version__, arrays
+from fedmx import arrays
 from fedmx.protocol import control, encode
 from fedmx.protocol import link_pb2 as pb
+from fedmx.protocol.control import Hello, Welcome
 from fuzz.script import BEGIN, CHUNK, EVENT, FRAME, HELLO, MESSAGE, READY, write_step
 from fuzz.session import make_request
 
@@ -29,15 +30,13 @@ def write_seeds(folder: Path) -> None:
 
 
 def _make_scripts() -> list[bytes]:
-    hello = pb.Hello(version=__version__, name="raw", instance="0" * 32, max_model_bytes=2**30)
-    named = pb.Hello(version=__version__, name="raw", instance="1" * 32, is_name_given=True)
+    hello = Hello("raw", is_name_given=False, max_model_bytes=2**30, instance="0" * 32)
+    named = Hello("raw", is_name_given=True, max_model_bytes=2**30, instance="1" * 32)
     description = ConfigRecord(
         {"task": "t", "arrays": ['["a", "float32", [2, 3], true]'], "metrics": ["loss"]}
     )
-    record = pb.Ready.FromString(pb.Frame.FromString(control.ready(description)).ready.SerializeToString())
-    join = write_step(HELLO, hello.SerializeToString()) + write_step(
-        READY, record.description.SerializeToString()
-    )
+    ready = pb.Frame.FromString(control.build_ready(description)).ready
+    join = _greet(hello) + write_step(READY, ready.description.SerializeToString())
     ask, withdraw, hang_up = (write_step(EVENT, bytes([event])) for event in range(3))
     replies = [_message(content) for content in _make_contents()]
     messages = [b"".join(write_step(FRAME, frame) for frame in reply.frames()) for reply in replies]
@@ -49,7 +48,7 @@ def _make_scripts() -> list[bytes]:
         request_id=make_request(3).request_id, array_records=[pb.ArrayRecord(name="r", arrays=[huge])]
     )
     headers.append(write_step(MESSAGE, header.SerializeToString()))
-    again = write_step(HELLO, named.SerializeToString())
+    again = _greet(named)
     return [
         *messages,
         *headers,
@@ -58,10 +57,16 @@ def _make_scripts() -> list[bytes]:
         join + ask + withdraw + headers[0] + hang_up + join + ask + headers[1],
         join + hang_up + again + hang_up + again + again,
         join + write_step(BEGIN, bytes([1] + [0] * 15)) + write_step(CHUNK, b"x"),
-        write_step(FRAME, control.welcome("raw", 2, 1)) + write_step(FRAME, control.withdraw("r")),
-        write_step(FRAME, control.goodbye(pb.Goodbye.REFUSED, "why")),
+        write_step(FRAME, control.build_welcome(Welcome("raw", 2, 1)))
+        + write_step(FRAME, control.build_withdraw("r")),
+        write_step(FRAME, control.build_goodbye(pb.Goodbye.REFUSED, "why")),
         join + write_step(FRAME, control.ALIVE) * 20,
     ]
+
+
+def _greet(hello: Hello) -> bytes:
+    """Return the step of a hello, whose payload is the message inside its frame."""
+    return write_step(HELLO, pb.Frame.FromString(control.build_hello(hello)).hello.SerializeToString())
 
 
 def _make_contents() -> list[RecordDict | Error]:

@@ -57,7 +57,15 @@ class _OpenGate(Gate):
 
 
 class _Honest:
-    """The stream of a node that works, and is to hear nothing of all this."""
+    """The stream of a node that works, and that nothing of this may reach."""
+
+    is_ready = True
+
+    def ask(self, _: Request) -> None:
+        raise AssertionError("an honest node was asked for something")
+
+    def withdraw(self, _: str) -> None:
+        raise AssertionError("an honest node's request was withdrawn")
 
     def drop(self) -> None:
         raise AssertionError("an honest node's stream was dropped")
@@ -108,7 +116,7 @@ class _Session:
         )
         self.honest, _ = self.roster.join("honest", _TOKEN, _Honest(), is_name_given=True)
         self.promise = make_request(self.honest.node_id)
-        self.server._requests.add(self.promise)
+        self.server._shared.requests.add(self.promise)
         self.requests: list[Request] = []
 
     def act(self, number: int) -> None:
@@ -135,8 +143,7 @@ class _Session:
 
     def check(self) -> None:
         server = self.server
-        assert not server._streams
-        assert not server._greeting
+        assert not server._sessions
         assert not asyncio.all_tasks(server._loop)
         assert isinstance(self.honest.stream, _Honest)
         assert not self.promise.done.done()

@@ -21,6 +21,7 @@ from fedmx.pki.authority import LOCAL_SITE, Authority
 from fedmx.pki.credentials import REVOKED_FILE, SERVER, SITE, read_own
 from fedmx.program import reuse_memory
 from fedmx.protocol import link_pb2 as pb
+from fedmx.protocol.control import Hello
 from fedmx.settings import PkiSettings
 
 MAX_MODEL_BYTES = 4 * 1024**3
@@ -76,11 +77,9 @@ def join(port: int, node: int, certs: Path | None) -> None:
 
     options = LinkOptions(
         address=Address("127.0.0.1", port),
-        name=f"node-{node}",
-        is_name_given=True,
+        hello=Hello(f"node-{node}", is_name_given=True, max_model_bytes=MAX_MODEL_BYTES),
         wait_timeout_s=60.0,
-        max_model_bytes=MAX_MODEL_BYTES,
-        own=read_own(certs, SITE) if certs else None,
+        credentials=read_own(certs, SITE) if certs else None,
     )
     link = NodeLink(options)
     link.start()

@@ -7,7 +7,7 @@ import resource
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import grpc
 import grpc.aio
@@ -24,6 +24,8 @@ _MAX_CONNECTIONS = 2_048
 _IDLE_MS = 10_000
 
 Option = tuple[str, int | str]
+# What a handler of gRPC's reads is bytes, or EOF; what it writes is bytes.
+ServicerContext = grpc.aio.ServicerContext[Any, bytes]
 
 # As in "errors resolving a:1: [field:hostname lookup error:address lookup failed for a:1: no such name]".
 _RESOLVING = re.compile(r"errors resolving .*? error:(.*)\]")

@@ -3,7 +3,6 @@
 import concurrent.futures
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
@@ -18,7 +17,7 @@ from fedmx.link.flower import (
     rebuild_reply,
     set_identity,
 )
-from fedmx.link.requests import Answer, Request
+from fedmx.link.requests import Answer, Request, Transfer
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.protocol import encode
@@ -26,15 +25,6 @@ from fedmx.protocol import link_pb2 as pb
 
 # The array records of a message: what is encoded once, however many messages carry it.
 _Arrays = tuple[tuple[str, int], ...]
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """What a request and its reply cost."""
-
-    bytes_down: int
-    bytes_up: int
-    seconds: float
 
 
 class LinkGrid(Grid):
@@ -157,9 +147,7 @@ class LinkGrid(Grid):
         metadata = message.metadata
         about = Envelope(metadata.run_id, metadata.message_type, metadata.group_id, metadata.dst_node_id)
         reply = rebuild_reply(about, metadata.message_id, answer.content)
-        self._transfers[reply.metadata.message_id] = Transfer(
-            answer.bytes_down, answer.bytes_up, answer.seconds
-        )
+        self._transfers[reply.metadata.message_id] = answer.transfer
         return reply
 
 

@@ -14,13 +14,20 @@ from fedmx.protocol.encode import EncodedMessage
 
 
 @dataclass(frozen=True)
+class Transfer:
+    """What a request and its reply cost."""
+
+    bytes_down: int
+    bytes_up: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Answer:
     """A node's reply to a request."""
 
     content: RecordDict | Error
-    bytes_down: int
-    bytes_up: int
-    seconds: float
+    transfer: Transfer
 
 
 @dataclass(eq=False)
@@ -122,7 +129,7 @@ class Requests:
         equal = self._waiting.get(node_id, {}).pop(request_id, [])
         for request in equal:
             seconds = self._clock() - request.asked_at
-            request.settle(Answer(content, request.bytes_down, bytes_up, seconds))
+            request.settle(Answer(content, Transfer(request.bytes_down, bytes_up, seconds)))
         return bool(equal)
 
     def give_up(self, node_id: int) -> None:

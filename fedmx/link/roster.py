@@ -1,6 +1,6 @@
-"""Who has joined: names, instances, readiness. Plain rules behind one lock, without sockets.
+"""The nodes that joined: names, instances, readiness. Plain rules behind one lock, without sockets.
 
-The streams' thread tells it who comes and goes; the server program's thread reads it and waits on it.
+The thread of the streams writes it as nodes come and go; the main thread reads it and waits on it.
 """
 
 import itertools
@@ -9,25 +9,38 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 from flwr.app import ConfigRecord
 
 from fedmx.errors import RefusedError
+from fedmx.link.requests import Request
+from fedmx.pki.access import Site
 
-_MOST_MEMBERS, _FORGOTTEN_AFTER_S = 10_000, 3_600.0
-_FIRST_NODE_ID = 2  # 1 is the server
+_MAX_PRESENT = 1_000
+_MOST_MEMBERS = 10_000
+_FORGOTTEN_AFTER_S = 3_600.0
+# 1 is the server's.
+_FIRST_NODE_ID = 2
 
 
 @dataclass(frozen=True)
 class NodeView:
-    """A node as it was when the roster was looked at."""
+    """A snapshot of a node.
+
+    Attributes:
+        name: unique in the federation.
+        node_id: unique in the federation.
+        is_present: whether its stream is up.
+        description: what must agree between nodes; None while it loads its model and data.
+        since: monotonic seconds of its hello, or of its leaving.
+    """
 
     name: str
     node_id: int
     is_present: bool
-    description: ConfigRecord | None  # None while it loads its model and data
-    since: float  # monotonic seconds, when it said hello or left
+    description: ConfigRecord | None
+    since: float
 
     @property
     def is_ready(self) -> bool:
@@ -35,19 +48,47 @@ class NodeView:
         return self.is_present and self.description is not None
 
 
+class Stream(Protocol):
+    """What is used of a member's stream; the server's is a `Session`."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the node can be sent work."""
+
+    def ask(self, request: Request) -> None:
+        """Send a request to the node."""
+
+    def withdraw(self, request_id: str) -> None:
+        """Notify the node that a request is no longer awaited."""
+
+    def drop(self) -> None:
+        """End the stream without a goodbye."""
+
+
 @dataclass
 class Member:
-    """A name in the federation, and the stream through which it is reached, if any."""
+    """A name in the federation.
+
+    Attributes:
+        name: unique in the federation.
+        node_id: unique in the federation.
+        instance: the token of the process that has the name.
+        since: monotonic seconds of its hello, or of its leaving; -infinity once it is no longer awaited.
+        stream: through which it is reached now, if any.
+        description: what must agree between nodes; None while it loads its model and data.
+        site: the owner of its certificate, on a link with certificates.
+    """
 
     name: str
     node_id: int
     instance: str
     since: float
-    stream: Any = None
+    stream: Stream | None = None
     description: ConfigRecord | None = None
+    site: Site | None = None
 
     def view(self) -> NodeView:
-        """Give what the rest of the program may know of it."""
+        """Return what the rest of the program may know of it."""
         return NodeView(self.name, self.node_id, self.stream is not None, self.description, self.since)
 
 
@@ -55,7 +96,7 @@ class Roster:
     """The members of one federation.
 
     Args:
-        find_difference: why a node of the first description cannot work beside one of the second, or None.
+        find_difference: returns why a node of the first description cannot work beside one of the second.
         clock: monotonic seconds.
     """
 
@@ -70,33 +111,48 @@ class Roster:
         self._ids = itertools.count(_FIRST_NODE_ID)
         self._reference: ConfigRecord | None = None
         self._is_pinned = False
-        self._origin, self._way_out = "this federation", ""
+        self._origin = "this federation"
+        self._remedy = ""
         self._changed = threading.Condition()
-        self._has_news = False  # since `nodes` was asked the last time
+        self._has_news = False  # since `nodes` was called
 
-    def join(self, name: str, instance: str, stream: Any, *, is_name_given: bool) -> tuple[Member, Any]:
-        """Take a node that said hello; give it and the stream that it replaces, if any.
+    def join(
+        self, name: str, instance: str, stream: Stream, *, is_name_given: bool, site: Site | None = None
+    ) -> tuple[Member, Stream | None]:
+        """Admit a node that sent its hello; return its member and the stream that it replaces, if any.
 
         The same instance comes back under its name. Another instance gets a name whose node is gone, together
         with what was asked of that node; beside a living node of that name it gets a counter, unless the name
         was given.
 
         Raises:
-            RefusedError: the name was given and belongs to a living node.
+            RefusedError: the name was given and belongs to a living node, or there are too many nodes.
         """
         with self._changed:
-            member = self._find(name, instance, is_name_given=is_name_given)
+            member = self._find_by_instance(instance)
+            if member is None or member.stream is None:
+                self._check_room()
+            if member is None:
+                member = self._find_by_name(name, instance, is_name_given=is_name_given)
             replaced = member.stream
             if member.instance != instance:
-                member.instance, member.description = instance, None
-            member.stream, member.since = stream, self._clock()
-            self._tell()
+                member.instance = instance
+                member.description = None
+            member.stream = stream
+            member.site = site
+            member.since = self._clock()
+            self._notify()
             return member, replaced
 
-    def _find(self, name: str, instance: str, *, is_name_given: bool) -> Member:
-        known = next((m for m in self._members.values() if m.instance == instance), None)
-        if known is not None:
-            return known
+    def _find_by_instance(self, instance: str) -> Member | None:
+        return next((member for member in self._members.values() if member.instance == instance), None)
+
+    def _check_room(self) -> None:
+        if sum(member.stream is not None for member in self._members.values()) >= _MAX_PRESENT:
+            raise RefusedError(f"{_MAX_PRESENT} nodes are connected, the most that this server accepts")
+
+    def _find_by_name(self, name: str, instance: str, *, is_name_given: bool) -> Member:
+        """Return the member that another instance becomes: one whose node is gone, or a new one."""
         for wanted in itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2))):
             member = self._members.get(wanted)
             if member is None:
@@ -113,7 +169,7 @@ class Roster:
         raise AssertionError("the counter never ends")
 
     def _forget_oldest(self) -> None:
-        """Forget the node that is gone for longest, where there are many: names can come without end."""
+        """Forget the node that has been gone for longest if there are many: names can come without end."""
         if len(self._members) < _MOST_MEMBERS:
             return
         now = self._clock()
@@ -132,73 +188,80 @@ class Roster:
             difference = self._find_difference(description, reference)
             if difference is not None:
                 raise RefusedError(
-                    f"node {member.name} differs from {self._origin}: {difference}{self._way_out}"
+                    f"node {member.name} differs from {self._origin}: {difference}{self._remedy}"
                 )
             self._reference = reference
             member.description = description
-            self._tell()
+            self._notify()
 
-    def leave(self, member: Member, stream: Any, *, is_for_good: bool = False) -> bool:
-        """Note that a stream ended; tell whether its node is gone by that (it may have come back already).
+    def leave(self, member: Member, stream: Stream, *, is_for_good: bool = False) -> bool:
+        """Note that a stream ended; return whether its node is gone now (it may have come back already).
 
         Args:
-            member: whose stream it was.
-            stream: which.
-            is_for_good: nobody is to wait for this node.
+            member: the owner of the stream.
+            stream: the stream that ended.
+            is_for_good: the node is no longer awaited.
         """
         with self._changed:
             if member.stream is not stream:
                 return False
-            member.stream, member.since = None, -math.inf if is_for_good else self._clock()
+            member.stream = None
+            member.since = -math.inf if is_for_good else self._clock()
             if not self._is_pinned and not any(m.view().is_ready for m in self._members.values()):
-                self._reference = None  # nobody is left to differ from
-            self._tell()
+                self._reference = None  # no node is left to differ from
+            self._notify()
             return True
 
-    def expel(self, node_id: int) -> bool:
-        """Have nobody wait for a node that is gone; tell whether somebody might have."""
+    def list_awaited(self) -> list[Member]:
+        """Return the members that are gone and may still come back."""
         with self._changed:
-            for member in self._members.values():
-                if member.node_id == node_id and member.stream is None and member.since > -math.inf:
-                    member.since = -math.inf
-                    self._tell()
-                    return True
-            return False
+            return [m for m in self._members.values() if m.stream is None and m.since > -math.inf]
+
+    def expel(self, member: Member) -> bool:
+        """Stop waiting for a node that is gone; return whether it was awaited."""
+        with self._changed:
+            if member.stream is not None or member.since == -math.inf:
+                return False
+            member.since = -math.inf
+            self._notify()
+            return True
 
     def is_gone(self, member: Member, grace_s: float) -> bool:
-        """Whether a member's stream has been gone for so long that nothing is awaited of it."""
+        """Return whether a member's stream has been gone for longer than the grace period."""
         with self._changed:
             return member.stream is None and self._clock() - member.since >= grace_s
 
-    def pin(self, description: ConfigRecord, origin: str = "", way_out: str = "") -> None:
+    def pin(self, description: ConfigRecord, origin: str = "", remedy: str = "") -> None:
         """Fix what later nodes are compared with: the run has started.
 
         Args:
             description: of the run's nodes.
-            origin: whose description it is, for those that are refused; as it was where it is empty.
-            way_out: what can be done about it.
+            origin: what the description belongs to, for the nodes that are refused; unchanged if empty.
+            remedy: what a refused node's owner can do about it.
         """
         with self._changed:
-            self._reference, self._is_pinned = description, True
+            self._reference = description
+            self._is_pinned = True
             if origin:
-                self._origin, self._way_out = origin, way_out
+                self._origin = origin
+                self._remedy = remedy
 
     def nodes(self) -> list[NodeView]:
-        """Give everyone who ever joined, in order of first joining."""
+        """Return every node that ever joined, in order of first joining."""
         with self._changed:
             self._has_news = False
             return [member.view() for member in self._members.values()]
 
     def find(self, node_id: int) -> Member | None:
-        """Give the member of an id."""
+        """Return the member of an id."""
         with self._changed:
             return next((m for m in self._members.values() if m.node_id == node_id), None)
 
     def wait_for_change(self, timeout_s: float) -> None:
-        """Return once somebody joined, got ready or left since `nodes` was called, or after `timeout_s`."""
+        """Return once a node joined, got ready or left since `nodes` was called, or after `timeout_s`."""
         with self._changed:
             self._changed.wait_for(lambda: self._has_news, timeout_s)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._has_news = True
         self._changed.notify_all()

@@ -1,139 +1,260 @@
-"""The server's end of one node's stream: what is written to it and read from it."""
+"""The server's end of one node's stream, from its hello to its goodbye."""
 
 import asyncio
 import math
-import time
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
 
 import grpc.aio
 
-from fedmx.errors import ProtocolError
+from fedmx.errors import FederationError, ProtocolError, RefusedError, SettingsError
 from fedmx.link import silence
+from fedmx.link.channel import ServicerContext
+from fedmx.link.flower import error_of
+from fedmx.link.outbox import Outbox
+from fedmx.link.quota import Quota
+from fedmx.link.requests import Request
 from fedmx.link.roster import Member
-from fedmx.link.silence import Silence
-from fedmx.pki.access import Site
+from fedmx.link.shared import Shared
+from fedmx.link.silence import Ages, Silence
+from fedmx.log import event, logger, printable, warn
+from fedmx.pki.access import Gate, Site
 from fedmx.protocol import control, encode
 from fedmx.protocol import link_pb2 as pb
+from fedmx.protocol.control import Welcome
+from fedmx.protocol.decode import Assembler
 
-ServicerContext = grpc.aio.ServicerContext[Any, bytes]  # what is read is bytes, or EOF
+GOODBYE_TIMEOUT_S = 2.0
+_HELLO_TIMEOUT_S = 10.0
 
 
-class Stream:
-    """One node's stream, while it lasts.
+class _NoHelloError(ProtocolError):
+    """Nothing arrived from the other end."""
 
-    Attributes:
-        member: whose it is, once it was welcomed.
-        max_model_bytes: the largest set of arrays that its node takes.
-        is_ready: whether its node can be sent work through it.
-        drop: ends it without a word.
-        forget: lets go of what has arrived of the reply to a request.
-        replies_left: how many its node may send: one for each request, and one that it owes from an earlier
-            stream.
-        site: who is at its other end, on a link with certificates.
-        is_silent: whether it ends because nothing was said on it.
-        is_expelled: whether its node may not come back.
-        silence: how long nothing has arrived on it.
-        cause: why it ended, where that is known.
+
+class Session:
+    """One node's stream. Whatever goes wrong on it ends it, and no other.
+
+    All methods run on the thread of the server's event loop.
     """
 
-    def __init__(self, context: ServicerContext) -> None:
-        self.peer = str(context.peer())
-        self.member: Member | None = None
-        self.max_model_bytes = 0
-        self.is_ready = False
-        self.drop: Callable[[], object] = lambda: None
-        self.forget: Callable[[str], object] = lambda _request_id: None
-        self.replies_left = 1
-        self.site: Site | None = None
-        self.is_silent = False
-        self.is_expelled = False
-        address = silence.parse_peer(self.peer)
-        self.silence = Silence(lambda ages: ages.get(address, math.inf))
-        self.cause: str | None = None
-        self._began, self._signs = time.monotonic(), 0
+    def __init__(self, context: ServicerContext, shared: Shared) -> None:
         self._context = context
-        self._outbox: asyncio.Queue[Iterable[bytes] | None] = asyncio.Queue()
-        self._is_ending = asyncio.Event()
-        self._last_frame: bytes | None = None
-        self._bytes_up = 0
+        self._shared = shared
+        self._peer = str(context.peer())
+        address = silence.parse_peer(self._peer)
+        self._silence = Silence(lambda ages: ages.get(address, math.inf))
+        self._outbox = Outbox(context)
+        self._reading: asyncio.Task[None] | None = None
+        self._assembler: Assembler | None = None
+        self._member: Member | None = None
+        self._site: Site | None = None
+        self._node_max_model_bytes = 0
+        self._is_greeting = True
+        self._is_ready = False
+        self._is_expelled = False
+        self._cause: str | None = None
+        self._quota = Quota()
 
     @property
-    def certificate(self) -> bytes:
-        """The certificate of its other end, PEM."""
-        return b"".join(self._context.auth_context().get("x509_pem_cert", ()))
+    def is_greeting(self) -> bool:
+        """Whether the node's hello is still awaited."""
+        return self._is_greeting
 
     @property
-    def is_ending(self) -> bool:
-        """Whether this side ends it."""
-        return self._is_ending.is_set()
+    def is_ready(self) -> bool:
+        """Whether the node can be sent work."""
+        return self._is_ready
 
-    def send(self, frames: Iterable[bytes]) -> None:
-        """Write frames after those that wait already."""
-        self._outbox.put_nowait(frames)
+    async def serve(self) -> None:
+        """Read and write until either side ends the stream."""
+        self._reading = reading = asyncio.create_task(self._read_all())
+        writing = asyncio.create_task(self._outbox.write_all())
+        try:
+            await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
+            error = None if reading.cancelled() or not reading.done() else reading.exception()
+            if isinstance(error, FederationError):
+                self._refuse(error)
+                await asyncio.wait({writing}, timeout=GOODBYE_TIMEOUT_S)
+        finally:
+            reading.cancel()
+            writing.cancel()
+            self._leave()
+            for result in await asyncio.gather(reading, writing, return_exceptions=True):
+                # A FederationError was handled above, and gRPC raises when a stream breaks.
+                if not isinstance(
+                    result, FederationError | grpc.aio.BaseError | asyncio.CancelledError | None
+                ):
+                    logger.error("a bug in serving a stream", exc_info=result)
+
+    def ask(self, request: Request) -> None:
+        """Send a request to the node; it fails at once if the node does not accept arrays of its size."""
+        size, limit = request.message.arrays.size, self._node_max_model_bytes
+        if size > limit:
+            error = SettingsError(
+                f"MAX_MODEL_BYTES={limit} on this node is less than the {size} bytes of arrays"
+            )
+            self._shared.requests.settle(request.node_id, request.request_id, error_of(error), 0)
+            return
+        self._quota.count_request()
+        # Frames are serialized once: all sessions that carry the same arrays write the same bytes objects.
+        # This is why the link uses a generic handler of bytes. A stub generated from link.proto would
+        # serialize the model again for each node.
+        self._outbox.send(self._shared.requests.frames(request.node_id, request.request_id))
+
+    def withdraw(self, request_id: str) -> None:
+        """Notify the node that a request is no longer awaited, and drop what has arrived of the reply."""
+        if self._assembler is not None:
+            self._assembler.forget(request_id)
+        self._outbox.send([control.build_withdraw(request_id)])
 
     def end_with(self, frame: bytes | None) -> None:
-        """Write this frame and end the stream; what waits to be written is left out."""
-        self._last_frame = frame
-        self._is_ending.set()
-        self._outbox.put_nowait(None)
+        """Write this frame, if any, and end the stream."""
+        self._outbox.end_with(frame)
 
-    async def write_all(self) -> None:
-        """Write what is sent, until the end."""
-        while (frames := await self._next()) is not None:
-            for frame in frames:
-                if self._is_ending.is_set():
-                    break
-                await self._context.write(frame)
-        if self._last_frame is not None:
-            await self._context.write(self._last_frame)
+    def drop(self) -> None:
+        """End the stream without a goodbye."""
+        if self._reading is not None:
+            self._reading.cancel()
 
-    async def _next(self) -> Iterable[bytes] | None:
-        """Wait for the next frames to write; a sign of life where there are none for a while."""
+    def turn_away(self) -> None:
+        """End a stream on which no hello arrived, to make room for others."""
+        self._refuse(_NoHelloError("no hello arrived, and newer streams need the room"))
+        self._is_greeting = False
+        self.drop()
+
+    def check_silence(self, passed_s: float, measure: Callable[[], Ages]) -> None:
+        """Drop the stream of a node from which nothing arrives.
+
+        Args:
+            passed_s: seconds since the previous check.
+            measure: asks the kernel for the age of the newest bytes of each connection.
+        """
+        if self._member is not None and self._silence.look(passed_s, measure):
+            self._cause = f"nothing arrived for {silence.LIMIT_S:g} s"
+            self.drop()
+
+    def check_access(self, gate: Gate) -> None:
+        """Expel the node if its site's certificate was revoked or has expired."""
+        if self._site is None or self._is_expelled:
+            return
+        if problem := gate.find_fault(self._site):
+            self._is_expelled = True
+            self._refuse(RefusedError(problem))
+            # A node that does not read would keep its stream open.
+            asyncio.get_running_loop().call_later(GOODBYE_TIMEOUT_S, self.drop)
+
+    async def _read_all(self) -> None:
+        member = await self._greet()
+        assembler = self._assembler = Assembler(
+            self._shared.max_model_bytes,
+            lambda header: self._shared.requests.is_waiting(member.node_id, header.request_id),
+        )
+        while (frame := await self._read()) is not None:
+            kind = frame.WhichOneof("kind")
+            if kind == "ready" and not self._is_ready:
+                self._get_ready(member, frame.ready)
+            elif kind == "begin":
+                if not self._is_ready:
+                    raise ProtocolError("a reply from a node that is not ready")
+                self._quota.count_reply()
+                assembler.begin(frame.begin, is_kept=self._shared.requests.awaits(member.node_id))
+            elif kind == "chunk":
+                self._feed(member, assembler, frame.chunk)
+            elif kind == "alive":
+                self._quota.count_sign_of_life()
+            else:
+                raise ProtocolError(f"unexpected frame {kind} from a joined node")
+
+    async def _greet(self) -> Member:
+        """Wait for the node's hello and welcome it."""
+        shared = self._shared
+        if shared.gate is not None:
+            certificate = b"".join(self._context.auth_context().get("x509_pem_cert", ()))
+            self._site = shared.gate.identify(certificate)
         try:
-            async with asyncio.timeout(silence.SIGN_AFTER_S):
-                return await self._outbox.get()
+            async with asyncio.timeout(_HELLO_TIMEOUT_S):
+                frame = await self._read(control.MAX_HELLO_BYTES)
         except TimeoutError:
-            return [control.ALIVE]
+            raise _NoHelloError(f"no hello within {_HELLO_TIMEOUT_S:g} s") from None
+        self._is_greeting = False
+        hello = control.parse_hello(frame)
+        name, instance = hello.name, hello.instance
+        if self._site is not None:
+            # Names and tokens of one site cannot be those of another's.
+            name = self._site.name_node(name)
+            instance = f"{self._site.name}/{instance}"
+        control.check_name(name)
+        member, replaced = shared.roster.join(
+            name, instance, self, is_name_given=hello.is_name_given, site=self._site
+        )
+        if replaced is not None:
+            replaced.drop()
+        self._member = member
+        self._node_max_model_bytes = hello.max_model_bytes
+        welcome = Welcome(member.name, member.node_id, shared.max_model_bytes)
+        self._outbox.send([control.build_welcome(welcome)])
+        event("node joined", node=member.name, **hello.log_fields())
+        return member
 
-    async def read(self, at_most: int = encode.FRAME_BYTES) -> pb.Frame | None:
-        """Read the next frame, of at most so many bytes; None at the stream's end.
+    async def _read(self, at_most: int = encode.FRAME_BYTES) -> pb.Frame | None:
+        """Read the next frame, of at most so many bytes; return None at the end of the stream.
 
         Raises:
-            ProtocolError: it is no frame, or larger.
+            ProtocolError: the bytes are not a frame, or too many.
         """
         data = await self._context.read()
         if data is grpc.aio.EOF:
             return None
         if len(data) > at_most:
             raise ProtocolError(f"a frame of {len(data)} bytes; expected at most {at_most}")
-        self.silence.end()
-        self._bytes_up += len(data)
+        self._silence.end()
+        self._quota.count_bytes(len(data))
         return encode.parse_frame(data)
 
-    def count_reply(self) -> None:
-        """Note that a reply begins.
+    def _get_ready(self, member: Member, message: pb.Ready) -> None:
+        self._shared.roster.ready(member, control.parse_ready(message))
+        event("node ready", node=member.name)
+        self._is_ready = True
+        self._quota.take_bytes_up()
+        for request in self._shared.requests.of_node(member.node_id):
+            self.ask(request)
 
-        Raises:
-            ProtocolError: there is nothing that it could answer.
-        """
-        if not self.is_ready:
-            raise ProtocolError("a reply from a node that is not ready")
-        if not self.replies_left:
-            raise ProtocolError("a reply to nothing that was asked")
-        self.replies_left -= 1
+    def _feed(self, member: Member, assembler: Assembler, chunk: bytes) -> None:
+        # A method of its own, so that no local variable holds the last reply while the next is awaited.
+        requests = self._shared.requests
+        received = assembler.feed(chunk)
+        if not assembler.is_idle:
+            if (arrived := assembler.arrived) is not None:
+                requests.note_arrival(member.node_id, *arrived)
+            return
+        bytes_up = self._quota.take_bytes_up()
+        if received is None or not requests.settle(
+            member.node_id, received.request_id, received.content, bytes_up
+        ):
+            event("dropped a reply that is no longer awaited", node=member.name)
 
-    def count_sign(self) -> None:
-        """Note that its node only says that it is there.
+    def _refuse(self, error: FederationError) -> None:
+        """Log why the node is refused, and end the stream with a goodbye that gives the same reason."""
+        reason = printable(str(error))
+        name = None if self._member is None else self._member.name
+        self._shared.log_refusal(self._peer, name, reason)
+        # A peer that sent nothing gets no goodbye: it may be a node on a bad line, which then dials again.
+        is_silent = isinstance(error, _NoHelloError)
+        self._outbox.end_with(None if is_silent else control.build_goodbye(pb.Goodbye.REFUSED, reason))
 
-        Raises:
-            ProtocolError: it does so without need, and keeps this end busy.
-        """
-        self._signs += 1
-        if self._signs > 2 + 2 * (time.monotonic() - self._began) / silence.SIGN_AFTER_S:
-            raise ProtocolError(f"{self._signs} frames alive; expected one in {silence.SIGN_AFTER_S:g} s")
-
-    def take_bytes_up(self) -> int:
-        """Give what was read since this was asked the last time."""
-        count, self._bytes_up = self._bytes_up, 0
-        return count
+    def _leave(self) -> None:
+        """Note that the stream has ended; give up the node's requests unless it reconnects in time."""
+        self._is_greeting = False
+        member = self._member
+        if member is None or not self._shared.roster.leave(member, self, is_for_good=self._is_expelled):
+            return
+        if self._is_ready or self._outbox.is_ending:
+            event("node left", node=member.name, cause=self._cause)
+        else:
+            hint = "its own log has the reason"
+            warn("node left before it was ready", node=member.name, cause=self._cause, hint=hint)
+        if self._is_expelled:
+            self._shared.requests.give_up(member.node_id)
+        else:
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._shared.lease_grace_s, self._shared.give_up_if_gone, member)

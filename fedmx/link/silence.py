@@ -1,9 +1,10 @@
-"""Whether the other end of a stream is gone: each sends something every few seconds, and looks what arrives.
+"""Detects that the other end of a stream is gone, because nothing arrives from it.
 
-gRPC's keepalive goes by the answer to a ping, which on a slow line comes behind all that is on its way
-already. So its timeout is off, and what counts is whether any byte arrives, whatever it belongs to. The end
-that receives a model reads bytes all the time; the one that sends it hears the other's signs of life, which
-nothing delays.
+Each end sends something at least every SIGN_AFTER_S seconds, and takes the other for gone after LIMIT_S
+seconds without a single byte. gRPC's keepalive cannot decide this: it waits for the answer to a ping, and on
+a slow line that answer queues behind all data that is already on its way. So its timeout is off
+(`channel.py`), and any byte counts, whatever it belongs to: the end that receives a model keeps receiving
+bytes, and the end that sends one receives the other's signs of life, which nothing delays.
 """
 
 import contextlib
@@ -16,27 +17,29 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
-SIGN_AFTER_S = 10.0  # without anything to send
+from fedmx.parsing import Address
+
+SIGN_AFTER_S = 10.0
 LIMIT_S = 30.0
 _LOOK_S = 1.0
 
-# Linux's struct tcp_info: tcpi_last_data_recv, milliseconds, stands behind 8 u8 and 11 u32.
+# Linux's struct tcp_info: tcpi_last_data_recv, in milliseconds, follows 8 u8 and 11 u32.
 _LAST_ARRIVAL = struct.Struct("=52xI")
 
 Ages = Mapping[tuple[str, int], float]
-"""How many seconds ago bytes arrived, by the host and port of the other end of a connection."""
+"""Seconds since bytes arrived, by the host and port of the other end of each connection."""
 
 
 class Silence:
     """How long nothing has arrived on a stream.
 
-    It is counted in looks, not by a clock: a process that was stopped for a while looks at what came
-    meanwhile before it takes the other end for gone.
+    The seconds are those between checks, not a clock's: a process that was suspended first sees what arrived
+    meanwhile, and only then decides that the other end is gone.
 
     Args:
-        find: picks the age of the newest bytes on the stream's connection. On a slow line a frame of 1 MiB
-            takes longer than the limit, and a program in a long call of C sends no sign of life, while its
-            gRPC answers pings.
+        find: returns the age of the newest bytes on the stream's connection. Frames alone would not do: on a
+            slow line a frame of 1 MiB takes longer than the limit, and a program in a long call of C sends no
+            sign of life, while its gRPC answers pings.
     """
 
     def __init__(self, find: Callable[[Ages], float]) -> None:
@@ -51,8 +54,8 @@ class Silence:
         """Return whether the other end is gone.
 
         Args:
-            passed_s: seconds since the look before.
-            measure: asks the kernel; called only where no frame tells.
+            passed_s: seconds since the previous check.
+            measure: asks the kernel; called only if no frame arrived within the limit.
         """
         self._seconds += passed_s
         if self._seconds >= LIMIT_S:
@@ -65,10 +68,10 @@ class Watchdog:
 
     Args:
         silence: of the stream.
-        bark: ends it.
+        bark: ends the stream.
 
     Attributes:
-        has_barked: whether it did.
+        has_barked: whether the stream was ended here.
     """
 
     def __init__(self, silence: Silence, bark: Callable[[], object]) -> None:
@@ -78,11 +81,11 @@ class Watchdog:
         self._is_over = threading.Event()
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the checks."""
         threading.Thread(target=self._look, name="silence", daemon=True).start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop the checks."""
         self._is_over.set()
 
     def _look(self) -> None:
@@ -94,13 +97,29 @@ class Watchdog:
 
 
 def parse_peer(name: str) -> tuple[str, int]:
-    """Parse a peer's name in gRPC, such as `ipv6:%5B::1%5D:50000`; port 0 where it has none."""
+    """Parse gRPC's name of a peer, such as `ipv6:%5B::1%5D:50000`; the port is 0 if it has none."""
     host, _, port = unquote(name.partition(":")[2]).rpartition(":")
     return host.strip("[]"), int(port) if port.isdecimal() else 0
 
 
+def find_age(ages: Ages, address: Address) -> float:
+    """Return the age of the newest bytes of the connections to an address; infinity if there is none.
+
+    A connection is known by the peer's numbers. Where the host's name leads to none of them any more, as
+    behind a balancer that changes its addresses, the port alone decides.
+    """
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        found = []
+    peers = {(str(target[0]).removeprefix("::ffff:"), address.port) for *_, target in found}
+    of_host = [age for peer, age in ages.items() if peer in peers]
+    of_port = [age for (_, port), age in ages.items() if port == address.port]
+    return min(of_host or of_port, default=math.inf)
+
+
 def measure() -> Ages:
-    """Ask the kernel about all connections of this process; about none where it is not Linux's."""
+    """Ask the kernel about all connections of this process; empty on other systems than Linux."""
     try:
         descriptors = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
     except OSError:
@@ -108,7 +127,7 @@ def measure() -> Ages:
     found: dict[tuple[str, int], float] = {}
     for descriptor in descriptors:
         with contextlib.suppress(OSError), _copy(descriptor) as connection:
-            # These raise where it is no connection of TCP, or none any more.
+            # These raise if the descriptor is not a TCP connection, or no longer one.
             address = connection.getpeername()
             info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_ARRIVAL.size)
             peer = address[0].removeprefix("::ffff:"), address[1]
@@ -117,10 +136,11 @@ def measure() -> Ages:
 
 
 def _copy(descriptor: int) -> socket.socket:
-    """Return a socket of its own for a descriptor that belongs to gRPC, which may close it at any time."""
+    """Duplicate a descriptor as a socket: gRPC owns the original and may close it at any time."""
     copy = os.dup(descriptor)
     try:
         return socket.socket(fileno=copy)
-    except OSError:  # not a socket
+    except OSError:
+        # It is not a socket.
         os.close(copy)
         raise

@@ -1,4 +1,8 @@
-"""What is said on a stream beside requests and replies: made, and read, here."""
+"""Every frame beside requests and replies, from hello to goodbye, is built and parsed here."""
+
+import secrets
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 from flwr.app import ConfigRecord
 
@@ -7,37 +11,83 @@ from fedmx.errors import ProtocolError, RefusedError, SettingsError, TrainingFai
 from fedmx.log import printable
 from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.encode import FRAME_BYTES
-from fedmx.protocol.records import decode_config, encode_record, find_fault_of_records
+from fedmx.protocol.records import decode_config, encode_record, find_problem_in_records
 
-LONGEST_NAME = 128  # a granted name is longer than NODE_NAME: its site before it, a counter behind
-MAX_HELLO_BYTES = 1024  # of its frame
-_MAX_INSTANCE_LENGTH = 64
+# What both ends must have in common. Raise it whenever an end of the previous version would misunderstand an
+# end of this one: a field of link.proto that changed its meaning or has to be understood, another order of
+# frames, another request digest, another name or meaning of an entry that the programs exchange in records.
+# A new field that the other end may ignore does not need a new version, nor does a release of the package.
+PROTOCOL_VERSION = 1
+
+# A granted name is longer than NODE_NAME: the site precedes it and a counter may follow.
+LONGEST_NAME = 128
+MAX_HELLO_BYTES = 1024
+_LONGEST_INSTANCE = 64
+_LONGEST_VERSION = 40
 
 ALIVE = pb.Frame(alive=pb.Alive()).SerializeToString()
 
 
-def check_hello(hello: pb.Hello) -> None:
-    """Check what a node says first.
+@dataclass(frozen=True)
+class Hello:
+    """A node's first frame. Each attribute is a field of the same name in link.proto's `Hello`.
+
+    Attributes:
+        name: the node's name, or the stem of one that the server makes unique.
+        is_name_given: whether the name was set by NODE_NAME, so that the server may not add a counter.
+        max_model_bytes: the largest set of arrays that the node accepts.
+        instance: a random token that tells a node that reconnects from another node of the same name.
+        protocol_version: has to be the server's.
+        package_version: the node's version of fedmx, for the server's log.
+    """
+
+    name: str
+    is_name_given: bool
+    max_model_bytes: int
+    instance: str = field(default_factory=lambda: secrets.token_hex(16))
+    protocol_version: int = PROTOCOL_VERSION
+    package_version: str = __version__
+
+    def log_fields(self) -> dict[str, Any]:
+        """Return what the server logs about a node beside its name."""
+        return {"version": self.package_version}
+
+
+def build_hello(hello: Hello) -> bytes:
+    """Build the frame with which a node joins."""
+    return pb.Frame(hello=pb.Hello(**asdict(hello))).SerializeToString()
+
+
+def parse_hello(frame: pb.Frame | None) -> Hello:
+    """Parse a node's first frame.
+
+    Args:
+        frame: None if the stream ended before one arrived.
 
     Raises:
-        RefusedError: its version differs, or its name may not stand in a log.
-        ProtocolError: it has no instance token.
+        ProtocolError: it is not a hello, or has no instance token.
+        RefusedError: the node speaks another protocol version, or its name is invalid.
     """
-    if hello.version != __version__:
+    if frame is None or frame.WhichOneof("kind") != "hello":
+        raise ProtocolError("the first frame is not a hello")
+    hello = Hello(**{each.name: getattr(frame.hello, each.name) for each in fields(Hello)})
+    if hello.protocol_version != PROTOCOL_VERSION:
         raise RefusedError(
-            f"client fedmx {printable(hello.version, 40)}, server fedmx {__version__}:"
-            " expected the same version on both sides"
+            f"client protocol version {hello.protocol_version}"
+            f" (fedmx {printable(hello.package_version, _LONGEST_VERSION)}), server protocol version"
+            f" {PROTOCOL_VERSION} (fedmx {__version__}): expected the same protocol version on both sides"
         )
-    if not 0 < len(hello.instance) <= _MAX_INSTANCE_LENGTH:
+    if not 0 < len(hello.instance) <= _LONGEST_INSTANCE:
         raise ProtocolError("a hello without an instance token")
     check_name(hello.name)
+    return hello
 
 
 def check_name(name: str) -> None:
-    """Check the name that a node would have.
+    """Check that a node's name can be logged and used as a key.
 
     Raises:
-        RefusedError: it may not stand in a log.
+        RefusedError: the name is invalid.
     """
     if not parsing.is_name(name, LONGEST_NAME):
         raise RefusedError(
@@ -46,56 +96,78 @@ def check_name(name: str) -> None:
         )
 
 
-def welcome(name: str, node_id: int, max_model_bytes: int) -> bytes:
-    """Say who a node is in this federation, and the largest set of arrays that the server takes."""
-    message = pb.Welcome(name=name, node_id=node_id, max_model_bytes=max_model_bytes)
-    return pb.Frame(welcome=message).SerializeToString()
+@dataclass(frozen=True)
+class Welcome:
+    """The server's answer to a hello.
+
+    Attributes:
+        name: the node's name in this federation.
+        node_id: its id in this federation.
+        max_model_bytes: the largest set of arrays that the server accepts.
+    """
+
+    name: str
+    node_id: int
+    max_model_bytes: int
 
 
-def ready(description: ConfigRecord) -> bytes:
-    """Say that a node can work, and what must agree between nodes.
+def build_welcome(welcome: Welcome) -> bytes:
+    """Build the answer to a hello."""
+    return pb.Frame(welcome=pb.Welcome(**asdict(welcome))).SerializeToString()
+
+
+def parse_welcome(message: pb.Welcome) -> Welcome:
+    """Parse the answer to a hello."""
+    return Welcome(message.name, message.node_id, message.max_model_bytes)
+
+
+def build_ready(description: ConfigRecord) -> bytes:
+    """Build the frame with which a node reports that it can work.
+
+    Args:
+        description: what must agree between nodes.
 
     Raises:
-        SettingsError: the description is beyond the limits: of a model with many thousands of arrays.
+        SettingsError: the description is beyond the limits: the model has many thousands of arrays.
     """
     record = encode_record("description", description)
-    if fault := find_fault_of_records([record]):
-        raise SettingsError(f"the model's description has {fault}")
+    if problem := find_problem_in_records([record]):
+        raise SettingsError(f"the model's description has {problem}")
     frame = pb.Frame(ready=pb.Ready(description=record)).SerializeToString()
     if len(frame) > FRAME_BYTES:
         raise SettingsError(f"the model's description has {len(frame)} bytes; expected at most {FRAME_BYTES}")
     return frame
 
 
-def read_ready(said: pb.Ready) -> ConfigRecord:
-    """Take a node's description.
+def parse_ready(message: pb.Ready) -> ConfigRecord:
+    """Parse a node's description.
 
     Raises:
-        ProtocolError: it is none, or beyond the limits.
+        ProtocolError: it is not a config record, or beyond the limits.
     """
-    if fault := find_fault_of_records([said.description]):
-        raise ProtocolError(f"a description with {fault}")
-    return decode_config(said.description)
+    if problem := find_problem_in_records([message.description]):
+        raise ProtocolError(f"a description with {problem}")
+    return decode_config(message.description)
 
 
-def withdraw(request_id: str) -> bytes:
-    """Say that nobody waits for a request any more."""
+def build_withdraw(request_id: str) -> bytes:
+    """Build the notice that a request is no longer awaited."""
     return pb.Frame(withdraw=pb.Withdraw(request_id=request_id)).SerializeToString()
 
 
-def goodbye(outcome: "pb.Goodbye.Outcome", reason: str) -> bytes:
-    """Say the server's last word."""
+def build_goodbye(outcome: "pb.Goodbye.Outcome", reason: str) -> bytes:
+    """Build the server's final frame."""
     return pb.Frame(goodbye=pb.Goodbye(outcome=outcome, reason=printable(reason))).SerializeToString()
 
 
-def read_goodbye(said: pb.Goodbye) -> None:
-    """Take the server's last word.
+def check_goodbye(message: pb.Goodbye) -> None:
+    """Return if the run is finished.
 
     Raises:
-        RefusedError: the server does not take this node.
-        TrainingFailedError: the run did not finish.
+        RefusedError: the server refused this node.
+        TrainingFailedError: the run failed.
     """
-    if said.outcome == pb.Goodbye.REFUSED:
-        raise RefusedError(f"the server refused this node: {printable(said.reason)}")
-    if said.outcome != pb.Goodbye.FINISHED:
-        raise TrainingFailedError(f"the server says that the run failed: {printable(said.reason)}")
+    if message.outcome == pb.Goodbye.REFUSED:
+        raise RefusedError(f"the server refused this node: {printable(message.reason)}")
+    if message.outcome != pb.Goodbye.FINISHED:
+        raise TrainingFailedError(f"the server reports that the run failed: {printable(message.reason)}")

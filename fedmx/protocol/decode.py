@@ -15,7 +15,7 @@ from fedmx.errors import ProtocolError
 from fedmx.log import printable
 from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.encode import CHUNK_BYTES, MAX_HEADER_BYTES, parse
-from fedmx.protocol.records import decode_config, decode_metrics, find_fault
+from fedmx.protocol.records import decode_config, decode_metrics, find_problem
 
 
 @dataclass(frozen=True)
@@ -190,8 +190,8 @@ class _OpenArray:
 
 def _check(header: pb.Header, array_bytes: int) -> None:
     """Check what a header declares, before anything is made of it."""
-    if fault := find_fault(header):
-        raise ProtocolError(fault)
+    if problem := find_problem(header):
+        raise ProtocolError(problem)
     declared = sum(_size(head) for record in header.array_records for head in record.arrays)
     if declared != array_bytes:
         raise ProtocolError(f"arrays of {declared} bytes in the header, {array_bytes} announced")

@@ -16,7 +16,7 @@ from fedmx import arrays
 from fedmx.errors import ProtocolError
 from fedmx.log import printable
 from fedmx.protocol import link_pb2 as pb
-from fedmx.protocol.records import encode_record, find_fault
+from fedmx.protocol.records import encode_record, find_problem
 
 FRAME_BYTES = 1024 * 1024
 MAX_HEADER_BYTES = 4 * 1024 * 1024  # protobuf takes thirty times that to read one of empty entries
@@ -87,8 +87,8 @@ def encode(header: pb.Header, content: RecordDict | Error, encoded: EncodedArray
         header.array_records.extend(encoded.records)
         header.metric_records.extend(encode_record(n, r) for n, r in content.metric_records.items())
         header.config_records.extend(encode_record(n, r) for n, r in content.config_records.items())
-    if fault := find_fault(header):
-        raise ValueError(fault)
+    if problem := find_problem(header):
+        raise ValueError(problem)
     if not header.request_id:
         identity = hashlib.sha256(header.SerializeToString(deterministic=True) + encoded.digest)
         header.request_id = identity.hexdigest()

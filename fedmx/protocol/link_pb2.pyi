@@ -28,18 +28,20 @@ class Frame(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., ready: _Optional[_Union[Ready, _Mapping]] = ..., begin: _Optional[_Union[Begin, _Mapping]] = ..., chunk: _Optional[bytes] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., withdraw: _Optional[_Union[Withdraw, _Mapping]] = ..., alive: _Optional[_Union[Alive, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("version", "name", "is_name_given", "instance", "max_model_bytes")
-    VERSION_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("package_version", "name", "is_name_given", "instance", "max_model_bytes", "protocol_version")
+    PACKAGE_VERSION_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     IS_NAME_GIVEN_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
     MAX_MODEL_BYTES_FIELD_NUMBER: _ClassVar[int]
-    version: str
+    PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    package_version: str
     name: str
     is_name_given: bool
     instance: str
     max_model_bytes: int
-    def __init__(self, version: _Optional[str] = ..., name: _Optional[str] = ..., is_name_given: _Optional[bool] = ..., instance: _Optional[str] = ..., max_model_bytes: _Optional[int] = ...) -> None: ...
+    protocol_version: int
+    def __init__(self, package_version: _Optional[str] = ..., name: _Optional[str] = ..., is_name_given: _Optional[bool] = ..., instance: _Optional[str] = ..., max_model_bytes: _Optional[int] = ..., protocol_version: _Optional[int] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("name", "node_id", "max_model_bytes")

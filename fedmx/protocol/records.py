@@ -23,7 +23,7 @@ _KINDS = (
 )
 
 
-def find_fault(header: pb.Header) -> str | None:
+def find_problem(header: pb.Header) -> str | None:
     """Say what in a header is beyond the limits, or give None.
 
     Counts come first: to look at an entry makes a Python object of it.
@@ -37,22 +37,22 @@ def find_fault(header: pb.Header) -> str | None:
     if records and header.HasField("error"):
         return "an error beside records"
     for name in (header.request_id, header.message_type, header.group_id):
-        if fault := _find_fault_of_name(name):
-            return fault
+        if problem := _find_problem_in_name(name):
+            return problem
     named = [[record.name for kind in kinds for record in kind]]
     named += [[head.name for head in record.arrays] for record in header.array_records]
-    return _find_fault_of_names(named, "arrays or records") or find_fault_of_records(
+    return _find_problem_in_names(named, "arrays or records") or find_problem_in_records(
         [*header.metric_records, *header.config_records]
     )
 
 
-def find_fault_of_records(records: Sequence[pb.Record]) -> str | None:
+def find_problem_in_records(records: Sequence[pb.Record]) -> str | None:
     """Say what in metric and config records is beyond the limits, or give None."""
     if (count := sum(len(record.entries) for record in records)) > MAX_ENTRIES:
         return f"{count} entries; at most {MAX_ENTRIES}"
     if (count := sum(_count_items(entry) for record in records for entry in record.entries)) > MAX_ITEMS:
         return f"{count} values in lists; at most {MAX_ITEMS}"
-    return _find_fault_of_names(([entry.key for entry in record.entries] for record in records), "entries")
+    return _find_problem_in_names(([entry.key for entry in record.entries] for record in records), "entries")
 
 
 def encode_record(name: str, record: Mapping[str, Any]) -> pb.Record:
@@ -85,18 +85,18 @@ def decode_metrics(record: pb.Record) -> MetricRecord:
         raise ProtocolError(f"metric record {record.name!r} that Flower does not take: {error}") from None
 
 
-def _find_fault_of_names(named: Iterable[list[str]], kinds: str) -> str | None:
+def _find_problem_in_names(named: Iterable[list[str]], kinds: str) -> str | None:
     """Look at names; those of one list must be told apart."""
     for names in named:
         for name in names:
-            if fault := _find_fault_of_name(name):
-                return fault
+            if problem := _find_problem_in_name(name):
+                return problem
         if len(set(names)) != len(names):
             return f"two {kinds} of one name"
     return None
 
 
-def _find_fault_of_name(name: str) -> str | None:
+def _find_problem_in_name(name: str) -> str | None:
     if len(name) <= LONGEST_NAME and name.isprintable():
         return None
     return f"the name {printable(name, 80)!r}; expected at most {LONGEST_NAME} printable characters"

@@ -46,7 +46,7 @@ def test_too_few_clients_end_the_server_with_3_and_a_count(federation: Federatio
     assert server.wait() == 3
     assert "1 of 2 nodes were ready within 6 s (CLIENT_WAIT_TIMEOUT)" in server.log
     assert client.wait() == 4
-    assert "the server says that the run failed: 1 of 2 nodes were ready" in client.log
+    assert "the server reports that the run failed: 1 of 2 nodes were ready" in client.log
     assert (federation.facts["status"], federation.facts["exit_code"]) == ("failed", 3)
     assert "Traceback" not in federation.logs
 

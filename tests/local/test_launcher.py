@@ -225,7 +225,7 @@ def test_when_every_client_has_failed_alike_the_server_is_ended_and_the_reason_s
 def test_clients_that_were_told_how_the_run_failed_do_not_repeat_it(launcher: Launcher) -> None:
     code, lines = launcher.run(
         SERVER_DOES="time.sleep(1); say('ERROR', 'round 2 failed'); sys.exit(4)",
-        CLIENT_DOES="say('ERROR', 'the server says that the run failed: round 2 failed'); sys.exit(4)",
+        CLIENT_DOES="say('ERROR', 'the server reports that the run failed: round 2 failed'); sys.exit(4)",
     )
     assert code == 4
     assert [line for line in lines if "failed" in line] == ["server ended with exit code 4: round 2 failed"]

@@ -25,6 +25,7 @@ from fedmx.link.node import LinkOptions, NodeLink
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.parsing import Address
+from fedmx.protocol.control import Hello
 from fedmx.settings import ServerSettings
 from server import admission, strategies
 from server.collect import Asker, Replies
@@ -342,7 +343,7 @@ def _start(
 
 def _serve(name: str, node: NullNode, address: Address) -> None:
     link = NodeLink(
-        LinkOptions(address, name, is_name_given=True, wait_timeout_s=HANG_S, max_model_bytes=2**20)
+        LinkOptions(address, Hello(name, is_name_given=True, max_model_bytes=2**20), wait_timeout_s=HANG_S)
     )
     link.start()
     try:

@@ -175,7 +175,7 @@ def test_more_partitions_than_examples_end_the_wait_with_the_first_ready_node(fe
         federation.run({"a": node}, num_partitions=61, client_wait_timeout=60.0)
     words = "NUM_PARTITIONS=61: node a has 60 train examples; expected at most 60 partitions"
     assert (caught.value.exit_code, str(caught.value)) == (2, words)
-    assert str(node.outcome) == f"the server says that the run failed: {words}"
+    assert str(node.outcome) == f"the server reports that the run failed: {words}"
     assert (federation.facts["status"], federation.facts["exit_code"]) == ("failed", 2)
 
 

@@ -77,7 +77,9 @@ def test_a_node_that_was_expelled_is_told_as_such(hub: Hub) -> None:
     raw.get_ready()
     raw.hang_up()
     hub.wait_until(lambda: not hub.roster.nodes()[0].is_present)
-    assert hub.roster.expel(hub.node_id("raw"))
+    member = hub.roster.find(hub.node_id("raw"))
+    assert member is not None
+    assert hub.roster.expel(member)
     assert explain(hub) == "its site may not take part any more"
 
 

@@ -52,7 +52,7 @@ def failure(federation: Federation, nodes: dict[str, NullNode], **settings: Any)
         federation.run(nodes, **settings)
     assert caught.value.exit_code == 4
     assert {str(node.outcome) for node in nodes.values()} == {
-        f"the server says that the run failed: {caught.value}"
+        f"the server reports that the run failed: {caught.value}"
     }
     return str(caught.value)
 

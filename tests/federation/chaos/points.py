@@ -58,7 +58,7 @@ OF_SERVER = (
     Kill("after", _RENAME, about="model.params"),
     Kill("halved", _FSYNC, call=4, about="run.json"),
     Kill("after", "server.record.history:History.finish"),
-    Kill("before", "fedmx.protocol.control:goodbye"),
+    Kill("before", "fedmx.protocol.control:build_goodbye"),
     Kill("after", "fedmx.link.server:LinkServer.stop"),
 )
 
@@ -74,7 +74,7 @@ OF_CLIENT = (
     Kill("after", _TRAIN),
     # its update: begun, and half written
     Kill("after", "fedmx.link.handler:encode_reply"),
-    Kill(4, "fedmx.link.node:_Stream.frames"),
+    Kill(4, "fedmx.link.node_stream:NodeStream.frames"),
     # evaluating
     Kill("before", _EVALUATE, about="100"),
     Kill("after", _EVALUATE, about="100"),

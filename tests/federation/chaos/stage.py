@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from fedmx.link import node
+from fedmx.link import backoff
 from fedmx.program import run_program
 from server import serving
 from tests.federation.chaos.killing import note_calls
@@ -113,7 +113,7 @@ class _Part:
         sys.argv = [self.name]
         sys.path.insert(0, str(TASKS))
         program = importlib.import_module(f"{self.name}.__main__")
-        node._LONGEST_PAUSE_S = 0.2  # a server that is killed is started again at once
+        backoff._LONGEST_PAUSE_S = 0.2  # a server that is killed is started again at once
         serving._LINGER_S = 0.5
         if self.trainings is not None:
             note_calls("client.trainer:Trainer.train", self.trainings, _describe_training)

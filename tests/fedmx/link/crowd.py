@@ -5,18 +5,18 @@ The latter speak HTTP/2 by themselves, since gRPC sends no half messages.
 
 import asyncio
 import contextlib
-import secrets
 import ssl
 import struct
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from fedmx import __version__
 from fedmx.link import channel
 from fedmx.parsing import Address
 from fedmx.pki.credentials import Credentials
+from fedmx.protocol import control
 from fedmx.protocol import link_pb2 as pb
+from fedmx.protocol.control import Hello
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _SETTINGS, _PING = 0, 1, 4, 6  # RFC 9113, 6
@@ -123,9 +123,7 @@ async def _write_slowly(writer: asyncio.StreamWriter) -> None:
 
 
 def _say_hello() -> bytes:
-    token = secrets.token_hex(16)
-    hello = pb.Hello(version=__version__, name="idler", instance=token, max_model_bytes=2**30)
-    data = pb.Frame(hello=hello).SerializeToString()
+    data = control.build_hello(Hello("idler", is_name_given=False, max_model_bytes=2**30))
     return _frame(_DATA, _MESSAGE_HEAD.pack(0, len(data)) + data)
 
 

@@ -2,11 +2,11 @@
 
 import contextlib
 import queue
-import secrets
 import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import grpc
@@ -14,7 +14,6 @@ import numpy as np
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedmx import __version__
 from fedmx.errors import FederationError
 from fedmx.link import channel
 from fedmx.link.grid import LinkGrid
@@ -24,6 +23,7 @@ from fedmx.link.server import LinkServer
 from fedmx.parsing import Address
 from fedmx.protocol import control, encode
 from fedmx.protocol import link_pb2 as pb
+from fedmx.protocol.control import Hello
 from tests.bounds import HANG_S
 from tests.federation.chaos.cable import Cable
 from tests.fedmx.link.wire import GIGABYTE, pack
@@ -79,8 +79,10 @@ class Node:
     ) -> None:
         self.worker = worker or Worker()
         self.outcome: FederationError | None = None
-        chosen = {"is_name_given": True, "wait_timeout_s": PATIENCE_S, "max_model_bytes": GIGABYTE, **options}
-        self._link = NodeLink(LinkOptions(address, name, **chosen))
+        said: dict[str, Any] = {"is_name_given": True, "max_model_bytes": GIGABYTE}
+        said |= {key: options.pop(key) for key in [each.name for each in fields(Hello)] if key in options}
+        chosen = {"wait_timeout_s": PATIENCE_S, "credentials": options.pop("own", None), **options}
+        self._link = NodeLink(LinkOptions(address, Hello(name, **said), **chosen))
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._link.start()
 
@@ -102,7 +104,7 @@ class Node:
 
     @property
     def kept_a_reply(self) -> bool:
-        return bool(self._link._kept._kept)
+        return bool(self._link._reply_cache._kept)
 
     def _serve(self) -> None:
         try:
@@ -213,15 +215,14 @@ class RawNode:
         self._outbox.put(pb.Frame(**frame).SerializeToString() if data is None else data)
 
     def say_hello(self, name: str = "raw", **changes: Any) -> None:
-        token = secrets.token_hex(16)
-        said = {"version": __version__, "name": name, "instance": token, "max_model_bytes": GIGABYTE}
-        self.say(hello=pb.Hello(**{**said, **changes}))
+        said = {"is_name_given": False, "max_model_bytes": GIGABYTE, **changes}
+        self.say(control.build_hello(Hello(name, **said)))
 
     def get_ready(self, name: str = "raw", **changes: Any) -> None:
         """Join as a node whose model and data are loaded."""
         self.say_hello(name, **changes)
         assert self.hear("welcome").name == name
-        self.say(control.ready(ConfigRecord()))
+        self.say(control.build_ready(ConfigRecord()))
 
     def hear(self, kind: str) -> Any:
         """Give the next frame, which has to be of this kind."""

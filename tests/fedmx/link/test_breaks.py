@@ -9,7 +9,7 @@ import pytest
 from flwr.app import Message, RecordDict
 
 from fedmx import arrays
-from fedmx.link import server as server_module
+from fedmx.link import session
 from fedmx.protocol import link_pb2 as pb
 from tests.federation.chaos.cable import Cable
 from tests.fedmx.link.loopback import FOREVER_S, PATIENCE_S, Hub, Node, RawNode, Worker
@@ -159,7 +159,7 @@ def test_a_node_that_trained_while_its_server_died_delivers_to_the_restarted_one
     assert len(query.get()) == 1
     assert len(again.ask(again.message(number=1))) == 1
     assert node.worker.asked == ["1", "0"]
-    assert count_of("dropped a reply that nobody waits for node=node", log) == 1
+    assert count_of("dropped a reply that is no longer awaited node=node", log) == 1
 
 
 def test_what_a_dead_server_asked_and_the_restarted_one_does_not_is_not_begun(
@@ -293,7 +293,7 @@ def test_a_late_reply_is_dropped_with_one_line(hub: Hub, log: io.StringIO) -> No
     node.worker.gate.set()
     assert len(hub.ask(hub.message(number=2))) == 1
     assert node.worker.asked == ["1", "2"]
-    assert count_of("dropped a reply that nobody waits for node=node", log) == 1
+    assert count_of("dropped a reply that is no longer awaited node=node", log) == 1
 
 
 @pytest.mark.parametrize(("way", "part"), [("down", "request"), ("up", "reply")])
@@ -356,7 +356,7 @@ def test_a_request_that_is_asked_again_while_it_is_worked_on_is_worked_on_once(h
     node.worker.gate.clear()
     assert hub.ask(timeout=0.5) == []
     asked = hub.ask_aside(hub.message())
-    hub.wait_until(lambda: bool(hub.server._requests.of_node(hub.node_id())))
+    hub.wait_until(lambda: bool(hub.server._shared.requests.of_node(hub.node_id())))
     node.worker.gate.set()
     assert len(asked.get()) == 1
     assert node.worker.asked == ["1"]
@@ -365,7 +365,7 @@ def test_a_request_that_is_asked_again_while_it_is_worked_on_is_worked_on_once(h
 def test_a_server_stops_in_time_though_a_node_reads_nothing(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "_GOODBYE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(session, "GOODBYE_TIMEOUT_S", 0.1)
     raw = RawNode(hub.address, reads=False)
     raw.say_hello("deaf")
     raw.say(ready=pb.Ready())

@@ -14,9 +14,9 @@ import grpc
 import pytest
 
 from fedmx.errors import ProtocolError, RefusedError
-from fedmx.link import channel, waiting
-from fedmx.link import node as node_module
+from fedmx.link import backoff, channel
 from fedmx.parsing import Address
+from fedmx.pki import tls_patience
 from fedmx.pki.access import Gate
 from fedmx.pki.credentials import SERVER, Credentials
 from tests.fedmx.link.loopback import Hub, Node
@@ -119,9 +119,10 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Town:
 @pytest.fixture
 def frequent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every attempt to connect is logged, and counts for as much as many seconds of them."""
-    for name in ("_FIRST_REPORT_S", "_SECOND_REPORT_S", "_TLS_PATIENCE_S"):
-        monkeypatch.setattr(waiting, name, 0.0)
-    monkeypatch.setattr(node_module, "_LONGEST_PAUSE_S", 0.1)
+    for name in ("_FIRST_REPORT_S", "_SECOND_REPORT_S"):
+        monkeypatch.setattr(backoff, name, 0.0)
+    monkeypatch.setattr(backoff, "_LONGEST_PAUSE_S", 0.1)
+    monkeypatch.setattr(tls_patience, "_LASTING_S", 0.0)
 
 
 # What answers, whether the federation has certificates, and what a line about it has to name.

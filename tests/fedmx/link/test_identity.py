@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fedmx.link import node as node_module
+from fedmx.link import backoff
 from fedmx.pki.authority import Authority
 from fedmx.protocol import link_pb2 as pb
 from tests.fedmx.link.loopback import Hub, Node, Worker, find_free_port
@@ -116,7 +116,7 @@ def test_a_name_that_a_living_node_of_the_site_has_is_refused_with_the_whole_nam
 def test_clients_of_one_machine_keep_their_granted_names_when_the_server_starts_again(
     open_hub: Callable[..., Hub], authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(node_module, "_LONGEST_PAUSE_S", 0.2)
+    monkeypatch.setattr(backoff, "_LONGEST_PAUSE_S", 0.2)
     gate, port, own = gate_of(authority), find_free_port(), own_of(authority, "a")
     first = open_hub(port=port, gate=gate)
     nodes = [start_node(first, own, "host", is_name_given=False)]
@@ -127,7 +127,7 @@ def test_clients_of_one_machine_keep_their_granted_names_when_the_server_starts_
     second.nodes += nodes
     for name in ("a.host", "a.host-2"):
         second.await_ready(name)
-    assert [node._link._name for node in nodes] == ["a.host", "a.host-2"]
+    assert [node._link._hello.name for node in nodes] == ["a.host", "a.host-2"]
     for node, name in zip(nodes, ("a.host", "a.host-2"), strict=True):
         assert len(second.ask(second.message(name=name))) == 1
         assert len(node.worker.asked) == 1, "each is asked under its own name"

@@ -10,11 +10,11 @@ from flwr.app import ConfigRecord, RecordDict
 
 from fedmx import __version__
 from fedmx.errors import RefusedError, SettingsError
-from fedmx.link import node as node_module
-from fedmx.link import server as server_module
+from fedmx.link import session
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.parsing import Address
+from fedmx.protocol import control
 from fedmx.protocol import link_pb2 as pb
 from tests.bounds import HANG_S
 from tests.fedmx.link.loopback import Hub, Node, RawNode
@@ -52,22 +52,31 @@ def test_nodes_of_one_host_are_welcomed_under_different_names(hub: Hub, raw: Raw
     raw.hang_up()
 
 
-def test_versions_that_differ_are_refused_with_both_named(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch, log: io.StringIO
+@pytest.mark.parametrize("version", [0, control.PROTOCOL_VERSION + 1])
+def test_another_protocol_version_is_refused_with_both_versions_named(
+    version: int, hub: Hub, log: io.StringIO
 ) -> None:
-    monkeypatch.setattr(node_module, "__version__", "9.9.9")
-    error = Node(hub.address).serve().join()
-    reason = f"client fedmx 9.9.9, server fedmx {__version__}: expected the same version on both sides"
+    error = Node(hub.address, protocol_version=version, package_version="9.9.9").serve().join()
+    reason = (
+        f"client protocol version {version} (fedmx 9.9.9), server protocol version"
+        f" {control.PROTOCOL_VERSION} (fedmx {__version__}): expected the same protocol version on both sides"
+    )
     assert isinstance(error, RefusedError)
     assert str(error) == f"the server refused this node: {reason}"
     assert f'reason="{reason}"' in log.getvalue()
     assert hub.roster.nodes() == []
 
 
+def test_another_package_version_joins_and_is_logged(hub: Hub, log: io.StringIO) -> None:
+    hub.start(package_version="9.9.9")
+    assert len(hub.ask()) == 1
+    assert "node joined node=node version=9.9.9\n" in log.getvalue()
+
+
 def test_a_stream_without_a_hello_is_closed_without_a_word(
     hub: Hub, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "_HELLO_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(session, "_HELLO_TIMEOUT_S", 0.05)
     RawNode(hub.address).hear_end()
     assert 'reason="no hello within 0.05 s"' in log.getvalue()
     assert hub.roster.nodes() == []
@@ -76,8 +85,8 @@ def test_a_stream_without_a_hello_is_closed_without_a_word(
 @pytest.mark.parametrize(
     ("frame", "reason"),
     [
-        (pb.Frame(ready=pb.Ready()), "the first frame is no hello"),
-        (pb.Frame(chunk=b"x"), "the first frame is no hello"),
+        (pb.Frame(ready=pb.Ready()), "the first frame is not a hello"),
+        (pb.Frame(chunk=b"x"), "the first frame is not a hello"),
         (pb.Frame(), "a frame of no known kind"),
     ],
     ids=["ready", "chunk", "empty"],
@@ -160,8 +169,14 @@ OVER_LIMIT = pb.Begin(header_bytes=1, array_bytes=2**40)
     [
         (b"\xff\xff\xff", "bytes that are no Frame"),
         (pb.Frame(chunk=b"x").SerializeToString(), "a chunk outside a message"),
-        (pb.Frame(welcome=pb.Welcome()).SerializeToString(), "a frame welcome from a node that has joined"),
-        (pb.Frame(hello=pb.Hello()).SerializeToString(), "a frame hello from a node that has joined"),
+        (
+            pb.Frame(welcome=pb.Welcome()).SerializeToString(),
+            "unexpected frame welcome from a joined node",
+        ),
+        (
+            pb.Frame(hello=pb.Hello()).SerializeToString(),
+            "unexpected frame hello from a joined node",
+        ),
         (
             pb.Frame(begin=OVER_LIMIT).SerializeToString(),
             f"arrays of {2**40} bytes; MAX_MODEL_BYTES={2**30} is the limit here",

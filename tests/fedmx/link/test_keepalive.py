@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from flwr.app import Message, RecordDict
 
-from fedmx.link import channel, silence
-from fedmx.link import server as server_module
+from fedmx.link import channel, silence, watch
 from fedmx.protocol import link_pb2 as pb
 from tests.bounds import HANG_S
 from tests.federation.chaos.cable import Cable
@@ -59,7 +58,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> float:
     monkeypatch.setattr(silence, "SIGN_AFTER_S", silence.SIGN_AFTER_S / 10)
     monkeypatch.setattr(silence, "LIMIT_S", silence.LIMIT_S / 10)
     monkeypatch.setattr(silence, "_LOOK_S", silence._LOOK_S / 10)
-    monkeypatch.setattr(server_module, "_WATCH_S", server_module._WATCH_S / 10)
+    monkeypatch.setattr(watch, "PERIOD_S", watch.PERIOD_S / 10)
     return silence.LIMIT_S
 
 
@@ -85,7 +84,7 @@ def noticing(request: pytest.FixtureRequest, hasty: float, monkeypatch: pytest.M
     if request.param == "server":
         monkeypatch.setattr(silence, "_LOOK_S", 1000.0)
         return f'node left node=node cause="nothing arrived for {hasty:g} s"'
-    monkeypatch.setattr(server_module, "_WATCH_S", 1000.0)
+    monkeypatch.setattr(watch, "PERIOD_S", 1000.0)
     return f'cause="nothing arrived for {hasty:g} s"'
 
 

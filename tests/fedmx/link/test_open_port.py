@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord, RecordDict
 
-from fedmx.link import channel
+from fedmx.link import channel, roster
 from fedmx.link import server as server_module
 from fedmx.pki.authority import Authority
 from fedmx.protocol import control
 from fedmx.protocol import encode as codec
 from fedmx.protocol import link_pb2 as pb
+from fedmx.protocol.decode import Assembler
 from tests.fedmx.link.crowd import Crowd
 from tests.fedmx.link.loopback import Hub, RawNode
 from tests.fedmx.link.wire import encode, pack
@@ -82,6 +83,17 @@ def test_there_are_never_more_connections_than_files_for_them(
     assert len(hub.ask()) == 1
 
 
+def count_greeting(hub: Hub) -> int:
+    return sum(session.is_greeting for session in list(hub.server._sessions))
+
+
+def assembler_of(hub: Hub) -> Assembler:
+    """Return what puts together the frames of the one stream that there is."""
+    (session,) = hub.server._sessions
+    assert session._assembler is not None
+    return session._assembler
+
+
 def test_a_stream_without_a_hello_makes_room_for_newer_ones(
     hub: Hub, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,10 +101,10 @@ def test_a_stream_without_a_hello_makes_room_for_newer_ones(
     waiting = []
     for count in range(1, 4):
         waiting.append(RawNode(hub.address))
-        hub.wait_until(lambda count=count: len(hub.server._greeting) == count)  # type: ignore[misc]
+        hub.wait_until(lambda count=count: count_greeting(hub) == count)  # type: ignore[misc]
     hub.start("late")
     waiting[0].hear_end()  # and no goodbye: it may be a node on a bad line, which dials again
-    assert 'reason="no hello, and others wait to say theirs"' in log.getvalue()
+    assert 'reason="no hello arrived, and newer streams need the room"' in log.getvalue()
     waiting[1].get_ready("second")
     assert len(hub.ask(hub.message(name="late"))) == 1
     for raw in waiting:
@@ -102,11 +114,11 @@ def test_a_stream_without_a_hello_makes_room_for_newer_ones(
 def test_there_is_a_most_of_nodes_and_who_is_there_stays(
     hub: Hub, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "_MAX_NODES", 1)
+    monkeypatch.setattr(roster, "_MAX_PRESENT", 1)
     hub.start("first")
     raw = RawNode(hub.address)
     raw.say_hello("second")
-    assert raw.hear("goodbye").reason == "1 nodes are here already, and no more are taken"
+    assert raw.hear("goodbye").reason == "1 nodes are connected, the most that this server accepts"
     assert "WARNING refused a node node=ipv4:127.0.0.1:" in log.getvalue()
     assert len(hub.ask(hub.message(name="first"))) == 1
     raw.hang_up()
@@ -134,8 +146,8 @@ def test_who_is_not_ready_answers_nothing(hub: Hub) -> None:
 
 
 def test_one_is_ready_once(hub: Hub) -> None:
-    reason = refuse(hub, lambda raw: raw.say(control.ready(ConfigRecord())))
-    assert reason == "a frame ready from a node that has joined"
+    reason = refuse(hub, lambda raw: raw.say(control.build_ready(ConfigRecord())))
+    assert reason == "unexpected frame ready from a joined node"
 
 
 def test_only_what_was_asked_is_answered_and_what_was_owed_from_before(hub: Hub, log: io.StringIO) -> None:
@@ -145,8 +157,8 @@ def test_only_what_was_asked_is_answered_and_what_was_owed_from_before(hub: Hub,
         for frame in 2 * frames:
             raw.say(frame)
 
-    assert refuse(hub, answer_twice) == "a reply to nothing that was asked"
-    assert log.getvalue().count("dropped a reply that nobody waits for") == 1
+    assert refuse(hub, answer_twice) == "a reply without a request"
+    assert log.getvalue().count("dropped a reply that is no longer awaited") == 1
 
 
 def test_a_description_beyond_the_limits_is_refused(hub: Hub) -> None:
@@ -160,7 +172,7 @@ def test_what_differs_is_told_in_a_line_that_is_printable_and_bounded(
 ) -> None:
     hub = open_hub(find_difference=lambda one, other: f"its task is {one['task']}" if one != other else None)
     hub.start("good", description=ConfigRecord({"task": "a"}))
-    ready = control.ready(ConfigRecord({"task": "\n\x1b[2J" + "b" * 500_000}))
+    ready = control.build_ready(ConfigRecord({"task": "\n\x1b[2J" + "b" * 500_000}))
     reason = refuse(hub, lambda raw: raw.say(ready), is_ready=False)
     assert len(reason) == 400
     assert reason.startswith(r"node raw differs from this federation: its task is \n\x1b[2Jbbb")
@@ -180,9 +192,9 @@ def test_a_node_that_nobody_asks_has_nothing_kept(hub: Hub) -> None:
     *frames, _ = encode(RecordDict({"a": pack({"a": np.zeros(8_000_000, np.uint8)})})).frames()
     for frame in frames:
         raw.say(frame)
-    ((stream),) = hub.server._streams
-    hub.wait_until(lambda: stream._bytes_up > 7_000_000)
-    assembler = stream.forget.__self__  # type: ignore[attr-defined]
+    (session,) = hub.server._sessions
+    hub.wait_until(lambda: session._quota._bytes_up > 7_000_000)
+    assembler = assembler_of(hub)
     assert assembler._body is None
     assert assembler._header is None
     raw.hang_up()
@@ -198,8 +210,7 @@ def test_half_a_reply_is_let_go_of_once_nobody_waits_for_it(hub: Hub) -> None:
     *frames, last = encode(content, request_id=request.request_id).frames()
     for frame in frames:
         raw.say(frame)
-    (stream,) = hub.server._streams
-    assembler = stream.forget.__self__  # type: ignore[attr-defined]
+    assembler = assembler_of(hub)
     hub.wait_until(lambda: assembler._left < codec.CHUNK_BYTES and assembler._body is not None)
     hub.server.withdraw([request])
     raw.hear("withdraw")

@@ -54,7 +54,7 @@ def test_a_server_that_never_speaks_is_given_up_within_the_wait() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         error, _ = end_of(Address("127.0.0.1", silent.getsockname()[1]), wait_timeout_s=0.5)
     assert isinstance(error, UnreachableError)
-    assert str(error).endswith("no server answered within 0.5 s (SERVER_WAIT_TIMEOUT): nothing came back")
+    assert str(error).endswith("no server answered within 0.5 s (SERVER_WAIT_TIMEOUT): no answer")
 
 
 class _Html(socketserver.BaseRequestHandler):
@@ -69,7 +69,7 @@ def test_a_server_of_another_kind_is_given_up_with_a_cause() -> None:
         error, _ = end_of(Address("127.0.0.1", other.server_address[1]), wait_timeout_s=0.5)
         other.shutdown()
     assert isinstance(error, UnreachableError)
-    assert not str(error).endswith("nothing came back")
+    assert not str(error).endswith("no answer")
 
 
 def test_a_node_may_come_before_its_server(open_hub: Callable[..., Hub]) -> None:
@@ -170,10 +170,10 @@ def test_a_proxy_that_is_set_and_not_there_is_a_cause(hub: Hub) -> None:
             pb.Goodbye.FAILED,
             "round 2 failed\n3 times",
             TrainingFailedError,
-            r"the server says that the run failed: round 2 failed\n3 times",
+            r"the server reports that the run failed: round 2 failed\n3 times",
         ),
         (pb.Goodbye.REFUSED, "not you", RefusedError, "the server refused this node: not you"),
-        (pb.Goodbye.OUTCOME_UNSPECIFIED, "", TrainingFailedError, "the server says that the run failed: "),
+        (pb.Goodbye.OUTCOME_UNSPECIFIED, "", TrainingFailedError, "the server reports that the run failed: "),
     ],
 )
 def test_the_goodbye_tells_each_node_how_the_run_ended(
@@ -218,7 +218,7 @@ def test_a_server_that_breaks_the_rules_ends_the_node_with_a_reason() -> None:
     error, _ = end_of(Address("127.0.0.1", port))
     server.stop(None)
     assert isinstance(error, ProtocolError)
-    assert str(error) == "the server sent a frame hello"
+    assert str(error) == "the server sent an unexpected frame hello"
 
 
 def test_a_node_waits_for_its_server_as_long_as_any_setting_that_is_accepted_says(

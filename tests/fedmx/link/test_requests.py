@@ -10,7 +10,7 @@ from flwr.app import Error, RecordDict
 from fedmx.errors import FederationError, TrainingFailedError, UnreachableError
 from fedmx.link.inbox import Inbox
 from fedmx.link.reply_cache import ReplyCache
-from fedmx.link.requests import Answer, Request, Requests
+from fedmx.link.requests import Answer, Request, Requests, Transfer
 from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.decode import Received
 from fedmx.protocol.encode import EncodedArrays, EncodedMessage
@@ -68,7 +68,7 @@ def test_an_answer_tells_what_it_cost(book: Book) -> None:
     book.now = 52.5
     content = Error(1, "no")
     book.requests.settle(2, "a", content, 9)
-    assert request.done.result() == Answer(content, bytes_down=10, bytes_up=9, seconds=2.5)
+    assert request.done.result() == Answer(content, Transfer(bytes_down=10, bytes_up=9, seconds=2.5))
 
 
 def test_a_node_is_sent_what_it_was_asked_in_order(book: Book) -> None:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from flwr.app import ConfigRecord, RecordDict
 
 from fedmx.errors import DataError, RefusedError
-from fedmx.link import server
+from fedmx.link import session, watch
 from fedmx.pki import credentials, signing
 from fedmx.pki.access import Gate
 from fedmx.pki.authority import Authority
@@ -75,7 +75,7 @@ def hub(
     open_hub: Callable[..., Hub], authority: Authority, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
 ) -> Hub:
     """A server with certificates, which looks often whether somebody is revoked."""
-    monkeypatch.setattr(server, "_WATCH_S", 0.05)
+    monkeypatch.setattr(watch, "PERIOD_S", 0.05)
     return open_hub(gate=clocks.gate(authority), lease_grace_s=FOREVER_S)
 
 
@@ -262,7 +262,7 @@ def test_a_node_of_a_site_is_welcomed_as_the_sites(hub: Hub, authority: Authorit
     raw = SecureRawNode(hub.address, own_of(authority, "north"))
     raw.say_hello("x")
     assert raw.hear("welcome").name == "north.x"
-    raw.say(control.ready(ConfigRecord()))
+    raw.say(control.build_ready(ConfigRecord()))
     hub.await_ready("north.x")
     raw.hang_up()
 
@@ -361,10 +361,10 @@ def test_nobody_waits_for_an_answer_of_a_node_that_was_put_out(hub: Hub, authori
 def test_one_that_is_put_out_and_reads_nothing_is_dropped(
     hub: Hub, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_GOODBYE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(session, "GOODBYE_TIMEOUT_S", 0.2)
     raw = SecureRawNode(hub.address, own_of(authority, "north"), reads=False)
     raw.say_hello("x")
-    raw.say(control.ready(ConfigRecord()))
+    raw.say(control.build_ready(ConfigRecord()))
     hub.await_ready("north.x")
     content = RecordDict({"arrays": pack({"a": np.zeros(20_000_000, np.uint8)})})
     hub.grid.push_messages([hub.message(content, "north.x")])

@@ -1,4 +1,4 @@
-"""How long a node waits for its server, and how often it logs that it does."""
+"""How long a node waits for its server, how long it pauses between attempts, and when it logs that."""
 
 import io
 import math
@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from fedmx.errors import RefusedError
-from fedmx.link.waiting import Wait
+from fedmx.link.backoff import Backoff, Wait
 from fedmx.parsing import Address
 
 
@@ -90,33 +89,34 @@ def test_a_server_that_was_there_again_is_waited_for_the_whole_time_and_logged_f
 
 def test_the_error_names_the_setting_its_value_and_what_was_seen_last(clock: Clock) -> None:
     wait = wait_of(clock, 2.5)
-    wait.note_tls_fault("a certificate for something else", is_member=True)
+    wait.cause = "TLS: a certificate for something else"
     assert re.search(
         r"^SERVER_ADDRESS=server\.example\.org:8080: .* 2\.5 s \(SERVER_WAIT_TIMEOUT\): TLS: a certificate",
         str(wait.error()),
     )
 
 
-def test_a_fault_of_tls_that_lasts_ends_a_node_that_was_never_a_member(clock: Clock) -> None:
-    wait = wait_of(clock, math.inf)
-    for _ in range(3):
-        wait.note_tls_fault("no such name", is_member=False)
-    clock.now += 2
-    with pytest.raises(RefusedError, match=r"^SERVER_ADDRESS=server\.example\.org:8080: TLS: no such name$"):
-        wait.note_tls_fault("no such name", is_member=False)
+def pauses(backoff: Backoff, slept: list[float], count: int) -> list[float]:
+    for _ in range(count):
+        backoff.pause()
+    return slept[-count:]
 
 
-@pytest.mark.parametrize("faults", [["a", "a"], ["a", "b", "a", "b"], ["a", "a", None, "a"]])
-def test_one_that_does_not_last_ends_nobody(faults: list[str | None], clock: Clock) -> None:
-    wait = wait_of(clock, math.inf)
-    for fault in faults:
-        wait.note_tls_fault(fault, is_member=False)
-        clock.now += 10
+def test_pauses_grow_up_to_two_seconds_with_jitter() -> None:
+    slept: list[float] = []
+    backoff = Backoff(slept.append)
+    for pause, longest in zip(
+        pauses(backoff, slept, 9), (0.1, 0.16, 0.256, 0.41, 0.656, 1.05, 1.68, 2.0, 2.0), strict=True
+    ):
+        assert longest / 2 * 0.99 <= pause <= longest * 1.01
+    assert len({pause / 2.0 for pause in pauses(backoff, slept, 5)}) > 1
 
 
-def test_a_member_waits_whatever_answers_in_its_servers_place(clock: Clock) -> None:
-    wait = wait_of(clock, math.inf)
-    for _ in range(1000):
-        wait.note_tls_fault("self-signed", is_member=True)
-        clock.now += 10
-    assert wait.cause == "TLS: self-signed"
+@pytest.mark.parametrize(("lasted_s", "longest"), [(2.0, 2.0), (2.1, 0.1)])
+def test_only_a_connection_that_lasted_resets_the_pause(lasted_s: float, longest: float) -> None:
+    slept: list[float] = []
+    backoff = Backoff(slept.append)
+    pauses(backoff, slept, 20)
+    backoff.note_connection(lasted_s)
+    (pause,) = pauses(backoff, slept, 1)
+    assert longest / 2 <= pause <= longest

@@ -1,0 +1,50 @@
+"""What all sessions of one server share."""
+
+from dataclasses import dataclass, field
+
+from fedmx.link.repeats import Repeats
+from fedmx.link.requests import Requests
+from fedmx.link.roster import Member, Roster
+from fedmx.pki.access import Gate
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The state of one server that does not belong to a single session, and its limits.
+
+    Attributes:
+        roster: is notified of every node that joins, gets ready or leaves.
+        max_model_bytes: the largest set of arrays accepted from a node.
+        lease_grace_s: how long a node may take to reconnect before its requests are given up.
+        gate: decides by certificate who may join; None is plain text.
+        requests: what is asked and still awaited.
+        refusals: the warnings about refused nodes.
+    """
+
+    roster: Roster
+    max_model_bytes: int
+    lease_grace_s: float
+    gate: Gate | None = None
+    requests: Requests = field(default_factory=Requests)
+    refusals: Repeats = field(default_factory=Repeats)
+
+    def log_refusal(self, peer: str, name: str | None, reason: str) -> None:
+        """Log that a node was refused; the same reason from the same source is logged once in a while.
+
+        Args:
+            peer: the address of the other end.
+            name: the node's name, once it has joined.
+            reason: why it was refused.
+        """
+        # A program that is restarted dials from another port each time.
+        source = name or peer.rpartition(":")[0]
+        self.refusals.warn((source, reason), "refused a node", node=name or peer, reason=reason)
+
+    def is_given_up(self, member: Member) -> bool:
+        """Return whether a node has been gone for longer than it may take to reconnect."""
+        return self.roster.is_gone(member, self.lease_grace_s)
+
+    def give_up_if_gone(self, member: Member) -> None:
+        """End the wait for all replies of a node that did not reconnect in time."""
+        if self.is_given_up(member):
+            self.requests.give_up(member.node_id)

@@ -1,0 +1,59 @@
+"""What a server checks every two seconds: nodes that fell silent, and sites that lost their access."""
+
+import asyncio
+import functools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fedmx.link import silence
+from fedmx.link.clocks import Clocks
+from fedmx.link.session import Session
+from fedmx.link.shared import Shared
+from fedmx.pki.access import Gate
+
+PERIOD_S = 2.0
+
+
+class Watch:
+    """Ends the sessions whose node is gone or may not take part any more.
+
+    Args:
+        sessions: those that are open; its owner adds and removes them.
+        shared: by all sessions.
+    """
+
+    def __init__(self, sessions: Mapping[Session, Any], shared: Shared) -> None:
+        self._sessions = sessions
+        self._shared = shared
+        self._clocks = Clocks()
+
+    async def run(self) -> None:
+        """Check until cancelled."""
+        while True:
+            await asyncio.sleep(PERIOD_S)
+            self._shared.refusals.report()
+            sessions = list(self._sessions)
+            self._check_silence(sessions)
+            if self._shared.gate is not None:
+                self._clocks.look()
+                self._check_access(sessions, self._shared.gate)
+
+    def report_now(self) -> None:
+        """Log the warnings that were only counted so far."""
+        self._shared.refusals.report_now()
+        self._clocks.report_now()
+
+    def _check_silence(self, sessions: Iterable[Session]) -> None:
+        # The kernel is asked at most once for all sessions.
+        measure = functools.cache(silence.measure)
+        for session in sessions:
+            session.check_silence(PERIOD_S, measure)
+
+    def _check_access(self, sessions: Iterable[Session], gate: Gate) -> None:
+        for session in sessions:
+            session.check_access(gate)
+        # The nodes whose stream broke before their site lost its access.
+        for member in self._shared.roster.list_awaited():
+            has_lost_access = member.site is not None and gate.find_fault(member.site) is not None
+            if has_lost_access and self._shared.roster.expel(member):
+                self._shared.requests.give_up(member.node_id)
