@@ -11,7 +11,7 @@ from client import model, training
 from client.device import find_devices
 from client.partition import split_indices, split_test_indices
 from client.task import load_task
-from client.training import DeviceData, Hyperparameters
+from client.training import DeviceData
 from fedmx.settings import ClientSettings, ServerSettings, load
 
 
@@ -37,15 +37,8 @@ class LoneNode:
     def train(self, number: int) -> None:
         """Train a round's epochs, from where the round before ended."""
         settings = self._settings
-        how = Hyperparameters(
-            local_epochs=settings.local_epochs,
-            batch_size=settings.batch_size,
-            learning_rate=settings.learning_rate,
-            momentum=settings.momentum,
-            proximal_mu=settings.proximal_mu,
-        )
         seed = [settings.seed, number, self._partition]
-        training.train(self._net, self._task, self._train_data, how, seed)
+        training.train(self._net, self._task, self._train_data, settings.hyperparameters, seed)
 
     def evaluate(self) -> None:
         """Measure on this partition's part of the test set."""

@@ -29,13 +29,14 @@ from fedmx.link.grid import LinkGrid
 from fedmx.link.node import LinkOptions, NodeLink
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
-from fedmx.parsing import Address
+from fedmx.memory import share_heap
 from fedmx.pki.access import Gate
 from fedmx.pki.authority import LOCAL_SITE
 from fedmx.pki.credentials import REVOKED_FILE, SERVER, SITE, read_own
-from fedmx.program import reuse_memory, run_program
+from fedmx.program import run_program
 from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.control import Hello
+from fedmx.values import Address
 from tests.fedmx.link.crowd import Crowd
 
 SILENT, DRIBBLING = 500, 50
@@ -165,7 +166,7 @@ def stand(lines: TextIO, port: int, pki: Path) -> None:
 
 def be(role: str, control: str, port: str, pki: str) -> None:
     """Be the server or the crowd of a measurement."""
-    reuse_memory()
+    share_heap()
     with socket.create_connection(("127.0.0.1", int(control))) as link, link.makefile("rw") as lines:
         {"server": serve, "crowd": stand}[role](lines, int(port), Path(pki))
 

@@ -6,6 +6,7 @@ import socket
 import numpy.testing  # noqa: F401 - imported for MXNet
 
 from client import cpu, pki
+from client.settings import load_settings
 from fedmx import log, parsing
 from fedmx.command_line import Usage, parse
 from fedmx.link.node import LinkOptions, NodeLink
@@ -13,7 +14,7 @@ from fedmx.log import event
 from fedmx.pki import credentials
 from fedmx.program import run_program
 from fedmx.protocol.control import Hello
-from fedmx.settings import ClientSettings, CommonSettings, load
+from fedmx.settings import ClientSettings, CommonSettings
 
 _USAGE = Usage(
     "python -m client",
@@ -29,7 +30,7 @@ def main() -> None:
     if command == "pki":
         pki.main(rest)
         return
-    settings = load(ClientSettings)
+    settings = load_settings()
     log.configure(settings.log_level, settings.log_format)
     link = NodeLink(
         LinkOptions(

@@ -7,12 +7,12 @@ from typing import TypeVar
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from client.settings import load_settings
 from client.trainer import DataShare, Trainer
-from client.training import Hyperparameters
 from fedmx import arrays
 from fedmx.errors import SettingsError
-from fedmx.parsing import PartitionRule
-from fedmx.settings import ClientSettings, load
+from fedmx.hyperparameters import Hyperparameters
+from fedmx.values import PartitionRule
 
 T = TypeVar("T", int, float, str, bool)
 N = TypeVar("N", int, float)
@@ -23,7 +23,7 @@ app = ClientApp()
 @cache
 def trainer() -> Trainer:
     """Return this process's trainer, built from its settings at the first call."""
-    return Trainer.from_settings(load(ClientSettings))
+    return Trainer.from_settings(load_settings())
 
 
 @app.query()
@@ -45,13 +45,7 @@ def train(message: Message, _: Context) -> Message:
     config = _config(message)
     share = _read_share(config)
     trainer().load_partition(share)
-    how = Hyperparameters(
-        local_epochs=_at_least(config, "local-epochs", int, 1),
-        batch_size=_at_least(config, "batch-size", int, 1),
-        learning_rate=_at_least(config, "learning-rate", float, 0),
-        momentum=_at_least(config, "momentum", float, 0),
-        proximal_mu=_at_least(config, "proximal-mu", float, 0),
-    )
+    how = Hyperparameters.from_config(config)
     updated, metrics = trainer().train(_arrays(message), how, _read_seed(config, share))
     return Message(RecordDict({"arrays": updated, "metrics": MetricRecord({**metrics})}), reply_to=message)
 
@@ -61,7 +55,7 @@ def evaluate(message: Message, _: Context) -> Message:
     """Evaluate the global arrays on this node's share of the test set."""
     config = _config(message)
     trainer().load_partition(_read_share(config))
-    metrics = trainer().evaluate(_arrays(message), _at_least(config, "batch-size", int, 1))
+    metrics = trainer().evaluate(_arrays(message), Hyperparameters.from_config(config).batch_size)
     return Message(RecordDict({"metrics": MetricRecord({**metrics})}), reply_to=message)
 
 

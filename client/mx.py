@@ -11,8 +11,9 @@ from contextlib import contextmanager
 import numpy as np
 
 from client.cuda import load_driver
+from client.settings import load_settings
 from fedmx.errors import SettingsError
-from fedmx.settings import ClientSettings, load, set_cpu_isa, set_omp_threads
+from fedmx.libraries import set_cpu_isa, set_omp_threads
 
 
 @contextmanager
@@ -26,9 +27,8 @@ def _naming_what_is_missing() -> Iterator[None]:
         ) from error
 
 
-_settings = load(ClientSettings)
-set_omp_threads(_settings.client_threads)
-set_cpu_isa(_settings.cpu_isa)
+set_omp_threads(load_settings().client_threads)
+set_cpu_isa(load_settings().cpu_isa)
 # MXNet 1.9.1 takes `numpy.bool` at import, which numpy 1.24 removed.
 np.bool = bool  # type: ignore[attr-defined]
 driver = load_driver()

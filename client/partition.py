@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from client.data import are_class_numbers
 from fedmx.errors import DataError
-from fedmx.parsing import PartitionRule
+from fedmx.values import PartitionRule
 
 Indices: TypeAlias = NDArray[np.int64]
 

@@ -14,9 +14,10 @@ from client.model import Parameters
 from client.mx import autograd, gluon, mx
 from client.task import Task
 from client.task_errors import task_errors
-from client.training import DeviceData, Hyperparameters, check_metric_names
+from client.training import DeviceData, check_metric_names
 from fedmx import arrays
 from fedmx.errors import SettingsError, TrainingFailedError
+from fedmx.hyperparameters import Hyperparameters
 from fedmx.log import warn
 
 _EXAMPLES = 4

@@ -14,11 +14,12 @@ from client.mx import mx
 from client.partition import Indices, split_indices, split_test_indices
 from client.task import Task, load_task
 from client.task_errors import task_errors
-from client.training import DeviceData, Hyperparameters
+from client.training import DeviceData
 from fedmx.errors import DataError
+from fedmx.hyperparameters import Hyperparameters
 from fedmx.log import event
-from fedmx.parsing import PartitionRule
 from fedmx.settings import ClientSettings
+from fedmx.values import PartitionRule
 
 _SAMPLE = 2
 

@@ -14,20 +14,10 @@ from client.mx import autograd, gluon, mx
 from client.task import Task, describe
 from client.task_errors import task_errors
 from fedmx.errors import SettingsError, TrainingFailedError
+from fedmx.hyperparameters import Hyperparameters
 
 _COUNT = "num-examples"
 _LOSS = "loss"
-
-
-@dataclass(frozen=True)
-class Hyperparameters:
-    """How to train; the server sends them with every message."""
-
-    local_epochs: int
-    batch_size: int
-    learning_rate: float
-    momentum: float
-    proximal_mu: float
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fedmx import __version__
+from fedmx.fields import explain
 from fedmx.program import ArgumentParser
-from fedmx.settings import explain
 
 
 @dataclass(frozen=True)

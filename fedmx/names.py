@@ -4,39 +4,24 @@ Compose hands `.env` to the authority's container, the first of each `up`. A wro
 silently otherwise, as compose passes on the names that its file lists alone.
 """
 
-import dataclasses
 import difflib
 import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from fedmx.errors import SettingsError
-from fedmx.settings import ClientSettings, LocalSettings, ServerSettings
-
-OF_COMPOSE = (
-    "BASE_IMAGE",
-    "CLIENT_CPUS",
-    "CLIENT_MEMORY",
-    "SERVER_CPUS",
-    "SERVER_MEMORY",
-    "SERVER_PUBLISH",
-)
-"""What the compose file alone reads."""
+from fedmx.fields import list_names
+from fedmx.settings import ClientSettings, ContainerSettings, LocalSettings, ServerSettings
 
 _OF_THE_IMAGE = Path("environment.txt")
 _OF_THE_ENGINE = re.compile(r"HOME|HOSTNAME|PATH|TERM|LC_CTYPE|GRPC_VERBOSITY|container|\w+_proxy|\w+_PROXY")
 _OF_OTHERS = re.compile(r"(X|COMPOSE|DOCKER|BUILDKIT)_.*")
 
 
-def list_settings() -> Collection[str]:
+def list_settings() -> set[str]:
     """Return the names of all settings, their aliases included."""
-    fields = [
-        field
-        for kind in (ServerSettings, ClientSettings, LocalSettings)
-        for field in dataclasses.fields(kind)
-    ]
-    aliases = {field.metadata["alias"] for field in fields} - {""}
-    return {field.name.upper() for field in fields} | aliases | set(OF_COMPOSE)
+    kinds = (ServerSettings, ClientSettings, LocalSettings, ContainerSettings)
+    return {name for kind in kinds for name in list_names(kind)}
 
 
 def check_container(environ: Iterable[str]) -> None:

@@ -3,12 +3,11 @@
 import ipaddress
 import json
 import math
-import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from decimal import Decimal
-from pathlib import Path
+
+from fedmx.cgroups import count_cores
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LONGEST_NAME = 64
@@ -19,92 +18,14 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _LARGEST_INTEGER = 2**63 - 1  # of a message's fields
 _LONGEST_WAIT_S = 1e9  # threading and asyncio cannot wait for much longer
 _MOST_THREADS = 256
-_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[^\]]*:[^\]]*)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[^:]*)")
-
-_QUOTA_FILES = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))  # of cgroup v2, and of v1
 
 
-@dataclass(frozen=True)
-class Address:
-    """A TCP endpoint; `str` gives `host:port`, with brackets around an IPv6 host."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str) -> "Address":
-        """Read `host:port` or `[ipv6]:port`."""
-        found = _ADDRESS.fullmatch(text)
-        if found is None or (found["ipv6"] and _as_ip(found["ipv6"]) is None):
-            raise ValueError("expected host:port, or [address]:port for IPv6")
-        host, port = found["ipv6"] or found["host"], found["port"]
-        if re.fullmatch("[0-9]{1,5}", port) is None or not 1 <= int(port) <= 65535:  # noqa: PLR2004 - TCP's range
-            raise ValueError("expected a port from 1 to 65535 after the last colon")
-        return cls(host, int(port))
-
-    @classmethod
-    def parse_listening(cls, text: str) -> "Address":
-        """Parse an address to listen on, where port 0 lets the kernel choose a free one."""
-        host, colon, port = text.rpartition(":")
-        return replace(cls.parse(f"{host}{colon}1"), port=0) if port == "0" else cls.parse(text)
-
-    @classmethod
-    def parse_peer(cls, text: str) -> "Address":
-        """Read an address to dial; one that only makes sense for listening is refused."""
-        address = cls.parse(text)
-        ip = _as_ip(address.host)
-        if ip is not None and ip.is_unspecified:
-            raise ValueError(
-                f"{address.host} means every address of the machine that listens and cannot be dialled;"
-                " expected the server's name or address"
-            )
-        return address
-
-    def as_dialled_here(self) -> "Address":
-        """Give where a server that listens on this address is dialled from its own machine."""
-        hosts = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, never bound to
-        return Address(hosts.get(self.host, self.host), self.port)
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True)
-class PartitionRule:
-    """How a shared dataset is divided: `iid`, `dirichlet:ALPHA`, `labels:K`, `shards:K` or `none`."""
-
-    kind: str
-    parameter: float = 0.0
-
-    @classmethod
-    def parse(cls, text: str) -> "PartitionRule":
-        """Read a rule from its text."""
-        kind, colon, parameter = text.partition(":")
-        if kind in ("iid", "none") and not colon:
-            return cls(kind)
-        try:
-            if kind == "dirichlet":
-                return cls(kind, number(above=0)(parameter))
-            if kind in ("labels", "shards"):
-                return cls(kind, integer(at_least=1)(parameter))
-        except ValueError as error:
-            raise ValueError(f"{error} after {kind}:") from None
-        raise ValueError("expected iid, dirichlet:ALPHA, labels:K, shards:K or none")
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether the nodes divide one dataset, rather than each having its own."""
-        return self.kind != "none"
-
-    def __str__(self) -> str:
-        return self.kind if self.kind in ("iid", "none") else f"{self.kind}:{self.parameter}"
-
-
-def _as_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def parse_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Parse a host's numeric address; None if it is a name."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:
-        return None  # a name
+        return None
 
 
 def integer(*, at_least: int, at_most: int = _LARGEST_INTEGER) -> Callable[[str], int]:
@@ -226,7 +147,7 @@ def host_names(text: str) -> tuple[str, ...]:
 def _host_name(text: str) -> str:
     """Parse one name, in the one spelling that it is compared in."""
     name = text.removeprefix("-")
-    address = _as_ip(name)
+    address = parse_ip(name)
     if "%" in name or (address is None and (_HOST.fullmatch(name) is None or len(name) > 253)):  # noqa: PLR2004 - DNS's limit
         raise ValueError(f"expected host names or addresses between commas, and no ports; found {text!r}")
     sign = "-" if text.startswith("-") else ""
@@ -247,28 +168,8 @@ def json_object(text: str) -> Mapping[str, object]:
 def threads(text: str) -> int:
     """Read a number of threads; `auto` is the cores this process may use, a cgroup's limit included."""
     if text.lower() == "auto":
-        return available_cores()
+        return count_cores()
     try:
         return integer(at_least=1, at_most=_MOST_THREADS)(text)
     except ValueError as error:
         raise ValueError(f"{error}, or auto") from None
-
-
-def available_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Count the cores this process may use: its affinity, capped by the cgroup's CPU quota.
-
-    Args:
-        cgroup: where the kernel shows this process's control group, of version 2 or 1.
-    """
-    cores = len(os.sched_getaffinity(0))
-    limits = (_read_quota(cgroup, *files) for files in _QUOTA_FILES)
-    return max(1, min([cores, *(math.ceil(limit) for limit in limits if limit is not None)]))
-
-
-def _read_quota(cgroup: Path, *files: str) -> float | None:
-    try:
-        quota, period = " ".join((cgroup / file).read_text() for file in files).split()
-        limit = int(quota) / int(period)
-    except (OSError, ValueError):
-        return None  # of the other version; or `max`, which is no limit
-    return limit if limit > 0 else None  # version 1 has -1 for none

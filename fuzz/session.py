@@ -20,10 +20,10 @@ from fedmx import log
 from fedmx.link.requests import Request
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
-from fedmx.parsing import Address
 from fedmx.pki.access import Gate, Site
 from fedmx.protocol import encode
 from fedmx.protocol import link_pb2 as pb
+from fedmx.values import Address
 from fuzz.frames import MAX_MODEL_BYTES
 from fuzz.script import Event, read_steps
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fedmx.command_line import Usage, parse
+from fedmx.hyperparameters import Hyperparameters
 from fedmx.pki.authority import Authority
 from fedmx.program import run_program
 from fedmx.run_state import settle
@@ -13,6 +14,7 @@ from fedmx.settings import (
     CommonSettings,
     LocalSettings,
     PkiSettings,
+    RunSettings,
     ServerSettings,
     environment,
 )
@@ -29,6 +31,8 @@ _USAGE = Usage(
     {
         "settings of make run": LocalSettings,
         "settings of the server": ServerSettings,
+        "settings of a run": RunSettings,
+        "hyperparameters": Hyperparameters,
         "settings of the client": ClientSettings,
         "settings of server and client": CommonSettings,
         "settings of the authority": PkiSettings,

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable
 
-from fedmx.parsing import Address
+from fedmx.values import Address
 
 _DATE, _TIME, _ZONE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T", r"[0-9:]{8}\.[0-9]{3}", r"[+-][0-9:]{5}"
 _TEXT_LINE = re.compile(rf"{_DATE}({_TIME}){_ZONE} (([A-Z]+) +(.*))")

@@ -1,14 +1,17 @@
 """`python -m server`: serves a run, or carries out a command of the authority, and exits with its code."""
 
 from fedmx.command_line import Usage, parse
+from fedmx.hyperparameters import Hyperparameters
 from fedmx.program import run_program
-from fedmx.settings import CommonSettings, PkiSettings, ServerSettings
+from fedmx.settings import CommonSettings, PkiSettings, RunSettings, ServerSettings
 
 _USAGE = Usage(
     "python -m server",
     "Serve one run of a federation. Settings come from the environment; a blank one has its default.",
     {
         "settings of the server": ServerSettings,
+        "settings of a run": RunSettings,
+        "hyperparameters": Hyperparameters,
         "settings of server and client": CommonSettings,
         "settings of the authority, for pki": PkiSettings,
     },

@@ -168,7 +168,8 @@ class Asker:
         if not everyone:
             return []
         view = FrozenView(list(everyone))
-        chosen = configure(number, self._layout.pick_trained(arrays), self._hyperparameters(), view)
+        config = ConfigRecord({**self._settings.hyperparameters.to_config()})
+        chosen = configure(number, self._layout.pick_trained(arrays), config, view)
         return [self._complete(message, number, arrays, everyone) for message in chosen]
 
     def _complete(
@@ -180,18 +181,6 @@ class Asker:
         part = data_config(everyone[node_id], self._nodes.number, self._settings)
         content = RecordDict({"arrays": arrays, "config": ConfigRecord({**config, **part})})
         return Message(content, node_id, message.metadata.message_type, group_id=str(number))
-
-    def _hyperparameters(self) -> ConfigRecord:
-        settings = self._settings
-        return ConfigRecord(
-            {
-                "local-epochs": settings.local_epochs,
-                "batch-size": settings.batch_size,
-                "learning-rate": settings.learning_rate,
-                "momentum": settings.momentum,
-                "proximal-mu": settings.proximal_mu,
-            }
-        )
 
     def _sort(self, step: str, number: int, who: Participant, reply: Message, replies: Replies) -> None:
         transfer = self._grid.transfer(reply) if isinstance(self._grid, LinkGrid) else None

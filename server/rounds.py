@@ -10,9 +10,10 @@ from flwr.app.exception import AppExitException
 from flwr.serverapp import Grid
 
 from fedmx.errors import TrainingFailedError
+from fedmx.fields import describe_model
 from fedmx.link.flower import with_content
 from fedmx.log import event, warn
-from fedmx.settings import ServerSettings, describe_model
+from fedmx.settings import ServerSettings
 from server import admission
 from server.collect import Asker, Replies
 from server.model import GlobalModel, Layout, average_running

@@ -8,15 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fedmx.settings import (
-    ClientSettings,
-    CommonSettings,
-    LocalSettings,
-    PkiSettings,
-    ServerSettings,
-    describe,
-    load,
-)
+from fedmx.fields import describe
+from fedmx.settings import ClientSettings, CommonSettings, LocalSettings, PkiSettings, ServerSettings, load
 
 SETTINGS = Path("docs/settings.md").read_text()
 SITES = Path("docs/sites.md").read_text()

@@ -44,10 +44,10 @@ PRIVATE_OF_FLOWER = {
 }
 # What acts when it is imported, and says why where it does.
 ACTS_ON_IMPORT = {
-    "fedmx/__init__.py": {"silence_libraries()"},
+    "fedmx/__init__.py": {"libraries.silence()"},
     "client/mx.py": {
-        "set_omp_threads(_settings.client_threads)",
-        "set_cpu_isa(_settings.cpu_isa)",
+        "set_omp_threads(load_settings().client_threads)",
+        "set_cpu_isa(load_settings().cpu_isa)",
         "np.bool = bool",
         "with _naming_what_is_missing():\n    import mxnet as mx\n    from mxnet import autograd, gluon",
     },
@@ -152,7 +152,7 @@ def test_mxnet_is_imported_in_one_module() -> None:
     ] == ["client/mx.py"]
 
 
-def test_the_environment_is_read_in_one_module() -> None:
+def test_the_environment_is_read_in_one_module_and_set_for_libraries_in_another() -> None:
     touching = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
     found = {
         module
@@ -165,7 +165,7 @@ def test_the_environment_is_read_in_one_module() -> None:
             and touching & {a.name for a in node.names}
         )
     }
-    assert found == {"fedmx/settings.py"}
+    assert found == {"fedmx/libraries.py", "fedmx/settings.py"}
 
 
 def test_private_modules_of_flower_are_imported_where_it_is_said_why() -> None:

@@ -15,14 +15,14 @@ from fedmx.link.grid import LinkGrid
 from fedmx.link.node import LinkOptions, NodeLink
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
-from fedmx.parsing import Address
+from fedmx.memory import share_heap
 from fedmx.pki.access import Gate
 from fedmx.pki.authority import LOCAL_SITE, Authority
 from fedmx.pki.credentials import REVOKED_FILE, SERVER, SITE, read_own
-from fedmx.program import reuse_memory
 from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.control import Hello
 from fedmx.settings import PkiSettings
+from fedmx.values import Address
 
 MAX_MODEL_BYTES = 4 * 1024**3
 _RUN_ID = 1
@@ -88,7 +88,7 @@ def join(port: int, node: int, certs: Path | None) -> None:
 
 def main(role: str, port: str, *rest: str) -> None:
     """Be the server or a node."""
-    reuse_memory()  # as both programs of fedmx do
+    share_heap()  # as both programs of fedmx do
     log.configure("INFO", "text")
     logging.getLogger("flwr").setLevel(logging.WARNING)
     if role == "server":

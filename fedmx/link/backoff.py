@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from fedmx.errors import UnreachableError
 from fedmx.log import warn
-from fedmx.parsing import Address
+from fedmx.values import Address
 
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0

@@ -14,7 +14,7 @@ import grpc.aio
 
 from fedmx.errors import SettingsError
 from fedmx.log import printable
-from fedmx.parsing import Address
+from fedmx.values import Address
 
 SERVICE, METHOD_NAME = "fedmx.link.Link", "Join"
 METHOD = f"/{SERVICE}/{METHOD_NAME}"

@@ -10,11 +10,11 @@ import grpc
 
 from fedmx.link import channel, silence
 from fedmx.link.silence import Silence, Watchdog
-from fedmx.parsing import Address
 from fedmx.pki.credentials import Credentials
 from fedmx.protocol import control, encode
 from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.control import Hello
+from fedmx.values import Address
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,10 @@ from fedmx.link.roster import Roster
 from fedmx.link.session import Session
 from fedmx.link.shared import Shared
 from fedmx.link.watch import Watch
-from fedmx.parsing import Address
 from fedmx.pki.access import Gate
 from fedmx.protocol import control, encode
 from fedmx.protocol import link_pb2 as pb
+from fedmx.values import Address
 
 # Sessions that wait for a hello. A node sends its own at once.
 _MAX_GREETING = 64

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
-from fedmx.parsing import Address
+from fedmx.values import Address
 
 SIGN_AFTER_S = 10.0
 LIMIT_S = 30.0

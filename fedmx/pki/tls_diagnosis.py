@@ -7,8 +7,8 @@ that the socket was closed. A handshake of Python's own finds out.
 import socket
 import ssl
 
-from fedmx.parsing import Address
 from fedmx.pki.credentials import Credentials
+from fedmx.values import Address
 
 _TIMEOUT_S = 2.0
 _LONGEST_ANSWER = 8192  # of a proxy

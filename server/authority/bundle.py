@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from fedmx.parsing import Address
+from fedmx.fields import explain
 from fedmx.pki.credentials import AUTHORITY_FILE
-from fedmx.settings import ClientSettings, explain
+from fedmx.settings import ClientSettings
+from fedmx.values import Address
 
 _FILES = Path(__file__).parent / "site"
 _SECRET, _PUBLIC = 0o600, 0o644
@@ -89,8 +90,7 @@ def _make_compose_file(site: Site) -> str:
     """Return the compose file, in which everything has a value that the site's own `.env` may replace."""
     text = (_FILES / "docker-compose.yml").read_text().replace("name: PROJECT\n", f"name: {site.project}\n")
     for name, value, meaning in explain(site.settings):
-        default = f"{value:g}" if isinstance(value, float) else value
-        text = text.replace(f"  {name}:\n", f'  # {meaning}\n  {name}: "${{{name}:-{default}}}"\n')
+        text = text.replace(f"  {name}:\n", f'  # {meaning}\n  {name}: "${{{name}:-{value}}}"\n')
     for name, image in (("CLIENT_IMAGE", site.image), ("CLIENT_GPU_IMAGE", site.gpu_image)):
         text = text.replace(f"${{{name}}}", f"${{{name}:-{image}}}")
     return text

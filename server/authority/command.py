@@ -10,7 +10,6 @@ from typing import IO
 
 from fedmx.errors import DataError, SettingsError
 from fedmx.names import check_container
-from fedmx.parsing import Address
 from fedmx.pki import renewal
 from fedmx.pki.authority import LOCAL_SITE, Authority
 from fedmx.pki.credentials import SITE
@@ -18,6 +17,7 @@ from fedmx.pki.csr import check_site_name
 from fedmx.pki.register import Issued
 from fedmx.program import ArgumentParser
 from fedmx.settings import ClientSettings, CommonSettings, PkiSettings, environment, load
+from fedmx.values import Address
 from server.authority import bundle, listing
 
 

@@ -15,9 +15,10 @@ from flwr.app import Array
 
 from fedmx import __version__, arrays
 from fedmx.errors import DataError
+from fedmx.fields import describe
 from fedmx.files import atomic_write, disk_errors, fsync_directory
 from fedmx.log import warn
-from fedmx.settings import ServerSettings, describe
+from fedmx.settings import ServerSettings
 from server import model
 from server.record import checkpoint, mxnet_params
 from server.record.checkpoint import Facts

@@ -8,8 +8,9 @@ from typing import Any
 from flwr.app import ConfigRecord
 
 from fedmx.errors import DataError, SettingsError
+from fedmx.fields import describe, describe_model
 from fedmx.log import event, warn
-from fedmx.settings import ServerSettings, describe, describe_model
+from fedmx.settings import ServerSettings
 from server.admission import find_difference
 from server.record import checkpoint
 from server.record.checkpoint import Checkpoint, Facts

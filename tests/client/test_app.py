@@ -9,10 +9,11 @@ import pytest
 from flwr.app import ArrayRecord
 
 from client import app
+from client.settings import load_settings
 from client.trainer import Trainer
-from client.training import Hyperparameters
 from fedmx import arrays
 from fedmx.errors import DataError, FederationError, SettingsError
+from fedmx.hyperparameters import Hyperparameters
 from tests.client.given import clusters, regression
 from tests.client.given.node import PART, Value, ask, evaluate, query, train
 
@@ -27,6 +28,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Use:
     def start(task: str) -> None:
         monkeypatch.setenv("TASK", f"tests.client.given.{task}")
         monkeypatch.setenv("DEVICE", "cpu")
+        load_settings.cache_clear()
         app.trainer.cache_clear()
 
     start("clusters")
@@ -210,14 +212,14 @@ def test_a_rule_of_classes_does_not_divide_real_labels(use: Use) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"batch-size": 0}, "batch-size=0; expected at least 1"),
-        ({"batch-size": "many"}, "batch-size='many'; expected int"),
-        ({"batch-size": True}, "batch-size=True; expected int"),
-        ({"local-epochs": 0}, "local-epochs=0; expected at least 1"),
-        ({"learning-rate": float("nan")}, "learning-rate=nan; expected at least 0"),
-        ({"learning-rate": "fast"}, "learning-rate='fast'; expected float"),
-        ({"momentum": -0.5}, "momentum=-0.5; expected at least 0"),
-        ({"proximal-mu": -1.0}, "proximal-mu=-1.0; expected at least 0"),
+        ({"batch-size": 0}, "batch-size=0: expected an integer of at least 1"),
+        ({"batch-size": "many"}, "batch-size='many': expected int"),
+        ({"batch-size": True}, "batch-size=True: expected int"),
+        ({"local-epochs": 0}, "local-epochs=0: expected an integer of at least 1"),
+        ({"learning-rate": float("nan")}, "learning-rate=nan: expected a number above 0"),
+        ({"learning-rate": "fast"}, "learning-rate='fast': expected float"),
+        ({"momentum": -0.5}, "momentum=-0.5: expected a number of at least 0 and below 1"),
+        ({"proximal-mu": -1.0}, "proximal-mu=-1.0: expected a number of at least 0"),
         ({"server-round": -1}, "server-round=-1; expected at least 0"),
         ({"seed": -1}, "seed=-1; expected at least 0"),
         ({"partition": -1}, "partition=-1; expected at least 0"),

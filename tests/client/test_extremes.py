@@ -11,10 +11,11 @@ from client.cuda import Card, Visible, choose_cards
 from client.model import initialize
 from client.mx import gluon, mx
 from client.partition import split_indices, split_test_indices
-from client.training import Hyperparameters, evaluate, train
+from client.training import evaluate, train
 from fedmx.errors import FederationError
-from fedmx.parsing import PartitionRule
+from fedmx.hyperparameters import Hyperparameters
 from fedmx.settings import ClientSettings, ServerSettings
+from fedmx.values import PartitionRule
 from tests.client.given.small import CLASSES, make_clusters, make_mlp, values_of
 from tests.extremes import EXTREMES, list_accepted
 

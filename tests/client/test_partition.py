@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from client.idx import read_idx_dataset
 from client.partition import Indices, split_indices, split_test_indices
 from fedmx.errors import DataError
-from fedmx.parsing import PartitionRule
+from fedmx.values import PartitionRule
 
 MNIST = Path(__file__).parents[2] / "data" / "mnist"
 IID = PartitionRule("iid")

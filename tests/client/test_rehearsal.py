@@ -15,10 +15,10 @@ from client.device import Devices
 from client.mx import gluon, mx
 from client.task import Task, load_task
 from client.trainer import DataShare, Trainer
-from client.training import Hyperparameters
 from fedmx import arrays
 from fedmx.errors import SettingsError
-from fedmx.parsing import PartitionRule
+from fedmx.hyperparameters import Hyperparameters
+from fedmx.values import PartitionRule
 from tests.client.given.small import CPU
 
 ALL = DataShare(PartitionRule("none"), None, 1, 0)

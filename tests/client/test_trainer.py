@@ -16,11 +16,12 @@ from client.mx import gluon, mx
 from client.partition import split_indices, split_test_indices
 from client.task import Task, accuracy
 from client.trainer import DataShare, Trainer
-from client.training import DeviceData, Hyperparameters
+from client.training import DeviceData
 from fedmx import arrays
 from fedmx.errors import FederationError, SettingsError
-from fedmx.parsing import PartitionRule
+from fedmx.hyperparameters import Hyperparameters
 from fedmx.settings import ClientSettings
+from fedmx.values import PartitionRule
 from tests.client.given import clusters
 from tests.client.given.small import CPU, make_mlp
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from client.mx import gluon, mx
 from client.task import Task
-from client.training import DeviceData, Hyperparameters, evaluate, train
+from client.training import DeviceData, evaluate, train
 from fedmx.errors import SettingsError, TrainingFailedError
+from fedmx.hyperparameters import Hyperparameters
 from tests.client.given.small import (
     CLASSES,
     CPU,

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from fedmx import __version__
-from fedmx.parsing import Address
 from fedmx.settings import ClientSettings, PkiSettings, ServerSettings, load
+from fedmx.values import Address
 from server.authority import bundle
 from tests.compose.conftest import find_fault
 from tests.compose.stack import ROOT

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from fedmx.parsing import Address
 from fedmx.pki.authority import Authority
 from fedmx.pki.credentials import SERVER, SITE
 from fedmx.protocol import link_pb2 as pb
+from fedmx.values import Address
 from tests.bounds import HANG_S
 from tests.federation.chaos.killing import replace
 from tests.federation.chaos.reference import Plan, Reference

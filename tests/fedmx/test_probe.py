@@ -16,9 +16,9 @@ import pytest
 from fedmx import probe
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
-from fedmx.parsing import Address
 from fedmx.pki.authority import Authority
 from fedmx.settings import environment
+from fedmx.values import Address
 from tests.bounds import HANG_S
 from tests.fedmx.link.loopback import find_free_port
 from tests.fedmx.pki.papers import gate_of, make_pki
@@ -101,7 +101,7 @@ from fedmx.pki import credentials as certificates
 from fedmx.pki.access import Gate
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
-from fedmx.parsing import Address
+from fedmx.values import Address
 
 folder = Path(sys.argv[2])
 gate = Gate(certificates.read_own(folder, "server"), folder / "revoked.txt") if folder.name else None

@@ -10,19 +10,17 @@ import pytest
 
 from fedmx import __version__
 from fedmx.errors import SettingsError
-from fedmx.parsing import Address, PartitionRule
+from fedmx.fields import describe, describe_model
 from fedmx.settings import (
     ClientSettings,
     CommonSettings,
     LocalSettings,
     PkiSettings,
     ServerSettings,
-    describe,
-    describe_model,
     environment,
     load,
-    set_omp_threads,
 )
+from fedmx.values import Address, PartitionRule
 from local.plan import make_plan
 from tests.extremes import EXTREMES, list_accepted, list_numeric
 
@@ -294,19 +292,6 @@ def test_without_a_mapping_the_processes_environment_is_read(monkeypatch: pytest
 def test_a_childs_environment_is_a_copy() -> None:
     environment()["FEDMX_TEST"] = "1"
     assert "FEDMX_TEST" not in os.environ
-
-
-def test_the_number_of_threads_wins_over_what_a_shell_exported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "8")
-    set_omp_threads(2)
-    assert os.environ["OMP_NUM_THREADS"] == "2"
-
-
-def test_importing_fedmx_turns_off_what_flower_sends_and_asks() -> None:
-    import fedmx  # noqa: F401, PLC0415 - the import is what is tested
-
-    assert os.environ["FLWR_TELEMETRY_ENABLED"] == "0"
-    assert os.environ["FLWR_DISABLE_UPDATE_CHECK"] == "1"
 
 
 KINDS = (ServerSettings, ClientSettings, PkiSettings, LocalSettings)

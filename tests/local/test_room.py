@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fedmx import run_state
-from fedmx.parsing import Address
 from fedmx.settings import ServerSettings, load
+from fedmx.values import Address
 from local.room import find_room
 
 # Stands for a server whose launcher was killed: it has the folder until it is told to end.

@@ -24,9 +24,9 @@ from fedmx.link.flower import empty_run, give_id, set_identity
 from fedmx.link.node import LinkOptions, NodeLink
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
-from fedmx.parsing import Address
 from fedmx.protocol.control import Hello
 from fedmx.settings import ServerSettings
+from fedmx.values import Address
 from server import admission, strategies
 from server.collect import Asker, Replies
 from server.model import GlobalModel, Layout

@@ -7,8 +7,8 @@ import pytest
 from flwr.app import Message
 
 from fedmx.errors import FederationError, SettingsError, TooFewNodesError, TrainingFailedError
-from fedmx.parsing import PartitionRule
 from fedmx.settings import ServerSettings
+from fedmx.values import PartitionRule
 from server.agreement import open_run
 from server.model import GlobalModel
 from server.nodes import Nodes

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedmx.link.roster import NodeView
-from fedmx.parsing import PartitionRule
 from fedmx.settings import ServerSettings
+from fedmx.values import PartitionRule
 from server import leases as ledger
 
 READY = ConfigRecord()

@@ -9,8 +9,8 @@ import pytest
 from flwr.app import ConfigRecord
 
 from fedmx import memory as limits
-from fedmx.parsing import PartitionRule
 from fedmx.settings import ServerSettings
+from fedmx.values import PartitionRule
 from server import memory, strategies
 from server.model import Layout
 from tests.server.nodes import NullNode, Table

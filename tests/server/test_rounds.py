@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fedmx.errors import TrainingFailedError
-from fedmx.parsing import PartitionRule
+from fedmx.values import PartitionRule
 from server import strategies
 from tests.server.nodes import (
     GOOD,

@@ -11,8 +11,9 @@ from client import model
 from client.mx import gluon
 from client.task import Task, accuracy
 from client.tasks import mnist
-from client.training import DeviceData, Hyperparameters, train
+from client.training import DeviceData, train
 from fedmx import arrays
+from fedmx.hyperparameters import Hyperparameters
 from tests.client.given.small import CPU, make_task
 
 HOW = Hyperparameters(local_epochs=2, batch_size=50, learning_rate=0.05, momentum=0.9, proximal_mu=0.1)

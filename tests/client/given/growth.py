@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from fedmx.program import reuse_memory
+from fedmx.memory import share_heap
 from tests.client.given import node
 
 PART: dict[str, node.Value] = node.PART | {"num-partitions": 20, "batch-size": 100, "local-epochs": 1}
@@ -26,5 +26,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    reuse_memory()
+    share_heap()
     main()

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from client.mx import autograd, gluon, mx
 from client.task import Loss, Metrics, Task, accuracy
-from client.training import DeviceData, Hyperparameters
+from client.training import DeviceData
+from fedmx.hyperparameters import Hyperparameters
 
 Floats = NDArray[np.float32]
 CPU = mx.cpu()

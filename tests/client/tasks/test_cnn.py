@@ -5,7 +5,8 @@ from pathlib import Path
 from client import model
 from client.task import load_task
 from client.tasks import cnn, mnist
-from client.training import DeviceData, Hyperparameters, evaluate, train
+from client.training import DeviceData, evaluate, train
+from fedmx.hyperparameters import Hyperparameters
 from tests.client.given.small import CPU
 
 MNIST = Path(__file__).parents[3] / "data" / "mnist"

@@ -10,7 +10,8 @@ from client.data import Dataset
 from client.idx import read_idx_dataset
 from client.task import load_task
 from client.tasks import mnist
-from client.training import DeviceData, Hyperparameters, evaluate, train
+from client.training import DeviceData, evaluate, train
+from fedmx.hyperparameters import Hyperparameters
 from tests.client.given.small import CPU
 
 MNIST = Path(__file__).parents[3] / "data" / "mnist"

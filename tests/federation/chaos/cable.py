@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from fedmx.parsing import Address
+from fedmx.values import Address
 
 Watch = tuple[int, Callable[[], None]]
 

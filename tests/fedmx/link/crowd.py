@@ -12,11 +12,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fedmx.link import channel
-from fedmx.parsing import Address
 from fedmx.pki.credentials import Credentials
 from fedmx.protocol import control
 from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.control import Hello
+from fedmx.values import Address
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _SETTINGS, _PING = 0, 1, 4, 6  # RFC 9113, 6

@@ -11,8 +11,8 @@ import numpy as np
 import psutil
 from flwr.app import Message, MessageType, MetricRecord, RecordDict
 
-from fedmx.parsing import Address
-from fedmx.program import reuse_memory
+from fedmx.memory import share_heap
+from fedmx.values import Address
 from tests.bounds import HANG_S
 from tests.fedmx.link.loopback import Hub, Node, Worker
 from tests.fedmx.link.wire import pack, unpack
@@ -70,5 +70,5 @@ def exchange(hub: Hub) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    reuse_memory()
+    share_heap()
     {"server": be_server, "node": be_node}[sys.argv[1]](int(sys.argv[2]))

@@ -20,10 +20,10 @@ from fedmx.link.grid import LinkGrid
 from fedmx.link.node import LinkOptions, NodeLink
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
-from fedmx.parsing import Address
 from fedmx.protocol import control, encode
 from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.control import Hello
+from fedmx.values import Address
 from tests.bounds import HANG_S
 from tests.federation.chaos.cable import Cable
 from tests.fedmx.link.wire import GIGABYTE, pack

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from fedmx.link.backoff import Backoff, Wait
-from fedmx.parsing import Address
+from fedmx.values import Address
 
 
 @dataclass

@@ -15,10 +15,10 @@ import pytest
 
 from fedmx.errors import ProtocolError, RefusedError
 from fedmx.link import backoff, channel
-from fedmx.parsing import Address
 from fedmx.pki import tls_patience
 from fedmx.pki.access import Gate
 from fedmx.pki.credentials import SERVER, Credentials
+from fedmx.values import Address
 from tests.fedmx.link.loopback import Hub, Node
 from tests.fedmx.pki.papers import Mistakes, gate_of, make_pki, own_of, start_node
 

@@ -13,9 +13,9 @@ from fedmx.errors import RefusedError, SettingsError
 from fedmx.link import session
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
-from fedmx.parsing import Address
 from fedmx.protocol import control
 from fedmx.protocol import link_pb2 as pb
+from fedmx.values import Address
 from tests.bounds import HANG_S
 from tests.fedmx.link.loopback import Hub, Node, RawNode
 from tests.fedmx.link.wire import encode, pack

@@ -15,9 +15,9 @@ import pytest
 
 from fedmx.errors import FederationError, ProtocolError, RefusedError, TrainingFailedError, UnreachableError
 from fedmx.link import channel
-from fedmx.parsing import Address
 from fedmx.protocol import link_pb2 as pb
 from fedmx.settings import ClientSettings, ServerSettings
+from fedmx.values import Address
 from tests.extremes import list_accepted
 from tests.federation.chaos.cable import Cable
 from tests.fedmx.link.loopback import Hub, Node, RawNode, find_free_port

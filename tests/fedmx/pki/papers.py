@@ -12,12 +12,12 @@ import pytest
 from cryptography import x509
 
 from fedmx.link import channel
-from fedmx.parsing import Address
 from fedmx.pki import credentials as certificates
 from fedmx.pki.access import Gate
 from fedmx.pki.authority import Authority
 from fedmx.pki.credentials import SERVER, SITE, Credentials
 from fedmx.settings import PkiSettings
+from fedmx.values import Address
 from tests.fedmx.link.loopback import Hub, Node, RawNode, Worker
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=100)

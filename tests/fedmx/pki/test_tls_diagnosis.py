@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from fedmx.errors import FederationError, RefusedError, UnreachableError
-from fedmx.parsing import Address
 from fedmx.pki import credentials, tls_diagnosis
 from fedmx.pki.access import Gate
 from fedmx.pki.authority import Authority
 from fedmx.pki.credentials import SITE, Credentials
+from fedmx.values import Address
 from tests.fedmx.link.loopback import FOREVER_S, Hub, Node, find_free_port
 from tests.fedmx.pki.papers import LONG_AGO, gate_of, make_pki, open_authority, own_of
 

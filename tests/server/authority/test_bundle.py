@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fedmx.parsing import Address
 from fedmx.settings import ClientSettings, load
+from fedmx.values import Address
 from server.authority import bundle
 
 SITE = bundle.Site(

@@ -15,8 +15,9 @@ from flwr.app import ConfigRecord
 
 from fedmx import arrays, log
 from fedmx.errors import DataError, SettingsError, StopSignal
+from fedmx.fields import describe_model
 from fedmx.link.roster import NodeView
-from fedmx.settings import ServerSettings, describe_model
+from fedmx.settings import ServerSettings
 from server import leases, privacy, strategies
 from server.app import federate
 from server.record import checkpoint

@@ -1,0 +1,73 @@
+"""How nodes train: what the server sends with every train and evaluate message.
+
+A new hyperparameter is one field here, and its use in `client/training.py`.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fedmx import parsing
+from fedmx.errors import SettingsError
+from fedmx.fields import Field, setting
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """How a node trains in a round."""
+
+    local_epochs: int = setting(
+        2, parsing.integer(at_least=1), "epochs that a node trains in a round", shapes_model=True
+    )
+    batch_size: int = setting(100, parsing.integer(at_least=1), "examples per step", shapes_model=True)
+    learning_rate: float = setting(
+        0.05,
+        parsing.float32(parsing.number(above=0)),
+        "learning rate of the clients' optimizer, SGD",
+        shapes_model=True,
+    )
+    momentum: float = setting(
+        0.9,
+        parsing.float32(parsing.number(at_least=0, below=1)),
+        "momentum of the clients' optimizer",
+        shapes_model=True,
+    )
+    proximal_mu: float = setting(
+        0.0,
+        parsing.float32(parsing.number(at_least=0)),
+        "weight of FedProx's proximal term; 0: none",
+        shapes_model=True,
+    )
+
+    def to_config(self) -> dict[str, int | float | str]:
+        """Return the entries of a message's config."""
+        return {_key(field): getattr(self, field.name) for field in dataclasses.fields(Hyperparameters)}
+
+    @staticmethod
+    def from_config(config: Mapping[str, object]) -> "Hyperparameters":
+        """Parse a message's config, which may hold other entries as well.
+
+        It came over the wire, so each value is checked by the rules of its setting.
+
+        Raises:
+            SettingsError: a value is missing, or is not valid.
+        """
+        fields = dataclasses.fields(Hyperparameters)
+        return Hyperparameters(**{field.name: _parse(field, config.get(_key(field))) for field in fields})
+
+
+def _key(field: Field) -> str:
+    return field.name.replace("_", "-")
+
+
+def _parse(field: Field, value: object) -> Any:
+    accepted = (int, float) if field.type is float else (field.type,)
+    # Not isinstance: True is an int, too.
+    if type(value) not in accepted:
+        expected = getattr(field.type, "__name__", field.type)
+        raise SettingsError(f"the message's config has {_key(field)}={value!r}: expected {expected}")
+    try:
+        return field.metadata["parse"](str(value))
+    except ValueError as error:
+        raise SettingsError(f"the message's config has {_key(field)}={value!r}: {error}") from None

@@ -1,0 +1,73 @@
+"""Hyperparameters on their way to the nodes."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedmx.errors import SettingsError
+from fedmx.hyperparameters import Hyperparameters
+from fedmx.settings import ServerSettings
+
+CONFIG = Hyperparameters().to_config()
+
+
+def test_the_config_has_each_hyperparameter_once_by_its_name() -> None:
+    assert CONFIG == {
+        "local-epochs": 2,
+        "batch-size": 100,
+        "learning-rate": 0.05,
+        "momentum": 0.9,
+        "proximal-mu": 0.0,
+    }
+
+
+@given(st.integers(1, 2**63 - 1), st.floats(1e-30, 1e30), st.floats(0, 1, exclude_max=True))
+def test_hyperparameters_survive_the_way_to_a_node(epochs: int, rate: float, momentum: float) -> None:
+    momentum = momentum if momentum >= 1e-30 else 0.0
+    sent = Hyperparameters(local_epochs=epochs, learning_rate=rate, momentum=momentum)
+    assert Hyperparameters.from_config(sent.to_config()) == sent
+
+
+def test_the_server_sends_its_settings() -> None:
+    settings = ServerSettings(seed=7, batch_size=3, proximal_mu=0.5)
+    assert settings.hyperparameters == Hyperparameters(batch_size=3, proximal_mu=0.5)
+    assert settings.to_config() == settings.hyperparameters.to_config()
+
+
+def test_other_entries_of_a_config_are_left_alone() -> None:
+    assert Hyperparameters.from_config({**CONFIG, "server-round": 3}) == Hyperparameters()
+
+
+def test_an_integer_is_accepted_for_a_number_and_becomes_one() -> None:
+    rate = Hyperparameters.from_config({**CONFIG, "learning-rate": 1}).learning_rate
+    assert (rate, type(rate)) == (1.0, float)
+
+
+@pytest.mark.parametrize("value", [None, True, "2", b"3", 2.0, [2], 0, -1, 2**63])
+def test_a_config_from_the_wire_holds_integers_within_their_bounds(value: Any) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Hyperparameters.from_config({**CONFIG, "local-epochs": value})
+    assert f"local-epochs={value!r}" in str(caught.value)
+    assert "expected" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [None, False, "0.5", float("nan"), float("inf"), -0.1, 1.0, 2])
+def test_a_config_from_the_wire_holds_numbers_within_their_bounds(value: Any) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Hyperparameters.from_config({**CONFIG, "momentum": value})
+    assert f"momentum={value!r}" in str(caught.value)
+
+
+@pytest.mark.parametrize("key", CONFIG)
+def test_a_hyperparameter_that_is_missing_is_named(key: str) -> None:
+    with pytest.raises(SettingsError, match=f"{key}=None: expected"):
+        Hyperparameters.from_config({name: value for name, value in CONFIG.items() if name != key})
+
+
+def test_every_hyperparameter_is_a_setting_of_the_server_that_shapes_the_model() -> None:
+    for field in dataclasses.fields(Hyperparameters):
+        assert field.metadata["shapes_model"]
+        assert field.name in {other.name for other in dataclasses.fields(ServerSettings)}
