@@ -1,6 +1,6 @@
-"""NVIDIA's driver and the cards it shows: what is known of them before anything is tried on one.
+"""NVIDIA's driver and the cards that it lists, read before anything runs on one.
 
-Loads the driver's library for MXNet too. Whether a card computes is `client.device`'s to find out.
+Also loads the driver's library for MXNet. `client.device` finds out whether a card computes.
 """
 
 import ctypes
@@ -11,30 +11,31 @@ from typing import Any
 
 from fedmx.errors import SettingsError
 
-# What mxnet-cu112 1.9.1 has code for, as (major, minor); it has no PTX, which newer cards could translate.
+# The compute capabilities (major, minor) for which mxnet-cu112 1.9.1 has code. It has no PTX, which newer
+# cards could translate.
 _CODE = ((5, 0), (6, 0), (7, 0), (8, 0), (8, 6))
 _LIBRARY = "libcuda.so.1"
 _STUB = Path(sys.prefix, "lib", "cuda-stub", _LIBRARY)
-# Of cuda.h.
+# From cuda.h.
 _MAJOR, _MINOR = 75, 76
 _NO_DEVICE = 100
 _NAME_BYTES = 256
 
 
 class NoCardError(Exception):
-    """No card can be used, and why; the caller says what that means for the program."""
+    """No card can be used. The message is the reason; the caller decides what follows from it."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """A card that the driver shows: its name and compute capability."""
+    """A card that the driver lists, with its name and compute capability."""
 
     name: str
     capability: tuple[int, int]
 
     @property
     def is_supported(self) -> bool:
-        """Whether MXNet has code for it: code runs on later minor versions of its major too."""
+        """Whether MXNet has code for it. Code also runs on later minor versions of the same major one."""
         major, minor = self.capability
         return any(major == code[0] and minor >= code[1] for code in _CODE)
 
@@ -44,29 +45,34 @@ class Card:
 
 @dataclass(frozen=True)
 class Visible:
-    """The cards that the driver shows, in its order, which is MXNet's too; where there are none, why."""
+    """The cards that the driver lists, in its order, which MXNet uses too.
+
+    Attributes:
+        cards: may be empty.
+        problem: the reason why there are none.
+    """
 
     cards: tuple[Card, ...] = ()
-    fault: str = "no CUDA device is visible"
+    problem: str = "no CUDA device is visible"
 
 
 @dataclass(frozen=True)
 class Driver:
-    """NVIDIA's driver: its library, or why that cannot be loaded."""
+    """NVIDIA's driver: its library, or the problem that prevented loading it."""
 
     library: Any
-    fault: str = ""
+    problem: str = ""
 
 
 def load_driver(library: str = _LIBRARY, stub: Path = _STUB) -> Driver:
     """Load the driver's library, before MXNet's CUDA build, which is linked to it.
 
-    Where there is no driver, a stub of the same soname takes its place for MXNet (see cuda_stub.c). It is not
-    where the loader looks, so that it never hides a driver.
+    Without a driver, MXNet gets a stub of the same soname (see cuda_stub.c). The stub is not on the loader's
+    search path, so that it never hides a driver.
 
     Args:
         library: its soname.
-        stub: in the image with CUDA; elsewhere there is none.
+        stub: exists in the image with CUDA only.
     """
     try:
         return Driver(ctypes.CDLL(library, ctypes.RTLD_GLOBAL))
@@ -79,38 +85,38 @@ def load_driver(library: str = _LIBRARY, stub: Path = _STUB) -> Driver:
 
 
 def read_cards(driver: Driver) -> Visible:
-    """Ask the driver for the cards that this process may use."""
+    """Return the cards that this process may use."""
     if driver.library is None:
-        return Visible(fault=driver.fault)
+        return Visible(problem=driver.problem)
     count = ctypes.c_int()
     try:
         _call(driver, "cuInit", 0)
         _call(driver, "cuDeviceGetCount", ctypes.byref(count))
         return Visible(tuple(_read_card(driver, index) for index in range(count.value)))
     except _DriverError as error:
-        return Visible() if error.code == _NO_DEVICE else Visible(fault=str(error))
+        return Visible() if error.code == _NO_DEVICE else Visible(problem=str(error))
 
 
 def choose_cards(*, has_cuda: bool, visible: Visible, gpu_index: int | None) -> list[int]:
-    """Say which cards a node may train on, by index; which of several it takes is its partition's to say.
+    """Return the indices of the cards that a node may train on. Its partition chooses among several.
 
     Args:
         has_cuda: whether MXNet is built with CUDA.
-        visible: what the driver shows.
-        gpu_index: GPU_INDEX; None leaves out the cards that MXNet has no code for.
+        visible: the cards that the driver lists.
+        gpu_index: GPU_INDEX; None: all cards for which MXNet has code.
 
     Raises:
-        NoCardError: none is left.
-        SettingsError: GPU_INDEX is none of the cards that there are.
+        NoCardError: no card can be used.
+        SettingsError: there are cards, but none with the index GPU_INDEX.
     """
     if not has_cuda:
-        raise NoCardError("this MXNet is built without CUDA (package mxnet; mxnet-cu112 has it)")
+        raise NoCardError("this MXNet is built without CUDA; the package mxnet-cu112 has it")
     if not visible.cards:
-        raise NoCardError(visible.fault)
+        raise NoCardError(visible.problem)
     count = len(visible.cards)
     if gpu_index is not None and gpu_index >= count:
         raise SettingsError(
-            f"GPU_INDEX={gpu_index}: expected an index below {count}, the number of visible GPUs"
+            f"GPU_INDEX={gpu_index}: the number of visible GPUs is {count}; expected an index below it"
         )
     candidates = range(count) if gpu_index is None else [gpu_index]
     usable = [index for index in candidates if visible.cards[index].is_supported]

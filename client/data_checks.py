@@ -1,4 +1,4 @@
-"""A look at a task's data before any server is asked: mistakes that MXNet silently trains on."""
+"""Checks of a task's data before the node joins: finds mistakes on which MXNet would train silently."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,15 +15,17 @@ from fedmx.errors import DataError
 Sets = tuple[Dataset, Dataset]
 _NAMES = ("training set", "test set")
 _ROWS_AT_ONCE = 4096
+# float32 represents every integer of this many bytes.
+_EXACT_BYTES = 2
 
 _Test = Callable[[NDArray[Any]], NDArray[np.bool_]]
 
 
 def check_numbers(task_name: str, sets: Sets) -> None:
-    """Look for NaN, infinity and what float32 cannot hold in a task's training and test set.
+    """Check that a task's training and test set have only finite numbers that float32 can represent.
 
     Raises:
-        DataError: there is one.
+        DataError: a number is not; the first one is named.
     """
     for name, data in zip(_NAMES, sets, strict=True):
         for kind, rows in (("example", data.examples), ("label", data.labels)):
@@ -38,15 +40,18 @@ def check_numbers(task_name: str, sets: Sets) -> None:
 
 
 def check_labels(task: Task, outputs: Any, sets: Sets) -> None:
-    """Look for labels that the loss takes for others, or that it has no minimum for.
+    """Check that the loss can use every label.
+
+    MXNet takes a class number out of range for another class. Losses for two classes have no minimum for
+    labels other than their two.
 
     Args:
-        task: another loss than gluon's may take any labels, unless it picks outputs by them.
-        outputs: the model's, for some examples.
+        task: a loss that is not gluon's may use any labels, unless it picks outputs by them.
+        outputs: the network's, for some examples.
         sets: the training and the test set.
 
     Raises:
-        DataError: there is one.
+        DataError: a label is out of range; the first one is named.
     """
     for name, data in zip(_NAMES, sets, strict=True):
         place = f"TASK={task.name}: {name}: label"
@@ -57,22 +62,22 @@ def check_labels(task: Task, outputs: Any, sets: Sets) -> None:
         if found is not None:
             raise DataError(
                 f"{place} {found.row} has class {found.value:g}; expected whole numbers from 0 to"
-                f" {found.classes - 1}, as the loss picks among {found.classes} outputs:"
+                f" {found.classes - 1}, since the network has {found.classes} outputs:"
                 " renumber the labels in load_data(), or change the number of outputs"
             )
 
 
 def check_ids(task_name: str, net: gluon.HybridBlock, sample: mx.nd.NDArray, sets: Sets) -> None:
-    """Look for examples that an embedding takes for another row: it clips what is out of range, silently.
+    """Check that embeddings have a row for every number in the examples: MXNet silently clips others.
 
     Args:
-        task_name: the task's.
-        net: not hybridized. Embeddings that are given the examples as they are, are checked.
+        task_name: the task's name.
+        net: not hybridized. Only embeddings whose inputs are the examples themselves are checked.
         sample: some examples of the training set.
         sets: the training and the test set.
 
     Raises:
-        DataError: there is one.
+        DataError: an example is out of range; the first one is named.
     """
     for size in _find_embeddings(net, sample):
         for name, data in zip(_NAMES, sets, strict=True):
@@ -81,25 +86,25 @@ def check_ids(task_name: str, net: gluon.HybridBlock, sample: mx.nd.NDArray, set
                 row, value = found
                 raise DataError(
                     f"TASK={task_name}: {name}: example {row} has {value}; expected whole numbers from 0 to"
-                    f" {size - 1}, as the network's embedding has {size} rows"
+                    f" {size - 1}, since the network's embedding has {size} rows"
                 )
 
 
 def _find_embeddings(net: gluon.HybridBlock, sample: mx.nd.NDArray) -> list[int]:
-    """Return the number of rows of each embedding that gets the examples themselves."""
+    """Return the number of rows of each embedding whose inputs are the examples themselves."""
     sizes: list[int] = []
     hooks: list[Any] = []
 
-    def look(block: Any, inputs: tuple[mx.nd.NDArray]) -> None:
+    def note_size(block: Any, inputs: tuple[mx.nd.NDArray]) -> None:
         ids = inputs[0]
         if ids.size == sample.size and bool((ids.reshape(sample.shape) == sample).min().asscalar()):
             sizes.append(block.weight.shape[0])
 
-    def hook(block: Any) -> None:
+    def add_hook(block: Any) -> None:
         if isinstance(block, gluon.nn.Embedding):
-            hooks.append(block.register_forward_pre_hook(look))
+            hooks.append(block.register_forward_pre_hook(note_size))
 
-    net.apply(hook)
+    net.apply(add_hook)
     net(sample)
     for handle in hooks:
         handle.detach()
@@ -107,17 +112,16 @@ def _find_embeddings(net: gluon.HybridBlock, sample: mx.nd.NDArray) -> list[int]
 
 
 def _check_targets(place: str, loss: Any, labels: NDArray[Any]) -> None:
-    """Check labels of losses for two classes, which are numbers in formulas."""
+    """Check the labels of a loss for two classes, which calculates with them."""
     expected, is_wrong = _choose_targets(loss)
     found = None if is_wrong is None else _find_first(labels, is_wrong)
     if found is not None:
         row, value = found
-        raise DataError(
-            f"{place} {row} has {value}; expected {expected}, as {type(loss).__name__} needs them"
-        )
+        raise DataError(f"{place} {row} has {value}; expected {expected}, which {type(loss).__name__} needs")
 
 
 def _choose_targets(loss: Any) -> tuple[str, _Test | None]:
+    """Return which labels the loss expects, and the test for others, or None if it accepts any."""
     losses = gluon.loss
     is_logistic = computes_as(loss, losses.LogisticLoss)
     is_binary = is_logistic and loss._label_format == "binary"  # noqa: SLF001 - not public in gluon
@@ -129,7 +133,7 @@ def _choose_targets(loss: Any) -> tuple[str, _Test | None]:
 
 
 def _are_all_classes(loss: Any, outputs: Any, labels: NDArray[Any]) -> bool:
-    """Whether plain softmax cross entropy clips none of the labels; it is the quick way for most tasks."""
+    """Whether the loss is plain softmax cross entropy and all labels are in range, the case of most tasks."""
     if not computes_as(loss, gluon.loss.SoftmaxCrossEntropyLoss):
         return False
     if not loss._sparse_label:  # noqa: SLF001 - not public in gluon
@@ -143,16 +147,16 @@ def _are_all_classes(loss: Any, outputs: Any, labels: NDArray[Any]) -> bool:
 
 
 def _are_held(rows: NDArray[Any]) -> bool:
-    """Whether float32 holds all numbers; False if that takes a closer look."""
+    """Whether float32 can represent all numbers; False if only `_is_lost` can decide."""
     if rows.dtype.kind in "bui":
-        return rows.itemsize < 4 or bool(rows.max() <= MAX_EXACT and rows.min() >= -MAX_EXACT)  # noqa: PLR2004 - bytes
+        return rows.itemsize <= _EXACT_BYTES or bool(rows.max() <= MAX_EXACT and rows.min() >= -MAX_EXACT)
     with np.errstate(over="ignore"):
-        # Both are NaN where a value is.
+        # Minimum and maximum are NaN if any value is.
         return bool(np.isfinite(np.float32(rows.min())) and np.isfinite(np.float32(rows.max())))
 
 
 def _is_outside(size: int) -> _Test:
-    """Return the test for what is no index of so many rows."""
+    """Return the test for numbers that are not an index of so many rows."""
     return lambda values: np.asarray((values < 0) | (values >= size) | (values != np.floor(values)))
 
 
@@ -166,15 +170,15 @@ def _is_lost(values: NDArray[Any]) -> NDArray[np.bool_]:
 
 def _expect(rows: NDArray[Any]) -> str:
     if rows.dtype.kind == "f":
-        return f"finite numbers up to {np.finfo(np.float32).max:.3g}, as training computes in float32"
+        return f"finite numbers up to {np.finfo(np.float32).max:.3g}, since training computes in float32"
     return (
-        f"integers that float32 holds exactly, as all up to {MAX_EXACT} are; if rounded ones will do,"
-        " make them floats in load_data()"
+        f"integers that float32 can represent, such as all up to {MAX_EXACT};"
+        " convert them to floats in load_data() if rounding does no harm"
     )
 
 
 def _find_first(rows: NDArray[Any], is_wrong: _Test) -> tuple[int, Any] | None:
-    """Find the first value that is wrong: its row, and itself."""
+    """Return the row and the value of the first wrong number."""
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         some = rows[start : start + _ROWS_AT_ONCE]
         places = np.argwhere(is_wrong(some))

@@ -1,4 +1,4 @@
-"""Which device to train on, with a clear word when it is not there, and how arrays get onto it."""
+"""Finds the device to train on, and copies arrays to it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,20 +15,21 @@ _ROWS_AT_ONCE = 256
 
 
 class Devices:
-    """The devices that a node may train on, of which its partition takes one.
+    """The devices that a node may train on; its partition chooses one of them.
 
-    One counts when it has carried out an operation: a driver that lists a card is no proof. It is tried when
-    it is known which: a context costs some hundred megabytes on the card, which others may be training on.
+    A card that a driver lists need not work, so each device is tried with an operation. It is tried only when
+    it is chosen: a context costs some hundred megabytes of the card's memory, which other nodes may need.
 
     Args:
         candidates: MXNet's contexts, at least one.
-        is_gpu_required: whether one that does not work is an error, rather than a warning and the CPU.
+        is_gpu_required: whether a device that does not work is an error. Otherwise a warning is logged and
+            the CPU is used.
 
     Attributes:
-        only: the device of every partition, where there is but one.
+        only: the device of every partition if there is only one candidate, else None.
 
     Raises:
-        SettingsError: there is but one, it is required, and it does not work.
+        SettingsError: the only candidate is required and does not work.
     """
 
     def __init__(self, candidates: Sequence[mx.Context], *, is_gpu_required: bool = False) -> None:
@@ -38,10 +39,10 @@ class Devices:
         self.only: mx.Context | None = self.for_partition(0) if len(candidates) == 1 else None
 
     def for_partition(self, partition: int | None) -> mx.Context:
-        """Give the device for a partition, or for data of the node's own (None).
+        """Return the device for a partition, or for a node's own data (None).
 
         Raises:
-            SettingsError: it is required, and does not work.
+            SettingsError: it is required and does not work.
         """
         wanted = self._candidates[(partition or 0) % len(self._candidates)]
         if wanted not in self._working:
@@ -52,7 +53,7 @@ class Devices:
         try:
             mx.nd.ones((1,), ctx=device).asnumpy()
         except mx.base.MXNetError as error:
-            # A traceback of the library's own sources; the reason is its last line.
+            # The message is a traceback of MXNet's C++ code whose last line is the reason.
             reason = str(error).strip().splitlines()[-1].removeprefix("MXNetError: ")
             if self._is_gpu_required:
                 raise _refusal(f"{device}: {reason}") from None
@@ -61,14 +62,14 @@ class Devices:
 
 
 def find_devices(device: str, gpu_index: int | None) -> Devices:
-    """Find what DEVICE and GPU_INDEX name.
+    """Return the devices of DEVICE and GPU_INDEX.
 
     Args:
         device: `auto` (a GPU if one works, else the CPU with one warning), `cpu` or `gpu`.
-        gpu_index: of the visible GPUs; None: all of them, one a partition.
+        gpu_index: of the visible GPUs; None: all of them, one per partition.
 
     Raises:
-        SettingsError: `gpu`, and none works; or there are GPUs, and GPU_INDEX is none of them.
+        SettingsError: `gpu` and no GPU works, or there are GPUs but none with the index GPU_INDEX.
     """
     if device == "cpu":
         return Devices([mx.cpu()])
@@ -78,21 +79,21 @@ def find_devices(device: str, gpu_index: int | None) -> Devices:
     except NoCardError as error:
         if device == "gpu":
             raise _refusal(str(error)) from None
-        # Nothing is amiss where neither the package nor the machine speaks of CUDA.
+        # Without CUDA in the package and without a card, the CPU is what the user expects: no warning.
         is_expected = not has_cuda and not visible.cards
         return Devices([mx.cpu() if is_expected else _fall_back(str(error))])
     return Devices([mx.gpu(index) for index in cards], is_gpu_required=device == "gpu")
 
 
 def put(rows: NDArray[Any], device: mx.Context, chosen: NDArray[np.int64] | None = None) -> mx.nd.NDArray:
-    """Copy rows to a device as float32, which is what MXNet's layers are made of.
+    """Copy rows to a device as float32, the dtype of MXNet's layers.
 
-    Some at a time: no second copy of a large dataset is made on the way.
+    Copies a few rows at a time, so that a large dataset is not converted in memory as a whole.
 
     Args:
         rows: (n, ...) numbers.
         device: MXNet's context.
-        chosen: indices of the rows to copy, all by default.
+        chosen: the indices of the rows to copy; all by default.
     """
     if chosen is None:
         chosen = np.arange(len(rows))

@@ -1,7 +1,7 @@
-"""Labels by which a loss picks outputs: MXNet's `pick` silently takes one that is out of range for another.
+"""Finds labels that a loss would take for another class: MXNet's `pick` silently clips an index out of range.
 
-What becomes of a label is the task's own code: it may wrap softmax cross entropy, shift labels, or ignore
-some. So the loss is run over all labels, and the calls of `pick` are watched.
+The task's code decides what a label means: it may wrap softmax cross entropy, shift labels, or ignore some.
+So the loss is run over all labels, and its calls of `pick` are recorded.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,14 +15,20 @@ from numpy.typing import NDArray
 from client.device import put
 from client.mx import autograd, gluon, mx
 
-# A loss that compares each example with each other takes the square of the rows.
+# A loss that compares every example with every other needs memory for the square of the rows.
 _ROWS_AT_ONCE = 1024
 _VALUES_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True)
 class Clipped:
-    """A label that would count as another class: its row, the number that `pick` gets, and the classes."""
+    """A label that would count as another class.
+
+    Attributes:
+        row: of the label.
+        value: the index that `pick` is called with.
+        classes: the number of classes to pick from.
+    """
 
     row: int
     value: float
@@ -31,7 +37,7 @@ class Clipped:
 
 @dataclass(frozen=True)
 class _Pick:
-    """A call of `pick`: the scores, which gradients reach, the index by which it picks, along which axis."""
+    """A call of `pick`: the scores, whose gradients are recorded, the index, and the axis."""
 
     scores: mx.nd.NDArray
     index: mx.nd.NDArray
@@ -42,7 +48,7 @@ class _Pick:
         return int(self.scores.shape[self.axis])
 
     def find_clipped(self) -> NDArray[np.bool_]:
-        """Return for each index whether `pick` takes it for another."""
+        """Return for each index whether `pick` clips it."""
         index = self.index.asnumpy()
         return np.asarray((index < 0) | (index >= self.classes) | (index != np.floor(index)))
 
@@ -50,14 +56,15 @@ class _Pick:
 def find_clipped(
     loss: Callable[[Any, Any], mx.nd.NDArray], outputs: Any, labels: NDArray[Any]
 ) -> Clipped | None:
-    """Find the first label that the loss would clip and that counts: one that it ignores is fine.
+    """Return the first label that the loss would clip, unless the loss ignores it.
 
-    Nothing is found where the loss cannot be run so, as on outputs whose first axis is not the examples'.
+    Returns None if the loss cannot be run on repeated outputs, such as those whose first axis is not the
+    examples.
 
     Args:
-        loss: (outputs, labels) -> losses; it has been run on the outputs as they are.
-        outputs: the network's for some examples, which stand for those of all others.
-        labels: (n, ...), all of a dataset.
+        loss: (outputs, labels) -> losses; it has run on these outputs before.
+        outputs: the network's for some examples, repeated for all others.
+        labels: (n, ...), all labels of a dataset.
     """
     if not all(isinstance(array, mx.nd.NDArray) for array in _flatten(outputs)):
         return None
@@ -76,21 +83,21 @@ def find_clipped(
 
 
 def _run(loss: Any, outputs: Any, labels: mx.nd.NDArray) -> tuple[list[_Pick], mx.nd.NDArray] | None:
-    """Run the loss; return its calls of `pick` and the sum of the losses, from which gradients flow back."""
+    """Run the loss; return its calls of `pick` and the sum of the losses, to compute gradients from."""
     try:
-        with _watched_pick() as picks, autograd.record():
+        with _recorded_pick() as picks, autograd.record():
             total = mx.nd.sum(loss(outputs, labels))
             for pick in picks:
-                # Every score is part of the graph, also where the loss made nothing of it.
+                # Makes every score a part of the graph, also those that the loss does not use.
                 total = total + 0 * pick.scores.sum()
         total.wait_to_read()
-    except Exception:  # noqa: BLE001 - the task's code, which has run on its own outputs: these are made up
+    except Exception:  # noqa: BLE001 - the task's code, on made-up outputs
         return None
     return (picks, total) if picks else None
 
 
 def _choose_counted(picks: list[_Pick], total: mx.nd.NDArray, rows: int) -> Clipped | None:
-    """Return the first clipped label on whose score the losses depend."""
+    """Return the first clipped label whose score has an effect on the losses."""
     clipped = [pick.find_clipped() for pick in picks]
     if not any(found.any() for found in clipped):
         return None
@@ -100,19 +107,19 @@ def _choose_counted(picks: list[_Pick], total: mx.nd.NDArray, rows: int) -> Clip
         counted = np.argwhere(found & (weights != 0))
         if len(counted):
             first = tuple(counted[0])
-            # The task may have put several labels of an example below each other.
+            # The task may have reshaped the labels to several rows per example.
             row = int(first[0]) * rows // len(found)
             return Clipped(row, float(pick.index.asnumpy()[first]), pick.classes)
     return None
 
 
 @contextmanager
-def _watched_pick() -> Iterator[list[_Pick]]:
-    """Have every `pick` noted, from scores that keep their gradient."""
+def _recorded_pick() -> Iterator[list[_Pick]]:
+    """Record every call of `pick`, with scores that keep their gradient."""
     picks: list[_Pick] = []
     original = mx.nd.pick
 
-    def watched(
+    def record_call(
         data: mx.nd.NDArray, index: mx.nd.NDArray, axis: int = -1, *rest: Any, **others: Any
     ) -> mx.nd.NDArray:
         scores = data.detach()
@@ -120,7 +127,7 @@ def _watched_pick() -> Iterator[list[_Pick]]:
         picks.append(_Pick(scores, index, axis))
         return original(scores, index, axis, *rest, **others)
 
-    mx.nd.pick = mx.nd.op.pick = watched
+    mx.nd.pick = mx.nd.op.pick = record_call
     try:
         yield picks
     finally:
@@ -129,11 +136,11 @@ def _watched_pick() -> Iterator[list[_Pick]]:
 
 @contextmanager
 def _not_hybridized(loss: Any) -> Iterator[None]:
-    """Have a loss, and what it consists of, call MXNet's functions, not a graph that was made of them."""
+    """Have a loss and its blocks call MXNet's functions instead of a graph that was built before."""
     blocks: list[gluon.Block] = []
     if isinstance(loss, gluon.Block):
         loss.apply(blocks.append)
-    # `hybridize` would drop the graphs that there are. Gluon has no public way to see whether it was called.
+    # `hybridize` would drop the existing graphs. gluon has no public way to ask whether it was called.
     hybridized = [block for block in blocks if getattr(block, "_active", False)]
     for block in hybridized:
         block._active = False  # noqa: SLF001 - see above
@@ -151,7 +158,7 @@ def _flatten(outputs: Any) -> list[mx.nd.NDArray]:
 
 
 def _repeat(outputs: Any, count: int) -> Any:
-    """Return `count` rows of outputs: those that there are, again and again."""
+    """Return `count` rows of outputs by repeating the existing ones."""
     if isinstance(outputs, list | tuple):
         return type(outputs)(_repeat(part, count) for part in outputs)
     return mx.nd.take(outputs, mx.nd.arange(count) % len(outputs))

@@ -201,8 +201,8 @@ def test_a_regression_with_real_labels_and_a_loss_of_its_own_learns(use: Use) ->
 def test_a_rule_of_classes_does_not_divide_real_labels(use: Use) -> None:
     use("regression")
     assert error_of(DataError, lambda: query(share(0, 2, "labels:1"))) == (
-        "PARTITION=labels:1: training labels are float64 of shape (120,): expected class numbers, one whole"
-        " number an example; PARTITION=iid and PARTITION=none take any labels"
+        "PARTITION=labels:1: training labels are float64 of shape (120,); expected class numbers, one whole"
+        " number per example (PARTITION=iid and PARTITION=none accept any labels)"
     )
 
 
@@ -259,10 +259,10 @@ def test_a_message_without_config_or_arrays_is_refused() -> None:
 
 def test_more_partitions_than_examples_are_refused() -> None:
     assert error_of(DataError, lambda: query(share(0, 231))) == (
-        "NUM_PARTITIONS=231: only 230 training examples: expected at most 230 partitions"
+        "NUM_PARTITIONS=231: only 230 training examples; expected at most 230 partitions"
     )
     assert error_of(DataError, lambda: query(share(0, 51))) == (
-        "NUM_PARTITIONS=51: only 50 test examples: expected at most 50 partitions"
+        "NUM_PARTITIONS=51: only 50 test examples; expected at most 50 partitions"
     )
     # The node can still work.
     _, initial = query(share(49, 50))

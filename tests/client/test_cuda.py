@@ -1,4 +1,4 @@
-"""What is known of NVIDIA's driver and its cards: read from real libraries, and decided by plain values."""
+"""NVIDIA's driver and its cards, read from real libraries; the choice among cards, by plain values."""
 
 import ctypes
 from pathlib import Path
@@ -20,7 +20,7 @@ def choose(*cards: Card, gpu_index: int | None = None, has_cuda: bool = True) ->
 # The driver's library
 
 
-def test_the_stub_takes_the_place_of_a_driver_that_is_not_there(tmp_path: Path) -> None:
+def test_the_stub_replaces_a_missing_driver(tmp_path: Path) -> None:
     stub = compile_library(STUB, tmp_path / "libcuda-absent.so.1", "-nostdlib")
     source = tmp_path / "linked.c"
     source.write_text("int cuModuleUnload(void); int ask(void) { return cuModuleUnload(); }")
@@ -29,20 +29,20 @@ def test_the_stub_takes_the_place_of_a_driver_that_is_not_there(tmp_path: Path) 
         ctypes.CDLL(str(linked))
     driver = load_driver(stub.name, stub)
     assert driver.library is None
-    assert driver.fault == (
+    assert driver.problem == (
         "no NVIDIA driver (libcuda-absent.so.1: cannot open shared object file: No such file or directory);"
         " a container gets it from NVIDIA's container toolkit"
     )
     assert ctypes.CDLL(str(linked)).ask() == 100
 
 
-def test_without_a_stub_a_driver_that_is_not_there_is_said_all_the_same(tmp_path: Path) -> None:
+def test_a_missing_driver_without_a_stub_is_not_an_error(tmp_path: Path) -> None:
     assert load_driver("libcuda-nowhere.so.1", tmp_path / "none").library is None
 
 
-def test_a_driver_that_is_there_is_taken_and_no_stub(tmp_path: Path) -> None:
-    (tmp_path / "stub").write_text("no library: loading it would fail")
-    driver = load_driver(str(compile_driver(tmp_path / "taken.so", (8, 6))), tmp_path / "stub")
+def test_an_existing_driver_is_loaded_instead_of_the_stub(tmp_path: Path) -> None:
+    (tmp_path / "stub").write_text("not a library: loading it would fail")
+    driver = load_driver(str(compile_driver(tmp_path / "loaded.so", (8, 6))), tmp_path / "stub")
     assert driver.library is not None
 
 
@@ -52,20 +52,22 @@ def test_the_cards_of_a_driver_are_read_with_name_and_capability(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("code", "fault"),
+    ("code", "problem"),
     [
         (100, "no CUDA device is visible"),
         (803, "NVIDIA's driver does not work: cuInit: unsupported display driver (803)"),
         (4711, "NVIDIA's driver does not work: cuInit: an unknown error (4711)"),
     ],
 )
-def test_a_driver_that_fails_shows_no_card_and_says_why(tmp_path: Path, code: int, fault: str) -> None:
+def test_a_driver_that_fails_lists_no_card_and_has_the_reason(
+    tmp_path: Path, code: int, problem: str
+) -> None:
     driver = load_driver(str(compile_driver(tmp_path / f"driver-{code}.so", (8, 6), fault=code)))
-    assert read_cards(driver) == Visible(fault=fault)
+    assert read_cards(driver) == Visible(problem=problem)
 
 
-def test_no_driver_shows_no_card() -> None:
-    assert read_cards(Driver(None, "no driver")) == Visible(fault="no driver")
+def test_a_missing_driver_lists_no_card() -> None:
+    assert read_cards(Driver(None, "no driver")) == Visible(problem="no driver")
 
 
 # Which cards
@@ -103,23 +105,25 @@ def test_gpu_index_chooses_one_card() -> None:
     assert choose(A, B, gpu_index=1) == [1]
 
 
-def test_gpu_index_of_a_card_that_cannot_run_the_code_is_no_other_card() -> None:
+def test_gpu_index_of_an_unsupported_card_is_never_replaced_by_another_card() -> None:
     with pytest.raises(NoCardError, match=r"^GPU 1 is C of compute capability 9\.0; MXNet"):
         choose(A, NEW, gpu_index=1)
 
 
-def test_gpu_index_out_of_range_is_a_wrong_setting() -> None:
+def test_gpu_index_out_of_range_is_a_settings_error() -> None:
     with pytest.raises(SettingsError) as caught:
         choose(A, B, gpu_index=2)
-    assert str(caught.value) == "GPU_INDEX=2: expected an index below 2, the number of visible GPUs"
+    assert str(caught.value) == "GPU_INDEX=2: the number of visible GPUs is 2; expected an index below it"
 
 
-def test_without_cards_gpu_index_is_not_what_is_wrong() -> None:
+def test_without_cards_the_missing_cards_are_reported_not_gpu_index() -> None:
     with pytest.raises(NoCardError) as caught:
         choose(gpu_index=2)
     assert str(caught.value) == "no CUDA device is visible"
 
 
-def test_without_cuda_in_mxnet_no_card_helps() -> None:
-    with pytest.raises(NoCardError, match=r"^this MXNet is built without CUDA \(package mxnet; mxnet-cu112"):
+def test_an_mxnet_without_cuda_is_reported_before_the_cards() -> None:
+    with pytest.raises(
+        NoCardError, match=r"^this MXNet is built without CUDA; the package mxnet-cu112 has it"
+    ):
         choose(A, has_cuda=False)

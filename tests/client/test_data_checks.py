@@ -1,4 +1,4 @@
-"""Data that MXNet would silently train on, and the one line that the client ends with instead."""
+"""Data on which MXNet would silently train, and the error that is reported instead."""
 
 import re
 from collections.abc import Callable
@@ -21,13 +21,13 @@ SOFTMAX = losses.SoftmaxCrossEntropyLoss
 FINE = make_dataset("fine", np.ones((4, 2)), np.array([0, 1, 2, 3]))
 
 
-def words_of(check: Callable[[], None]) -> str:
+def error_of(check: Callable[[], None]) -> str:
     with pytest.raises(DataError) as caught:
         check()
     assert caught.value.exit_code == 2
-    words = str(caught.value)
-    assert "\n" not in words
-    return words
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
 
 
 def of_labels(labels: Any) -> Dataset:
@@ -35,7 +35,7 @@ def of_labels(labels: Any) -> Dataset:
     return make_dataset("labels", np.ones((len(values), 2)), values)
 
 
-# What float32 cannot hold
+# Numbers that float32 cannot represent
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -45,8 +45,8 @@ def test_a_value_that_is_not_finite_is_named_with_set_row_and_value(value: float
     examples[3, 1, 0] = value
     bad = make_dataset("bad", examples, np.arange(5))
     for sets, name in (((bad, FINE), "training set"), ((FINE, bad), "test set")):
-        words = words_of(lambda sets=sets: check_numbers("t", sets))  # type: ignore[misc]
-        assert words.startswith(f"TASK=t: {name}: example 3 has {value}; expected finite")
+        message = error_of(lambda sets=sets: check_numbers("t", sets))  # type: ignore[misc]
+        assert message.startswith(f"TASK=t: {name}: example 3 has {value}; expected finite")
 
 
 @pytest.mark.parametrize(
@@ -61,18 +61,18 @@ def test_a_value_that_is_not_finite_is_named_with_set_row_and_value(value: float
     ],
     ids=str,
 )
-def test_a_number_that_float32_cannot_hold_is_named_wherever_it_is(values: NDArray[Any]) -> None:
+def test_a_number_that_float32_cannot_represent_is_named_in_examples_and_labels(values: NDArray[Any]) -> None:
     found = re.escape(f"2 has {values[2, 0].item()}; expected ")
     ones = np.ones((3, 2))
     for data in (make_dataset("examples", values, np.arange(3)), make_dataset("labels", ones, values)):
-        assert re.search(found, words_of(lambda data=data: check_numbers("t", (FINE, data))))  # type: ignore[misc]
+        assert re.search(found, error_of(lambda data=data: check_numbers("t", (FINE, data))))  # type: ignore[misc]
 
 
-def test_a_row_far_behind_is_found() -> None:
+def test_a_row_near_the_end_of_a_large_set_is_found() -> None:
     labels = np.zeros((10_000, 1), np.int64)
     labels[9_999] = 2**24 + 1
-    words = words_of(lambda: check_numbers("t", (of_labels(labels), FINE)))
-    assert "label 9999 has 16777217; " in words
+    message = error_of(lambda: check_numbers("t", (of_labels(labels), FINE)))
+    assert "label 9999 has 16777217; " in message
 
 
 @pytest.mark.parametrize(
@@ -82,32 +82,34 @@ def test_a_row_far_behind_is_found() -> None:
         np.array([0, 2**24]),
         np.array([2**30, -(2**31)]),
         np.array([1e-300, 1 / 3]),
-        np.array([20_000_001.0, 5.0]),  # a price, say: rounding does it no harm
+        # Rounding does no harm to a price, say.
+        np.array([20_000_001.0, 5.0]),
         np.array([True, False]),
-        np.full((9, 9), 6e4, np.float16),  # their sum is not finite
+        # Their sum is not finite.
+        np.full((9, 9), 6e4, np.float16),
     ],
     ids=str,
 )
-def test_numbers_that_float32_holds_or_rounds_are_fine(labels: NDArray[Any]) -> None:
+def test_numbers_that_float32_represents_or_rounds_are_accepted(labels: NDArray[Any]) -> None:
     check_numbers("t", (of_labels(labels), FINE))
 
 
-# Labels that a loss takes for others
+# Labels that a loss takes for another class
 
 
 class Weighted(gluon.loss.SoftmaxCrossEntropyLoss):  # type: ignore[misc]  # MXNet has no types
-    """Computes something of its own with what softmax cross entropy gives."""
+    """Computes something else from softmax cross entropy."""
 
     def hybrid_forward(self, F: Any, pred: Any, label: Any, sample_weight: Any = None) -> Any:  # noqa: N803 - MXNet's name
         return 2 * super().hybrid_forward(F, pred, label, sample_weight)
 
 
 class Named(gluon.loss.SoftmaxCrossEntropyLoss):  # type: ignore[misc]  # MXNet has no types
-    """Computes what softmax cross entropy does."""
+    """Computes the same as softmax cross entropy."""
 
 
 class Focal(gluon.loss.Loss):  # type: ignore[misc]  # MXNet has no types
-    """Picks by itself."""
+    """Calls `pick` itself."""
 
     def hybrid_forward(self, F: Any, pred: Any, label: Any) -> Any:  # noqa: N803 - MXNet's name
         chosen = F.pick(F.softmax(pred), label, axis=-1)
@@ -115,7 +117,7 @@ class Focal(gluon.loss.Loss):  # type: ignore[misc]  # MXNet has no types
 
 
 class Ignoring(gluon.loss.Loss):  # type: ignore[misc]  # MXNet has no types
-    """Leaves out where the label is `ignored`, in one of the ways in which that is done."""
+    """Ignores one label, in one of the usual ways."""
 
     def __init__(self, how: str, ignored: int) -> None:
         super().__init__(None, 0)
@@ -161,14 +163,14 @@ LOSSES: dict[str, Loss] = {
     ("values", "found"), [((0, 1, 4), 4), ((0, 1, -1), -1), ((0, 1, 2.5), 2.5), ((0, 1, 255), 255)]
 )
 @pytest.mark.parametrize("shape", [(3,), (3, 1)])
-def test_a_label_that_would_count_as_another_class_is_named_whatever_its_shape_and_the_loss(
+def test_a_label_that_would_count_as_another_class_is_named_for_every_shape_and_loss(
     kind: str, values: tuple[float, ...], found: float, shape: tuple[int, ...]
 ) -> None:
     bad = of_labels(np.reshape(values, shape))
     expected = f"label 2 has class {found:g}; expected whole numbers from 0 to 3, "
     for name, sets in (("training set", (bad, FINE)), ("test set", (FINE, bad))):
-        words = words_of(lambda sets=sets: check(LOSSES[kind], FOUR, *sets))  # type: ignore[misc]
-        assert words.startswith(f"TASK=by-hand: {name}: {expected}")
+        message = error_of(lambda sets=sets: check(LOSSES[kind], FOUR, *sets))  # type: ignore[misc]
+        assert message.startswith(f"TASK=by-hand: {name}: {expected}")
 
 
 MASKS = np.arange(4 * 3 * 2, dtype=np.uint8).reshape(4, 3, 2) % 4
@@ -189,27 +191,27 @@ MASK_LOSSES: dict[str, Loss] = {
 
 @pytest.mark.parametrize("kind", MASK_LOSSES)
 @pytest.mark.parametrize("dtype", ["uint8", "int64", "float32"])
-def test_a_pixel_of_no_class_is_named_by_its_mask(kind: str, dtype: str) -> None:
+def test_a_mask_with_a_pixel_of_no_class_is_named(kind: str, dtype: str) -> None:
     loss = MASK_LOSSES[kind]
     check(loss, IMAGE, of_labels(MASKS.astype(dtype)))
-    words = words_of(lambda: check(loss, IMAGE, of_labels(BAD_MASKS.astype(dtype))))
-    assert "training set: label 3 has class 200; expected whole numbers from 0 to 3, " in words
+    message = error_of(lambda: check(loss, IMAGE, of_labels(BAD_MASKS.astype(dtype))))
+    assert "training set: label 3 has class 200; expected whole numbers from 0 to 3, " in message
 
 
 @pytest.mark.parametrize("how", WAYS)
 @pytest.mark.parametrize("ignored", [-1, 255])
-def test_a_label_that_the_loss_ignores_is_fine(how: str, ignored: int) -> None:
+def test_a_label_that_the_loss_ignores_is_accepted(how: str, ignored: int) -> None:
     labels = of_labels(np.where(BAD_MASKS == 200, ignored, BAD_MASKS.astype(np.int64)))
     check(Ignoring(how, ignored), IMAGE, labels)
-    words = words_of(lambda: check(SOFTMAX(axis=1), IMAGE, labels))
-    assert f"label 3 has class {ignored}; expected whole numbers from 0 to 3, " in words
+    message = error_of(lambda: check(SOFTMAX(axis=1), IMAGE, labels))
+    assert f"label 3 has class {ignored}; expected whole numbers from 0 to 3, " in message
 
 
-def test_a_label_behind_many_others_is_named() -> None:
+def test_a_label_near_the_end_of_a_large_set_is_named() -> None:
     labels = np.zeros(5000)
     labels[4999] = 4
     for loss in (SOFTMAX(), Weighted()):
-        assert "label 4999 has class 4; " in words_of(lambda loss=loss: check(loss, FOUR, of_labels(labels)))  # type: ignore[misc]
+        assert "label 4999 has class 4; " in error_of(lambda loss=loss: check(loss, FOUR, of_labels(labels)))  # type: ignore[misc]
 
 
 def test_each_of_several_outputs_has_its_own_classes() -> None:
@@ -221,8 +223,8 @@ def test_each_of_several_outputs_has_its_own_classes() -> None:
         check_labels(make_task(loss), outputs, (of_labels(labels), of_labels(labels)))
 
     check_both([[0, 4], [1, 0]])
-    words = words_of(lambda: check_both([[0, 4], [4, 0]]))
-    assert "label 1 has class 4; expected whole numbers from 0 to 1, " in words
+    message = error_of(lambda: check_both([[0, 4], [4, 0]]))
+    assert "label 1 has class 4; expected whole numbers from 0 to 1, " in message
 
 
 def test_a_hybridized_loss_is_left_as_it_was() -> None:
@@ -235,15 +237,16 @@ def test_a_hybridized_loss_is_left_as_it_was() -> None:
     assert mx.nd.pick is mx.nd.op.pick is before
 
 
-def test_a_loss_of_which_a_part_is_hybridized_is_looked_into() -> None:
+def test_a_loss_with_a_hybridized_part_is_checked() -> None:
     loss = Ignoring("weight", 255)
     loss._softmax.hybridize()
-    assert "label 3 has class 200; " in words_of(lambda: check(loss, IMAGE, of_labels(BAD_MASKS)))
+    assert "label 3 has class 200; " in error_of(lambda: check(loss, IMAGE, of_labels(BAD_MASKS)))
     assert (loss._active, loss._softmax._active) == (False, True)
 
 
-def test_outputs_whose_first_axis_is_not_the_examples_are_no_fault_of_the_task() -> None:
-    def loss(outputs: Any, labels: Any) -> Any:  # of (time, examples, classes)
+def test_outputs_whose_first_axis_is_not_the_examples_are_accepted() -> None:
+    # The outputs are (time, examples, classes).
+    def loss(outputs: Any, labels: Any) -> Any:
         return Weighted(axis=2)(outputs.transpose((1, 0, 2)), labels)
 
     labels = of_labels(np.zeros((5, 2), np.int64))
@@ -256,7 +259,7 @@ def test_outputs_whose_first_axis_is_not_the_examples_are_no_fault_of_the_task()
 @pytest.mark.parametrize(
     "wrap", [lambda array: {"a": array}, lambda array: (array, None)], ids=["a dict", "a None"]
 )
-def test_outputs_that_hold_more_than_arrays_are_no_fault_of_the_task(wrap: Callable[[Any], Any]) -> None:
+def test_outputs_that_contain_more_than_arrays_are_accepted(wrap: Callable[[Any], Any]) -> None:
     outputs = wrap(mx.nd.ones((2, 4)))
     assert find_clipped(lambda *_: mx.nd.zeros(2), outputs, np.array([0, 9])) is None
 
@@ -274,7 +277,7 @@ FINE_PAIRS: dict[str, tuple[Loss, Any]] = {
 
 
 @pytest.mark.parametrize("kind", FINE_PAIRS)
-def test_labels_that_the_loss_can_take_are_fine(kind: str) -> None:
+def test_labels_that_the_loss_can_use_are_accepted(kind: str) -> None:
     loss, labels = FINE_PAIRS[kind]
     check(loss, FOUR, of_labels(labels))
 
@@ -294,7 +297,7 @@ def test_labels_that_the_loss_can_take_are_fine(kind: str) -> None:
     ],
 )
 @pytest.mark.parametrize("columns", [0, 1, 3])
-def test_labels_that_a_loss_for_two_classes_has_no_formula_for_are_named(
+def test_a_label_that_a_loss_for_two_classes_cannot_use_is_named(
     loss: Loss, fine: tuple[float, ...], wrong: float, columns: int
 ) -> None:
     def make(values: tuple[float, ...]) -> Dataset:
@@ -303,17 +306,17 @@ def test_labels_that_a_loss_for_two_classes_has_no_formula_for_are_named(
 
     outputs = (2, columns) if columns else (2,)
     check(loss, outputs, make(fine))
-    words = words_of(lambda: check(loss, outputs, make((*fine, wrong))))
-    assert words.startswith(f"TASK=by-hand: training set: label {len(fine)} has {wrong}")
-    assert type(loss).__name__ in words
+    message = error_of(lambda: check(loss, outputs, make((*fine, wrong))))
+    assert message.startswith(f"TASK=by-hand: training set: label {len(fine)} has {wrong}")
+    assert type(loss).__name__ in message
 
 
-# Examples that an embedding takes for others
+# Examples that an embedding takes for another row
 
 
-def make_language_model(words: int = 7) -> Any:
+def make_language_model(rows: int = 7) -> Any:
     net = gluon.nn.HybridSequential()
-    net.add(gluon.nn.Embedding(words, 3), gluon.rnn.LSTM(4, layout="NTC"), gluon.nn.Dense(2))
+    net.add(gluon.nn.Embedding(rows, 3), gluon.rnn.LSTM(4, layout="NTC"), gluon.nn.Dense(2))
     net.initialize()
     return net
 
@@ -327,24 +330,24 @@ GOOD_TOKENS = [[0, 6, 3], [1, 2, 5]]
 
 
 @pytest.mark.parametrize("value", [7, -1, 1.5])
-def test_an_example_that_an_embedding_has_no_row_for_is_named(value: float) -> None:
+def test_an_example_for_which_an_embedding_has_no_row_is_named(value: float) -> None:
     check_tokens(make_language_model(), GOOD_TOKENS, GOOD_TOKENS)
     bad = [*GOOD_TOKENS, [0, value, 1]]
     for sets, name in (((bad, GOOD_TOKENS), "training set"), ((GOOD_TOKENS, bad), "test set")):
-        words = words_of(lambda sets=sets: check_tokens(make_language_model(), *sets))  # type: ignore[misc]
-        assert words.startswith(
+        message = error_of(lambda sets=sets: check_tokens(make_language_model(), *sets))  # type: ignore[misc]
+        assert message.startswith(
             f"TASK=t: {name}: example 2 has {value}; expected whole numbers from 0 to 6, "
         )
 
 
-def test_an_embedding_of_what_the_network_makes_of_examples_is_its_own_affair() -> None:
+def test_an_embedding_of_numbers_that_the_network_computes_is_not_checked() -> None:
     net = gluon.nn.HybridSequential()
     net.add(gluon.nn.HybridLambda(lambda _, x: (x.abs() % 7).floor()), gluon.nn.Embedding(7, 3))
     net.initialize()
     check_tokens(net, [[100, -3.5]], [[200, 1]])
 
 
-def test_a_network_is_left_without_hooks() -> None:
+def test_no_hook_remains_in_the_network() -> None:
     net = make_language_model()
     check_tokens(net, GOOD_TOKENS, GOOD_TOKENS)
     assert [dict(block._forward_pre_hooks) for block in (net, *net)] == [{}] * 4

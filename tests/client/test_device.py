@@ -1,4 +1,4 @@
-"""Which device is found, the words when there is none, and what arrays become on it."""
+"""Which device is found, the error if there is none, and how arrays are copied to it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +18,8 @@ from tests.client.given.small import CPU
 Show = Callable[..., None]
 
 EXPECTED = "expected a working CUDA device, or DEVICE=cpu"
-WITHOUT_CUDA = "this MXNet is built without CUDA (package mxnet; mxnet-cu112 has it)"
-# What MXNet's own words are when a build without CUDA is asked to compute on a card.
+WITHOUT_CUDA = "this MXNet is built without CUDA; the package mxnet-cu112 has it"
+# MXNet's message if a build without CUDA is asked to compute on a card.
 NOT_FOR_GPU = "Operator _ones is not implemented for GPU."
 without_cuda = pytest.mark.skipif(
     mx.runtime.Features().is_enabled("CUDA"), reason="this MXNet is built with CUDA"
@@ -28,21 +28,21 @@ without_cuda = pytest.mark.skipif(
 
 @pytest.fixture
 def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Collect what would be warned of."""
-    said: list[str] = []
-    monkeypatch.setattr(device, "warn", lambda name, reason: said.append(f"{name}: {reason}"))
-    return said
+    """Collect the warnings."""
+    logged: list[str] = []
+    monkeypatch.setattr(device, "warn", lambda name, reason: logged.append(f"{name}: {reason}"))
+    return logged
 
 
 @pytest.fixture
 def a_build_with_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pretend that this MXNet was built with CUDA; everything it says of devices is its own."""
+    """Pretend that this MXNet was built with CUDA; its answers about devices are real."""
     monkeypatch.setattr(device, "_has_cuda", lambda: True)
 
 
 @pytest.fixture
 def show(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Show:
-    """Give a function that brings a driver, with cards of these capabilities; at first there is none."""
+    """Return a function that installs a driver with cards of these capabilities; at first there is none."""
 
     def load(*cards: tuple[int, int]) -> None:
         library = compile_driver(tmp_path / "driver.so", *cards)
@@ -59,13 +59,13 @@ def refuse(wanted: str, gpu_index: int | None = None) -> str:
     return str(caught.value)
 
 
-def test_the_cpu_is_the_cpu_whatever_gpu_index_says(show: Show) -> None:
+def test_device_cpu_ignores_gpu_index(show: Show) -> None:
     show((8, 6))
     assert find_devices("cpu", 7).only == mx.cpu()
 
 
 @without_cuda
-def test_auto_is_the_cpu_without_a_word_where_neither_package_nor_machine_speaks_of_cuda(
+def test_auto_is_silently_the_cpu_if_neither_package_nor_machine_has_cuda(
     warnings: list[str], show: Show
 ) -> None:
     assert find_devices("auto", None).only == mx.cpu()
@@ -81,11 +81,11 @@ def test_a_package_without_cuda_on_a_machine_with_a_card_warns_once(warnings: li
 
 
 @without_cuda
-def test_a_gpu_that_cannot_be_is_refused_with_the_reason(show: Show) -> None:
+def test_device_gpu_without_cuda_is_refused_with_the_reason(show: Show) -> None:
     assert refuse("gpu") == f"DEVICE=gpu: {WITHOUT_CUDA}; {EXPECTED}"
 
 
-def test_a_build_with_cuda_and_no_driver_warns_once_and_takes_the_cpu(
+def test_a_build_with_cuda_and_no_driver_warns_once_and_uses_the_cpu(
     a_build_with_cuda: None, warnings: list[str], show: Show
 ) -> None:
     assert find_devices("auto", None).only == mx.cpu()
@@ -93,7 +93,7 @@ def test_a_build_with_cuda_and_no_driver_warns_once_and_takes_the_cpu(
     assert refuse("gpu") == f"DEVICE=gpu: no NVIDIA driver; {EXPECTED}"
 
 
-def test_a_card_too_new_is_refused_with_its_capability_and_those_supported(
+def test_a_card_that_is_too_new_is_refused_with_its_capability_and_the_supported_ones(
     a_build_with_cuda: None, warnings: list[str], show: Show
 ) -> None:
     show((9, 0))
@@ -107,7 +107,7 @@ def test_a_card_too_new_is_refused_with_its_capability_and_those_supported(
 
 
 @without_cuda
-def test_a_card_that_is_listed_but_cannot_compute_is_no_gpu(
+def test_a_card_that_is_listed_but_cannot_compute_is_not_used(
     a_build_with_cuda: None, warnings: list[str], show: Show
 ) -> None:
     show((8, 6))
@@ -127,11 +127,11 @@ def test_gpu_index_names_the_card_that_is_tried(
 @pytest.mark.parametrize("wanted", ["auto", "gpu"])
 def test_gpu_index_out_of_range_is_refused(a_build_with_cuda: None, show: Show, wanted: str) -> None:
     show((8, 6))
-    assert refuse(wanted, 1) == "GPU_INDEX=1: expected an index below 1, the number of visible GPUs"
+    assert refuse(wanted, 1) == "GPU_INDEX=1: the number of visible GPUs is 1; expected an index below it"
 
 
 @without_cuda
-def test_one_of_several_cards_is_tried_once_and_when_a_partition_chooses_it(
+def test_one_of_several_cards_is_tried_once_when_a_partition_chooses_it(
     a_build_with_cuda: None, warnings: list[str], show: Show
 ) -> None:
     show((8, 6), (9, 0), (8, 6))
@@ -144,7 +144,7 @@ def test_one_of_several_cards_is_tried_once_and_when_a_partition_chooses_it(
         required.for_partition(0)
 
 
-def test_partitions_go_round_the_devices_that_work(warnings: list[str]) -> None:
+def test_partitions_are_distributed_round_robin_over_the_devices(warnings: list[str]) -> None:
     devices = Devices([mx.cpu(1), mx.cpu(2), mx.cpu(3)])
     assert devices.only is None
     given = [devices.for_partition(partition) for partition in (0, 1, 2, 3, 7, None)]
@@ -164,7 +164,7 @@ def test_numbers_of_every_dtype_become_float32(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1,), (256,), (257,), (1, 1), (513, 2, 1)])
-def test_rows_of_every_number_and_shape_are_copied(shape: tuple[int, ...]) -> None:
+def test_any_number_of_rows_of_any_shape_is_copied(shape: tuple[int, ...]) -> None:
     rows = np.arange(np.prod(shape)).reshape(shape)
     copy = put(rows, CPU)
     assert copy.shape == shape
@@ -177,7 +177,7 @@ def test_chosen_rows_are_copied_in_their_order() -> None:
     assert (put(rows, CPU, chosen).asnumpy() == rows[chosen]).all()
 
 
-def test_a_copy_does_not_follow_its_source() -> None:
+def test_a_copy_does_not_change_with_its_source() -> None:
     rows = np.zeros((300, 1), np.float32)
     copy = put(rows, CPU)
     rows += 1
