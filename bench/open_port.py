@@ -30,9 +30,10 @@ from fedmx.link.node import LinkOptions, NodeLink
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.memory import share_heap
-from fedmx.pki.access import Gate
+from fedmx.pki.access import PeerVerifier
 from fedmx.pki.authority import LOCAL_SITE
-from fedmx.pki.credentials import REVOKED_FILE, SERVER, SITE, read_own
+from fedmx.pki.certificates import REVOKED_FILE, SERVER, SITE
+from fedmx.pki.credentials import read_credentials
 from fedmx.program import run_program
 from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.control import Hello
@@ -95,7 +96,7 @@ def _time_joining(port: int, pki: Path) -> float:
         address=Address("127.0.0.1", port),
         hello=Hello(f"late-{secrets.token_hex(4)}", is_name_given=True, max_model_bytes=MAX_MODEL_BYTES),
         wait_timeout_s=_LIMIT_S,
-        credentials=read_own(pki / "sites" / LOCAL_SITE, SITE),
+        credentials=read_credentials(pki / "sites" / LOCAL_SITE, SITE),
     )
     link, started = NodeLink(options), time.perf_counter()
     link.start()
@@ -122,10 +123,12 @@ def _show(quiet: Samples, crowded: Samples) -> None:
 
 def serve(lines: TextIO, port: int, pki: Path) -> None:
     """Play as many rounds as each line says."""
-    gate = Gate(read_own(pki / "server", SERVER), pki / "server" / REVOKED_FILE)
+    verifier = PeerVerifier(read_credentials(pki / "server", SERVER), pki / "server" / REVOKED_FILE)
     address = Address("127.0.0.1", port)
     roster = Roster(lambda _first, _second: None)
-    server = LinkServer(address, roster, max_model_bytes=MAX_MODEL_BYTES, lease_grace_s=10.0, gate=gate)
+    server = LinkServer(
+        address, roster, max_model_bytes=MAX_MODEL_BYTES, lease_grace_s=10.0, verifier=verifier
+    )
     server.start()
     grid = LinkGrid(server, 1)
     wait_until(lambda: len(list(grid.get_node_ids())) == NODES, _LIMIT_S, "nodes")
@@ -155,7 +158,7 @@ def _time(step: Callable[[], None]) -> float:
 
 def stand(lines: TextIO, port: int, pki: Path) -> None:
     """Be the crowd until a line comes."""
-    own = read_own(pki / "sites" / LOCAL_SITE, SITE)
+    own = read_credentials(pki / "sites" / LOCAL_SITE, SITE)
     crowd = Crowd(Address("127.0.0.1", port), SILENT, DRIBBLING, own)
     wait_until(lambda: (crowd.silent, crowd.welcomed) == (SILENT, DRIBBLING), _LIMIT_S, "the crowd")
     print("here", file=lines, flush=True)

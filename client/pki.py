@@ -1,63 +1,70 @@
-"""`python -m client pki COMMAND`: a site's own part of its certificate, and where its clients find it."""
+"""`python -m client pki COMMAND`: requests a site's certificate and installs a bundle's files."""
 
 import argparse
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
+from fedmx.command_line import add_command, add_commands
 from fedmx.files import atomic_write, disk_errors
-from fedmx.pki import credentials, csr
-from fedmx.pki.credentials import AUTHORITY_FILE, SITE
+from fedmx.pki import csr
+from fedmx.pki.certificates import AUTHORITY_FILE, SITE
+from fedmx.pki.credentials import read_credentials
 from fedmx.program import ArgumentParser
 from fedmx.settings import ClientSettings, load
 
+SUMMARY = "request and install this site's certificate"
 
-def main(arguments: Sequence[str]) -> None:
-    """Carry out one command.
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the commands and their arguments."""
+    commands = add_commands(parser, "pki_command")
+    requesting = add_command(
+        commands,
+        "request",
+        "generate a key, which stays here, and a signing request for the federation's authority",
+    )
+    requesting.add_argument("name", help="name of the site")
+    installing = add_command(
+        commands, "install", "copy a bundle's certificates and key to CERTS_DIR, readable by its clients"
+    )
+    installing.add_argument("source", type=Path, help="folder of the bundle's certificates")
+    installing.add_argument("--owner", type=int, default=os.getuid(), help="user id that owns the copies")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Carry out a command.
 
     Raises:
-        SettingsError: the command is wrong.
-        DataError: a file is missing, or does not do.
+        SettingsError: an argument is not valid.
+        DataError: a file is missing, cannot be read or written, or is not valid.
     """
     folder = load(ClientSettings).certs_dir
-    given = _make_parser().parse_args(arguments)
-    if given.command == "request":
-        request = csr.make(given.name, folder)
-        print(f"made {folder / 'site.key'}, which stays here, and {request}, for the federation's authority")
+    if arguments.pki_command == "request":
+        request = csr.create(arguments.name, folder)
+        print(f"wrote {folder / 'site.key'}, which stays here, and {request}, for the federation's authority")
     else:
-        install(given.source, folder, given.owner)
+        install(arguments.source, folder, arguments.owner)
 
 
 def install(source: Path, folder: Path, owner: int) -> None:
-    """Copy a site's files for the user that its clients run as, once they are known to do.
+    """Check a site's files and copy them for the user that its clients run as.
 
     Args:
-        source: where they are.
+        source: folder of the files.
         folder: CERTS_DIR of the clients.
-        owner: the user's number.
+        owner: user id.
 
     Raises:
-        DataError: they do not do, or cannot be written.
+        DataError: a file is missing, not valid, or cannot be written.
     """
-    own = credentials.read_own(source, SITE)
+    credentials = read_credentials(source, SITE)
     for name, data, mode in (
-        (AUTHORITY_FILE, own.authority, 0o644),
-        ("site.crt", own.certificate, 0o644),
-        ("site.key", own.key, 0o600),
+        (AUTHORITY_FILE, credentials.authority, 0o644),
+        ("site.crt", credentials.certificate, 0o644),
+        ("site.key", credentials.key, 0o600),
     ):
         with atomic_write(folder / name, mode) as file:
             file.write(data)
         with disk_errors(folder / name):
-            os.chown(folder / name, owner, -1)  # whose group matters to nobody
-
-
-def _make_parser() -> argparse.ArgumentParser:
-    parser = ArgumentParser(prog="python -m client pki", description="A site's certificate, in CERTS_DIR.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    words = "make a key that stays here, and the request that the federation's authority signs"
-    commands.add_parser("request", help=words, description=words).add_argument("name", help="of the site")
-    words = "copy a bundle's files to where containers read them"
-    copying = commands.add_parser("install", help=words, description=words)
-    copying.add_argument("source", type=Path, help="folder of the bundle's files")
-    copying.add_argument("--owner", type=int, default=os.getuid(), help="number of the user that reads them")
-    return parser
+            # The group does not matter: only the owner can read the key.
+            os.chown(folder / name, owner, -1)

@@ -20,7 +20,7 @@ from fedmx import log
 from fedmx.link.requests import Request
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
-from fedmx.pki.access import Gate, Site
+from fedmx.pki.access import PeerVerifier, Site
 from fedmx.protocol import encode
 from fedmx.protocol import link_pb2 as pb
 from fedmx.values import Address
@@ -45,7 +45,7 @@ class _Lines(logging.Handler):
         self.lines.append(f"{text}\n{record.exc_info[1]!r}" if record.exc_info else text)
 
 
-class _OpenGate(Gate):
+class _OpenVerifier(PeerVerifier):
     """Takes every stream as one of the same site."""
 
     def __init__(self) -> None:
@@ -104,15 +104,15 @@ class _Context:
 class _Session:
     """A server with an honest node that was asked something, and streams that come one after the other."""
 
-    def __init__(self, *, has_gate: bool) -> None:
-        gate = _OpenGate() if has_gate else None
+    def __init__(self, *, is_secure: bool) -> None:
+        verifier = _OpenVerifier() if is_secure else None
         self.roster = Roster(lambda _one, _other: None)
         self.server = LinkServer(
             Address("127.0.0.1", 1),
             self.roster,
             max_model_bytes=MAX_MODEL_BYTES,
             lease_grace_s=60.0,
-            gate=gate,
+            verifier=verifier,
         )
         self.honest, _ = self.roster.join("honest", _TOKEN, _Honest(), is_name_given=True)
         self.promise = make_request(self.honest.node_id)
@@ -165,7 +165,7 @@ def run(data: bytes) -> None:
     for logger in loggers:
         logger.addHandler(lines)
     log.logger.setLevel(logging.INFO)
-    session = _Session(has_gate=bool(data[:1] and data[0] & 1))
+    session = _Session(is_secure=bool(data[:1] and data[0] & 1))
     try:
         steps = read_steps(data[1:])
         for first in steps:

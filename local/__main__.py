@@ -4,8 +4,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fedmx.command_line import Usage, parse
+from fedmx.command_line import Program, parse
 from fedmx.hyperparameters import Hyperparameters
+from fedmx.pki import renewal
 from fedmx.pki.authority import Authority
 from fedmx.program import run_program
 from fedmx.run_state import settle
@@ -24,7 +25,7 @@ from local.plan import ROOT, Plan, make_plan
 from local.results import RunWatch, read_rounds, read_run
 from local.room import find_room
 
-_USAGE = Usage(
+_PROGRAM = Program(
     "python -m local",
     "Run a federation on this machine (`make run`). Settings come from the environment; a blank one has its"
     " default.",
@@ -42,7 +43,7 @@ _USAGE = Usage(
 
 def main() -> None:
     """Run the federation that the environment asks for, then show its rounds and where the model is."""
-    parse(_USAGE)
+    parse(_PROGRAM)
     console = Console()
     environ = environment()
     check(make_plan(environ))
@@ -68,9 +69,12 @@ def federate(console: Console, plan: Plan) -> None:
 def make_certificates(console: Console, settings: PkiSettings) -> None:
     """Make the authority, and issue the certificates that are missing or expire soon."""
     authority = Authority(settings)
-    with authority.alone():
+    with authority.locked():
         is_new = not authority.exists
         issued = authority.ensure()
+        warnings = renewal.find_warnings(authority)
+    for warning in warnings:
+        print_line(console, f"WARNING {warning}")
     if is_new:
         print_line(console, f"made an authority and certificates in {settings.pki_dir}")
         return

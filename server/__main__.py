@@ -1,36 +1,43 @@
-"""`python -m server`: serves a run, or carries out a command of the authority, and exits with its code."""
+"""`python -m server`: serves one run, or carries out a command of the federation's authority."""
 
-from fedmx.command_line import Usage, parse
+from collections.abc import Sequence
+
+from fedmx.command_line import Command, Program, parse
 from fedmx.hyperparameters import Hyperparameters
 from fedmx.program import run_program
 from fedmx.settings import CommonSettings, PkiSettings, RunSettings, ServerSettings
+from server.authority import command as authority
 
-_USAGE = Usage(
+_AUTHORITY_SETTINGS = {"settings of the authority, for pki": PkiSettings}
+_PROGRAM = Program(
     "python -m server",
-    "Serve one run of a federation. Settings come from the environment; a blank one has its default.",
+    "Serve one run of a federation. Settings come from the environment; an empty one has its default.",
     {
         "settings of the server": ServerSettings,
         "settings of a run": RunSettings,
         "hyperparameters": Hyperparameters,
         "settings of server and client": CommonSettings,
-        "settings of the authority, for pki": PkiSettings,
+        **_AUTHORITY_SETTINGS,
     },
-    {"pki": "issue, list, renew and revoke the federation's certificates"},
+    {"pki": Command(authority.SUMMARY, authority.add_arguments, _AUTHORITY_SETTINGS)},
 )
 
 
-def main() -> None:
-    """Do what the arguments say; all else comes from settings."""
-    command, rest = parse(_USAGE)
-    if command == "pki":
-        from server.authority import command as pki  # noqa: PLC0415 - an authority needs no Flower, which takes long to import
-
-        pki.main(rest)
+def main(given: Sequence[str] | None = None) -> None:
+    """Serve a run, or carry out the command in the arguments, by default those of this process."""
+    arguments = parse(_PROGRAM, given)
+    if arguments.command == "pki":
+        authority.run(arguments)
         return
-    from server import serving  # noqa: PLC0415 - see above
+    from server import serving  # noqa: PLC0415 - a command of the authority does not need Flower, which takes long to import
 
     serving.main()
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Run the program and exit with its code."""
     run_program(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,6 +1,6 @@
 """`python -m server.check`: says all that is wrong with the server's settings, as the server would."""
 
-from fedmx.command_line import Usage, parse
+from fedmx.command_line import Program, parse
 from fedmx.program import run_program
 from fedmx.settings import ServerSettings, load
 from server import strategies
@@ -8,7 +8,7 @@ from server import strategies
 
 def main() -> None:
     """Read the settings, and do nothing with them."""
-    parse(Usage("python -m server.check", "Report all problems of the server's settings."))
+    parse(Program("python -m server.check", "Report all problems of the server's settings."))
     load(ServerSettings, strategies.find_problems)
 
 

@@ -13,9 +13,9 @@ from fedmx.link.grid import LinkGrid
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.log import event
-from fedmx.pki import credentials
-from fedmx.pki.access import Gate
-from fedmx.pki.credentials import REVOKED_FILE
+from fedmx.pki.access import PeerVerifier
+from fedmx.pki.certificates import REVOKED_FILE, SERVER
+from fedmx.pki.credentials import load_credentials
 from fedmx.protocol import link_pb2 as pb
 from fedmx.settings import ServerSettings, load
 from server import admission, strategies
@@ -55,7 +55,8 @@ def listen(settings: ServerSettings, start: Start | None = None) -> LinkServer:
         DataError: the server's certificate does not do.
         SettingsError: the address cannot be listened on.
     """
-    own = credentials.open_own(settings)
+    credentials = load_credentials(SERVER, settings.certs_dir, settings.link_security)
+    verifier = PeerVerifier(credentials, settings.certs_dir / REVOKED_FILE) if credentials else None
     roster = Roster(partial(admission.find_difference, is_shared=settings.partition.is_shared))
     if start is not None and start.description is not None and settings.resume != "force":
         roster.pin(start.description, start.words, f"; on the server, {NEW_RUN}")
@@ -64,7 +65,7 @@ def listen(settings: ServerSettings, start: Start | None = None) -> LinkServer:
         roster,
         max_model_bytes=settings.max_model_bytes,
         lease_grace_s=settings.lease_grace,
-        gate=Gate(own, settings.certs_dir / REVOKED_FILE) if own else None,
+        verifier=verifier,
     )
     server.start()
     event("listening", address=server.address)

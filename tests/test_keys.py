@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fedmx.pki import csr
-from server.authority import command as pki
+from server.__main__ import main
 from tests.compose.conftest import find_fault
 
 ROOT = Path(__file__).parents[1]
@@ -35,16 +35,16 @@ def checkout(
         folder = root / name
         folder.mkdir(parents=True, exist_ok=True)
         monkeypatch.setenv("PKI_DIR", str(folder / ".fedmx" / "pki"))
-        pki.main(["ensure"])
+        main(["pki", "ensure"])
         capfdbinary.readouterr()
-        pki.main(["bundle", "hospital-a", "fl.example.org:8080"])
+        main(["pki", "bundle", "hospital-a", "fl.example.org:8080"])
         archive = folder / "hospital-a.tar.gz"
         archive.write_bytes(capfdbinary.readouterr().out)
         shutil.copy(archive, folder / ".bundle.x1Y2z3")
         with tarfile.open(archive) as packed:
             packed.extractall(folder, filter="data")
         (folder / "hospital-a").rename(folder / f"unpacked {index}")
-        key = csr.make("south", folder).with_name("site.key")
+        key = csr.create("south", folder).with_name("site.key")
         for copy in (".site.key.part", "site.key.bak", "site.key~", "other.key"):
             shutil.copy(key, folder / copy)
     for name in (".gitignore", ".dockerignore"):

@@ -16,9 +16,10 @@ from fedmx.link.node import LinkOptions, NodeLink
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.memory import share_heap
-from fedmx.pki.access import Gate
+from fedmx.pki.access import PeerVerifier
 from fedmx.pki.authority import LOCAL_SITE, Authority
-from fedmx.pki.credentials import REVOKED_FILE, SERVER, SITE, read_own
+from fedmx.pki.certificates import REVOKED_FILE, SERVER, SITE
+from fedmx.pki.credentials import read_credentials
 from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.control import Hello
 from fedmx.settings import PkiSettings
@@ -45,7 +46,7 @@ def measure_tls(job: Job) -> Outcome:
 def make_certificates(folder: Path) -> None:
     """Make an authority with certificates for a server and nodes on this machine."""
     authority = Authority(PkiSettings(pki_dir=folder))
-    with authority.alone():
+    with authority.locked():
         authority.ensure()
 
 
@@ -60,10 +61,14 @@ def measure_steps(size: str) -> Outcome:
 
 def serve(port: int, size: str, rounds: int, marks: Path, certs: Path | None) -> None:
     """Play the rounds over the link; without certificates in plain text, like the other engines."""
-    gate = Gate(read_own(certs, SERVER), certs / REVOKED_FILE) if certs else None
+    verifier = PeerVerifier(read_credentials(certs, SERVER), certs / REVOKED_FILE) if certs else None
     roster = Roster(lambda _first, _second: None)
     server = LinkServer(
-        Address("127.0.0.1", port), roster, max_model_bytes=MAX_MODEL_BYTES, lease_grace_s=10.0, gate=gate
+        Address("127.0.0.1", port),
+        roster,
+        max_model_bytes=MAX_MODEL_BYTES,
+        lease_grace_s=10.0,
+        verifier=verifier,
     )
     server.start()
     play_rounds(LinkGrid(server, _RUN_ID), size, rounds, marks)
@@ -79,7 +84,7 @@ def join(port: int, node: int, certs: Path | None) -> None:
         address=Address("127.0.0.1", port),
         hello=Hello(f"node-{node}", is_name_given=True, max_model_bytes=MAX_MODEL_BYTES),
         wait_timeout_s=60.0,
-        credentials=read_own(certs, SITE) if certs else None,
+        credentials=read_credentials(certs, SITE) if certs else None,
     )
     link = NodeLink(options)
     link.start()

@@ -161,7 +161,7 @@ class NodeLink:
                 while.
         """
         options = self._options
-        problem = tls_diagnosis.find_fault(options.address, options.credentials, options.proxy)
+        problem = tls_diagnosis.find_problem(options.address, options.credentials, options.proxy)
         is_lasting = self._tls_patience.note(problem)
         if problem is None:
             return

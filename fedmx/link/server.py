@@ -27,7 +27,7 @@ from fedmx.link.roster import Roster
 from fedmx.link.session import Session
 from fedmx.link.shared import Shared
 from fedmx.link.watch import Watch
-from fedmx.pki.access import Gate
+from fedmx.pki.access import PeerVerifier
 from fedmx.protocol import control, encode
 from fedmx.protocol import link_pb2 as pb
 from fedmx.values import Address
@@ -46,7 +46,7 @@ class LinkServer:
         roster: is notified of every node that joins, gets ready or leaves.
         max_model_bytes: the largest set of arrays accepted from a node.
         lease_grace_s: how long a node whose stream broke may take to reconnect before it is given up.
-        gate: decides by certificate who may join; None is plain text.
+        verifier: decides by certificate who may join; None is plain text.
     """
 
     def __init__(
@@ -56,11 +56,11 @@ class LinkServer:
         *,
         max_model_bytes: int,
         lease_grace_s: float,
-        gate: Gate | None = None,
+        verifier: PeerVerifier | None = None,
     ) -> None:
         self.address = address
         self.roster = roster
-        self._shared = Shared(roster, max_model_bytes, lease_grace_s, gate)
+        self._shared = Shared(roster, max_model_bytes, lease_grace_s, verifier)
         # In the order in which they were opened.
         self._sessions: dict[Session, None] = {}
         self._watch = Watch(self._sessions, self._shared)
@@ -131,10 +131,10 @@ class LinkServer:
         self._watching = asyncio.create_task(self._watch.run())
 
     def _add_port(self) -> int:
-        gate = self._shared.gate
-        if gate is None:
+        verifier = self._shared.verifier
+        if verifier is None:
             return self._grpc.add_insecure_port(str(self.address))
-        return self._grpc.add_secure_port(str(self.address), gate.own.for_server())
+        return self._grpc.add_secure_port(str(self.address), verifier.credentials.for_server())
 
     async def _stop(self, goodbye: bytes | None, linger_s: float) -> None:
         self._is_stopping = True

@@ -17,7 +17,7 @@ from fedmx.link.roster import Member
 from fedmx.link.shared import Shared
 from fedmx.link.silence import Ages, Silence
 from fedmx.log import event, logger, printable, warn
-from fedmx.pki.access import Gate, Site
+from fedmx.pki.access import PeerVerifier, Site
 from fedmx.protocol import control, encode
 from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.control import Welcome
@@ -133,11 +133,11 @@ class Session:
             self._cause = f"nothing arrived for {silence.LIMIT_S:g} s"
             self.drop()
 
-    def check_access(self, gate: Gate) -> None:
+    def check_access(self, verifier: PeerVerifier) -> None:
         """Expel the node if its site's certificate was revoked or has expired."""
         if self._site is None or self._is_expelled:
             return
-        if problem := gate.find_fault(self._site):
+        if problem := verifier.find_problem(self._site):
             self._is_expelled = True
             self._refuse(RefusedError(problem))
             # A node that does not read would keep its stream open.
@@ -168,9 +168,9 @@ class Session:
     async def _greet(self) -> Member:
         """Wait for the node's hello and welcome it."""
         shared = self._shared
-        if shared.gate is not None:
+        if shared.verifier is not None:
             certificate = b"".join(self._context.auth_context().get("x509_pem_cert", ()))
-            self._site = shared.gate.identify(certificate)
+            self._site = shared.verifier.identify(certificate)
         try:
             async with asyncio.timeout(_HELLO_TIMEOUT_S):
                 frame = await self._read(control.MAX_HELLO_BYTES)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from fedmx.link.repeats import Repeats
 from fedmx.link.requests import Requests
 from fedmx.link.roster import Member, Roster
-from fedmx.pki.access import Gate
+from fedmx.pki.access import PeerVerifier
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Shared:
         roster: is notified of every node that joins, gets ready or leaves.
         max_model_bytes: the largest set of arrays accepted from a node.
         lease_grace_s: how long a node may take to reconnect before its requests are given up.
-        gate: decides by certificate who may join; None is plain text.
+        verifier: decides by certificate who may join; None is plain text.
         requests: what is asked and still awaited.
         refusals: the warnings about refused nodes.
     """
@@ -24,7 +24,7 @@ class Shared:
     roster: Roster
     max_model_bytes: int
     lease_grace_s: float
-    gate: Gate | None = None
+    verifier: PeerVerifier | None = None
     requests: Requests = field(default_factory=Requests)
     refusals: Repeats = field(default_factory=Repeats)
 

@@ -9,7 +9,7 @@ from fedmx.link import silence
 from fedmx.link.clocks import Clocks
 from fedmx.link.session import Session
 from fedmx.link.shared import Shared
-from fedmx.pki.access import Gate
+from fedmx.pki.access import PeerVerifier
 
 PERIOD_S = 2.0
 
@@ -34,9 +34,9 @@ class Watch:
             self._shared.refusals.report()
             sessions = list(self._sessions)
             self._check_silence(sessions)
-            if self._shared.gate is not None:
+            if self._shared.verifier is not None:
                 self._clocks.look()
-                self._check_access(sessions, self._shared.gate)
+                self._check_access(sessions, self._shared.verifier)
 
     def report_now(self) -> None:
         """Log the warnings that were only counted so far."""
@@ -49,11 +49,11 @@ class Watch:
         for session in sessions:
             session.check_silence(PERIOD_S, measure)
 
-    def _check_access(self, sessions: Iterable[Session], gate: Gate) -> None:
+    def _check_access(self, sessions: Iterable[Session], verifier: PeerVerifier) -> None:
         for session in sessions:
-            session.check_access(gate)
+            session.check_access(verifier)
         # The nodes whose stream broke before their site lost its access.
         for member in self._shared.roster.list_awaited():
-            has_lost_access = member.site is not None and gate.find_fault(member.site) is not None
+            has_lost_access = member.site is not None and verifier.find_problem(member.site) is not None
             if has_lost_access and self._shared.roster.expel(member):
                 self._shared.requests.give_up(member.node_id)

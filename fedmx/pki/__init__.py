@@ -1,1 +1,1 @@
-"""Identity: certificates, who may join, and who issues them."""
+"""Certificates and access: credentials, peer verification, and the authority that issues certificates."""

@@ -1,4 +1,4 @@
-"""Who may join: sites whose certificates are of this federation, in date and not revoked."""
+"""Access: a site may join if the federation's authority issued its certificate, valid and not revoked."""
 
 import re
 import time
@@ -11,18 +11,20 @@ from cryptography import x509
 
 from fedmx.errors import DataError, RefusedError
 from fedmx.log import printable, warn
-from fedmx.pki import credentials
-from fedmx.pki.credentials import SITE, Credentials
+from fedmx.pki import certificates
+from fedmx.pki.certificates import SITE
+from fedmx.pki.credentials import Credentials
 
 _SERIAL = re.compile("[0-9a-f]{1,40}")
-# A clock that is wrong, or a file that is half written, may be right again a moment later. Together with the
-# time between two looks of the server this stays below the 10 s of SECURITY.md.
-_SECOND_LOOK_S = 5.0
+# A wrong clock or a file that is half written may be right again a moment later, so such a problem must last
+# this long before it counts. With the interval between the server's checks, that is below the 10 s that
+# SECURITY.md promises.
+_CONFIRM_AFTER_S = 5.0
 
 
 @dataclass(frozen=True)
 class Site:
-    """Whoever is at the other end of a stream, as its certificate says; that is of the authority by then."""
+    """The site at the other end of a stream, according to its certificate, which TLS has verified."""
 
     name: str
     certificate: x509.Certificate
@@ -30,10 +32,10 @@ class Site:
     @property
     def serial(self) -> str:
         """The certificate's serial number, hexadecimal."""
-        return credentials.serial_of(self.certificate)
+        return certificates.serial_of(self.certificate)
 
     def name_node(self, instance: str) -> str:
-        """Give the name of one of its nodes; no other site's node can have it."""
+        """Return the name of one of its nodes, which no node of another site can have."""
         prefix = f"{self.name}."
         return instance if instance.startswith(prefix) else prefix + instance
 
@@ -42,14 +44,14 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class Gate:
-    """Checks certificates against the authority, their dates, and the list of those that are revoked.
+class PeerVerifier:
+    """Checks the role of certificates, their dates, and whether they are revoked.
 
     Args:
-        own: the server's credentials.
-        revoked: the file with the list; it is read again whenever it has changed.
-        now: the wall clock, which certificates go by.
-        clock: monotonic seconds.
+        credentials: the server's credentials.
+        revoked_path: the list of revoked serial numbers; read again whenever it changes.
+        now: the wall clock, for the dates of certificates.
+        clock: a monotonic clock, in seconds.
 
     Raises:
         DataError: the list cannot be read.
@@ -57,80 +59,89 @@ class Gate:
 
     def __init__(
         self,
-        own: Credentials,
-        revoked: Path,
+        credentials: Credentials,
+        revoked_path: Path,
         now: Callable[[], datetime] = _now,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.own = own
-        self._path = revoked
+        self.credentials = credentials
+        self._path = revoked_path
         self._now = now
         self._clock = clock
         self._read_at: tuple[int, int] | None = None
         self._is_unreadable_logged = False
         self._revoked: frozenset[str] = frozenset()
-        self._doubts: dict[str, float] = {}  # what looked wrong, and since when
+        # When each problem that is not confirmed yet was first seen, by serial number or file name.
+        self._first_seen: dict[str, float] = {}
         try:
             self._read_revoked()
         except (OSError, ValueError) as error:
             raise DataError(
-                f"{revoked}: cannot be read: {error}; expected who is revoked, as `python -m server pki"
-                " ensure` writes it"
+                f"{revoked_path}: cannot be read: {error}; expected the list of revoked certificates that"
+                " `python -m server pki ensure` writes"
             ) from None
 
     def identify(self, pem: bytes) -> Site:
-        """Say whose a peer's certificate is.
+        """Return the site that a peer's certificate belongs to.
 
         Args:
-            pem: as gRPC gives it: it has checked that the certificate is of the authority.
+            pem: the certificate from gRPC, which has verified that the authority issued it.
 
         Raises:
-            RefusedError: it is of another role than a site's, revoked, or not in date for a while.
+            RefusedError: it does not have a site's role, is revoked, or was not valid for several seconds.
         """
         try:
             certificate = x509.load_pem_x509_certificate(pem)
-        except credentials.UNREADABLE:
-            raise RefusedError("no certificate that can be read; expected a site's (`make bundle`)") from None
-        site = Site(credentials.name_of(certificate), certificate)
-        if (role := credentials.role_of(certificate)) != SITE:
+        except certificates.UNREADABLE:
+            raise RefusedError(
+                "not a valid certificate; expected a site's certificate (`make bundle`)"
+            ) from None
+        site = Site(certificates.name_of(certificate), certificate)
+        role = certificates.role_of(certificate)
+        if role != SITE:
             raise RefusedError(
                 f"the certificate of {printable(site.name, 80)!r} has role {printable(role, 80) or 'none'!r};"
-                " expected a site's (`make bundle`)"
+                " expected a site's certificate (`make bundle`)"
             )
-        if fault := self.find_fault(site):
-            raise RefusedError(fault)
+        if problem := self.find_problem(site):
+            raise RefusedError(problem)
         return site
 
-    def find_fault(self, site: Site) -> str | None:
-        """Return why a site may not take part any more, or None.
+    def find_problem(self, site: Site) -> str | None:
+        """Return why a site may not stay connected, or None.
 
-        Revocation is a person's decision and counts at once. Dates go by a clock that may be wrong for a
-        moment, so they count at the second look.
+        Revocation is a person's decision and takes effect at once. Dates depend on a clock that may be wrong
+        for a moment, so a problem with them must last.
         """
-        self._look_at_revoked()
+        self._update_revoked()
         if site.serial in self._revoked:
             return f"the certificate of site {site.name} is revoked (serial {site.serial})"
-        fault = credentials.find_fault_of_dates(site.certificate, self._now())
-        if fault is None:
-            self._doubts.pop(site.serial, None)
+        problem = certificates.find_date_problem(site.certificate, self._now())
+        if problem is None:
+            self._first_seen.pop(site.serial, None)
             return None
-        return f"the certificate of site {site.name}: {fault}" if self._is_lasting(site.serial) else None
+        return f"the certificate of site {site.name}: {problem}" if self._is_confirmed(site.serial) else None
 
-    def _is_lasting(self, doubt: str) -> bool:
-        """Return whether this is at least the second look at what is wrong."""
-        return self._clock() - self._doubts.setdefault(doubt, self._clock()) >= _SECOND_LOOK_S
+    def _is_confirmed(self, subject: str) -> bool:
+        """Return whether a problem has lasted long enough to count."""
+        now_s = self._clock()
+        return now_s - self._first_seen.setdefault(subject, now_s) >= _CONFIRM_AFTER_S
 
-    def _look_at_revoked(self) -> None:
-        """Read the list again if it has changed; one that cannot be read takes nothing back."""
+    def _update_revoked(self) -> None:
+        """Read the list again if it has changed; if that fails, known revocations stay in effect."""
         try:
             self._read_revoked()
-            self._doubts.pop(self._path.name, None)
+            self._first_seen.pop(self._path.name, None)
             self._is_unreadable_logged = False
         except (OSError, ValueError) as error:
             self._read_at = None
-            if self._is_lasting(self._path.name) and not self._is_unreadable_logged:
+            if self._is_confirmed(self._path.name) and not self._is_unreadable_logged:
                 self._is_unreadable_logged = True
-                warn("cannot read who is revoked, going by what was", file=self._path, cause=error)
+                warn(
+                    "cannot read the list of revoked certificates; known revocations stay in effect",
+                    file=self._path,
+                    cause=error,
+                )
 
     def _read_revoked(self) -> None:
         found = self._path.stat()
@@ -138,8 +149,8 @@ class Gate:
         if state != self._read_at:
             serials = self._path.read_text().splitlines()
             if wrong := [serial for serial in serials if _SERIAL.fullmatch(serial) is None]:
-                raise ValueError(f"{printable(wrong[0], 80)!r} is no serial number")
-            # A list that is being written may lack lines for a moment. Nobody is given a serial number twice,
-            # so who was revoked stays revoked.
+                raise ValueError(f"{printable(wrong[0], 80)!r} is not a serial number")
+            # A list that is being written may lack lines for a moment. Serial numbers are never reused, so a
+            # certificate that was revoked stays revoked.
             self._revoked |= frozenset(serials)
             self._read_at = state

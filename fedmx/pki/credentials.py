@@ -1,54 +1,54 @@
-"""What a program shows of itself on the link: its certificate and key, and the authority that it believes.
+"""A program's own credentials for the link: its certificate and key, and the certificate of its authority.
 
-A program has a folder with three files: `authority.crt`, and `server.crt` with `server.key`, or `site.crt`
-with `site.key`. They are checked here before anything is dialled or listened on. `pki` makes them.
+Each program has a folder with three files: `authority.crt`, and `server.crt` with `server.key`, or `site.crt`
+with `site.key`. They are checked before the program listens or connects. `pki` commands write them.
 """
 
-import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
-from cryptography.x509.oid import NameOID
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from fedmx.errors import DataError
+from fedmx.files import atomic_write, disk_errors
 from fedmx.log import warn
-from fedmx.settings import ClientSettings, ServerSettings
-
-SERVER, SITE = "server", "site"  # roles; a certificate says its own as its subject's organizational unit
-AUTHORITY_FILE = "authority.crt"
-REVOKED_FILE = "revoked.txt"  # beside a server's certificate: serial numbers, hexadecimal, a line each
-
-# What `cryptography` raises for a text that is not what it should be, or of a kind that it does not know.
-UNREADABLE = (
-    ValueError,
-    TypeError,
-    UnsupportedAlgorithm,
-    x509.InvalidVersion,
-    x509.DuplicateExtension,
-    x509.UnsupportedGeneralNameType,
+from fedmx.pki.certificates import (
+    AUTHORITY_FILE,
+    SERVER,
+    SITE,
+    UNREADABLE,
+    expires_within,
+    find_date_problem,
+    name_of,
+    read_certificate,
+    read_key,
+    role_of,
 )
+from fedmx.pki.signing import encode_key
+from fedmx.settings import PkiSettings
 
 _HOW_TO_GET = {
-    SERVER: "expected what `python -m server pki ensure` writes",
+    SERVER: "expected the files that `python -m server pki ensure` writes",
     SITE: "expected the files of a site's bundle (`make bundle` on the server's machine)",
 }
+# The server does not have RENEW_DAYS, which is a setting of the authority.
+_WARNING_DAYS = PkiSettings().renew_days
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """A program's own files, checked.
+    """A program's credentials, checked.
 
     Attributes:
-        authority: the certificate that others are checked against, PEM.
+        authority: certificate that the other side is verified against, PEM.
         certificate, key: of this program, PEM.
-        name: of the site, or `server`.
-        paths: of the certificate's and the key's files.
+        name: name of the site, or `server`.
+        paths: files of the certificate and the key.
     """
 
     authority: bytes
@@ -58,58 +58,64 @@ class Credentials:
     paths: tuple[Path, Path]
 
     def for_server(self) -> grpc.ServerCredentials:
-        """Give what gRPC's server takes: it then asks every peer for a certificate of the authority."""
+        """Return gRPC's server credentials, which require a certificate of the authority from every peer."""
         return grpc.ssl_server_credentials(
             [(self.key, self.certificate)], root_certificates=self.authority, require_client_auth=True
         )
 
     def for_node(self) -> grpc.ChannelCredentials:
-        """Give what gRPC's channel takes."""
+        """Return gRPC's channel credentials."""
         return grpc.ssl_channel_credentials(self.authority, self.key, self.certificate)
 
 
-def open_own(settings: ServerSettings | ClientSettings) -> Credentials | None:
-    """Give what a program of these settings shows; None, with a warning, where LINK_SECURITY=insecure.
+def load_credentials(role: str, certs_dir: Path, security: str) -> Credentials | None:
+    """Read the credentials of a program that is about to start.
+
+    Args:
+        role: `SERVER` or `SITE`.
+        certs_dir: CERTS_DIR.
+        security: LINK_SECURITY.
+
+    Returns:
+        None, after a WARNING, if `security` is `insecure`.
 
     Raises:
-        DataError: its files do not do.
+        DataError: a file is missing, cannot be read, or is not valid.
     """
-    if settings.link_security == "insecure":
-        warn("LINK_SECURITY=insecure: whoever reaches this connection can read along, and take part")
+    if security == "insecure":
+        warn("LINK_SECURITY=insecure: anyone who can reach this connection can read it and join")
         return None
-    return read_own(settings.certs_dir, SERVER if isinstance(settings, ServerSettings) else SITE)
+    loaded = read_credentials(certs_dir, role)
+    authority = x509.load_pem_x509_certificate(loaded.authority)
+    if role == SERVER and expires_within(authority, _WARNING_DAYS, datetime.now(UTC)):
+        warn(
+            "the authority expires soon, and every certificate with it; `python -m server pki list` shows how"
+            " to replace it",
+            expires=f"{authority.not_valid_after_utc:%Y-%m-%d}",
+        )
+    return loaded
 
 
-def name_of(certificate: x509.Certificate) -> str:
-    """Give whose a certificate is; empty where it does not say."""
-    return _subject(certificate, NameOID.COMMON_NAME)
-
-
-def role_of(certificate: x509.Certificate) -> str:
-    """Give a certificate's role; empty where it has none."""
-    return _subject(certificate, NameOID.ORGANIZATIONAL_UNIT_NAME)
-
-
-def serial_of(certificate: x509.Certificate) -> str:
-    """Give a certificate's serial number, hexadecimal."""
-    return f"{certificate.serial_number:x}"
-
-
-def read_own(folder: Path, role: str) -> Credentials:
-    """Read and check a program's own files.
+def read_credentials(folder: Path, role: str) -> Credentials:
+    """Read and check a program's credentials.
 
     Args:
         folder: CERTS_DIR.
         role: `SERVER` or `SITE`.
 
     Raises:
-        DataError: a file is missing, cannot be read, or does not fit.
+        DataError: a file is missing, cannot be read, or is not valid.
     """
     authority, certificate = read_certificates(folder, role)
     paths = folder / f"{role}.crt", folder / f"{role}.key"
     key, _ = read_key(paths[1], certificate, _HOW_TO_GET[role])
-    authority_pem, pem = (one.public_bytes(Encoding.PEM) for one in (authority, certificate))
-    return Credentials(authority_pem, pem, key, name_of(certificate), paths)
+    return Credentials(
+        authority=authority.public_bytes(Encoding.PEM),
+        certificate=certificate.public_bytes(Encoding.PEM),
+        key=key,
+        name=name_of(certificate),
+        paths=paths,
+    )
 
 
 def read_certificates(
@@ -120,97 +126,64 @@ def read_certificates(
     Args:
         folder: CERTS_DIR.
         role: `SERVER` or `SITE`.
-        now: in place of the time, which is UTC.
+        now: the time in UTC; the current time if None.
 
     Raises:
-        DataError: a file is missing, cannot be read, or does not fit.
+        DataError: a file is missing, cannot be read, or is not valid.
     """
     authority_path, path = folder / AUTHORITY_FILE, folder / f"{role}.crt"
     authority = read_certificate(authority_path, f"{_HOW_TO_GET[role]}, or LINK_SECURITY=insecure")
     certificate = read_certificate(path, _HOW_TO_GET[role])
-    found = role_of(certificate) or "no"
+    found = role_of(certificate) or "none"
     if found != role:
-        raise DataError(
-            f"{path}: a certificate of role {found}; expected one of role {role}: {_HOW_TO_GET[role]}"
-        )
+        raise DataError(f"{path}: the certificate's role is {found}, not {role}; {_HOW_TO_GET[role]}")
     try:
         certificate.verify_directly_issued_by(authority)
     except (*UNREADABLE, InvalidSignature):
         raise DataError(
-            f"{path}: of another authority than {authority_path}; expected both files of one federation"
+            f"{path}: not issued by the authority of {authority_path}; expected both files from one"
+            " federation"
         ) from None
-    for one, checked in ((authority_path, authority), (path, certificate)):
-        if fault := find_fault_of_dates(checked, now or datetime.now(UTC)):
+    for checked_path, checked in ((authority_path, authority), (path, certificate)):
+        if problem := find_date_problem(checked, now or datetime.now(UTC)):
             raise DataError(
-                f"{one}: {fault}; expected a certificate that is in date (`python -m server pki renew` on the"
-                " server's machine), and a clock that is right on this one"
+                f"{checked_path}: {problem}; expected a valid certificate (`python -m server pki renew` on"
+                " the server's machine) and a correct clock on this machine"
             )
     return authority, certificate
 
 
-def read_certificate(path: Path, expected: str) -> x509.Certificate:
-    """Read a certificate.
+def write_credentials(
+    folder: Path,
+    role: str,
+    key: ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey,
+    authority: x509.Certificate,
+    certificate: x509.Certificate,
+) -> None:
+    """Write a program's credentials.
 
     Args:
-        path: of its file.
-        expected: how a message about it ends.
+        folder: where to write them; created if it does not exist.
+        role: `SERVER` or `SITE`.
+        key: its private key, or its public key if the program keeps its private key elsewhere.
+        authority: the authority's certificate.
+        certificate: the program's certificate.
 
     Raises:
-        DataError: it is missing, cannot be read, or is none.
+        DataError: they cannot be written.
     """
-    try:
-        certificate = x509.load_pem_x509_certificate(_read(path, expected))
-        # What the rest of this project looks at; it is taken apart only when it is asked for.
-        _ = certificate.subject, certificate.issuer, certificate.public_key(), list(certificate.extensions)
-    except UNREADABLE:
-        raise DataError(f"{path}: no certificate in PEM; {expected}") from None
-    return certificate
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+    # The key is written first: a certificate alone would look like that of a site that keeps its own key.
+    key_path = folder / f"{role}.key"
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        _write(key_path, encode_key(key), 0o600)
+    else:
+        key_path.unlink(missing_ok=True)
+    _write(folder / AUTHORITY_FILE, authority.public_bytes(Encoding.PEM), 0o644)
+    _write(folder / f"{role}.crt", certificate.public_bytes(Encoding.PEM), 0o644)
 
 
-def read_key(path: Path, certificate: x509.Certificate, expected: str) -> tuple[bytes, PrivateKeyTypes]:
-    """Read the key of a certificate.
-
-    Args:
-        path: of the key's file.
-        certificate: whose key it has to be.
-        expected: how a message about it ends.
-
-    Raises:
-        DataError: it is missing, cannot be read, is none, or is another's.
-    """
-    pem = _read(path, expected)
-    try:
-        key = load_pem_private_key(pem, password=None)
-    except UNREADABLE:
-        raise DataError(f"{path}: no private key in PEM without a password; {expected}") from None
-    if key.public_key() != certificate.public_key():
-        raise DataError(
-            f"{path}: not the key of {path.stem}.crt; expected the key that this certificate was made for"
-        )
-    return pem, key
-
-
-def find_fault_of_dates(certificate: x509.Certificate, now: datetime) -> str | None:
-    """Say why a certificate is not in date, or give None."""
-    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    if now < begin:
-        return f"not valid before {begin:%Y-%m-%d %H:%M} UTC, it is {now:%Y-%m-%d %H:%M}"
-    if now > end:
-        return f"expired on {end:%Y-%m-%d %H:%M} UTC, it is {now:%Y-%m-%d %H:%M}"
-    return None
-
-
-def _subject(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> str:
-    values = [str(attribute.value) for attribute in certificate.subject.get_attributes_for_oid(oid)]
-    return values[0] if len(values) == 1 else ""
-
-
-def _read(path: Path, expected: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; {expected}") from None
-    except OSError as error:
-        raise DataError(
-            f"{path}: {error.strerror}; expected a file that this user (uid {os.getuid()}) can read"
-        ) from None
+def _write(path: Path, data: bytes, mode: int) -> None:
+    with atomic_write(path, mode) as file:
+        file.write(data)

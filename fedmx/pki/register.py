@@ -1,4 +1,4 @@
-"""What an authority has issued and revoked: on record, and as the server is notified."""
+"""The register of an authority: what it issued and revoked, and the list of revocations for the server."""
 
 import builtins
 import json
@@ -9,11 +9,11 @@ from pathlib import Path
 
 from fedmx.errors import DataError
 from fedmx.files import atomic_write, disk_errors
-from fedmx.pki.credentials import SERVER, SITE
+from fedmx.pki.certificates import SERVER, SITE
 
 _EFFECTS = {
     SERVER: "a running server uses the old one until it is restarted",
-    SITE: "its clients use the old one until they get this one and are restarted",
+    SITE: "its clients use the old one until they receive this one and are restarted",
 }
 
 
@@ -24,12 +24,12 @@ class Issued:
     Attributes:
         serial: hexadecimal.
         role: `server` or `site`.
-        name: of the site, or `server`.
-        until: the end of its validity, ISO 8601.
+        name: name of the site, or `server`.
+        until: when it expires, ISO 8601.
         is_revoked: whether it was revoked.
-        since: when it was issued, ISO 8601; empty where the record does not have it.
+        since: when it was issued, ISO 8601; empty if the register does not have it.
         hosts: names and addresses in the server's certificate.
-        reason: why it replaced the one before; empty for a first one.
+        reason: why it replaced the certificate before; empty for a first one.
     """
 
     serial: str
@@ -47,10 +47,10 @@ class Issued:
         return SERVER if self.role == SERVER else f"{self.role} {self.name}"
 
     def describe(self, folder: Path) -> str:
-        """Return a line that says what was issued, and what follows from it.
+        """Return a line on what was issued and what it takes effect on.
 
         Args:
-            folder: where its files are.
+            folder: folder of its files.
         """
         until = datetime.fromisoformat(self.until)
         parts = [f"issued the certificate of {self.owner}, valid until {until:%Y-%m-%d}, in {folder}"]
@@ -60,23 +60,23 @@ class Issued:
         return "; ".join(parts)
 
 
-class Record:
-    """All that an authority issued.
+class Register:
+    """All certificates that an authority issued.
 
     Args:
-        path: of the record.
-        told: of the list of revoked serial numbers that a server reads.
+        path: the register's file.
+        revoked_path: the list of revoked serial numbers, which the server reads.
     """
 
-    def __init__(self, path: Path, told: Path) -> None:
+    def __init__(self, path: Path, revoked_path: Path) -> None:
         self._path = path
-        self._told = told
+        self._revoked_path = revoked_path
 
     def list(self) -> list[Issued]:
-        """Return all that was issued, oldest first.
+        """Return all certificates that were issued, oldest first.
 
         Raises:
-            DataError: the record cannot be read.
+            DataError: the register cannot be read.
         """
         try:
             entries = json.loads(self._path.read_text())
@@ -84,58 +84,68 @@ class Record:
         except FileNotFoundError:
             return []
         except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise DataError(f"{self._path}: cannot be read: {error}; expected what was issued") from None
+            raise DataError(
+                f"{self._path}: cannot be read: {error}; expected the authority's register of certificates"
+            ) from None
 
     def find_newest(self, role: str, name: str) -> Issued | None:
-        """Return the certificate that was issued last to a program, or None.
+        """Return the newest certificate of a program, or None.
 
         Raises:
-            DataError: the record cannot be read.
+            DataError: the register cannot be read.
         """
         return next((one for one in reversed(self.list()) if (one.role, one.name) == (role, name)), None)
 
     def add(self, issued: Issued) -> None:
-        """Put one on record."""
+        """Add a certificate."""
         self._write([*self.list(), issued])
 
     def is_revoked(self, serial: str) -> bool:
-        """Whether a certificate was taken back."""
+        """Return whether a certificate was revoked."""
         return any(one.serial == serial and one.is_revoked for one in self.list())
 
     def revoke(self, name: str) -> builtins.list[Issued]:
-        """Take back all certificates of a site that the server does not know to be revoked.
+        """Revoke all certificates of a site that are not on the server's list yet.
 
         Raises:
             DataError: the site has none.
         """
-        issued, told = self.list(), self._read_told()
-        taken = [one for one in issued if (one.role, one.name) == (SITE, name) and one.serial not in told]
-        if not taken:
-            known = sorted({one.name for one in issued if one.role == SITE and not one.is_revoked})
-            raise DataError(
-                f"site {name[:80]!r} has no certificate that could be revoked; those that have:"
-                f" {', '.join(known) or 'none'}"
-            )
-        self._write([replace(one, is_revoked=one.is_revoked or one in taken) for one in issued])
-        self.tell()
-        return taken
+        issued = self.list()
+        published = self._read_published()
+        revoked = [
+            one for one in issued if (one.role, one.name) == (SITE, name) and one.serial not in published
+        ]
+        if not revoked:
+            raise DataError(_describe_unknown_site(name, issued))
+        self._write([replace(one, is_revoked=one.is_revoked or one in revoked) for one in issued])
+        self.publish_revocations()
+        return revoked
 
-    def tell(self) -> None:
-        """Write for the server which serial numbers are revoked, unless that is what it has."""
+    def publish_revocations(self) -> None:
+        """Write the list of revoked serial numbers for the server, unless it is up to date."""
         revoked = [one.serial for one in self.list() if one.is_revoked]
-        if self._told.exists() and self._read_told() == revoked:
+        if self._revoked_path.exists() and self._read_published() == revoked:
             return
-        with disk_errors(self._told.parent):
-            self._told.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(self._told, 0o644) as file:
+        with disk_errors(self._revoked_path.parent):
+            self._revoked_path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(self._revoked_path, 0o644) as file:
             file.write("".join(f"{serial}\n" for serial in revoked).encode())
 
-    def _read_told(self) -> builtins.list[str]:
+    def _read_published(self) -> builtins.list[str]:
         try:
-            return self._told.read_text().split()
-        except (OSError, ValueError):  # missing or damaged: it is written anew
+            return self._revoked_path.read_text().split()
+        except (OSError, ValueError):
+            # The list is missing or damaged, and is about to be written again.
             return []
 
     def _write(self, issued: Sequence[Issued]) -> None:
         with atomic_write(self._path, 0o644) as file:
             file.write(json.dumps([asdict(one) for one in issued], indent=2).encode())
+
+
+def _describe_unknown_site(name: str, issued: Sequence[Issued]) -> str:
+    known = sorted({one.name for one in issued if one.role == SITE and not one.is_revoked})
+    return (
+        f"site {name[:80]!r} has no certificate to revoke; sites with a certificate:"
+        f" {', '.join(known) or 'none'}"
+    )

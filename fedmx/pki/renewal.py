@@ -1,22 +1,34 @@
-"""Which certificates are renewed: what expires soon or is damaged, and whose key is with the authority."""
+"""Renewal: which certificates expire soon, and the warnings that a person should see."""
 
 from collections.abc import Iterator
 
 from fedmx.pki.authority import Authority
-from fedmx.pki.credentials import SERVER, SITE
+from fedmx.pki.certificates import SERVER, SITE
 from fedmx.pki.register import Issued
 
 
 def renew(authority: Authority) -> list[Issued]:
-    """Reissue what is damaged or expires soon, of the server and of sites whose key is here."""
+    """Reissue what is damaged or expires soon: of the server, and of sites whose keys are here."""
     issued = [authority.issue_server()] if authority.find_need(SERVER) else []
     due = [name for name, _ in _find_due_sites(authority) if not authority.keeps_own_key(name)]
     return issued + [authority.issue_site(name) for name in due]
 
 
 def find_due_requests(authority: Authority) -> dict[str, str]:
-    """Return the sites that have to send a request for their next certificate, each with the reason."""
+    """Return the sites that must send a request for their next certificate, each with the reason."""
     return {name: need for name, need in _find_due_sites(authority) if authority.keeps_own_key(name)}
+
+
+def find_warnings(authority: Authority) -> list[str]:
+    """Return warnings about unknown names in SERVER_NAMES and about an authority that expires soon."""
+    warnings = authority.find_names().describe_unknown()
+    if expiry := authority.find_expiry():
+        warnings.append(
+            f"the authority expires on {expiry:%Y-%m-%d}, and every certificate with it; to replace it, move"
+            f" {authority.folder / 'authority'} away, run `python -m server pki ensure` and write new bundles"
+            " for all sites"
+        )
+    return warnings
 
 
 def _find_due_sites(authority: Authority) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What the certificates of a federation say: made here from keys, names and days. No files."""
+"""Building and signing the certificates of a federation from keys, names and days. No files."""
 
 import ipaddress
 from collections.abc import Sequence
@@ -11,11 +11,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from fedmx.pki.credentials import SERVER, SITE
+from fedmx.pki.certificates import SERVER, SITE
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
-_CLOCKS_DIFFER = timedelta(hours=1)
-# A server's certificate also passes as a peer's, so that the server can say by name what it refuses at hello.
+# Certificates are valid from an hour before they are issued, for machines whose clocks are behind.
+_BACKDATED = timedelta(hours=1)
+# A server's certificate is accepted as a client's by TLS, so that hello can refuse it with a reason.
 _USAGES = {
     SERVER: [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH],
     SITE: [ExtendedKeyUsageOID.CLIENT_AUTH],
@@ -24,12 +25,12 @@ _USAGES = {
 
 @dataclass(frozen=True)
 class Subject:
-    """Whom a certificate is for.
+    """The subject of a certificate.
 
     Attributes:
         role: `server` or `site`.
-        name: of the site, or `server`.
-        hosts: names and addresses by which a server is dialled.
+        name: name of the site, or `server`.
+        hosts: names and addresses by which clients connect to a server.
     """
 
     role: str
@@ -39,24 +40,24 @@ class Subject:
 
 @dataclass(frozen=True)
 class Validity:
-    """From when a certificate holds, and for how many days."""
+    """When a certificate is issued, and for how many days it is valid."""
 
     now: datetime
     days: float
 
 
-def make_key() -> ec.EllipticCurvePrivateKey:
-    """Make a key, on the curve P-256."""
+def generate_key() -> ec.EllipticCurvePrivateKey:
+    """Generate a key on the curve P-256."""
     return ec.generate_private_key(ec.SECP256R1())
 
 
-def pem_of_key(key: ec.EllipticCurvePrivateKey) -> bytes:
-    """Give a key as its file has it."""
+def encode_key(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """Encode a key as PEM (PKCS #8, without a password)."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def sign_itself(key: ec.EllipticCurvePrivateKey, common_name: str, validity: Validity) -> x509.Certificate:
-    """Make the certificate of an authority, which may sign others that sign none."""
+def self_sign(key: ec.EllipticCurvePrivateKey, common_name: str, validity: Validity) -> x509.Certificate:
+    """Build the self-signed certificate of an authority, which may not sign other authorities."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     return (
         _begin(name, name, key.public_key(), validity)
@@ -73,7 +74,7 @@ def sign(
     subject: Subject,
     validity: Validity,
 ) -> x509.Certificate:
-    """Make a certificate of an authority; it ends with that at the latest."""
+    """Build a certificate signed by an authority; it expires no later than the authority."""
     name = x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, subject.role),
@@ -94,14 +95,15 @@ def sign(
     return builder.sign(authority_key, hashes.SHA256())
 
 
-def hosts_in(certificate: x509.Certificate) -> set[str]:
-    """Give the names and addresses that a certificate is for."""
-    return {
+def hosts_in(certificate: x509.Certificate) -> tuple[str, ...]:
+    """Return the names and addresses that a certificate is valid for, sorted."""
+    hosts = {
         str(name.value)
         for extension in certificate.extensions
         if isinstance(extension.value, x509.SubjectAlternativeName)
         for name in extension.value
     }
+    return tuple(sorted(hosts))
 
 
 def _begin(
@@ -117,7 +119,7 @@ def _begin(
         .issuer_name(issuer)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(validity.now - _CLOCKS_DIFFER)
+        .not_valid_before(validity.now - _BACKDATED)
         .not_valid_after(min(validity.now + timedelta(days=validity.days), latest))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
     )

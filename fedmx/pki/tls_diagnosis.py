@@ -1,7 +1,7 @@
-"""Why a server that can be reached cannot be talked to: what TLS says, which gRPC does not pass on.
+"""Diagnosis of TLS: why a server that can be reached does not answer.
 
-gRPC tells a node whose certificate was refused, or that speaks TLS to a server that does not, no more than
-that the socket was closed. A handshake of Python's own finds out.
+If a certificate is refused, or only one side uses TLS, gRPC reports only that the socket was closed. A
+handshake with Python's own `ssl` finds the reason.
 """
 
 import socket
@@ -11,97 +11,109 @@ from fedmx.pki.credentials import Credentials
 from fedmx.values import Address
 
 _TIMEOUT_S = 2.0
-_LONGEST_ANSWER = 8192  # of a proxy
-_WAY_OUT = (
-    "a bundle of the server's federation: write one with `make bundle` on the server's machine, and start"
-    " clients with it by `make client BUNDLE=FOLDER`"
+# Of the header of a proxy's reply.
+_MAX_REPLY_BYTES = 8192
+_REMEDY = (
+    "a bundle from the server's federation: write one with `make bundle` on the server's machine and start"
+    " clients with it: `make client BUNDLE=FOLDER`"
 )
-# What OpenSSL says of bytes that are no record of TLS.
-_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
+# OpenSSL's reasons for input that is not TLS.
+_NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
 
 
-def find_fault(address: Address, own: Credentials | None, proxy: Address | None = None) -> str | None:
-    """Say what is wrong with TLS between this program and a server, or give None.
+def find_problem(
+    address: Address, credentials: Credentials | None, proxy: Address | None = None
+) -> str | None:
+    """Return what is wrong with TLS between this program and a server, or None.
 
     Args:
-        address: the server's.
-        own: what this program shows; None where it speaks in plain.
-        proxy: an HTTP proxy to dial through.
+        address: the server's address.
+        credentials: this program's credentials; None if it does not use TLS.
+        proxy: an HTTP proxy to connect through.
     """
     try:
         with _connect(address, proxy) as connection:
             connection.settimeout(_TIMEOUT_S)
-            return _try_tls(connection, address.host, own) if own else _look_for_tls(connection)
-    except (OSError, ValueError):  # the second of a host that no resolver takes
-        return None  # not reached, or broken before anything was said: no word on TLS
+            if credentials is None:
+                return _detect_tls(connection)
+            return _try_tls(connection, address.host, credentials)
+    except (OSError, ValueError):
+        # The server was not reached, or the connection broke before the handshake ended: TLS is not the
+        # reason. ValueError is raised for a host name that no resolver accepts.
+        return None
 
 
-def _try_tls(connection: socket.socket, host: str, own: Credentials) -> str | None:
+def _try_tls(connection: socket.socket, host: str, credentials: Credentials) -> str | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(cadata=own.authority.decode())
-    context.load_cert_chain(*own.paths)
+    context.load_verify_locations(cadata=credentials.authority.decode())
+    context.load_cert_chain(*credentials.paths)
     context.set_alpn_protocols(["h2"])
     try:
         stream = context.wrap_socket(connection, server_hostname=host)
     except ssl.SSLCertVerificationError as error:
-        return _explain(error.verify_message, host, own)
+        return _explain(error.verify_message, host, credentials)
     except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
-        return None  # the server ended meanwhile
+        # The server stopped during the handshake.
+        return None
     except ssl.SSLError as error:
-        if error.reason in _NO_TLS:
-            return "the server does not speak TLS; expected one LINK_SECURITY on both sides"
-        return f"the handshake fails ({error.reason}); expected a server of this project, and nothing between"
+        if error.reason in _NOT_TLS:
+            return "the server does not use TLS; expected the same LINK_SECURITY on both sides"
+        return f"the handshake fails ({error.reason}); expected a fedmx server and no TLS proxy in between"
     with stream:
-        if _speaks(stream):
+        if _is_accepted(stream):
             return None
     return (
-        f"the server refuses the certificate of {own.name}: it belongs to another authority, or is not in"
-        f" date there; expected {_WAY_OUT}"
+        f"the server refuses the certificate of {credentials.name}: it belongs to another authority or is not"
+        f" valid on the server's clock; expected {_REMEDY}"
     )
 
 
-def _explain(fault: str, host: str, own: Credentials) -> str:
-    """Say what is wrong with the server's certificate, which OpenSSL did not verify."""
-    if "mismatch" in fault:
+def _explain(reason: str, host: str, credentials: Credentials) -> str:
+    """Return what is wrong with the server's certificate, which OpenSSL rejected."""
+    if "mismatch" in reason:
         return (
-            f"the server's certificate is not for {host!r}; expected that name in SERVER_NAMES on the server,"
-            " or SERVER_ADDRESS with one that is"
+            f"the server's certificate is not valid for {host!r}; expected that name in SERVER_NAMES on the"
+            " server, or a name of the certificate in SERVER_ADDRESS"
         )
-    folder = own.paths[0].parent
-    if "issuer" in fault or "self" in fault:
+    folder = credentials.paths[0].parent
+    if "issuer" in reason or "self" in reason:
         return (
-            f"the server's certificate belongs to another authority than those in {folder} ({fault});"
-            f" expected {_WAY_OUT}"
+            f"the server's certificate belongs to another authority than the files in {folder} ({reason});"
+            f" expected {_REMEDY}"
         )
     return (
-        f"the server's certificate failed verification ({fault}); expected one in date, of a server of the"
-        f" same authority as {folder}"
+        f"the server's certificate failed verification ({reason}); expected a valid server certificate from"
+        f" the same authority as the files in {folder}"
     )
 
 
-def _speaks(stream: ssl.SSLSocket) -> bool:
-    """Whether the server goes on after the handshake, which is over here before it has looked at what it got.
+def _is_accepted(stream: ssl.SSLSocket) -> bool:
+    """Return whether the server accepts this program's certificate.
 
-    A server of HTTP/2 speaks first. This one hangs up without a word on whoever it does not take.
+    In TLS 1.3 the handshake ends for the client before the server has checked the client's certificate. An
+    HTTP/2 server then sends the first frame; one that refuses the certificate closes the connection.
     """
     try:
         return stream.recv(1) != b""
     except TimeoutError:
-        return True  # it did not hang up
+        # The server did not close the connection.
+        return True
     except OSError:
         return False
 
 
-def _look_for_tls(connection: socket.socket) -> str | None:
+def _detect_tls(connection: socket.socket) -> str | None:
+    """Return a problem if the server uses TLS, which this program does not."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # nothing is sent: all that matters is whether there is TLS
+    # Nothing is sent over this connection, so the certificate does not matter.
+    context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
     try:
         context.wrap_socket(connection).close()
     except ssl.SSLError:
         return None
-    return "the server speaks TLS, and LINK_SECURITY=insecure here; expected mtls, with a site's bundle"
+    return "the server uses TLS, but LINK_SECURITY=insecure here; expected mtls and a site's bundle"
 
 
 def _connect(address: Address, proxy: Address | None) -> socket.socket:
@@ -109,20 +121,26 @@ def _connect(address: Address, proxy: Address | None) -> socket.socket:
     connection = socket.create_connection((nearest.host, nearest.port), timeout=_TIMEOUT_S)
     try:
         if proxy is not None:
-            _pass(connection, address)
+            _open_tunnel(connection, address)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _pass(connection: socket.socket, address: Address) -> None:
-    """Have a proxy connect to an address."""
+def _open_tunnel(connection: socket.socket, address: Address) -> None:
+    """Ask a proxy to connect to an address.
+
+    Raises:
+        OSError: it does not.
+    """
     connection.sendall(f"CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
-    answer = b""
-    while not answer.endswith(b"\r\n\r\n"):  # byte by byte: what comes behind is the server's
-        if not (byte := connection.recv(1)) or len(answer) == _LONGEST_ANSWER:
-            raise OSError("the proxy gives no answer")
-        answer += byte
-    if answer.split(b" ")[1:2] != [b"200"]:
-        raise OSError("the proxy does not connect")
+    reply = b""
+    # Byte by byte, because the bytes after the header come from the server.
+    while not reply.endswith(b"\r\n\r\n"):
+        byte = connection.recv(1)
+        if not byte or len(reply) == _MAX_REPLY_BYTES:
+            raise OSError("the proxy's reply is not complete")
+        reply += byte
+    if reply.split(b" ")[1:2] != [b"200"]:
+        raise OSError("the proxy refused to connect")

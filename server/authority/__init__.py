@@ -1,1 +1,1 @@
-"""The federation's certificate authority."""
+"""The federation's certificate authority: its command line and the bundles of sites."""

@@ -1,7 +1,7 @@
-"""What a site needs to take part, in one archive: a compose file, certificates, and how to start.
+"""A site's bundle: one archive with a compose file, certificates and instructions.
 
-What the server decides is in the compose file. The site's own choices are in a `.env` that no archive has:
-unpacking a new archive over an old one resets none of them.
+The compose file has the settings that the server determines. The site's own settings are in a `.env` that is
+never in the archive, so that unpacking a new archive over an old one keeps them.
 """
 
 import io
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from fedmx.fields import explain
-from fedmx.pki.credentials import AUTHORITY_FILE
+from fedmx.pki.certificates import AUTHORITY_FILE
 from fedmx.settings import ClientSettings
 from fedmx.values import Address
 
@@ -24,14 +24,14 @@ _SECRET, _PUBLIC = 0o600, 0o644
 
 @dataclass(frozen=True)
 class Site:
-    """What the server's side decides for a site.
+    """What the server determines for a site.
 
     Attributes:
-        name: of the site, and of the folder in its archive.
+        name: name of the site, and of the folder in its archive.
         project: name of its containers and volumes.
-        image: of its clients.
-        gpu_image: of its clients with CUDA.
-        settings: of its clients, unless the site chooses others.
+        image: image of its clients.
+        gpu_image: image of its clients with CUDA.
+        settings: defaults of its clients.
     """
 
     name: str
@@ -46,8 +46,8 @@ def write(certs: Path, site: Site, out: IO[bytes]) -> None:
 
     Args:
         certs: folder of its certificate, the authority's, and its key unless the site keeps its own.
-        site: what the archive is for.
-        out: where the archive goes; a tar file packed by gzip.
+        site: the site.
+        out: stream for the archive, a tar file compressed with gzip.
     """
     with tarfile.open(fileobj=out, mode="w|gz") as archive:
         for name, data in _members(certs, site):
@@ -57,12 +57,12 @@ def write(certs: Path, site: Site, out: IO[bytes]) -> None:
             archive.addfile(info, io.BytesIO(data))
 
 
-def find_fault_of_address(address: Address, hosts: Collection[str]) -> str | None:
-    """Return why sites that dial an address will refuse the server, or None.
+def find_address_problem(address: Address, hosts: Collection[str]) -> str | None:
+    """Return why sites that connect to an address will refuse the server, or None.
 
     Args:
-        address: by which they dial it.
-        hosts: names and addresses that the server's certificate is for.
+        address: the server's address for them.
+        hosts: names and addresses that the server's certificate is valid for.
     """
     try:
         host = str(ipaddress.ip_address(address.host))
@@ -79,7 +79,7 @@ def find_fault_of_address(address: Address, hosts: Collection[str]) -> str | Non
 def _members(certs: Path, site: Site) -> Iterator[tuple[str, bytes]]:
     yield "docker-compose.yml", _make_compose_file(site).encode()
     yield "README.md", (_FILES / "README.md").read_bytes()
-    # A site may unpack the archive in a repository of its own, and put its own key there.
+    # A site may unpack the archive in a repository and put its own key there.
     yield "certs/.gitignore", b"*.key\n"
     for name in (AUTHORITY_FILE, "site.crt", "site.key"):
         if (certs / name).exists():
@@ -87,7 +87,7 @@ def _members(certs: Path, site: Site) -> Iterator[tuple[str, bytes]]:
 
 
 def _make_compose_file(site: Site) -> str:
-    """Return the compose file, in which everything has a value that the site's own `.env` may replace."""
+    """Return the compose file, with a default for everything that the site's `.env` may set."""
     text = (_FILES / "docker-compose.yml").read_text().replace("name: PROJECT\n", f"name: {site.project}\n")
     for name, value, meaning in explain(site.settings):
         text = text.replace(f"  {name}:\n", f'  # {meaning}\n  {name}: "${{{name}:-{value}}}"\n')

@@ -1,9 +1,9 @@
-"""The table of `pki list`: which certificate of each program is current, and what became of the others."""
+"""The table of `pki list`: the state of every certificate that was issued."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from fedmx.pki.credentials import SERVER
+from fedmx.pki.certificates import SERVER
 from fedmx.pki.register import Issued
 
 _HEADER = ("ROLE", "NAME", "STATE", "ISSUED", "EXPIRES", "SERIAL")
@@ -14,7 +14,7 @@ def make_table(issued: Sequence[Issued], now: datetime) -> Iterator[str]:
 
     Args:
         issued: all certificates, oldest first.
-        now: the time, which is UTC.
+        now: the time in UTC.
     """
     newest = {(one.role, one.name): one.serial for one in issued}
     newest_first = issued[::-1]
@@ -24,8 +24,8 @@ def make_table(issued: Sequence[Issued], now: datetime) -> Iterator[str]:
             one.role,
             one.name,
             _find_state(one, now, is_newest=newest[one.role, one.name] == one.serial),
-            _show(one.since),
-            _show(one.until),
+            _format(one.since),
+            _format(one.until),
             one.serial,
         )
         for one in ordered
@@ -43,6 +43,6 @@ def _find_state(one: Issued, now: datetime, *, is_newest: bool) -> str:
     return "current" if is_newest else "replaced"
 
 
-def _show(time: str) -> str:
-    """Return a time to the minute, in UTC."""
+def _format(time: str) -> str:
+    """Format a time to the minute, in UTC."""
     return f"{datetime.fromisoformat(time).astimezone(UTC):%Y-%m-%dT%H:%MZ}" if time else "unknown"

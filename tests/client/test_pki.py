@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from client import pki
+from client.__main__ import main
 from fedmx.errors import DataError, SettingsError
 from fedmx.pki import credentials
-from fedmx.pki.credentials import SITE
+from fedmx.pki.certificates import SITE
 from tests.bounds import HANG_S
 from tests.federation.programs import ROOT, make_environment
 from tests.fedmx.pki.papers import make_pki, read_all
@@ -33,7 +33,7 @@ def command(folder: Path, capsys: pytest.CaptureFixture[str]) -> Command:
     """Carries out one command, and gives the lines that it says."""
 
     def do(*arguments: str) -> list[str]:
-        pki.main(arguments)
+        main(["pki", *arguments])
         said = capsys.readouterr()
         assert said.err == ""
         return said.out.splitlines()
@@ -43,12 +43,12 @@ def command(folder: Path, capsys: pytest.CaptureFixture[str]) -> Command:
 
 def test_a_request_is_made_beside_a_key_that_is_for_its_owner_alone(command: Command, folder: Path) -> None:
     assert command("request", "south") == [
-        f"made {folder}/site.key, which stays here, and {folder}/south.csr, for the federation's authority"
+        f"wrote {folder}/site.key, which stays here, and {folder}/south.csr, for the federation's authority"
     ]
     assert stat.S_IMODE((folder / "site.key").stat().st_mode) == 0o600
     assert b"PRIVATE" not in (folder / "south.csr").read_bytes()
     before = read_all(folder)
-    with pytest.raises(DataError, match=r"site\.key: a key is there already; expected a folder without one"):
+    with pytest.raises(DataError, match=r"site\.key: a key exists already; expected a folder without one"):
         command("request", "south")
     assert read_all(folder) == before
 
@@ -60,7 +60,7 @@ def test_a_site_that_made_its_own_key_is_complete_with_what_comes_back(
     authority = make_pki(tmp_path / "pki")
     authority.sign((folder / "south.csr").read_bytes(), "south")
     shutil.copytree(authority.folder_of(SITE, "south"), folder, dirs_exist_ok=True)
-    assert credentials.read_own(folder, SITE).name == "south"
+    assert credentials.read_credentials(folder, SITE).name == "south"
 
 
 def test_what_is_installed_is_the_bundles_and_its_key_is_the_users_alone(
@@ -137,7 +137,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(command: Command, folder: P
 )
 def test_wrong_arguments_are_one_line(arguments: tuple[str, ...], said: str, folder: Path) -> None:
     with pytest.raises(SettingsError) as caught:
-        pki.main(arguments)
+        main(["pki", *arguments])
     (line,) = caught.value.problems
     assert line.startswith(said)
     assert not folder.exists()

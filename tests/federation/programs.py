@@ -38,7 +38,7 @@ def find_pki() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="fedmx-pki-"))
     atexit.register(shutil.rmtree, folder)
     authority = Authority(PkiSettings(pki_dir=folder))
-    with authority.alone():
+    with authority.locked():
         authority.ensure()
     return folder
 

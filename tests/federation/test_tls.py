@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fedmx.pki.authority import Authority
-from fedmx.pki.credentials import SERVER, SITE
+from fedmx.pki.certificates import SERVER, SITE
 from fedmx.protocol import link_pb2 as pb
 from fedmx.values import Address
 from tests.bounds import HANG_S
@@ -25,16 +25,16 @@ from tests.fedmx.pki.papers import (
     SAID,
     Mistakes,
     SecureRawNode,
+    credentials_of,
     make_pki,
     open_authority,
-    own_of,
     own_serial,
     said_of,
 )
 
 TINY = {"TASK": "tiny_task"}
 INSECURE = {"LINK_SECURITY": "insecure"}
-WARNING = "WARNING LINK_SECURITY=insecure: whoever reaches this connection can read along, and take part"
+WARNING = "WARNING LINK_SECURITY=insecure: anyone who can reach this connection can read it and join"
 
 
 @dataclass(frozen=True)
@@ -136,24 +136,24 @@ def test_a_run_goes_on_undisturbed_through_all_who_do_not_belong(
     ]
     server.wait_for("round finished round=1 ")
     faulty = {
-        "the server speaks TLS, and LINK_SECURITY=insecure here": stage.start_client(**TINY, **INSECURE),
+        "the server uses TLS, but LINK_SECURITY=insecure here": stage.start_client(**TINY, **INSECURE),
         "`make bundle` on the server's machine, and start clients with it by `make client BUNDLE=FOLDER`": (
             stage.start_client(**of(other, "local"))
         ),
-        "the server's certificate is not for '127.0.0.2'; expected that name in SERVER_NAMES": (
+        "the server's certificate is not valid for '127.0.0.2'; expected that name in SERVER_NAMES": (
             stage.start_client(**of(authority, "local"), SERVER_ADDRESS=f"127.0.0.2:{stage.port}")
         ),
     }
     revoked = stage.start_client(NODE_NAME="x", **of(authority, "revoked"))
     raw = [
-        SecureRawNode(Address("127.0.0.1", stage.port), own, authority=own_of(authority).authority)
-        for own in (None, own_of(authority))
+        SecureRawNode(Address("127.0.0.1", stage.port), own, authority=credentials_of(authority).authority)
+        for own in (None, credentials_of(authority))
     ]
     for node in raw:
         node.say_hello("east")
     raw[0].hear_end()
     goodbye: pb.Goodbye = raw[1].hear("goodbye")
-    role = "the certificate of 'server' has role 'server'; expected a site's (`make bundle`)"
+    role = "the certificate of 'server' has role 'server'; expected a site's certificate (`make bundle`)"
     assert goodbye.reason == role
     for said, program in faulty.items():
         assert program.wait() == 5, program.log
@@ -182,8 +182,8 @@ def test_insecure_on_both_sides_works_and_both_say_so_at_every_start(stage: Stag
     secure = stage.start_client(**of(shared, "local"))
     assert secure.wait() == 5
     assert words_of(last_line(secure)) == (
-        f"SERVER_ADDRESS={stage.address}: TLS: the server does not speak TLS; expected one LINK_SECURITY on"
-        " both sides"
+        f"SERVER_ADDRESS={stage.address}: TLS: the server does not use TLS; expected the same LINK_SECURITY"
+        " on both sides"
     )
     client = stage.start_client(NODE_NAME="x", **TINY, **INSECURE)
     assert [program.wait() for program in (server, client)] == [0, 0], stage.logs

@@ -21,7 +21,7 @@ from fedmx.settings import environment
 from fedmx.values import Address
 from tests.bounds import HANG_S
 from tests.fedmx.link.loopback import find_free_port
-from tests.fedmx.pki.papers import gate_of, make_pki
+from tests.fedmx.pki.papers import make_pki, verifier_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,9 +34,11 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture(scope="module", params=["mtls", "insecure"])
 def served(request: pytest.FixtureRequest, authority: Authority) -> Iterator[tuple[int, str]]:
     """A server's port, and its LINK_SECURITY."""
-    gate = gate_of(authority) if request.param == "mtls" else None
+    verifier = verifier_of(authority) if request.param == "mtls" else None
     address = Address("127.0.0.1", find_free_port())
-    server = LinkServer(address, Roster(lambda *_: None), max_model_bytes=1000, lease_grace_s=1, gate=gate)
+    server = LinkServer(
+        address, Roster(lambda *_: None), max_model_bytes=1000, lease_grace_s=1, verifier=verifier
+    )
     server.start()
     yield address.port, request.param
     server.stop(None)
@@ -97,16 +99,18 @@ def test_a_port_that_speaks_something_else_is_not_serving(words: bytes, by_tls: 
 SERVE = """
 import sys, threading
 from pathlib import Path
-from fedmx.pki import credentials as certificates
-from fedmx.pki.access import Gate
+from fedmx.pki import credentials
+from fedmx.pki.access import PeerVerifier
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.values import Address
 
 folder = Path(sys.argv[2])
-gate = Gate(certificates.read_own(folder, "server"), folder / "revoked.txt") if folder.name else None
+verifier = None
+if folder.name:
+    verifier = PeerVerifier(credentials.read_credentials(folder, "server"), folder / "revoked.txt")
 address = Address("127.0.0.1", int(sys.argv[1]))
-LinkServer(address, Roster(lambda *_: None), max_model_bytes=1000, lease_grace_s=1, gate=gate).start()
+LinkServer(address, Roster(lambda *_: None), max_model_bytes=1000, lease_grace_s=1, verifier=verifier).start()
 print("serving", flush=True)
 threading.Event().wait()
 """

@@ -35,10 +35,12 @@ class Crowd:
         ended: connections that the server has ended so far.
     """
 
-    def __init__(self, address: Address, silent: int, dribbling: int, own: Credentials | None = None) -> None:
+    def __init__(
+        self, address: Address, silent: int, dribbling: int, credentials: Credentials | None = None
+    ) -> None:
         self.silent = self.welcomed = self.ended = 0
         self._address = address
-        self._tls = None if own is None else _make_tls(own)
+        self._tls = None if credentials is None else _make_tls(credentials)
         self._loop = asyncio.new_event_loop()
         self._all = self._loop.create_task(self._keep_up(silent, dribbling))
         self._thread = threading.Thread(target=self._run, name="crowd", daemon=True)
@@ -136,9 +138,9 @@ def _frame(kind: int, payload: bytes = b"", flags: int = 0) -> bytes:
     return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
 
 
-def _make_tls(own: Credentials) -> ssl.SSLContext:
+def _make_tls(credentials: Credentials) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(cadata=own.authority.decode())
-    context.load_cert_chain(*own.paths)
+    context.load_verify_locations(cadata=credentials.authority.decode())
+    context.load_cert_chain(*credentials.paths)
     context.set_alpn_protocols(["h2"])
     return context

@@ -16,11 +16,12 @@ import pytest
 from fedmx.errors import ProtocolError, RefusedError
 from fedmx.link import backoff, channel
 from fedmx.pki import tls_patience
-from fedmx.pki.access import Gate
-from fedmx.pki.credentials import SERVER, Credentials
+from fedmx.pki.access import PeerVerifier
+from fedmx.pki.certificates import SERVER
+from fedmx.pki.credentials import Credentials
 from fedmx.values import Address
 from tests.fedmx.link.loopback import Hub, Node
-from tests.fedmx.pki.papers import Mistakes, gate_of, make_pki, own_of, start_node
+from tests.fedmx.pki.papers import Mistakes, credentials_of, make_pki, start_node, verifier_of
 
 ATTEMPTS = 6  # twice as many as end a node that was never a member
 HTTP = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"
@@ -32,17 +33,17 @@ class Default(socketserver.ThreadingTCPServer):
     Args:
         port: where.
         answer: what it sends.
-        own: its certificate; None where it speaks in plain text.
+        credentials: its certificate and key; None disables TLS.
     """
 
     allow_reuse_address = daemon_threads = True
 
-    def __init__(self, port: int, answer: bytes, own: Credentials | None) -> None:
+    def __init__(self, port: int, answer: bytes, credentials: Credentials | None) -> None:
         self.answer = answer
         self.tls: ssl.SSLContext | None = None
-        if own is not None:
+        if credentials is not None:
             self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self.tls.load_cert_chain(*own.paths)
+            self.tls.load_cert_chain(*credentials.paths)
             self.tls.set_alpn_protocols(["h2"])
         super().__init__(("127.0.0.1", port), _Answering)
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
@@ -91,11 +92,11 @@ class Town:
         other = make_pki(folder / "other", "a")
         (folder / "mistakes").mkdir()
         expired = Mistakes(self.authority, other, folder / "mistakes").make("expired", SERVER)
-        right = own_of(self.authority)
+        right = credentials_of(self.authority)
         paths = expired / "server.crt", expired / "server.key"
         past = Credentials(right.authority, paths[0].read_bytes(), paths[1].read_bytes(), "server", paths)
-        self._strange_gate = Gate(own_of(other), folder / "other" / "server" / "revoked.txt")
-        self._own = {"another": own_of(other), "expired": past}
+        self._strange_gate = PeerVerifier(credentials_of(other), folder / "other" / "server" / "revoked.txt")
+        self._own = {"another": credentials_of(other), "expired": past}
 
     def open(self, kind: str, port: int, open_hub: Callable[..., Hub]) -> Callable[[], None]:
         """Open it, and return what closes it."""
@@ -104,7 +105,7 @@ class Town:
         if kind in self._own:
             return Default(port, HTTP, self._own[kind]).close
         if kind == "another federation":
-            hub = open_hub(port=port, gate=self._strange_gate)
+            hub = open_hub(port=port, verifier=self._strange_gate)
             return lambda: hub.stop(None)
         if kind == "http":
             return Default(port, HTTP, None).close
@@ -142,11 +143,11 @@ def test_a_member_waits_for_its_server_whatever_answers_in_its_place_and_logs_wh
     kind: str, town: Town, open_hub: Callable[..., Hub], log: io.StringIO, frequent: None
 ) -> None:
     is_secure, seen = ANSWERS[kind]
-    gate = gate_of(town.authority) if is_secure else None
-    hub = open_hub(gate=gate)
+    verifier = verifier_of(town.authority) if is_secure else None
+    hub = open_hub(verifier=verifier)
     name = "a.x" if is_secure else "x"
     if is_secure:
-        node = start_node(hub, own_of(town.authority, "a"), "x", wait_timeout_s=300.0)
+        node = start_node(hub, credentials_of(town.authority, "a"), "x", wait_timeout_s=300.0)
     else:
         node = hub.start("x", wait_timeout_s=300.0)
     port = hub.address.port
@@ -161,7 +162,7 @@ def test_a_member_waits_for_its_server_whatever_answers_in_its_place_and_logs_wh
         assert node.outcome is None
     finally:
         close()
-    back = open_hub(port=port, gate=gate)
+    back = open_hub(port=port, verifier=verifier)
     back.nodes.append(node)
     back.await_ready(name)
     assert len(back.ask(back.message(name=name))) == 1
@@ -176,9 +177,9 @@ def test_a_node_that_was_never_a_member_ends_soon_with_what_it_saw(
     hub.stop(None)
     is_secure, seen = ANSWERS[kind]
     close = town.open(kind, port, open_hub)
-    own = own_of(town.authority, "a") if is_secure else None
+    own = credentials_of(town.authority, "a") if is_secure else None
     try:
-        error = Node(Address("127.0.0.1", port), "x", own=own, wait_timeout_s=300.0).serve().join()
+        error = Node(Address("127.0.0.1", port), "x", credentials=own, wait_timeout_s=300.0).serve().join()
     finally:
         close()
     assert isinstance(error, RefusedError if is_secure else ProtocolError)

@@ -9,7 +9,7 @@ from fedmx.link import backoff
 from fedmx.pki.authority import Authority
 from fedmx.protocol import link_pb2 as pb
 from tests.fedmx.link.loopback import Hub, Node, Worker, find_free_port
-from tests.fedmx.pki.papers import SecureRawNode, gate_of, make_pki, own_of, start_node
+from tests.fedmx.pki.papers import SecureRawNode, credentials_of, make_pki, start_node, verifier_of
 
 
 @pytest.fixture(scope="module")
@@ -19,14 +19,14 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture
 def hub(open_hub: Callable[..., Hub], authority: Authority) -> Hub:
-    return open_hub(gate=gate_of(authority))
+    return open_hub(verifier=verifier_of(authority))
 
 
 class Speaker:
     """A raw node of a site, and what it was welcomed as."""
 
     def __init__(self, hub: Hub, authority: Authority, site: str) -> None:
-        self.raw = SecureRawNode(hub.address, own_of(authority, site))
+        self.raw = SecureRawNode(hub.address, credentials_of(authority, site))
 
     def join(self, name: str, token: str | None = None, **changes: bool) -> tuple[str, int]:
         """Say hello; give the name and the number that were granted."""
@@ -95,8 +95,8 @@ def test_a_place_that_is_kept_for_a_node_is_taken_by_nobody_elses(
 
 def test_what_is_asked_of_a_node_is_not_answered_by_another_sites(hub: Hub, authority: Authority) -> None:
     worker, other = Worker(), Worker()
-    start_node(hub, own_of(authority, "a"), "x", worker)
-    start_node(hub, own_of(authority, "b"), "x", other)
+    start_node(hub, credentials_of(authority, "a"), "x", worker)
+    start_node(hub, credentials_of(authority, "b"), "x", other)
     assert len(hub.ask(hub.message(name="a.x"))) == 1
     assert (len(worker.asked), other.asked) == (1, [])
 
@@ -104,9 +104,9 @@ def test_what_is_asked_of_a_node_is_not_answered_by_another_sites(hub: Hub, auth
 def test_a_name_that_a_living_node_of_the_site_has_is_refused_with_the_whole_name(
     hub: Hub, authority: Authority
 ) -> None:
-    own = own_of(authority, "a")
+    own = credentials_of(authority, "a")
     start_node(hub, own, "x")
-    error = Node(hub.address, "x", own=own).serve().join()
+    error = Node(hub.address, "x", credentials=own).serve().join()
     assert str(error) == (
         "the server refused this node: node a.x: a living node has this name;"
         " expected another NODE_NAME for each client"
@@ -117,13 +117,13 @@ def test_clients_of_one_machine_keep_their_granted_names_when_the_server_starts_
     open_hub: Callable[..., Hub], authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backoff, "_LONGEST_PAUSE_S", 0.2)
-    gate, port, own = gate_of(authority), find_free_port(), own_of(authority, "a")
-    first = open_hub(port=port, gate=gate)
+    verifier, port, own = verifier_of(authority), find_free_port(), credentials_of(authority, "a")
+    first = open_hub(port=port, verifier=verifier)
     nodes = [start_node(first, own, "host", is_name_given=False)]
-    nodes.append(Node(first.address, "host", is_name_given=False, own=own).serve())
+    nodes.append(Node(first.address, "host", is_name_given=False, credentials=own).serve())
     first.await_ready("a.host-2")
     first.stop(None)
-    second = open_hub(port=port, gate=gate)
+    second = open_hub(port=port, verifier=verifier)
     second.nodes += nodes
     for name in ("a.host", "a.host-2"):
         second.await_ready(name)

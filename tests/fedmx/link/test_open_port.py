@@ -17,7 +17,7 @@ from fedmx.protocol.decode import Assembler
 from tests.fedmx.link.crowd import Crowd
 from tests.fedmx.link.loopback import Hub, RawNode
 from tests.fedmx.link.wire import encode, pack
-from tests.fedmx.pki.papers import gate_of, make_pki, own_of
+from tests.fedmx.pki.papers import credentials_of, make_pki, verifier_of
 
 SITE = "north"
 SILENT, DRIBBLING = 100, 10
@@ -45,12 +45,12 @@ def gather() -> Iterator[Callable[..., Crowd]]:
 def test_a_federation_goes_on_and_nodes_join_while_a_crowd_stands_at_the_port(
     open_hub: Callable[..., Hub], authority: Authority, gather: Callable[..., Crowd]
 ) -> None:
-    own = own_of(authority, SITE)
-    hub = open_hub(gate=gate_of(authority))
-    hub.start(f"{SITE}.early", own=own)
+    own = credentials_of(authority, SITE)
+    hub = open_hub(verifier=verifier_of(authority))
+    hub.start(f"{SITE}.early", credentials=own)
     crowd = gather(hub.address, SILENT, DRIBBLING, own)
     hub.wait_until(lambda: (crowd.silent, crowd.welcomed) == (SILENT, DRIBBLING))
-    hub.start(f"{SITE}.late", own=own)
+    hub.start(f"{SITE}.late", credentials=own)
     content = RecordDict({"arrays": pack({"a": np.arange(500_000.0)})})
     for number in range(3):
         names = [f"{SITE}.{name}" for name in ("early", "late")]
@@ -66,7 +66,7 @@ def test_a_connection_that_says_nothing_is_closed_after_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(channel, "_IDLE_MS", 300)
-    hub = open_hub(gate=gate_of(authority))
+    hub = open_hub(verifier=verifier_of(authority))
     crowd = gather(hub.address, 5, 0)
     hub.wait_until(lambda: crowd.ended >= 5)
 

@@ -12,10 +12,11 @@ import pytest
 from cryptography import x509
 
 from fedmx.link import channel
-from fedmx.pki import credentials as certificates
-from fedmx.pki.access import Gate
+from fedmx.pki import certificates
+from fedmx.pki.access import PeerVerifier
 from fedmx.pki.authority import Authority
-from fedmx.pki.credentials import SERVER, SITE, Credentials
+from fedmx.pki.certificates import SERVER, SITE
+from fedmx.pki.credentials import Credentials, read_credentials
 from fedmx.settings import PkiSettings
 from fedmx.values import Address
 from tests.fedmx.link.loopback import Hub, Node, RawNode, Worker
@@ -31,8 +32,8 @@ def open_authority(folder: Path, now: datetime | None = None, **settings: Any) -
 
 def make_pki(folder: Path, *sites: str, **settings: Any) -> Authority:
     """Make an authority that has been there for long, its server's files, and those of sites."""
-    with open_authority(folder, LONG_AGO, **settings).alone():
-        open_authority(folder, LONG_AGO, **settings).make()
+    with open_authority(folder, LONG_AGO, **settings).locked():
+        open_authority(folder, LONG_AGO, **settings).create()
     authority = open_authority(folder, **settings)
     authority.ensure()
     for name in sites:
@@ -40,15 +41,15 @@ def make_pki(folder: Path, *sites: str, **settings: Any) -> Authority:
     return authority
 
 
-def own_of(authority: Authority, name: str = SERVER) -> Credentials:
+def credentials_of(authority: Authority, name: str = SERVER) -> Credentials:
     """Give the files of the server, or of a site."""
     role = SERVER if name == SERVER else SITE
-    return certificates.read_own(authority.folder_of(role, name), role)
+    return read_credentials(authority.folder_of(role, name), role)
 
 
-def gate_of(authority: Authority) -> Gate:
-    """Give the gate of the authority's server."""
-    return Gate(own_of(authority), authority.folder / "server" / "revoked.txt")
+def verifier_of(authority: Authority) -> PeerVerifier:
+    """Give the verifier of the authority's server."""
+    return PeerVerifier(credentials_of(authority), authority.folder / "server" / "revoked.txt")
 
 
 def load(path: Path) -> x509.Certificate:
@@ -59,7 +60,7 @@ def own_serial(authority: Authority, name: str) -> str:
     return certificates.serial_of(load(authority.folder_of(SITE, name) / "site.crt"))
 
 
-def told(authority: Authority) -> list[str]:
+def read_revoked(authority: Authority) -> list[str]:
     """Give what the server reads."""
     return (authority.folder / "server" / "revoked.txt").read_text().split()
 
@@ -94,28 +95,33 @@ class SecureRawNode(RawNode):
 
     Args:
         address: the server's.
-        own: what it shows; None is no certificate at all.
+        credentials: what it shows; None is no certificate at all.
         authority: whom it believes, PEM, where it shows nothing.
         reads: whether it takes what the server sends.
     """
 
     def __init__(
-        self, address: Address, own: Credentials | None, *, authority: bytes | None = None, reads: bool = True
+        self,
+        address: Address,
+        credentials: Credentials | None,
+        *,
+        authority: bytes | None = None,
+        reads: bool = True,
     ) -> None:
-        credentials = own.for_node() if own else grpc.ssl_channel_credentials(authority)
-        dial = functools.partial(channel.dial, credentials=credentials)
+        tls = credentials.for_node() if credentials else grpc.ssl_channel_credentials(authority)
+        dial = functools.partial(channel.dial, credentials=tls)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(channel, "dial", lambda *given: dial(*given[:3]))
             super().__init__(address, reads=reads)
 
 
 def start_node(
-    hub: Hub, own: Credentials, instance: str, worker: Worker | None = None, **options: Any
+    hub: Hub, credentials: Credentials, instance: str, worker: Worker | None = None, **options: Any
 ) -> Node:
     """Start a node of a site and wait until it is ready under its site's name."""
-    node = Node(hub.address, instance, worker, own=own, **options).serve()
+    node = Node(hub.address, instance, worker, credentials=credentials, **options).serve()
     hub.nodes.append(node)
-    hub.await_ready(f"{own.name}.{instance}")
+    hub.await_ready(f"{credentials.name}.{instance}")
     return node
 
 
@@ -185,29 +191,29 @@ class Mistakes:
         shutil.copytree(aside.folder_of(role, "local"), folder)
 
 
-# Each mistake, and what a program says of it.
+# The error message of each mistake, word for word.
 SAID = {
     "missing folder": r"{folder}/authority\.crt: no such file; expected {how}, or LINK_SECURITY=insecure",
     "missing key": r"{folder}/{role}\.key: no such file; expected {how}",
-    "garbage": r"{folder}/{role}\.crt: no certificate in PEM; expected {how}",
-    "garbage key": r"{folder}/{role}\.key: no private key in PEM without a password; expected {how}",
+    "garbage": r"{folder}/{role}\.crt: not a valid PEM certificate; expected {how}",
+    "garbage key": r"{folder}/{role}\.key: not a valid PEM private key without a password; expected {how}",
     "unreadable key": (
         r"{folder}/{role}\.key: Permission denied; expected a file that this user \(uid \d+\) can read"
     ),
-    "expired": r"{folder}/{role}\.crt: expired on [\d :-]+ UTC, it is [\d :-]+; expected .+",
-    "not yet valid": r"{folder}/{role}\.crt: not valid before [\d :-]+ UTC, it is [\d :-]+; expected .+",
+    "expired": r"{folder}/{role}\.crt: expired on [\d :-]+ UTC \(now: [\d :-]+\); expected .+",
+    "not yet valid": r"{folder}/{role}\.crt: not valid before [\d :-]+ UTC \(now: [\d :-]+\); expected .+",
     "other authority": (
-        r"{folder}/{role}\.crt: of another authority than {folder}/authority\.crt; expected both files of one"
-        r" federation"
+        r"{folder}/{role}\.crt: not issued by the authority of {folder}/authority\.crt; expected both files"
+        r" from one federation"
     ),
-    "other role": r"{folder}/{role}\.crt: a certificate of role {other}; expected one of role {role}: .+",
+    "other role": r"{folder}/{role}\.crt: the certificate's role is {other}, not {role}; expected {how}",
     "other key": (
-        r"{folder}/{role}\.key: not the key of {role}\.crt; expected the key that this certificate was made"
-        r" for"
+        r"{folder}/{role}\.key: not the key of {role}\.crt; expected the key that this certificate was"
+        r" issued for"
     ),
 }
 _HOW = {
-    SERVER: r"what `python -m server pki ensure` writes",
+    SERVER: r"the files that `python -m server pki ensure` writes",
     SITE: r"the files of a site's bundle \(`make bundle` on the server's machine\)",
 }
 

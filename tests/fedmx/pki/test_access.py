@@ -15,8 +15,8 @@ from flwr.app import ConfigRecord, RecordDict
 
 from fedmx.errors import DataError, RefusedError
 from fedmx.link import session, watch
-from fedmx.pki import credentials, signing
-from fedmx.pki.access import Gate
+from fedmx.pki import certificates, signing
+from fedmx.pki.access import PeerVerifier
 from fedmx.pki.authority import Authority
 from fedmx.pki.credentials import Credentials
 from fedmx.pki.signing import Subject, Validity
@@ -28,12 +28,12 @@ from tests.fedmx.pki.papers import (
     IN_A_YEAR,
     LONG_AGO,
     SecureRawNode,
-    gate_of,
+    credentials_of,
     load,
     make_pki,
-    own_of,
     own_serial,
     start_node,
+    verifier_of,
 )
 
 
@@ -60,9 +60,9 @@ class Clocks:
         self.looks += 1
         return datetime.now(UTC) + self.ahead
 
-    def gate(self, authority: Authority) -> Gate:
+    def verifier(self, authority: Authority) -> PeerVerifier:
         revoked = authority.folder / "server" / "revoked.txt"
-        return Gate(own_of(authority), revoked, self.now, lambda: self.passed_s)
+        return PeerVerifier(credentials_of(authority), revoked, self.now, lambda: self.passed_s)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def hub(
 ) -> Hub:
     """A server with certificates, which looks often whether somebody is revoked."""
     monkeypatch.setattr(watch, "PERIOD_S", 0.05)
-    return open_hub(gate=clocks.gate(authority), lease_grace_s=FOREVER_S)
+    return open_hub(verifier=clocks.verifier(authority), lease_grace_s=FOREVER_S)
 
 
 def look_often(hub: Hub, clocks: Clocks) -> None:
@@ -90,7 +90,7 @@ def pem_of(authority: Authority, site: str) -> bytes:
 
 
 def test_a_site_of_the_authority_is_admitted_under_its_certificates_name(authority: Authority) -> None:
-    site = gate_of(authority).identify(pem_of(authority, "north"))
+    site = verifier_of(authority).identify(pem_of(authority, "north"))
     assert (site.name, site.serial) == ("north", own_serial(authority, "north"))
 
 
@@ -107,29 +107,29 @@ def test_a_site_of_the_authority_is_admitted_under_its_certificates_name(authori
 def test_a_nodes_name_begins_with_its_site_whatever_it_calls_itself(
     instance: str, name: str, authority: Authority
 ) -> None:
-    assert gate_of(authority).identify(pem_of(authority, "north")).name_node(instance) == name
+    assert verifier_of(authority).identify(pem_of(authority, "north")).name_node(instance) == name
 
 
 def test_who_is_revoked_is_refused_by_name_and_serial_from_the_next_look_on(authority: Authority) -> None:
-    gate = gate_of(authority)
-    north, south = (gate.identify(pem_of(authority, name)) for name in ("north", "south"))
+    verifier = verifier_of(authority)
+    north, south = (verifier.identify(pem_of(authority, name)) for name in ("north", "south"))
     authority.revoke("north")
     fault = f"the certificate of site north is revoked (serial {own_serial(authority, 'north')})"
-    assert [gate.find_fault(north), gate.find_fault(south)] == [fault, None]
+    assert [verifier.find_problem(north), verifier.find_problem(south)] == [fault, None]
     with pytest.raises(RefusedError) as caught:
-        gate.identify(pem_of(authority, "north"))
+        verifier.identify(pem_of(authority, "north"))
     assert str(caught.value) == fault
     authority.issue_site("north")
-    assert gate.identify(pem_of(authority, "north")).name == "north", "a new certificate is another one"
+    assert verifier.identify(pem_of(authority, "north")).name == "north", "a new certificate is another one"
 
 
 def test_every_change_of_the_list_is_seen_even_within_one_tick_of_the_clock(authority: Authority) -> None:
-    gate, path = gate_of(authority), authority.folder / "server" / "revoked.txt"
-    north = gate.identify(pem_of(authority, "north"))
+    verifier, path = verifier_of(authority), authority.folder / "server" / "revoked.txt"
+    north = verifier.identify(pem_of(authority, "north"))
     before = path.stat()
     authority.revoke("north")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert gate.find_fault(north) is not None
+    assert verifier.find_problem(north) is not None
 
 
 @pytest.mark.parametrize("spoil", ["missing", "folder", "binary"])
@@ -137,7 +137,7 @@ def test_a_list_that_cannot_be_read_takes_nothing_back_and_is_said_once_at_the_s
     spoil: str, authority: Authority, clocks: Clocks, log: io.StringIO
 ) -> None:
     authority.revoke("north")
-    gate, path = clocks.gate(authority), authority.folder / "server" / "revoked.txt"
+    verifier, path = clocks.verifier(authority), authority.folder / "server" / "revoked.txt"
     kept = path.read_bytes()
     path.unlink()
     if spoil == "folder":
@@ -146,8 +146,8 @@ def test_a_list_that_cannot_be_read_takes_nothing_back_and_is_said_once_at_the_s
         path.write_bytes(b"\xff\xfe")
     for _ in range(6):
         with pytest.raises(RefusedError, match="is revoked"):
-            gate.identify(pem_of(authority, "north"))
-        assert gate.identify(pem_of(authority, "south")).name == "south"
+            verifier.identify(pem_of(authority, "north"))
+        assert verifier.identify(pem_of(authority, "south")).name == "south"
         assert log.getvalue().count("WARNING") == (clocks.passed_s >= 6)
         clocks.passed_s += 2
     assert f"file={path}" in log.getvalue()
@@ -155,7 +155,7 @@ def test_a_list_that_cannot_be_read_takes_nothing_back_and_is_said_once_at_the_s
         path.rmdir()
     path.write_bytes(kept + f"{own_serial(authority, 'south')}\n".encode())
     with pytest.raises(RefusedError, match="site south is revoked"):
-        gate.identify(pem_of(authority, "south"))
+        verifier.identify(pem_of(authority, "south"))
 
 
 @pytest.mark.parametrize("content", [None, b"\xff", b"all of them\n", b"AB:CD\n", b"\n"])
@@ -165,14 +165,16 @@ def test_a_server_does_not_start_without_the_list(
     path = tmp_path / "revoked.txt"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(DataError, match=f"^{path}: cannot be read: .*; expected who is revoked, as `python"):
-        Gate(own_of(authority), path)
+    with pytest.raises(
+        DataError, match=f"^{path}: cannot be read: .*; expected the list of revoked certificates"
+    ):
+        PeerVerifier(credentials_of(authority), path)
 
 
 def forge(authority: Authority, subject: Subject, days: float = 1.0) -> bytes:
     """Make a certificate that no command of the authority makes."""
     path = authority.folder / "authority" / "authority.crt"
-    _, key = credentials.read_key(path.with_suffix(".key"), load(path), "")
+    _, key = certificates.read_key(path.with_suffix(".key"), load(path), "")
     validity = Validity(LONG_AGO if days < 0 else IN_A_YEAR, abs(days))
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     made = signing.sign(load(path), key, key.public_key(), subject, validity)
@@ -191,7 +193,7 @@ def test_another_role_than_a_sites_is_refused(subject: Subject, said: str, autho
         patch.setitem(signing._USAGES, subject.role, signing._USAGES["site"])
         pem = forge(authority, subject)
     with pytest.raises(RefusedError) as caught:
-        gate_of(authority).identify(pem)
+        verifier_of(authority).identify(pem)
     assert str(caught.value).startswith(said)
 
 
@@ -200,66 +202,66 @@ def test_a_list_that_is_written_anew_takes_nothing_back_while_lines_are_missing(
     rest: str, authority: Authority, log: io.StringIO
 ) -> None:
     authority.revoke("north")
-    gate, path = gate_of(authority), authority.folder / "server" / "revoked.txt"
+    verifier, path = verifier_of(authority), authority.folder / "server" / "revoked.txt"
     path.write_text(own_serial(authority, "north")[:20] if rest else "")
     with pytest.raises(RefusedError, match="is revoked"):
-        gate.identify(pem_of(authority, "north"))
-    assert gate.identify(pem_of(authority, "south")).name == "south"
+        verifier.identify(pem_of(authority, "north"))
+    assert verifier.identify(pem_of(authority, "south")).name == "south"
     assert log.getvalue() == ""
 
 
 @pytest.mark.parametrize(
     ("days", "said"),
     [
-        (-1.0, r"the certificate of site north: expired on .* UTC, it is .*"),
-        (1.0, r"the certificate of site north: not valid before .* UTC, it is .*"),
+        (-1.0, r"the certificate of site north: expired on .* UTC .*"),
+        (1.0, r"the certificate of site north: not valid before .* UTC .*"),
     ],
 )
 def test_who_is_not_in_date_is_refused_at_the_second_look(
     days: float, said: str, authority: Authority, clocks: Clocks
 ) -> None:
-    gate, pem = clocks.gate(authority), forge(authority, Subject("site", "north"), days)
+    verifier, pem = clocks.verifier(authority), forge(authority, Subject("site", "north"), days)
     for clocks.passed_s in (0.0, 2.0, 4.0):
-        assert gate.identify(pem).name == "north"
+        assert verifier.identify(pem).name == "north"
     clocks.passed_s = 6.0
     with pytest.raises(RefusedError, match=said):
-        gate.identify(pem)
+        verifier.identify(pem)
 
 
 @pytest.mark.parametrize("days", [400, -400, -20_000])
 def test_a_clock_that_is_wrong_for_five_seconds_expels_nobody_however_often(
     days: int, authority: Authority, clocks: Clocks
 ) -> None:
-    gate = clocks.gate(authority)
-    north = gate.identify(pem_of(authority, "north"))
+    verifier = clocks.verifier(authority)
+    north = verifier.identify(pem_of(authority, "north"))
     for _ in range(10):
         for clocks.ahead in (timedelta(days=days),) * 3 + (timedelta(),):
-            assert gate.find_fault(north) is None
+            assert verifier.find_problem(north) is None
             clocks.passed_s += 2
     clocks.ahead = timedelta(days=days)
     found = []
     for _ in range(5):
-        found.append(gate.find_fault(north) is not None)
+        found.append(verifier.find_problem(north) is not None)
         clocks.passed_s += 2
     assert found == [False, False, False, True, True], "found two seconds apart, it counts within ten"
 
 
 def test_revocation_counts_at_once_whatever_the_clock_says(authority: Authority, clocks: Clocks) -> None:
-    gate = clocks.gate(authority)
-    north = gate.identify(pem_of(authority, "north"))
+    verifier = clocks.verifier(authority)
+    north = verifier.identify(pem_of(authority, "north"))
     clocks.ahead = timedelta(days=400)
     authority.revoke("north")
-    assert "is revoked" in (gate.find_fault(north) or "")
+    assert "is revoked" in (verifier.find_problem(north) or "")
 
 
 @pytest.mark.parametrize("pem", [b"", b"garbage"])
 def test_what_is_no_certificate_is_refused(pem: bytes, authority: Authority) -> None:
-    with pytest.raises(RefusedError, match=r"^no certificate that can be read; expected a site's"):
-        gate_of(authority).identify(pem)
+    with pytest.raises(RefusedError, match=r"^not a valid certificate; expected a site's"):
+        verifier_of(authority).identify(pem)
 
 
 def test_a_node_of_a_site_is_welcomed_as_the_sites(hub: Hub, authority: Authority) -> None:
-    raw = SecureRawNode(hub.address, own_of(authority, "north"))
+    raw = SecureRawNode(hub.address, credentials_of(authority, "north"))
     raw.say_hello("x")
     assert raw.hear("welcome").name == "north.x"
     raw.say(control.build_ready(ConfigRecord()))
@@ -270,12 +272,12 @@ def test_a_node_of_a_site_is_welcomed_as_the_sites(hub: Hub, authority: Authorit
 def test_the_servers_own_certificate_is_refused_at_hello_by_role(
     hub: Hub, authority: Authority, log: io.StringIO
 ) -> None:
-    raw = SecureRawNode(hub.address, own_of(authority))
+    raw = SecureRawNode(hub.address, credentials_of(authority))
     raw.say_hello("x")
     goodbye = raw.hear("goodbye")
     assert (goodbye.outcome, goodbye.reason) == (
         pb.Goodbye.REFUSED,
-        "the certificate of 'server' has role 'server'; expected a site's (`make bundle`)",
+        "the certificate of 'server' has role 'server'; expected a site's certificate (`make bundle`)",
     )
     raw.hear_end()
     assert f'reason="{goodbye.reason}"' in log.getvalue()
@@ -284,7 +286,7 @@ def test_the_servers_own_certificate_is_refused_at_hello_by_role(
 
 def test_a_revoked_site_is_refused_at_hello_by_name(hub: Hub, authority: Authority, log: io.StringIO) -> None:
     authority.revoke("north")
-    error = Node(hub.address, "x", own=own_of(authority, "north")).serve().join()
+    error = Node(hub.address, "x", credentials=credentials_of(authority, "north")).serve().join()
     reason = f"the certificate of site north is revoked (serial {own_serial(authority, 'north')})"
     assert isinstance(error, RefusedError)
     assert str(error) == f"the server refused this node: {reason}"
@@ -297,9 +299,9 @@ def test_a_revoked_site_that_is_started_again_and_again_is_one_line_and_a_number
 ) -> None:
     authority.revoke("north")
     for name in ("x", "x", "y", "x", "x"):
-        error = Node(hub.address, name, own=own_of(authority, "north")).serve().join()
+        error = Node(hub.address, name, credentials=credentials_of(authority, "north")).serve().join()
         assert isinstance(error, RefusedError)
-    raw = SecureRawNode(hub.address, own_of(authority))
+    raw = SecureRawNode(hub.address, credentials_of(authority))
     raw.say_hello("x")
     raw.hear("goodbye")
     hub.stop()
@@ -308,16 +310,16 @@ def test_a_revoked_site_that_is_started_again_and_again_is_one_line_and_a_number
     assert ["times=4" in line for line in refusals] == [False, False, True]
 
 
-@pytest.mark.parametrize("own", ["none", "other"])
+@pytest.mark.parametrize("kind", ["none", "other"])
 def test_who_has_no_certificate_of_the_authority_says_nothing_that_is_heard(
-    own: str, hub: Hub, authority: Authority, tmp_path: Path, log: io.StringIO
+    kind: str, hub: Hub, authority: Authority, tmp_path: Path, log: io.StringIO
 ) -> None:
     theirs = None
-    if own == "other":
-        other = own_of(make_pki(tmp_path / "other", "north"), "north")
-        mine = own_of(authority, "north")
+    if kind == "other":
+        other = credentials_of(make_pki(tmp_path / "other", "north"), "north")
+        mine = credentials_of(authority, "north")
         theirs = Credentials(mine.authority, other.certificate, other.key, "north", mine.paths)
-    raw = SecureRawNode(hub.address, theirs, authority=own_of(authority).authority)
+    raw = SecureRawNode(hub.address, theirs, authority=credentials_of(authority).authority)
     raw.say_hello("x")
     raw.hear_end()
     assert hub.roster.nodes() == []
@@ -327,8 +329,8 @@ def test_who_has_no_certificate_of_the_authority_says_nothing_that_is_heard(
 def test_living_streams_of_a_revoked_site_end_with_a_reason_and_no_others(
     hub: Hub, authority: Authority, log: io.StringIO
 ) -> None:
-    doomed = [start_node(hub, own_of(authority, "north"), name) for name in ("x", "y")]
-    rest = start_node(hub, own_of(authority, "south"), "x")
+    doomed = [start_node(hub, credentials_of(authority, "north"), name) for name in ("x", "y")]
+    rest = start_node(hub, credentials_of(authority, "south"), "x")
     authority.revoke("north")
     errors = [node.join() for node in doomed]
     assert {type(error) for error in errors} == {RefusedError}
@@ -347,7 +349,7 @@ def test_living_streams_of_a_revoked_site_end_with_a_reason_and_no_others(
 def test_nobody_waits_for_an_answer_of_a_node_that_was_put_out(hub: Hub, authority: Authority) -> None:
     worker = Worker()
     worker.gate.clear()
-    node = start_node(hub, own_of(authority, "north"), "x", worker)
+    node = start_node(hub, credentials_of(authority, "north"), "x", worker)
     asking = hub.ask_aside(hub.message(name="north.x"), timeout=FOREVER_S)
     assert worker.begun.wait(PATIENCE_S)
     authority.revoke("north")
@@ -362,7 +364,7 @@ def test_one_that_is_put_out_and_reads_nothing_is_dropped(
     hub: Hub, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "GOODBYE_TIMEOUT_S", 0.2)
-    raw = SecureRawNode(hub.address, own_of(authority, "north"), reads=False)
+    raw = SecureRawNode(hub.address, credentials_of(authority, "north"), reads=False)
     raw.say_hello("x")
     raw.say(control.build_ready(ConfigRecord()))
     hub.await_ready("north.x")
@@ -378,8 +380,8 @@ def test_one_that_is_put_out_and_reads_nothing_is_dropped(
 def test_a_living_stream_ends_with_its_certificate(
     hub: Hub, authority: Authority, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    node = start_node(hub, own_of(authority, "north"), "x")
-    monkeypatch.setattr(credentials, "find_fault_of_dates", lambda *_: "expired just now")
+    node = start_node(hub, credentials_of(authority, "north"), "x")
+    monkeypatch.setattr(certificates, "find_date_problem", lambda *_: "expired just now")
     look_often(hub, clocks)
     clocks.passed_s += 6
     error = node.join()
@@ -396,7 +398,7 @@ def test_a_server_that_ends_waits_for_no_further_look(hub: Hub) -> None:
 def test_living_streams_outlast_a_clock_that_is_wrong_for_a_moment_and_not_one_that_stays_so(
     days: int, hub: Hub, authority: Authority, clocks: Clocks, log: io.StringIO
 ) -> None:
-    node = start_node(hub, own_of(authority, "north"), "x")
+    node = start_node(hub, credentials_of(authority, "north"), "x")
     for ahead in (days, 0):
         clocks.ahead = timedelta(days=ahead)
         look_often(hub, clocks)

@@ -18,10 +18,9 @@ import pytest
 from fedmx import files
 from fedmx import settings as settings_module
 from fedmx.errors import DataError
-from fedmx.pki import authority as pki
-from fedmx.pki import credentials, csr, register, signing
+from fedmx.pki import certificates, credentials, csr, register, root, signing
 from fedmx.pki.authority import LOCAL_SITE, Authority
-from fedmx.pki.credentials import SERVER, SITE
+from fedmx.pki.certificates import SERVER, SITE
 from fedmx.pki.renewal import renew
 from fedmx.pki.server_names import ALWAYS_NAMED
 from fedmx.settings import PkiSettings
@@ -31,13 +30,13 @@ from tests.fedmx.pki.papers import (
     IN_A_YEAR,
     LONG_AGO,
     ask_python,
+    credentials_of,
     load,
     make_pki,
     open_authority,
-    own_of,
     own_serial,
     read_all,
-    told,
+    read_revoked,
 )
 
 # What an entry of the record has now and once had not.
@@ -55,7 +54,7 @@ def test_keys_are_for_their_owner_alone_whatever_the_umask(mask: int, tmp_path: 
     before = os.umask(mask)
     try:
         made = make_pki(tmp_path / "pki", "north")
-        csr.make("south", tmp_path / "south")
+        csr.create("south", tmp_path / "south")
     finally:
         os.umask(before)
     keys = [*made.folder.rglob("*.key"), tmp_path / "south" / "site.key"]
@@ -79,10 +78,10 @@ def test_a_second_ensure_changes_nothing(changing: Authority) -> None:
 
 def test_a_second_authority_is_refused(changing: Authority) -> None:
     before = read_all(changing.folder)
-    with pytest.raises(DataError, match=r"authority: an authority is there already; expected no"):
-        changing.make()
+    with pytest.raises(DataError, match=r"authority: an authority exists already; expected no"):
+        changing.create()
     (changing.folder / "authority" / "authority.crt").unlink()
-    with pytest.raises(DataError, match=r"authority: authority\.crt is gone; expected no authority so far"):
+    with pytest.raises(DataError, match=r"authority: authority\.crt is missing; expected no authority"):
         changing.ensure()
     rest = read_all(changing.folder)
     assert {**rest, "authority/authority.crt": before["authority/authority.crt"]} == before
@@ -92,17 +91,18 @@ def damage(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
+# How a folder of credentials is spoiled, by what is found to be wrong.
 NEEDS: dict[str, Callable[[Path, str, Path], object]] = {
-    r"no certificate in PEM": lambda own, role, _: damage(own / f"{role}.crt"),
-    r"no private key in PEM": lambda own, role, _: damage(own / f"{role}.key"),
-    r"authority\.crt: no certificate in PEM": lambda own, _role, _: damage(own / "authority.crt"),
-    r"\.crt: no such file": lambda own, role, _: (own / f"{role}.crt").unlink(),
-    r"\.key: no such file": lambda own, role, _: (own / f"{role}.key").unlink(),
-    r"authority\.crt: no such file": lambda own, _role, _: (own / "authority.crt").unlink(),
-    r"not the key of": lambda own, role, other: shutil.copy(other / f"{role}.key", own),
-    r"of another authority than": lambda own, role, other: shutil.copy(other / f"{role}.crt", own),
-    r"its certificate belongs to another authority": lambda own, _role, other: shutil.copytree(
-        other, own, dirs_exist_ok=True
+    r"not a valid PEM certificate": lambda folder, role, _: damage(folder / f"{role}.crt"),
+    r"not a valid PEM private key": lambda folder, role, _: damage(folder / f"{role}.key"),
+    r"authority\.crt: not a valid PEM certificate": lambda folder, _role, _: damage(folder / "authority.crt"),
+    r"\.crt: no such file": lambda folder, role, _: (folder / f"{role}.crt").unlink(),
+    r"\.key: no such file": lambda folder, role, _: (folder / f"{role}.key").unlink(),
+    r"authority\.crt: no such file": lambda folder, _role, _: (folder / "authority.crt").unlink(),
+    r"not the key of": lambda folder, role, other: shutil.copy(other / f"{role}.key", folder),
+    r"not issued by the authority of": lambda folder, role, other: shutil.copy(other / f"{role}.crt", folder),
+    r"its certificate belongs to another authority": lambda folder, _role, other: shutil.copytree(
+        other, folder, dirs_exist_ok=True
     ),
 }
 
@@ -123,7 +123,7 @@ def test_ensure_makes_anew_what_is_damaged_or_does_not_fit_and_nothing_else(
     assert need is not None
     assert re.search(reason, need), need
     assert [one.role for one in changing.ensure()] == [role]
-    credentials.read_own(folder, role)
+    credentials.read_credentials(folder, role)
     assert changing.ensure() == []
 
 
@@ -136,8 +136,8 @@ def test_a_site_with_another_sites_files_gets_its_own(changing: Authority) -> No
 
 
 def names_of(authority: Authority) -> set[str]:
-    """Give the names in the server's certificate."""
-    return signing.hosts_in(load(authority.folder / "server" / "server.crt"))
+    """Return the names in the server's certificate."""
+    return set(signing.hosts_in(load(authority.folder / "server" / "server.crt")))
 
 
 NAMED = {*ALWAYS_NAMED, "fl.example.org", "192.0.2.7"}
@@ -216,7 +216,7 @@ def test_names_that_can_be_written_otherwise_are_no_change(names: tuple[str, ...
     settings = settings_module.load(
         PkiSettings, environ={"SERVER_NAMES": ",".join(names), "PKI_DIR": str(tmp_path)}
     )
-    with Authority(settings).alone():
+    with Authority(settings).locked():
         Authority(settings).ensure()
         assert Authority(settings).ensure() == []
 
@@ -234,27 +234,27 @@ def test_what_ends_within_the_days_of_the_setting_is_made_anew(changing: Authori
 
 
 def test_an_authority_that_is_out_of_date_signs_nothing(tmp_path: Path) -> None:
-    with open_authority(tmp_path, LONG_AGO, authority_days=10.0).alone():
-        open_authority(tmp_path, LONG_AGO, authority_days=10.0).make()
-    with pytest.raises(
-        DataError, match=r"authority\.crt: expired on .* expected an authority that is in date"
-    ):
+    with open_authority(tmp_path, LONG_AGO, authority_days=10.0).locked():
+        open_authority(tmp_path, LONG_AGO, authority_days=10.0).create()
+    with pytest.raises(DataError, match=r"authority\.crt: expired on .* expected a valid authority"):
         open_authority(tmp_path).ensure()
 
 
 @pytest.mark.parametrize("command", [Authority.issue_server, renew])
-def test_without_an_authority_nothing_is_made(command: Callable[[Authority], object], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no authority; expected one: `python -m server pki init`"):
+def test_without_an_authority_nothing_is_issued(
+    command: Callable[[Authority], object], tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="no authority found; create one with `python -m server pki init`"):
         command(open_authority(tmp_path))
 
 
 class Crash(BaseException):
-    """The machine went down."""
+    """Stands for a crash of the machine."""
 
 
 @contextmanager
 def crash_before_write(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
-    """Go down before the write of this number; the paths that were written are told."""
+    """Crash before the write of this number; yield the paths that were written."""
     done: list[Path] = []
     original = files.atomic_write
 
@@ -265,7 +265,7 @@ def crash_before_write(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator
         return original(path, mode)
 
     with monkeypatch.context() as patch:
-        for module in (pki, register):
+        for module in (root, credentials, register):
             patch.setattr(module, "atomic_write", write)
         yield done
 
@@ -273,7 +273,7 @@ def crash_before_write(number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator
 def go_through_crashes(
     folder: Path, do: Callable[[], object], check: Callable[[], object], monkeypatch: pytest.MonkeyPatch
 ) -> int:
-    """Crash a command before each of its writes, each time from the same files; give how many it has."""
+    """Crash a command before each of its writes, always from the same files; return their number."""
     kept = folder.with_name("kept")
     shutil.copytree(folder, kept)
     for number in range(20):
@@ -289,7 +289,7 @@ def go_through_crashes(
         check()
         if is_whole:
             return number
-    raise AssertionError("the command never ends")
+    raise AssertionError("the command never finishes")
 
 
 def test_an_ensure_that_was_cut_short_anywhere_heals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,15 +300,17 @@ def test_an_ensure_that_was_cut_short_anywhere_heals(tmp_path: Path, monkeypatch
         again = open_authority(folder)
         again.ensure()
         assert again.ensure() == []
-        assert own_of(again).name == "server"
-        assert own_of(again, LOCAL_SITE).name == LOCAL_SITE
+        assert credentials_of(again).name == "server"
+        assert credentials_of(again, LOCAL_SITE).name == LOCAL_SITE
         on_record = {one.serial for one in again.list()}
         shown = [load(folder / part) for part in ("server/server.crt", "sites/local/site.crt")]
-        assert {credentials.serial_of(one) for one in shown} <= on_record, "else nobody could revoke it"
+        assert {certificates.serial_of(one) for one in shown} <= on_record, (
+            "otherwise it could not be revoked"
+        )
 
     writes = go_through_crashes(folder, lambda: open_authority(folder).ensure(), check, monkeypatch)
     assert writes == 2 + 4 + 1 + 4, (
-        "authority; record and three files of the server; list; the same of the site"
+        "authority; register and three files of the server; list of revocations; the same for the site"
     )
 
 
@@ -318,7 +320,7 @@ def test_a_reissue_that_was_cut_short_anywhere_heals(tmp_path: Path, monkeypatch
 
     def check() -> None:
         wider.ensure()
-        assert own_of(wider).name == "server"
+        assert credentials_of(wider).name == "server"
         assert ask_python(changing.folder / "server", "fl.example.org")
 
     assert go_through_crashes(changing.folder, wider.ensure, check, monkeypatch) == 4
@@ -335,12 +337,12 @@ def test_a_revocation_that_was_cut_short_is_made_good(
         if heal == "ensure":
             if any(one.is_revoked for one in changing.list()):
                 changing.ensure()
-                assert told(changing) == [serial]
+                assert read_revoked(changing) == [serial]
             else:
-                assert told(changing) == []
-        elif told(changing) == []:
+                assert read_revoked(changing) == []
+        elif read_revoked(changing) == []:
             assert [one.serial for one in changing.revoke("north")] == [serial]
-            assert told(changing) == [serial]
+            assert read_revoked(changing) == [serial]
 
     assert go_through_crashes(changing.folder, lambda: changing.revoke("north"), check, monkeypatch) == 2
 
@@ -350,11 +352,11 @@ def test_one_command_waits_for_another(changing: Authority) -> None:
     entered = threading.Event()
 
     def enter() -> None:
-        with other.alone():
+        with other.locked():
             entered.set()
 
     waiting = threading.Thread(target=enter, daemon=True)
-    with changing.alone():
+    with changing.locked():
         waiting.start()
         assert not entered.wait(0.2)
     assert entered.wait(HANG_S)
@@ -368,6 +370,6 @@ def test_an_authority_issues_certificates_for_every_number_of_days_that_is_accep
     for index, settings in enumerate(list_accepted(PkiSettings, name).values()):
         authority = Authority(dataclasses.replace(settings, pki_dir=tmp_path / str(index)))
         # Days of which no second is left are over at once, and then there is nothing to sign with.
-        with authority.alone(), suppress(DataError):
+        with authority.locked(), suppress(DataError):
             authority.ensure()
             assert load(authority.folder / "server" / "server.crt").not_valid_after_utc.year < 2200

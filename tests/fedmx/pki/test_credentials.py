@@ -1,4 +1,4 @@
-"""What a program makes of its own files before it dials or listens: each fault has a line of its own."""
+"""What a program makes of its own files before it dials or listens: each fault has a line of its shown."""
 
 import io
 import os
@@ -14,11 +14,10 @@ import pytest
 
 from fedmx.errors import DataError
 from fedmx.log import configure
-from fedmx.pki import credentials
+from fedmx.pki import certificates, credentials
 from fedmx.pki.authority import Authority
-from fedmx.pki.credentials import SERVER, SITE
-from fedmx.settings import ClientSettings, ServerSettings
-from tests.fedmx.pki.papers import SAID, Mistakes, make_pki, open_authority, own_of, said_of
+from fedmx.pki.certificates import SERVER, SITE
+from tests.fedmx.pki.papers import SAID, Mistakes, credentials_of, make_pki, open_authority, said_of
 
 ROLES = (SERVER, SITE)
 ROOT = Path(__file__).parents[3]
@@ -40,16 +39,16 @@ def mistakes(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.mark.parametrize("role", ROLES)
 def test_files_that_fit_are_what_a_program_shows(role: str, authority: Authority) -> None:
     folder = authority.folder_of(role, "local")
-    own = credentials.read_own(folder, role)
-    assert own.name == ("server" if role == SERVER else "local")
-    assert own.authority == (folder / "authority.crt").read_bytes()
-    assert own.certificate == (folder / f"{role}.crt").read_bytes()
-    assert own.key == (folder / f"{role}.key").read_bytes()
-    assert own.paths == (folder / f"{role}.crt", folder / f"{role}.key")
+    shown = credentials.read_credentials(folder, role)
+    assert shown.name == ("server" if role == SERVER else "local")
+    assert shown.authority == (folder / "authority.crt").read_bytes()
+    assert shown.certificate == (folder / f"{role}.crt").read_bytes()
+    assert shown.key == (folder / f"{role}.key").read_bytes()
+    assert shown.paths == (folder / f"{role}.crt", folder / f"{role}.key")
 
 
 def test_a_key_is_in_no_description_of_what_a_program_shows(authority: Authority) -> None:
-    assert "PRIVATE" not in repr(own_of(authority))
+    assert "PRIVATE" not in repr(credentials_of(authority))
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -57,7 +56,7 @@ def test_a_key_is_in_no_description_of_what_a_program_shows(authority: Authority
 def test_each_mistake_has_a_line_of_its_own(mistake: str, role: str, mistakes: Mistakes) -> None:
     folder = mistakes.make(mistake, role)
     with pytest.raises(DataError) as caught:
-        credentials.read_own(folder, role)
+        credentials.read_credentials(folder, role)
     assert re.fullmatch(said_of(mistake, folder, role), str(caught.value)), caught.value
 
 
@@ -65,12 +64,12 @@ CHILD = """
 import os, sys
 from pathlib import Path
 from fedmx.errors import DataError
-from fedmx.pki import credentials as certificates
+from fedmx.pki import credentials
 
 if os.getuid() == 0:
     os.setuid(65534)
 try:
-    certificates.read_own(Path(sys.argv[1]), sys.argv[2])
+    credentials.read_credentials(Path(sys.argv[1]), sys.argv[2])
 except DataError as error:
     print(error)
 """
@@ -91,16 +90,16 @@ def test_a_key_that_this_user_cannot_read_is_said_with_the_users_number(
 def test_a_folder_in_place_of_a_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "authority.crt").mkdir()
     with pytest.raises(DataError, match=r"authority\.crt: Is a directory; expected a file that this user"):
-        credentials.read_own(tmp_path, SITE)
+        credentials.read_credentials(tmp_path, SITE)
 
 
 @pytest.mark.parametrize(
     ("clock", "fault"),
     [
-        ("2026-01-01T00:00", "not valid before 2026-01-02 03:04 UTC, it is 2026-01-01 00:00"),
+        ("2026-01-01T00:00", "not valid before 2026-01-02 03:04 UTC (now: 2026-01-01 00:00)"),
         ("2026-01-02T03:04", None),
         ("2026-01-12T03:04", None),
-        ("2026-01-12T03:05", "expired on 2026-01-12 03:04 UTC, it is 2026-01-12 03:05"),
+        ("2026-01-12T03:05", "expired on 2026-01-12 03:04 UTC (now: 2026-01-12 03:05)"),
     ],
 )
 def test_a_certificate_holds_from_its_first_day_to_its_last(
@@ -108,27 +107,39 @@ def test_a_certificate_holds_from_its_first_day_to_its_last(
 ) -> None:
     made = datetime.fromisoformat("2026-01-02T04:04+00:00")  # it holds from an hour before, as clocks differ
     authority = open_authority(tmp_path, made, certificate_days=9 + 23 / 24)
-    with authority.alone():
-        authority.make()
+    with authority.locked():
+        authority.create()
     authority.issue_site("north")
-    certificate = credentials.read_certificate(tmp_path / "sites/north/site.crt", "")
-    assert credentials.find_fault_of_dates(certificate, datetime.fromisoformat(f"{clock}+00:00")) == fault
+    certificate = certificates.read_certificate(tmp_path / "sites/north/site.crt", "")
+    assert certificates.find_date_problem(certificate, datetime.fromisoformat(f"{clock}+00:00")) == fault
 
 
-@pytest.mark.parametrize("kind", [ServerSettings, ClientSettings])
-def test_insecure_shows_nothing_and_warns_every_time(
-    kind: type[ServerSettings] | type[ClientSettings],
-) -> None:
+@pytest.mark.parametrize("role", ROLES)
+def test_without_tls_nothing_is_read_and_every_start_warns(role: str) -> None:
     stream = io.StringIO()
     configure("INFO", "text", stream)
     for _ in range(2):
-        assert credentials.open_own(kind(link_security="insecure", certs_dir=Path("/nowhere"))) is None
+        assert credentials.load_credentials(role, Path("/nowhere"), "insecure") is None
     lines = stream.getvalue().splitlines()
     assert len(lines) == 2
-    assert all("WARNING LINK_SECURITY=insecure: whoever reaches this" in line for line in lines)
+    assert all("WARNING LINK_SECURITY=insecure: " in line for line in lines)
 
 
-def test_each_program_shows_the_files_of_its_role(authority: Authority) -> None:
-    server = credentials.open_own(ServerSettings(certs_dir=authority.folder_of(SERVER)))
-    client = credentials.open_own(ClientSettings(certs_dir=authority.folder_of(SITE, "local")))
-    assert [own and own.name for own in (server, client)] == ["server", "local"]
+@pytest.mark.parametrize("role", ROLES)
+def test_each_program_loads_the_files_of_its_role(role: str, authority: Authority) -> None:
+    loaded = credentials.load_credentials(role, authority.folder_of(role, "local"), "mtls")
+    assert loaded == credentials_of(authority, "server" if role == SERVER else "local")
+
+
+@pytest.mark.parametrize(("role", "days", "count"), [(SERVER, 29.9, 1), (SERVER, 30.1, 0), (SITE, 29.9, 0)])
+def test_a_server_warns_at_its_start_of_an_authority_that_expires_within_30_days(
+    role: str, days: float, count: int, tmp_path: Path
+) -> None:
+    expiring = open_authority(tmp_path, authority_days=days)
+    with expiring.locked():
+        expiring.ensure()
+    stream = io.StringIO()
+    configure("INFO", "text", stream)
+    assert credentials.load_credentials(role, expiring.folder_of(role, "local"), "mtls") is not None
+    warnings = re.findall(r"WARNING the authority expires soon.* expires=\d{4}-\d\d-\d\d", stream.getvalue())
+    assert len(warnings) == count

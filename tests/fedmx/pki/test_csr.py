@@ -14,10 +14,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fedmx import files
 from fedmx.errors import DataError, SettingsError
-from fedmx.pki import credentials, csr
+from fedmx.pki import certificates, credentials, csr
 from fedmx.pki.authority import Authority
-from fedmx.pki.credentials import SITE
-from tests.fedmx.pki.papers import load, make_pki, own_of, read_all
+from fedmx.pki.certificates import SITE
+from tests.fedmx.pki.papers import credentials_of, load, make_pki, read_all
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_what_is_no_sites_name_gets_no_certificate(name: str, changing: Authorit
     before = read_all(changing.folder)
     for do in (
         lambda: changing.issue_site(name),
-        lambda: csr.make(name, changing.folder / "request"),
+        lambda: csr.create(name, changing.folder / "request"),
         lambda: changing.sign(make_request(name), name),
     ):
         with pytest.raises(SettingsError) as caught:
@@ -62,7 +62,7 @@ def make_request(
 
 def test_a_site_that_keeps_its_key_gets_a_certificate_for_it(changing: Authority, tmp_path: Path) -> None:
     own = tmp_path / "south"
-    request = csr.make("south", own)
+    request = csr.create("south", own)
     assert request == own / "south.csr"
     assert sorted(path.name for path in own.iterdir()) == ["site.key", "south.csr"]
     made = changing.sign(request.read_bytes(), "south")
@@ -72,7 +72,7 @@ def test_a_site_that_keeps_its_key_gets_a_certificate_for_it(changing: Authority
     key = (own / "site.key").read_bytes()
     assert [path for path in changing.folder.rglob("*.key") if path.read_bytes() == key] == []
     shutil.copytree(folder, own, dirs_exist_ok=True)
-    assert credentials.read_own(own, SITE).name == "south"
+    assert credentials.read_credentials(own, SITE).name == "south"
     assert changing.keeps_own_key("south")
     assert changing.find_need(SITE, "south") is None
 
@@ -80,7 +80,7 @@ def test_a_site_that_keeps_its_key_gets_a_certificate_for_it(changing: Authority
 def test_a_request_with_another_key_than_the_site_has_needs_that_revoked(changing: Authority) -> None:
     with pytest.raises(DataError, match=r"^the request: from site north, .*`.* pki revoke north`$"):
         changing.sign(make_request("north"), "north")
-    assert own_of(changing, "north").name == "north", "its key is still here"
+    assert credentials_of(changing, "north").name == "north", "its key is still here"
 
 
 def test_a_site_that_begins_to_keep_its_key_has_none_here_any_more(changing: Authority) -> None:
@@ -99,7 +99,7 @@ def test_what_a_request_asks_for_beside_a_name_is_not_given(changing: Authority)
     )
     made = changing.sign(make_request("south", extensions=wishes, unit="server"), "south")
     certificate = load(changing.folder_of(SITE, "south") / "site.crt")
-    assert (made.role, credentials.role_of(certificate)) == ("site", "site")
+    assert (made.role, certificates.role_of(certificate)) == ("site", "site")
     extensions = certificate.extensions
     assert extensions.get_extension_for_class(x509.BasicConstraints).value.ca is False
     assert set(extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == {
@@ -146,19 +146,19 @@ def test_a_request_with_a_key_of_another_kind_is_refused(key: Any, changing: Aut
 def test_a_request_of_another_site_than_expected_is_refused(changing: Authority) -> None:
     with pytest.raises(DataError, match=r"^the request: from site north; expected one from site south$"):
         changing.sign(make_request("north"), "south")
-    assert own_of(changing, "north").name == "north", "its key is still here"
+    assert credentials_of(changing, "north").name == "north", "its key is still here"
 
 
 def test_the_local_site_needs_no_request(changing: Authority) -> None:
-    with pytest.raises(DataError, match=r"^the request: from site local, the clients on the server's"):
+    with pytest.raises(DataError, match=r"^the request: from site local, which"):
         changing.sign(make_request("local"), "local")
 
 
 def test_a_key_that_is_there_is_never_written_over(changing: Authority, tmp_path: Path) -> None:
-    csr.make("south", tmp_path / "own")
+    csr.create("south", tmp_path / "own")
     before = read_all(tmp_path / "own")
-    with pytest.raises(DataError, match=r"site\.key: a key is there already; expected a folder without one"):
-        csr.make("south", tmp_path / "own")
+    with pytest.raises(DataError, match=r"site\.key: a key exists already; expected a folder without one"):
+        csr.create("south", tmp_path / "own")
     assert read_all(tmp_path / "own") == before
 
 
@@ -175,7 +175,7 @@ def test_a_request_that_was_cut_short_can_be_made_again(
     with monkeypatch.context() as patch:
         patch.setattr(csr, "atomic_write", write)
         with pytest.raises(KeyboardInterrupt):
-            csr.make("south", folder)
-    request = x509.load_pem_x509_csr(csr.make("south", folder).read_bytes())
+            csr.create("south", folder)
+    request = x509.load_pem_x509_csr(csr.create("south", folder).read_bytes())
     key = serialization.load_pem_private_key((folder / "site.key").read_bytes(), None)
     assert request.public_key() == key.public_key()

@@ -1,4 +1,4 @@
-"""What is on record of an authority, what is taken back, and what its server is told."""
+"""What is on record of an authority, what is taken back, and what its server is read_revoked."""
 
 import json
 from datetime import datetime
@@ -8,9 +8,9 @@ import pytest
 
 from fedmx.errors import DataError
 from fedmx.pki.authority import Authority
-from fedmx.pki.credentials import SITE
+from fedmx.pki.certificates import SITE
 from fedmx.pki.register import Issued
-from tests.fedmx.pki.papers import load, make_pki, open_authority, own_serial, read_all, told
+from tests.fedmx.pki.papers import load, make_pki, open_authority, own_serial, read_all, read_revoked
 
 
 @pytest.fixture
@@ -25,12 +25,12 @@ def test_a_sites_certificates_are_all_taken_back_and_no_other_sites(changing: Au
     changing.issue_site("south")
     second = own_serial(changing, "north")
     assert [one.serial for one in changing.revoke("north")] == [first, second]
-    assert told(changing) == [first, second]
+    assert read_revoked(changing) == [first, second]
     assert [one.name for one in changing.list() if one.is_revoked] == ["north", "north"]
     changing.issue_site("north")
     third = own_serial(changing, "north")
     assert [one.serial for one in changing.revoke("north")] == [third]
-    assert told(changing) == [first, second, third]
+    assert read_revoked(changing) == [first, second, third]
 
 
 @pytest.mark.parametrize("name", ["nort", "server", "", "north\n"])
@@ -38,21 +38,21 @@ def test_revoking_a_name_that_nobody_has_says_who_has_one(name: str, changing: A
     with pytest.raises(DataError) as caught:
         changing.revoke(name)
     assert str(caught.value) == (
-        f"site {name!r} has no certificate that could be revoked; those that have: local, north"
+        f"site {name!r} has no certificate to revoke; sites with a certificate: local, north"
     )
     changing.revoke("north")
-    with pytest.raises(DataError, match=r"site 'north' has no certificate .* those that have: local$"):
+    with pytest.raises(DataError, match=r"site 'north' has no certificate .* with a certificate: local$"):
         changing.revoke("north")
 
 
 def test_a_site_may_be_revoked_before_there_is_a_server(tmp_path: Path) -> None:
     made = open_authority(tmp_path)
-    with made.alone():
-        made.make()
+    with made.locked():
+        made.create()
     made.issue_site("north")
     made.revoke("north")
     made.issue_server()
-    assert told(made) == [own_serial(made, "north")]
+    assert read_revoked(made) == [own_serial(made, "north")]
 
 
 def test_a_list_of_the_revoked_that_is_lost_or_damaged_is_written_again(changing: Authority) -> None:
@@ -82,7 +82,9 @@ def test_a_record_that_is_damaged_is_one_line_and_nothing_is_issued(text: str, c
     path = changing.folder / "authority" / "issued.json"
     path.write_bytes(text.encode("latin1"))
     before = read_all(changing.folder)
-    with pytest.raises(DataError, match=r"issued\.json: cannot be read: .*; expected what was issued"):
+    with pytest.raises(
+        DataError, match=r"issued\.json: cannot be read: .*; expected the authority's register"
+    ):
         changing.issue_site("south")
     assert read_all(changing.folder) == before
 

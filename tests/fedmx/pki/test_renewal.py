@@ -15,7 +15,7 @@ def test_renew_reissues_what_expires_soon_unless_it_is_revoked_or_its_key_is_els
     for name in ("gone", "young"):
         changing.issue_site(name)
     changing.revoke("gone")
-    changing.sign(csr.make("own", tmp_path / "own").read_bytes(), "own")
+    changing.sign(csr.create("own", tmp_path / "own").read_bytes(), "own")
     assert renew(changing) == []
     assert find_due_requests(changing) == {}
     late = open_authority(changing.folder, datetime.now(UTC) + timedelta(days=340))

@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from fedmx.pki import credentials
+from fedmx.pki import certificates
 from fedmx.pki.authority import Authority
-from fedmx.pki.credentials import SERVER, SITE
+from fedmx.pki.certificates import SERVER, SITE
 from fedmx.pki.server_names import ALWAYS_NAMED
 from tests.fedmx.pki.papers import ask_python, load, make_pki, open_authority
 
@@ -109,7 +109,7 @@ def test_a_certificate_says_whose_it_is_and_what_for(
     part: str, role: str, name: str, usages: set[x509.ObjectIdentifier], authority: Authority
 ) -> None:
     certificate = load(authority.folder / f"{part}.crt")
-    assert (credentials.role_of(certificate), credentials.name_of(certificate)) == (role, name)
+    assert (certificates.role_of(certificate), certificates.name_of(certificate)) == (role, name)
     extensions = certificate.extensions
     assert set(extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == usages
     usage = extensions.get_extension_for_class(x509.KeyUsage)
@@ -151,8 +151,8 @@ def test_all_keys_are_on_the_curve_p_256_and_all_serial_numbers_differ(authority
 def test_lifetimes_are_those_of_the_settings(tmp_path: Path) -> None:
     now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     made = open_authority(tmp_path, now, authority_days=100.0, certificate_days=0.5)
-    with made.alone():
-        made.make()
+    with made.locked():
+        made.create()
     made.issue_server()
     made.issue_site("north")
     for part, days in (("authority/authority", 100), ("server/server", 0.5), ("sites/north/site", 0.5)):
@@ -163,8 +163,8 @@ def test_lifetimes_are_those_of_the_settings(tmp_path: Path) -> None:
 
 def test_no_certificate_outlives_its_authority(tmp_path: Path) -> None:
     made = open_authority(tmp_path, authority_days=10.0, certificate_days=365.0)
-    with made.alone():
-        made.make()
+    with made.locked():
+        made.create()
         made.issue_site("north")
     ends = [
         load(path).not_valid_after_utc

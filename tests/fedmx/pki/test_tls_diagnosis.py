@@ -17,12 +17,13 @@ import pytest
 
 from fedmx.errors import FederationError, RefusedError, UnreachableError
 from fedmx.pki import credentials, tls_diagnosis
-from fedmx.pki.access import Gate
+from fedmx.pki.access import PeerVerifier
 from fedmx.pki.authority import Authority
-from fedmx.pki.credentials import SITE, Credentials
+from fedmx.pki.certificates import SITE
+from fedmx.pki.credentials import Credentials
 from fedmx.values import Address
 from tests.fedmx.link.loopback import FOREVER_S, Hub, Node, find_free_port
-from tests.fedmx.pki.papers import LONG_AGO, gate_of, make_pki, open_authority, own_of
+from tests.fedmx.pki.papers import LONG_AGO, credentials_of, make_pki, open_authority, verifier_of
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +45,8 @@ def past(authority: Authority, folder: Path, role: str) -> Credentials:
     else:
         late.issue_site("a")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(credentials, "find_fault_of_dates", lambda *_: None)
-        return own_of(late, role if role == "server" else "a")
+        patch.setattr(credentials, "find_date_problem", lambda *_: None)
+        return credentials_of(late, role if role == "server" else "a")
 
 
 class Stage:
@@ -63,15 +64,17 @@ class Stage:
     ) -> None:
         self._open_hub = open_hub
         self._folder = folder
-        self.server, self.site = own_of(authority), own_of(authority, "a")
-        self.other_server, self.other_site = own_of(other), own_of(other, "a")
+        self.server, self.site = credentials_of(authority), credentials_of(authority, "a")
+        self.other_server, self.other_site = credentials_of(other), credentials_of(other, "a")
         self.past_server = past(authority, folder / "server", "server")
         self.past_site = past(authority, folder / "site", SITE)
         self.false_server = replace(self.site, name="server")  # a site that passes itself off as it
         self.strange_server = replace(self.server, authority=self.other_server.authority)
 
-    def open(self, own: Credentials | None) -> Hub:
-        return self._open_hub(gate=Gate(own, self._folder / "revoked.txt") if own else None)
+    def open(self, credentials: Credentials | None) -> Hub:
+        return self._open_hub(
+            verifier=PeerVerifier(credentials, self._folder / "revoked.txt") if credentials else None
+        )
 
 
 @pytest.fixture
@@ -80,38 +83,40 @@ def stage(open_hub: Callable[..., Hub], authority: Authority, other: Authority, 
     return Stage(open_hub, authority, other, tmp_path)
 
 
-def end_of(address: Address, own: Credentials | None, **options: Any) -> FederationError | None:
+def end_of(address: Address, credentials: Credentials | None, **options: Any) -> FederationError | None:
     """Give how a node ended, which has to be long before its wait for the server is over."""
-    return Node(address, "x", own=own, **{"wait_timeout_s": FOREVER_S, **options}).serve().join()
+    return (
+        Node(address, "x", credentials=credentials, **{"wait_timeout_s": FOREVER_S, **options}).serve().join()
+    )
 
 
 _NOT_BELIEVED = (
-    "the server's certificate failed verification ({}); expected one in date, of a server of the same"
-    " authority as {{site}}"
+    "the server's certificate failed verification ({}); expected a valid server certificate"
+    " from the same authority as the files in {{site}}"
 )
-_WAY_OUT = (
-    "expected a bundle of the server's federation: write one with `make bundle` on the server's machine, and"
-    " start clients with it by `make client BUNDLE=FOLDER`"
+_REMEDY = (
+    "expected a bundle from the server's federation: write one with `make bundle` on the server's"
+    " machine and start clients with it: `make client BUNDLE=FOLDER`"
 )
 _OF_ANOTHER = (
-    "the server's certificate belongs to another authority than those in {site} (unable to get local issuer"
-    f" certificate); {_WAY_OUT}"
+    "the server's certificate belongs to another authority than the files in {site} (unable to get local"
+    f" issuer certificate); {_REMEDY}"
 )
 _NOT_TAKEN = (
-    "the server refuses the certificate of a: it belongs to another authority, or is not in date there;"
-    f" {_WAY_OUT}"
+    "the server refuses the certificate of a: it belongs to another authority or is not valid on the"
+    f" server's clock; {_REMEDY}"
 )
 # What is wrong: what the server shows, what the node shows, and what the node says.
 FAULTS: dict[str, tuple[str | None, str | None, str]] = {
-    "only the server speaks TLS": (
+    "only the server uses TLS": (
         "server",
         None,
-        "the server speaks TLS, and LINK_SECURITY=insecure here; expected mtls, with a site's bundle",
+        "the server uses TLS, but LINK_SECURITY=insecure here; expected mtls and a site's bundle",
     ),
-    "only the node speaks TLS": (
+    "only the node uses TLS": (
         None,
         "site",
-        "the server does not speak TLS; expected one LINK_SECURITY on both sides",
+        "the server does not use TLS; expected the same LINK_SECURITY on both sides",
     ),
     "the node is of another federation": (
         "server",
@@ -133,10 +138,10 @@ FAULTS: dict[str, tuple[str | None, str | None, str]] = {
 def test_a_fault_of_tls_ends_a_node_within_seconds_in_one_line_that_says_so(fault: str, stage: Stage) -> None:
     server, site, said = FAULTS[fault]
     hub = stage.open(getattr(stage, server) if server else None)
-    own = getattr(stage, site) if site else None
-    error = end_of(hub.address, own)
+    credentials = getattr(stage, site) if site else None
+    error = end_of(hub.address, credentials)
     assert isinstance(error, RefusedError)
-    folder = own.paths[0].parent if own else ""
+    folder = credentials.paths[0].parent if credentials else ""
     assert str(error) == f"SERVER_ADDRESS={hub.address}: TLS: {said.format(site=folder)}"
     assert hub.roster.nodes() == []
 
@@ -209,17 +214,17 @@ def test_a_name_that_is_not_in_the_certificate_is_said_with_where_it_belongs(
     error = end_of(address, stage.site)
     assert isinstance(error, RefusedError)
     assert str(error) == (
-        f"SERVER_ADDRESS={address}: TLS: the server's certificate is not for '127.0.0.2'; expected that name"
-        " in SERVER_NAMES on the server, or SERVER_ADDRESS with one that is"
+        f"SERVER_ADDRESS={address}: TLS: the server's certificate is not valid for '127.0.0.2'; expected that"
+        " name in SERVER_NAMES on the server, or a name of the certificate in SERVER_ADDRESS"
     )
 
 
 @pytest.mark.parametrize(
     ("site", "said"),
     [
-        ("site", "the server's certificate is not for 'fl.example.org'; expected that name in"),
-        ("other_site", "the server's certificate belongs to another authority than those in "),
-        (None, "the server speaks TLS, and LINK_SECURITY=insecure here"),
+        ("site", "the server's certificate is not valid for 'fl.example.org'; expected that name in"),
+        ("other_site", "the server's certificate belongs to another authority than the files in "),
+        (None, "the server uses TLS, but LINK_SECURITY=insecure here"),
     ],
 )
 def test_what_is_wrong_is_found_out_through_a_proxy(
@@ -236,7 +241,7 @@ def test_through_a_proxy_a_server_that_is_right_has_no_fault(
     open_way: Callable[..., Way], stage: Stage
 ) -> None:
     proxy = open_way(is_proxy=True)
-    assert tls_diagnosis.find_fault(Address("localhost", 8080), stage.site, proxy.address) is None
+    assert tls_diagnosis.find_problem(Address("localhost", 8080), stage.site, proxy.address) is None
 
 
 class _Answering(socketserver.BaseRequestHandler):
@@ -266,8 +271,8 @@ def test_a_proxy_that_does_not_connect_says_nothing_about_tls(answer: bytes, sta
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as opened:
         threading.Thread(target=opened.serve_forever, args=(0.01,), daemon=True).start()
         near = Address("127.0.0.1", opened.server_address[1])
-        for own in (stage.site, None):
-            assert tls_diagnosis.find_fault(Address("localhost", 8080), own, near) is None
+        for credentials in (stage.site, None):
+            assert tls_diagnosis.find_problem(Address("localhost", 8080), credentials, near) is None
         opened.shutdown()
 
 
@@ -284,7 +289,7 @@ def test_a_proxy_whose_answer_has_no_end_is_left(stage: Stage) -> None:
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Endless) as opened:
         threading.Thread(target=opened.serve_forever, args=(0.01,), daemon=True).start()
         near = Address("127.0.0.1", opened.server_address[1])
-        assert tls_diagnosis.find_fault(Address("localhost", 8080), stage.site, near) is None
+        assert tls_diagnosis.find_problem(Address("localhost", 8080), stage.site, near) is None
         opened.shutdown()
 
 
@@ -297,7 +302,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "a..b", "x" * 70 + ".example.org", "no-such-host.invalid"])
 @pytest.mark.parametrize("shows", [True, False])
 def test_where_nobody_listens_there_is_no_fault_of_tls(host: str, shows: bool, stage: Stage) -> None:
-    assert tls_diagnosis.find_fault(Address(host, find_free_port()), stage.site if shows else None) is None
+    assert tls_diagnosis.find_problem(Address(host, find_free_port()), stage.site if shows else None) is None
 
 
 @pytest.mark.parametrize("shows", [True, False])
@@ -306,15 +311,15 @@ def test_a_server_that_takes_connections_and_is_stopped_has_no_fault_of_tls(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = Address("127.0.0.1", silent.getsockname()[1])
-        assert tls_diagnosis.find_fault(address, stage.site if shows else None) is None
+        assert tls_diagnosis.find_problem(address, stage.site if shows else None) is None
 
 
 class Ending:
     """A server that always ends at one point of a handshake, as one that is killed may do once."""
 
-    def __init__(self, own: Credentials, when: str) -> None:
+    def __init__(self, credentials: Credentials, when: str) -> None:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(*own.paths)
+        self._context.load_cert_chain(*credentials.paths)
         self._when = when
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = Address("127.0.0.1", self._listener.getsockname()[1])
@@ -351,7 +356,7 @@ def test_a_server_that_hangs_up_after_the_handshake_does_not_take_the_certificat
     ending = Ending(stage.server, "after it")
     try:
         for _ in range(5):
-            fault = tls_diagnosis.find_fault(ending.address, stage.site)
+            fault = tls_diagnosis.find_problem(ending.address, stage.site)
             assert fault is not None
             assert fault.startswith("the server refuses the certificate of a")
     finally:
@@ -362,7 +367,7 @@ def test_a_server_that_hangs_up_after_the_handshake_does_not_take_the_certificat
 def test_a_server_that_ends_in_the_handshake_is_away_and_nothing_else(when: str, stage: Stage) -> None:
     ending = Ending(stage.server, when)
     try:
-        assert [tls_diagnosis.find_fault(ending.address, stage.site) for _ in range(5)] == [None] * 5
+        assert [tls_diagnosis.find_problem(ending.address, stage.site) for _ in range(5)] == [None] * 5
         error = end_of(ending.address, stage.site, wait_timeout_s=0.5)
     finally:
         ending.close()
@@ -372,27 +377,27 @@ def test_a_server_that_ends_in_the_handshake_is_away_and_nothing_else(when: str,
 def test_a_node_whose_server_is_right_has_no_fault(stage: Stage) -> None:
     for server, site in ((stage.server, stage.site), (None, None)):
         hub = stage.open(server)
-        assert [tls_diagnosis.find_fault(hub.address, site) for _ in range(5)] == [None] * 5
+        assert [tls_diagnosis.find_problem(hub.address, site) for _ in range(5)] == [None] * 5
 
 
 def test_files_that_went_away_meanwhile_are_no_fault_of_tls(stage: Stage, tmp_path: Path) -> None:
-    own = replace(stage.site, paths=(tmp_path / "site.crt", tmp_path / "site.key"))
-    assert tls_diagnosis.find_fault(stage.open(stage.server).address, own) is None
+    credentials = replace(stage.site, paths=(tmp_path / "site.crt", tmp_path / "site.key"))
+    assert tls_diagnosis.find_problem(stage.open(stage.server).address, credentials) is None
 
 
 def test_a_node_waits_for_a_server_that_starts_ends_and_starts_again(
     open_hub: Callable[..., Hub], authority: Authority
 ) -> None:
-    port, own = find_free_port(), own_of(authority, "a")
-    node = Node(Address("127.0.0.1", port), "x", own=own, wait_timeout_s=60).serve()
-    gate = gate_of(authority)
+    port, credentials = find_free_port(), credentials_of(authority, "a")
+    node = Node(Address("127.0.0.1", port), "x", credentials=credentials, wait_timeout_s=60).serve()
+    verifier = verifier_of(authority)
     for seconds in (0.02, 0.1, 0.3, 0.05, 0.2, 0.0):
         time.sleep(0.1)  # nobody is there
-        hub = open_hub(port=port, gate=gate)
+        hub = open_hub(port=port, verifier=verifier)
         time.sleep(seconds)  # somebody is, for a moment
         hub.stop(None)
         assert node.outcome is None
-    last = open_hub(port=port, gate=gate)
+    last = open_hub(port=port, verifier=verifier)
     last.nodes.append(node)
     last.await_ready("a.x")
     assert len(last.ask(last.message(name="a.x"))) == 1

@@ -118,12 +118,12 @@ def test_its_readme_says_how_a_new_bundle_is_unpacked(certs: Path) -> None:
     "text", ["fl.example.org:8080", "FL.Example.org:1", "127.0.0.1:8080", "[2001:DB8:0::7]:8080"]
 )
 def test_an_address_by_a_name_of_the_servers_certificate_will_be_believed(text: str) -> None:
-    assert bundle.find_fault_of_address(Address.parse(text), HOSTS) is None
+    assert bundle.find_address_problem(Address.parse(text), HOSTS) is None
 
 
 @pytest.mark.parametrize("text", ["example.org:8080", "192.0.2.7:8080", "[2001:db8::8]:8080"])
 def test_an_address_by_another_name_is_a_fault_that_names_it(text: str) -> None:
-    fault = bundle.find_fault_of_address(Address.parse(text), HOSTS)
+    fault = bundle.find_address_problem(Address.parse(text), HOSTS)
     assert fault is not None
     assert fault.startswith(f"SERVER_ADDRESS={text}: ")
     assert f"`make pki-server SERVER_NAMES={Address.parse(text).host}`" in fault

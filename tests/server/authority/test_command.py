@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from fedmx.errors import DataError, SettingsError
-from fedmx.pki import credentials, csr
-from fedmx.pki.credentials import SERVER, SITE
+from fedmx.pki import certificates, credentials, csr
+from fedmx.pki.certificates import SERVER, SITE
 from fedmx.settings import ClientSettings, load
-from server.authority import command as pki
+from server.__main__ import main
 from tests.bounds import HANG_S
 from tests.federation.programs import ROOT, make_environment
 from tests.fedmx.pki.papers import ask_python, read_all
@@ -35,7 +35,7 @@ def command(folder: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> Command
     """Carries out one command, and gives the lines that it says."""
 
     def do(*arguments: str) -> list[str]:
-        pki.main(arguments)
+        main(["pki", *arguments])
         said = capsysbinary.readouterr()
         assert said.err == b""
         return said.out.decode().splitlines()
@@ -56,10 +56,8 @@ def start(*arguments: str, **settings: object) -> "subprocess.Popen[str]":
 
 
 def test_an_authority_is_made_once(command: Command, folder: Path) -> None:
-    assert command("init") == [
-        f"made the authority in {folder}/authority; its key must stay secret, and there"
-    ]
-    with pytest.raises(DataError, match="an authority is there already"):
+    assert command("init") == [f"created the authority in {folder}/authority; keep its key there, and secret"]
+    with pytest.raises(DataError, match="an authority exists already"):
         command("init")
 
 
@@ -68,7 +66,7 @@ def test_ensure_says_what_it_issued_and_nothing_where_nothing_is_to_be_issued(
 ) -> None:
     lines = command("ensure")
     assert len(lines) == 3
-    assert lines[0] == f"made the authority in {folder}/authority"
+    assert lines[0] == f"created the authority in {folder}/authority"
     assert re.fullmatch(rf"issued the certificate of server, {UNTIL}, in {folder}/server", lines[1])
     assert re.fullmatch(rf"issued the certificate of site local, {UNTIL}, in {folder}/sites/local", lines[2])
     assert command("ensure") == []
@@ -109,7 +107,7 @@ def test_a_name_that_cannot_be_removed_for_want_of_it_is_a_warning(
 ) -> None:
     command("ensure")
     monkeypatch.setenv("SERVER_NAMES", "-fl.exmaple.org")
-    pki.main(["ensure"])
+    main(["pki", "ensure"])
     said = capsysbinary.readouterr()
     assert said.out == b""
     (line,) = said.err.decode().splitlines()
@@ -124,8 +122,8 @@ def test_the_servers_and_a_sites_files_are_issued_by_name(command: Command, fold
     assert re.fullmatch(
         rf"issued the certificate of site hospital-a, {UNTIL}, in {folder}/sites/hospital-a", line
     )
-    assert credentials.read_own(folder / "server", SERVER).name == "server"
-    assert credentials.read_own(folder / "sites" / "hospital-a", SITE).name == "hospital-a"
+    assert credentials.read_credentials(folder / "server", SERVER).name == "server"
+    assert credentials.read_credentials(folder / "sites" / "hospital-a", SITE).name == "hospital-a"
 
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\dZ"
@@ -145,13 +143,13 @@ def test_a_site_that_keeps_its_key_gets_another_only_after_it_was_revoked(
     command: Command, folder: Path, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     command("ensure")
-    command("sign", "south", str(csr.make("south", tmp_path / "own")))
+    command("sign", "south", str(csr.create("south", tmp_path / "own")))
     before = read_all(folder)
     with pytest.raises(DataError, match=r"^site south: .*`python -m server pki revoke south`$"):
         command("site", "south")
     assert read_all(folder) == before
     command("revoke", "south")
-    pki.main(["site", "south"])
+    main(["pki", "site", "south"])
     assert capsysbinary.readouterr().err.startswith(b"WARNING site south was revoked")
     assert (folder / "sites" / "south" / "site.key").exists()
 
@@ -163,7 +161,7 @@ def test_a_revoked_site_comes_back_only_with_a_warning(
     command("ensure")
     command("site", "north")
     command("revoke", "north")
-    request = str(csr.make("north", tmp_path / "own"))
+    request = str(csr.create("north", tmp_path / "own"))
     arguments = {
         "site": ["site", "north"],
         "sign": ["sign", "north", request],
@@ -171,7 +169,7 @@ def test_a_revoked_site_comes_back_only_with_a_warning(
         "bundle with a request": ["bundle", "north", "localhost:8080", "--request", request],
     }
     for count in (1, 0):
-        pki.main(arguments[way])
+        main(["pki", *arguments[way]])
         assert capsysbinary.readouterr().err.count(b"WARNING site north was revoked") == count
 
 
@@ -180,7 +178,7 @@ def test_a_bundle_says_beside_the_archive_what_it_issued(
 ) -> None:
     command("ensure")
     for lines in (1, 0):
-        pki.main(["bundle", "north", "localhost:8080"])
+        main(["pki", "bundle", "north", "localhost:8080"])
         said = capsysbinary.readouterr()
         assert said.err.count(b"issued the certificate of site north") == lines
         assert "north/certs/site.key" in unpack(said.out)
@@ -197,7 +195,7 @@ def test_the_local_site_gets_no_bundle(command: Command, folder: Path) -> None:
 def test_all_that_was_issued_is_listed_with_what_became_of_it(
     command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert command("list") == ["nothing was issued"]
+    assert command("list") == ["no certificates issued"]
     command("ensure")
     command("site", "north")
     command("site", "north")
@@ -226,7 +224,7 @@ def test_all_that_was_issued_is_listed_with_what_became_of_it(
 
 
 def own_serial_of(folder: Path, name: str) -> str:
-    return credentials.serial_of(credentials.read_certificate(folder / "sites" / name / "site.crt", ""))
+    return certificates.serial_of(certificates.read_certificate(folder / "sites" / name / "site.crt", ""))
 
 
 def test_a_site_is_revoked_by_its_name(command: Command, folder: Path) -> None:
@@ -234,12 +232,10 @@ def test_a_site_is_revoked_by_its_name(command: Command, folder: Path) -> None:
     command("site", "north")
     serial = own_serial_of(folder, "north")
     assert command("revoke", "north") == [
-        f"revoked site north, serial {serial}; a running server drops it within 10 s"
+        f"revoked site north, serial {serial}; a running server disconnects it within 10 s"
     ]
     assert (folder / "server" / "revoked.txt").read_text() == f"{serial}\n"
-    with pytest.raises(
-        DataError, match=r"^site 'nroth' has no certificate that could be revoked; those that"
-    ):
+    with pytest.raises(DataError, match=r"^site 'nroth' has no certificate to revoke; sites with"):
         command("revoke", "nroth")
 
 
@@ -267,7 +263,7 @@ def test_renew_names_the_sites_that_have_to_send_a_request(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command("ensure")
-    command("sign", "south", str(csr.make("south", tmp_path / "own")))
+    command("sign", "south", str(csr.create("south", tmp_path / "own")))
     monkeypatch.setenv("RENEW_DAYS", "366")
     monkeypatch.setenv("CERTIFICATE_DAYS", "400")
     for count in (3, 1):
@@ -281,13 +277,13 @@ def test_a_request_is_signed_from_a_file_or_standard_input(
     way: str, command: Command, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command("init")
-    request = csr.make("south", tmp_path / "own")
+    request = csr.create("south", tmp_path / "own")
     if way == "standard input":
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(request.read_bytes())))
     (line,) = command("sign", "south", str(request) if way == "file" else "-")
     assert re.fullmatch(rf"issued the certificate of site south, {UNTIL}, in {folder}/sites/south", line)
     assert sorted(p.name for p in (folder / "sites" / "south").iterdir()) == ["authority.crt", "site.crt"]
-    with pytest.raises(DataError, match=r"^/nowhere: No such file or directory; expected a request"):
+    with pytest.raises(DataError, match=r"^/nowhere: No such file or directory; expected the file of a"):
         command("sign", "south", "/nowhere")
 
 
@@ -302,7 +298,7 @@ def pack(folder: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> Callable[.
     """Writes a site's archive, and gives its certificates by name."""
 
     def do(name: str, *arguments: str) -> dict[str, bytes]:
-        pki.main(["bundle", name, "fl.example.org:8080", *arguments])
+        main(["pki", "bundle", name, "fl.example.org:8080", *arguments])
         found = unpack(capsysbinary.readouterr().out)
         begin = f"{name}/certs/"
         certs = {path.removeprefix(begin): data for path, data in found.items() if path.startswith(begin)}
@@ -334,7 +330,7 @@ def test_what_a_site_has_in_common_with_the_server_is_packed(
     command("ensure")
     monkeypatch.setenv("MAX_MODEL_BYTES", "12345")
     monkeypatch.setenv("LINK_SECURITY", "insecure")
-    pki.main(["bundle", "north", "fl.example.org:8080"])
+    main(["pki", "bundle", "north", "fl.example.org:8080"])
     text = unpack(capsysbinary.readouterr().out)["north/docker-compose.yml"].decode()
     for value in ("SERVER_ADDRESS:-fl.example.org:8080", "MAX_MODEL_BYTES:-12345", "LINK_SECURITY:-insecure"):
         assert f"${{{value}}}" in text
@@ -344,7 +340,7 @@ def test_a_sites_clients_wait_without_limit_unless_the_site_says_otherwise(
     command: Command, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     command("ensure")
-    pki.main(["bundle", "north", "fl.example.org:8080"])
+    main(["pki", "bundle", "north", "fl.example.org:8080"])
     text = unpack(capsysbinary.readouterr().out)["north/docker-compose.yml"].decode()
     (default,) = re.findall(r"\$\{SERVER_WAIT_TIMEOUT:-(.*)\}", text)
     waits = load(ClientSettings, environ={"SERVER_WAIT_TIMEOUT": default}).server_wait_timeout
@@ -355,7 +351,7 @@ def test_a_site_that_keeps_its_key_is_packed_without_one_each_time(
     pack: Pack, command: Command, folder: Path, tmp_path: Path
 ) -> None:
     command("ensure")
-    request = csr.make("south", tmp_path / "own")
+    request = csr.create("south", tmp_path / "own")
     first = pack("south", "--request", str(request))
     assert sorted(first) == ["authority.crt", "site.crt"]
     assert pack("south") == first, "no key is made for a site that has its own"
@@ -370,7 +366,7 @@ def test_a_request_of_another_site_is_not_packed(
     command("ensure")
     command("site", "north")
     before = read_all(folder)
-    request = csr.make("north", tmp_path / "own")
+    request = csr.create("north", tmp_path / "own")
     with pytest.raises(DataError, match=r"^the request: from site north; expected one from site south$"):
         pack("south", "--request", str(request))
     assert read_all(folder) == before
@@ -407,7 +403,7 @@ def test_what_is_no_sites_name_is_no_way_to_other_files(
             ("site",),
             "python -m server pki site: the following arguments are required: name; `",
         ),
-        (("list", "all"), "python -m server pki: unrecognized arguments: all; `python"),
+        (("list", "all"), "python -m server: unrecognized arguments: all; `python"),
         (("bundle", "a", "b"), "SERVER_ADDRESS='b': expected host:port, or [address]:port for IPv6"),
         (
             ("bundle", "a", "0.0.0.0:1"),
@@ -417,7 +413,7 @@ def test_what_is_no_sites_name_is_no_way_to_other_files(
 )
 def test_wrong_arguments_are_one_line(arguments: tuple[str, ...], said: str, folder: Path) -> None:
     with pytest.raises(SettingsError) as caught:
-        pki.main(arguments)
+        main(["pki", *arguments])
     (line,) = caught.value.problems
     assert line.startswith(said)
     assert "\n" not in line
@@ -433,7 +429,7 @@ def test_wrong_settings_are_said_by_name(
 ) -> None:
     monkeypatch.setenv(name, text)
     with pytest.raises(SettingsError, match=rf"^{name}='{text}': expected"):
-        pki.main(["ensure"])
+        main(["pki", "ensure"])
     assert not folder.exists()
 
 
@@ -442,14 +438,14 @@ def test_commands_that_come_at_once_make_one_authority_and_one_of_each(tmp_path:
     said = [process.communicate(timeout=HANG_S) for process in both]
     assert [(process.returncode, err) for process, (_, err) in zip(both, said, strict=True)] == [(0, "")] * 2
     assert sorted(len(out.splitlines()) for out, _ in said) == [0, 3]
-    assert credentials.read_own(tmp_path / "server", SERVER).name == "server"
-    assert credentials.read_own(tmp_path / "sites" / "local", SITE).name == "local"
+    assert credentials.read_credentials(tmp_path / "server", SERVER).name == "server"
+    assert credentials.read_credentials(tmp_path / "sites" / "local", SITE).name == "local"
 
 
 def test_the_program_tells_mistakes_from_help_by_its_exit_code(tmp_path: Path) -> None:
     runs = {
         ("nonsense",): (2, r".*: unrecognized arguments: nonsense; .*\n"),
-        ("pki", "revoke", "x"): (2, r"site 'x' has no certificate that could be revoked; .*: none\n"),
+        ("pki", "revoke", "x"): (2, r"site 'x' has no certificate to revoke; .*: none\n"),
         ("pki", "--help"): (0, ""),
     }
     started = [(start(*arguments, PKI_DIR=tmp_path), *wanted) for arguments, wanted in runs.items()]
@@ -467,7 +463,7 @@ def test_clients_of_another_server_are_refused_before_an_authority_is_made_for_t
     monkeypatch.setattr("server.authority.command.check_container", lambda _: None)
     monkeypatch.setenv("SERVER_ADDRESS", "fl.example.org:8080")
     with pytest.raises(SettingsError) as caught:
-        pki.main(["ensure", "--container"])
+        main(["pki", "ensure", "--container"])
     [line] = caught.value.problems
     assert line.startswith("SERVER_ADDRESS=fl.example.org:8080: ")
     assert "make bundle SITE=NAME SERVER_ADDRESS=fl.example.org:8080" in line
@@ -491,5 +487,5 @@ def test_clients_of_the_server_here_are_not(
     monkeypatch.setattr("server.authority.command.check_container", lambda _: None)
     for name, text in given.items():
         monkeypatch.setenv(name, text)
-    pki.main(["ensure", "--container"])
+    main(["pki", "ensure", "--container"])
     assert (folder / "authority").exists()

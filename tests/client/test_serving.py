@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from client import __main__ as program
+from client import serving
 
 
 @pytest.mark.parametrize(
@@ -21,4 +21,4 @@ def test_a_node_is_called_like_its_host_if_that_may_be_a_name(
     monkeypatch: pytest.MonkeyPatch, host: str, name: str
 ) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: host)
-    assert program._host_name() == name
+    assert serving._find_host_name() == name

@@ -1,0 +1,55 @@
+"""Serves one node: joins the server, then loads MXNet, the model and the data, and works until goodbye."""
+
+import socket
+
+# `numpy.testing` runs `lscpu` when it is imported. MXNet imports it too, but after gRPC has started threads.
+import numpy.testing  # noqa: F401 - imported for MXNet
+
+from client import cpu
+from client.settings import load_settings
+from fedmx import log, parsing
+from fedmx.link.node import LinkOptions, NodeLink
+from fedmx.log import event
+from fedmx.pki.certificates import SITE
+from fedmx.pki.credentials import load_credentials
+from fedmx.protocol.control import Hello
+
+
+def main() -> None:
+    """Serve one node, as the settings describe it."""
+    settings = load_settings()
+    log.configure(settings.log_level, settings.log_format)
+    link = NodeLink(
+        LinkOptions(
+            address=settings.server_address,
+            hello=Hello(
+                name=settings.node_name or _find_host_name(),
+                is_name_given=bool(settings.node_name),
+                max_model_bytes=settings.max_model_bytes,
+            ),
+            wait_timeout_s=settings.server_wait_timeout,
+            proxy=settings.link_proxy,
+            credentials=load_credentials(SITE, settings.certs_dir, settings.link_security),
+        )
+    )
+    # Join before importing MXNet, which takes seconds: the server can then count this node at once.
+    link.start()
+    from client import app  # noqa: PLC0415 - imports MXNet
+
+    trainer = app.trainer()
+    description = trainer.description()
+    cpu.warn_if_missing(settings.cpu_isa)
+    event(
+        "ready",
+        device=trainer.device,
+        threads=settings.client_threads,
+        train_examples=description["train-examples"],
+        test_examples=description["test-examples"],
+    )
+    link.serve(app.app, description)
+    event("finished")
+
+
+def _find_host_name() -> str:
+    name = socket.gethostname()[:64]
+    return name if parsing.is_name(name) else "node"
