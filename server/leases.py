@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from fedmx.link.roster import NodeView
+from fedmx.link.member import NodeView
 from fedmx.settings import ServerSettings
 
 

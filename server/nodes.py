@@ -9,7 +9,7 @@ from flwr.serverapp import Grid
 
 from fedmx.errors import SettingsError, TooFewNodesError
 from fedmx.link.grid import LinkGrid
-from fedmx.link.roster import NodeView
+from fedmx.link.member import NodeView
 from fedmx.log import event, warn
 from fedmx.settings import ServerSettings
 from server import leases

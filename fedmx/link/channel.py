@@ -1,4 +1,4 @@
-"""The gRPC connection: the method and options of both ends, how a node dials, why a connection fails."""
+"""The gRPC connection: method and options of both ends, how a node dials, and why a connection failed."""
 
 import contextlib
 import logging
@@ -16,7 +16,8 @@ from fedmx.errors import SettingsError
 from fedmx.log import printable
 from fedmx.values import Address
 
-SERVICE, METHOD_NAME = "fedmx.link.Link", "Join"
+SERVICE = "fedmx.link.Link"
+METHOD_NAME = "Join"
 METHOD = f"/{SERVICE}/{METHOD_NAME}"
 
 _END_TIMEOUT_S = 1.0
@@ -27,13 +28,13 @@ Option = tuple[str, int | str]
 # What a handler of gRPC's reads is bytes, or EOF; what it writes is bytes.
 ServicerContext = grpc.aio.ServicerContext[Any, bytes]
 
-# As in "errors resolving a:1: [field:hostname lookup error:address lookup failed for a:1: no such name]".
+# gRPC: errors resolving a:1: [field:hostname lookup error:address lookup failed for a:1: no such name]
 _RESOLVING = re.compile(r"errors resolving .*? error:(.*)\]")
 
-# Pings go on while a node trains for minutes and no data flows; neither side counts them against the other
-# (gRPC's default answers ENHANCE_YOUR_CALM to such pings). An answer that is late ends no connection, as on a
-# slow line it comes behind all data: `silence` finds out who is gone. Without a limit here gRPC 1.85 has none
-# for the answers to its bandwidth probes and to its settings either, and TCP_USER_TIMEOUT is three weeks.
+# Pings keep a connection open while a node trains for minutes and no data flows. Neither end may count them
+# against the other: by default gRPC answers such pings with ENHANCE_YOUR_CALM. A late answer does not end a
+# connection either, because on a slow line it queues behind all data; `silence.py` detects who is gone. The
+# timeout is also gRPC 1.85's limit for bandwidth probes and settings, and its TCP_USER_TIMEOUT.
 KEEPALIVE: tuple[Option, ...] = (
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 2**31 - 1),
@@ -45,7 +46,7 @@ KEEPALIVE: tuple[Option, ...] = (
 
 
 class Call(Protocol):
-    """A stream as gRPC gives it, without a public name: the frames that come, until it is cancelled."""
+    """The node's end of a stream, a class of gRPC without a public name: the frames that arrive."""
 
     def __iter__(self) -> Iterator[bytes]: ...
 
@@ -54,7 +55,7 @@ class Call(Protocol):
 
 
 def options(frame_bytes: int) -> list[Option]:
-    """Give the channel options of either end."""
+    """Return the channel options that both ends have."""
     return [
         ("grpc.max_receive_message_length", frame_bytes),
         ("grpc.max_send_message_length", frame_bytes),
@@ -63,22 +64,23 @@ def options(frame_bytes: int) -> list[Option]:
 
 
 def server_options(frame_bytes: int) -> list[Option]:
-    """Give the options of a server's port, to which anybody may connect.
+    """Return the options of a server's port, to which anyone may connect.
 
-    A node has a stream as soon as it is connected: a connection without one is closed after a while. Nor are
-    there ever so many connections that the program could open no other file.
+    A node opens its stream at once, so a connection without one is closed after a while. Connections are
+    limited, so that the program can always open other files.
     """
     return [
         *options(frame_bytes),
         ("grpc.server_handshake_timeout_ms", _IDLE_MS),
         ("grpc.max_connection_idle_ms", _IDLE_MS),
-        ("grpc.max_concurrent_streams", 4),  # of a connection: each node has one of its own
+        # Per connection: each node has one stream on a connection of its own.
+        ("grpc.max_concurrent_streams", 4),
         ("grpc.max_allowed_incoming_connections", _make_room_for_connections()),
     ]
 
 
 def _make_room_for_connections() -> int:
-    """Give how many connections may be open at a time: no more than half of the files that may be."""
+    """Return how many connections may be open at once: at most half of the limit of open files."""
     least, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * _MAX_CONNECTIONS
     if least < wanted:
@@ -88,7 +90,7 @@ def _make_room_for_connections() -> int:
 
 
 def check_listening(address: Address) -> None:
-    """Try an address with a plain socket, whose error says what gRPC's does not.
+    """Try to bind an address with a plain socket, whose error is clearer than gRPC's.
 
     Raises:
         SettingsError: the address cannot be listened on.
@@ -99,7 +101,8 @@ def check_listening(address: Address) -> None:
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(target)
-    except (OSError, UnicodeError) as error:  # the second of a host that no resolver takes
+    except (OSError, UnicodeError) as error:
+        # UnicodeError: the host is not a name that can be looked up.
         cause = getattr(error, "strerror", None) or error
         raise SettingsError(
             f"LISTEN_ADDRESS={address}: {cause}; expected a free address of this machine"
@@ -114,13 +117,14 @@ def dial(
     Args:
         address: the server's.
         frame_bytes: the largest frame.
-        proxy: an HTTP proxy; where it is None none is used, whatever the environment says.
+        proxy: an HTTP proxy; None disables proxies, whatever the environment sets.
         credentials: TLS; None is plain text.
     """
     chosen: list[Option] = [
         *options(frame_bytes),
         ("grpc.enable_http_proxy", int(proxy is not None)),
-        ("grpc.use_local_subchannel_pool", 1),  # no connection is shared with another node of this process
+        # Without it, nodes of one process would share a connection.
+        ("grpc.use_local_subchannel_pool", 1),
     ]
     if proxy is not None:
         chosen.append(("grpc.http_proxy", f"http://{proxy}"))
@@ -130,7 +134,7 @@ def dial(
 
 
 def cancel_after(seconds: float, call: Call) -> threading.Timer:
-    """Cancel a call unless the timer is cancelled before."""
+    """Cancel a call after this time, unless the returned timer is cancelled before."""
     timer = threading.Timer(seconds, call.cancel)
     timer.daemon = True
     timer.start()
@@ -138,7 +142,7 @@ def cancel_after(seconds: float, call: Call) -> threading.Timer:
 
 
 def let_end(call: Call) -> None:
-    """Let the server end a stream after its goodbye; hanging up on it would break the stream instead."""
+    """Wait for the server to end a stream after its goodbye: cancelling it would break the stream instead."""
     timer = cancel_after(_END_TIMEOUT_S, call)
     with contextlib.suppress(grpc.RpcError):
         for _ in call:
@@ -147,17 +151,17 @@ def let_end(call: Call) -> None:
 
 
 def quiet_broken_streams() -> None:
-    """Keep gRPC's server from reporting, with a traceback, that a peer hung up: the roster tells of it."""
-    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_broken_stream)
+    """Keep gRPC's server from logging a traceback whenever a peer hangs up; `Session` logs who left."""
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_worth_logging)
 
 
-def _is_no_broken_stream(record: logging.LogRecord) -> bool:
-    is_of_grpc = record.exc_info is not None and isinstance(record.exc_info[1], grpc.aio.InternalError)
-    return record.levelno >= logging.ERROR and not is_of_grpc
+def _is_worth_logging(record: logging.LogRecord) -> bool:
+    is_broken_stream = record.exc_info is not None and isinstance(record.exc_info[1], grpc.aio.InternalError)
+    return record.levelno >= logging.ERROR and not is_broken_stream
 
 
 def explain(error: grpc.RpcError) -> str:
-    """Say why a stream failed, in gRPC's own words without their repetitions."""
+    """Return why a stream failed: gRPC's message without its repetitions."""
     details: Callable[[], str | None] | None = getattr(error, "details", None)
     text = (details() if details else None) or str(error)
     text = text.rpartition("last error: ")[2] or text

@@ -1,4 +1,4 @@
-"""The wall clock beside the monotonic one: somebody set it, or the machine slept, where they part."""
+"""Detects jumps of the wall clock: it was set, or the machine was suspended."""
 
 import time
 from collections.abc import Callable
@@ -9,11 +9,13 @@ _JUMP_S = 10.0
 
 
 class Clocks:
-    """Compares how far both clocks went since the last look.
+    """Compares how much time has passed by the wall clock and by the monotonic clock.
+
+    Certificates are valid by the wall clock, so a jump explains why nodes are refused or expelled.
 
     Args:
-        wall: seconds of the clock that people set.
-        monotonic: seconds of the clock that nobody sets.
+        wall: seconds of the clock that can be set.
+        monotonic: seconds of the clock that cannot.
     """
 
     def __init__(
@@ -21,20 +23,23 @@ class Clocks:
     ) -> None:
         self._wall = wall
         self._monotonic = monotonic
-        self._last = wall(), monotonic()
+        self._last_wall = wall()
+        self._last_monotonic = monotonic()
         self._jumps = Repeats(monotonic)
 
     def report_now(self) -> None:
-        """Log the jumps that were only counted so far."""
+        """Log the jumps that have only been counted so far."""
         self._jumps.report_now()
 
     def look(self) -> None:
-        """Log a jump of the wall clock with what both clocks say has passed."""
+        """Log a jump of the wall clock since the previous call, with the time that passed by both clocks."""
         self._jumps.report()
-        before, self._last = self._last, (self._wall(), self._monotonic())
-        wall_s, monotonic_s = (now - then for now, then in zip(self._last, before, strict=True))
+        wall, monotonic = self._wall(), self._monotonic()
+        wall_s = wall - self._last_wall
+        monotonic_s = monotonic - self._last_monotonic
+        self._last_wall = wall
+        self._last_monotonic = monotonic
         if abs(wall_s - monotonic_s) > _JUMP_S:
-            # Dates of certificates go by the wall clock.
             self._jumps.warn(
                 "jump", "wall clock jumped", wall_s=round(wall_s), monotonic_s=round(monotonic_s)
             )

@@ -1,10 +1,19 @@
-"""The few private names of Flower that a transport must touch, all of them.
+"""Every private name of Flower that fedmx uses, each with the upstream reason. flwr 1.42 is pinned for them.
 
-Flower makes messages for its own engines: who sends is process-wide state, an id is given by the SuperLink, a
-received message is rebuilt by an internal function. flwr 1.42 has no public way for any of the three, nor to
-make records let go of their arrays.
+Flower's app API has no place for a transport of one's own: messages are made for Flower's engines alone.
+
+A model is as large as it is, and Flower keeps more of them alive than it needs. Three remedies, each for one
+cause:
+
+- `break_record_cycles`, here: each look at a message's array records makes a reference cycle, so that an
+  update stays in memory until Python's collector runs. Every LinkGrid and NodeLink applies it to its process.
+- `clear()` after each aggregation, in `server/rounds.py`: the same cycles on Flower's own engines, where
+  Flower's classes are left as they are.
+- `gc.freeze()` at the start of `python -m server`: Flower's strategies call `gc.collect()` for every reply
+  that they convert to numpy. Objects that exist since the imports are left out of it, which makes it cheap.
 """
 
+import time
 import uuid
 import weakref
 from collections.abc import Callable
@@ -13,27 +22,39 @@ from functools import cache
 from typing import Any
 
 from flwr.app import Error, Message, Metadata, RecordDict
+
+# RecordDict's views are instances of a private class, and `break_record_cycles` replaces a method of it.
 from flwr.app.message import recorddict
+
+# The constructor of Message that is documented makes a message from this process. One that was received has
+# another source and an id of its own; Flower's own grids rebuild it with this function.
 from flwr.app.message.message import make_message
-from flwr.supercore.date import now
+
+# The type of Grid.run, in the signature of Grid's abstract methods.
 from flwr.supercore.run import Run
+
+# Message() reads the sender and the run from these process-wide attributes, and raises until they are set.
 from flwr.supercore.task_identity import TaskIdentity
 
 from fedmx.errors import FederationError
 
-__all__ = ["Run"]  # the type in a grid's signature, which flwr has in a private module
+__all__ = ["Run"]
 
-SERVER_NODE_ID = 1  # Flower's SuperLink uses the same
-ERROR_CODE_BASE = 100  # an error of fedmx: this plus its exit code; Flower's own codes are below
-APP_RAISED = 2  # Flower's ErrorCode.CLIENT_APP_RAISED_EXCEPTION
-# Flower's ErrorCode: unknown; message, reply or node unavailable; the app's process crashed.
+# As in Flower's SuperLink.
+SERVER_NODE_ID = 1
+# The code of an error of fedmx is this plus its exit code; Flower's own codes are below.
+ERROR_CODE_BASE = 100
+# Values of Flower's ErrorCode, which no public module exports.
+APP_RAISED = 2
+# Unknown; message, reply or node unavailable; the app's process crashed.
 _LOST = frozenset((0, 3, 4, 5, 8))
-_REQUEST_TTL_S = 30 * 24 * 3600.0  # deadlines are the grid's; a step of days must still be answerable
+# The grid has deadlines of its own. A step that takes days must still be answerable.
+_REQUEST_TTL_S = 30 * 24 * 3600.0
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """What is on a message, beside its content."""
+    """What is on a message beside its content."""
 
     run_id: int
     message_type: str
@@ -43,10 +64,11 @@ class Envelope:
 
 @cache
 def break_record_cycles() -> None:
-    """Let go of models at once, once nobody uses them.
+    """Make Flower's messages release their arrays as soon as they are no longer used.
 
-    In flwr 1.42 each look at `content.array_records` makes a view that refers to itself and to the content.
-    Such a cycle keeps a model until Python's collector comes by, which may be many rounds later.
+    In flwr 1.42 each access to `content.array_records` creates a view that holds a bound method of itself and
+    refers to the content. Such a cycle keeps a model until Python's collector runs, which may be many rounds
+    later. The method is replaced by one that refers to the view weakly.
     """
     view: Any = recorddict._SyncedDict  # noqa: SLF001 - the class of the view
     check = view.check_value
@@ -59,42 +81,46 @@ def break_record_cycles() -> None:
 
 
 def set_identity(run_id: int, node_id: int) -> None:
-    """Say who this process is; before that, no `Message` can be made in it."""
+    """Set the identity of this process; without one, Flower creates no `Message`."""
     TaskIdentity.run_id = run_id
     TaskIdentity.node_id = node_id
     TaskIdentity.task_id = 0
 
 
 def empty_run(run_id: int) -> Run:
-    """Make what Flower wants a grid to know of its run."""
+    """Return what Flower wants a grid to know of its run."""
     return Run.create_empty(run_id)
 
 
-def give_id(message: Message) -> str:
-    """Give a new message its id, once, and return it."""
+def assign_id(message: Message) -> str:
+    """Return the id of a message; a new message gets one.
+
+    Metadata has no setter for it: the SuperLink assigns the ids of messages that travel through it, and
+    Flower's own grids write the attribute in the same way.
+    """
     if not message.metadata.message_id:
         message.metadata.__dict__["_message_id"] = uuid.uuid4().hex
     return message.metadata.message_id
 
 
 def error_of(error: FederationError) -> Error:
-    """Make the content of an error reply, from which the other side can tell the exit code."""
+    """Return the content of an error reply, whose code tells the other end the exit code."""
     return Error(ERROR_CODE_BASE + error.exit_code, str(error))
 
 
 def may_differ(error: Error) -> bool:
-    """Whether the same request may be answered another time: it was lost, rather than worked on."""
+    """Return whether another attempt may succeed: the request was lost, rather than worked on."""
     return error.code in _LOST
 
 
 def rebuild_request(envelope: Envelope, content: RecordDict) -> Message:
-    """Make the message a node received from the server."""
+    """Return the message that a node received from the server."""
     metadata = _metadata(envelope, SERVER_NODE_ID, envelope.node_id, reply_to="")
     return make_message(metadata=metadata, content=content)
 
 
 def rebuild_reply(envelope: Envelope, reply_to: str, content: RecordDict | Error) -> Message:
-    """Make the message the server received from a node."""
+    """Return the message that the server received from a node."""
     metadata = _metadata(envelope, envelope.node_id, SERVER_NODE_ID, reply_to=reply_to)
     if isinstance(content, Error):
         return make_message(metadata=metadata, error=content)
@@ -102,7 +128,7 @@ def rebuild_reply(envelope: Envelope, reply_to: str, content: RecordDict | Error
 
 
 def with_content(message: Message, content: RecordDict) -> Message:
-    """Make the same message with another content."""
+    """Return the same message with another content."""
     return make_message(metadata=message.metadata, content=content)
 
 
@@ -114,7 +140,7 @@ def _metadata(envelope: Envelope, source: int, destination: int, *, reply_to: st
         dst_node_id=destination,
         reply_to_message_id=reply_to,
         group_id=envelope.group_id,
-        created_at=now().timestamp(),
+        created_at=time.time(),
         ttl=_REQUEST_TTL_S,
         message_type=envelope.message_type,
         src_task_id=0,

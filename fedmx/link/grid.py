@@ -1,4 +1,4 @@
-"""A Flower `Grid` over the direct link: what a ServerApp sees of its nodes."""
+"""A Flower `Grid` over the direct link: the nodes as a ServerApp sees them."""
 
 import concurrent.futures
 import math
@@ -11,9 +11,9 @@ from fedmx.link.flower import (
     SERVER_NODE_ID,
     Envelope,
     Run,
+    assign_id,
     break_record_cycles,
     empty_run,
-    give_id,
     rebuild_reply,
     set_identity,
 )
@@ -23,15 +23,14 @@ from fedmx.link.server import LinkServer
 from fedmx.protocol import encode
 from fedmx.protocol import link_pb2 as pb
 
-# The array records of a message: what is encoded once, however many messages carry it.
+# The names and identities of a message's array records. All messages that carry the same share one encoding.
 _Arrays = tuple[tuple[str, int], ...]
 
 
 class LinkGrid(Grid):
     """Sends messages to the nodes of a `LinkServer` and collects their replies.
 
-    A node that does not answer in time, or whose stream stays gone, is left out of the replies; whoever asks
-    knows whom they asked.
+    A node that does not answer in time, or whose stream stays gone, is left out of the replies.
     """
 
     def __init__(self, server: LinkServer, run_id: int) -> None:
@@ -44,11 +43,11 @@ class LinkGrid(Grid):
 
     @property
     def roster(self) -> Roster:
-        """Who has joined."""
+        """The nodes that have joined."""
         return self._server.roster
 
     def set_run(self, run: Run) -> None:
-        """Say which run messages belong to."""
+        """Set the run that messages belong to."""
         self._run = run
         set_identity(run.run_id, SERVER_NODE_ID)
 
@@ -65,11 +64,11 @@ class LinkGrid(Grid):
         group_id: str,
         ttl: float | None = None,
     ) -> Message:
-        """Make a message to a node."""
+        """Create a message to a node."""
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def get_node_ids(self) -> Iterable[int]:
-        """Give the nodes that can be sent work now."""
+        """Return the ids of the nodes that can be sent work now."""
         return [node.node_id for node in self.roster.nodes() if node.is_ready]
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
@@ -78,16 +77,17 @@ class LinkGrid(Grid):
         Raises:
             ValueError: a message cannot be sent; then none is.
         """
-        messages = list(messages)  # keeps all records alive, so that each has an `id` of its own
+        # The list keeps all records alive, so that each has an `id` of its own.
+        messages = list(messages)
         encoded: dict[_Arrays, encode.EncodedArrays] = {}
         requests = [_make_request(message, encoded) for message in messages]
-        message_ids = [give_id(message) for message in messages]
+        message_ids = [assign_id(message) for message in messages]
         self._open.update(zip(message_ids, zip(messages, requests, strict=True), strict=True))
         self._server.submit(requests)
         return message_ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Give the replies that have come for these messages, each once."""
+        """Return the replies that have arrived for these messages, each once."""
         replies = []
         for message_id in message_ids:
             message, request = self._open.get(message_id, (None, None))
@@ -102,7 +102,7 @@ class LinkGrid(Grid):
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        """Send messages and wait until each is answered or its node given up, at most `timeout` seconds.
+        """Send messages and wait until each is answered or its node is given up, at most `timeout` seconds.
 
         Raises:
             ValueError: a message cannot be sent; then none is.
@@ -122,21 +122,21 @@ class LinkGrid(Grid):
                 self._open.pop(message_id, None)
 
     def list_unanswered(self) -> list[int]:
-        """Return the ids of the nodes whose replies are awaited; any thread may ask."""
+        """Return the ids of the nodes whose replies are awaited; any thread may call this."""
         waiting = list(self._open.values())
         return [message.metadata.dst_node_id for message, request in waiting if not request.done.done()]
 
     def count_answered(self) -> int:
-        """Return how many nodes have replied, without those that were given up; any thread may ask."""
+        """Return how many nodes have replied, without those that were given up; any thread may call this."""
         done = [request.done for _, request in list(self._open.values()) if request.done.done()]
         return sum(future.result() is not None for future in done)
 
     def transfer(self, reply: Message) -> Transfer | None:
-        """Tell what a reply of the last `send_and_receive` cost."""
+        """Return what a reply of the latest `send_and_receive` cost."""
         return self._transfers.get(reply.metadata.message_id)
 
     def progress(self, node_id: int) -> str | None:
-        """Return how far the exchange with a node got that took too long, in the last `send_and_receive`.
+        """Return how far an exchange got that took too long, in the latest `send_and_receive`.
 
         Returns:
             None for a node whose exchange did not take too long: it answered, or its connection was lost.

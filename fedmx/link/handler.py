@@ -1,4 +1,4 @@
-"""What a node says to a request: the app's reply, or the error in its place."""
+"""Turns a request into the reply of a node: the app's, or an error in its place."""
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -12,7 +12,7 @@ from fedmx.protocol.decode import Received
 
 
 def call_app(app: ClientApp, request: Received, node_id: int) -> RecordDict | Error:
-    """Have the app answer a request; whatever it raises becomes the error that the server is told."""
+    """Call the app with a request; whatever it raises becomes an error reply."""
     header = request.header
     if isinstance(request.content, Error):
         return Error(APP_RAISED, "a request that carries an error")
@@ -35,12 +35,12 @@ def call_app(app: ClientApp, request: Received, node_id: int) -> RecordDict | Er
 
 
 def encode_reply(request: Received, content: RecordDict | Error, limit: int) -> list[bytes]:
-    """Give the frames of a reply; of an error, where the reply cannot be sent.
+    """Return the frames of a reply, or of an error if the reply cannot be sent.
 
     Args:
-        request: what is answered.
-        content: with what.
-        limit: the largest set of arrays, in bytes, that the server takes.
+        request: the request that is answered.
+        content: the app's reply, or the error in its place.
+        limit: the largest set of arrays, in bytes, that the server accepts.
     """
     header = pb.Header(
         request_id=request.request_id,

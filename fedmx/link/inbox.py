@@ -1,4 +1,4 @@
-"""What a node is asked: handed from the stream's thread to the thread that works."""
+"""Hands requests from the thread that reads the stream to the thread that runs the app."""
 
 import threading
 
@@ -7,7 +7,7 @@ from fedmx.protocol.decode import Received
 
 
 class Inbox:
-    """Requests in order, none of them twice, and how the membership ended."""
+    """Requests in order, each once, and how the membership ended."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -17,37 +17,38 @@ class Inbox:
         self._error: FederationError | None = None
 
     def put(self, request: Received) -> None:
-        """Take a request, unless it waits here or is worked on already."""
+        """Queue a request, unless it is queued or worked on already."""
         with self._changed:
             if request.request_id != self._working_on:
                 self._waiting[request.request_id] = request
                 self._changed.notify()
 
     def withdraw(self, request_id: str) -> None:
-        """Forget a request that nobody waits for any more; one that is worked on is finished."""
+        """Remove a request that is no longer awaited; one that is worked on is finished."""
         with self._changed:
             self._waiting.pop(request_id, None)
 
     def forget(self) -> None:
-        """Forget all that still waits: a server that is gone cannot withdraw it."""
+        """Remove all requests that are queued: a server that is gone cannot withdraw them."""
         with self._changed:
             self._waiting.clear()
 
     def end(self, error: FederationError | None) -> None:
-        """End the work: what still waits is not begun.
+        """End the work; requests that are queued are not begun.
 
         Args:
-            error: why; None when the run is finished.
+            error: why it ends; None if the run is finished.
         """
         with self._changed:
-            self._is_over, self._error = True, error
+            self._is_over = True
+            self._error = error
             self._changed.notify()
 
     def take(self) -> Received | None:
-        """Wait for the next request and begin to work on it; give None when the run is finished.
+        """Wait for the next request and begin to work on it; return None if the run is finished.
 
         Raises:
-            FederationError: what `end` was given.
+            FederationError: the error that `end` was called with.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._is_over)
@@ -59,6 +60,6 @@ class Inbox:
             return self._waiting.pop(self._working_on)
 
     def finish(self) -> None:
-        """Say that the work on the request is done: from now on it may be asked again."""
+        """Note that the work on the request is done: from now on it may be repeated."""
         with self._changed:
             self._working_on = None

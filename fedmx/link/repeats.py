@@ -1,4 +1,4 @@
-"""Warnings that repeat: the first of a cause is logged at once, the others are counted."""
+"""Repeated warnings: the first of each cause is logged at once, the others are counted."""
 
 import time
 from collections.abc import Callable, Hashable
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from fedmx.log import warn
 
 _PERIOD_S = 300.0
-# Causes can come without end: whoever reaches an open port chooses names.
+# Without a limit, whoever reaches an open port could fill the memory with names.
 _MOST_CAUSES = 256
 
 
 @dataclass
 class _Cause:
-    """A warning as it was logged, or would have been, the latest time, and how often it was only counted."""
+    """The latest warning of a cause, and how often it was only counted."""
 
     message: str
     fields: dict[str, object]
@@ -21,9 +21,9 @@ class _Cause:
 
 
 class Repeats:
-    """Logs warnings, and every five minutes how often those came that had been logged already.
+    """Logs the first warning of each cause, and every five minutes how often it was repeated.
 
-    A cause that does not come for a whole period is forgotten, and logged at once when it comes again.
+    A cause that was not repeated for a whole period is forgotten, so that its next warning is logged at once.
 
     Args:
         clock: monotonic seconds.
@@ -36,12 +36,12 @@ class Repeats:
         self._since = clock()
 
     def warn(self, key: Hashable, message: str, **fields: object) -> None:
-        """Log a warning, unless its cause is known.
+        """Log a warning, or count it if its cause is known.
 
         Args:
-            key: what is the same for the same cause.
-            message: of the event.
-            fields: of the event.
+            key: identifies the cause.
+            message: the event's name.
+            fields: the event's fields.
         """
         self.report()
         known = self._causes.get(key)
@@ -55,12 +55,12 @@ class Repeats:
             self._uncounted += 1
 
     def report(self) -> None:
-        """Log how often each cause came again, where a period is over."""
+        """Log how often each cause was repeated, if a period is over."""
         if self._clock() - self._since >= _PERIOD_S:
             self.report_now()
 
     def report_now(self) -> None:
-        """Log how often each cause came again, and begin another period."""
+        """Log how often each cause was repeated, and begin another period."""
         in_s = round(self._clock() - self._since)
         repeated = {key: cause for key, cause in self._causes.items() if cause.count}
         for cause in repeated.values():

@@ -1,4 +1,4 @@
-"""What the server has asked and still waits for: plain book-keeping, without sockets.
+"""The requests whose answers the server awaits: plain bookkeeping, without sockets.
 
 Only the futures may be touched by more than one thread.
 """
@@ -44,18 +44,18 @@ class Request:
 
     @property
     def request_id(self) -> str:
-        """The digest that names what is asked."""
+        """The digest that identifies the request."""
         return self.message.request_id
 
     def progress(self) -> str:
-        """Return how far it and its reply got, in array bytes; empty where none are on their way."""
+        """Return how far the request or its reply got, in array bytes; empty if none are on their way."""
         if self.reply_total:
             return f"{_show(self.reply_arrived, self.reply_total)} of the reply had arrived"
         sent, size = self.bytes_down, self.message.arrays.size
         return f"{_show(sent, size)} of the request had been sent" if sent < size else ""
 
     def settle(self, answer: Answer | None) -> None:
-        """End the wait for it: with an answer, or with None because its node is gone."""
+        """End the wait with an answer, or with None because the node is gone."""
         if not self.done.done():
             self.done.set_result(answer)
 
@@ -65,7 +65,7 @@ def _show(part: int, whole: int) -> str:
 
 
 class Requests:
-    """The requests that wait for an answer. Equal ones to one node are asked once, and answered together.
+    """The requests that wait for an answer. Equal ones to one node are sent once, and answered together.
 
     Args:
         clock: monotonic seconds.
@@ -76,14 +76,14 @@ class Requests:
         self._waiting: dict[int, dict[str, list[Request]]] = {}
 
     def add(self, request: Request) -> bool:
-        """Wait for a request; tell whether it is the first of its kind, which has to be sent."""
+        """Add a request; return whether no equal one is awaited, so that it has to be sent."""
         request.asked_at = self._clock()
         equal = self._waiting.setdefault(request.node_id, {}).setdefault(request.request_id, [])
         equal.append(request)
         return len(equal) == 1
 
     def withdraw(self, request: Request) -> bool:
-        """Stop waiting for a request; tell whether it was the last of its kind."""
+        """Remove a request; return whether no equal one is awaited any longer."""
         of_node = self._waiting.get(request.node_id, {})
         equal = of_node.get(request.request_id, [])
         if request not in equal:
@@ -95,21 +95,21 @@ class Requests:
         return True
 
     def is_waiting(self, node_id: int, request_id: str) -> bool:
-        """Whether somebody waits for this answer."""
+        """Return whether this answer is awaited."""
         return request_id in self._waiting.get(node_id, {})
 
     def awaits(self, node_id: int) -> bool:
-        """Whether somebody waits for any answer of a node."""
+        """Return whether any answer of a node is awaited."""
         return bool(self._waiting.get(node_id))
 
     def of_node(self, node_id: int) -> list[Request]:
-        """Give what a node is to be sent, in the order in which it was asked."""
+        """Return what has to be sent to a node, in the order in which it was added."""
         return [equal[0] for equal in self._waiting.get(node_id, {}).values()]
 
     def frames(self, node_id: int, request_id: str) -> Iterator[bytes]:
-        """Give a request's frames when its turn to be written comes; none if nobody waits for it by then.
+        """Yield a request's frames when its turn to be written comes; none if it is not awaited by then.
 
-        Until then nothing here holds on to the frames, which are a model.
+        Until then nothing here refers to the frames, which are a model.
         """
         equal = self._waiting.get(node_id, {}).get(request_id)
         if not equal:
@@ -120,12 +120,12 @@ class Requests:
             yield frame
 
     def note_arrival(self, node_id: int, request_id: str, arrived: int, total: int) -> None:
-        """Note how many array bytes of an answer have arrived, of how many."""
+        """Note how many of an answer's array bytes have arrived."""
         for request in self._waiting.get(node_id, {}).get(request_id, []):
             request.reply_arrived, request.reply_total = arrived, total
 
     def settle(self, node_id: int, request_id: str, content: RecordDict | Error, bytes_up: int) -> bool:
-        """Give an answer to whoever waits for it; tell whether somebody did."""
+        """Pass an answer to all requests that await it; return whether there was any."""
         equal = self._waiting.get(node_id, {}).pop(request_id, [])
         for request in equal:
             seconds = self._clock() - request.asked_at

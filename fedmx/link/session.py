@@ -10,10 +10,10 @@ from fedmx.errors import FederationError, ProtocolError, RefusedError, SettingsE
 from fedmx.link import silence
 from fedmx.link.channel import ServicerContext
 from fedmx.link.flower import error_of
+from fedmx.link.member import Member
 from fedmx.link.outbox import Outbox
 from fedmx.link.quota import Quota
 from fedmx.link.requests import Request
-from fedmx.link.roster import Member
 from fedmx.link.shared import Shared
 from fedmx.link.silence import Ages, Silence
 from fedmx.log import event, logger, printable, warn
@@ -35,6 +35,10 @@ class Session:
     """One node's stream. Whatever goes wrong on it ends it, and no other.
 
     All methods run on the thread of the server's event loop.
+
+    Attributes:
+        is_greeting: whether the node's hello is still awaited.
+        is_ready: whether the node can be sent work.
     """
 
     def __init__(self, context: ServicerContext, shared: Shared) -> None:
@@ -49,21 +53,11 @@ class Session:
         self._member: Member | None = None
         self._site: Site | None = None
         self._node_max_model_bytes = 0
-        self._is_greeting = True
-        self._is_ready = False
+        self.is_greeting = True
+        self.is_ready = False
         self._is_expelled = False
         self._cause: str | None = None
         self._quota = Quota()
-
-    @property
-    def is_greeting(self) -> bool:
-        """Whether the node's hello is still awaited."""
-        return self._is_greeting
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether the node can be sent work."""
-        return self._is_ready
 
     async def serve(self) -> None:
         """Read and write until either side ends the stream."""
@@ -119,7 +113,7 @@ class Session:
     def turn_away(self) -> None:
         """End a stream on which no hello arrived, to make room for others."""
         self._refuse(_NoHelloError("no hello arrived, and newer streams need the room"))
-        self._is_greeting = False
+        self.is_greeting = False
         self.drop()
 
     def check_silence(self, passed_s: float, measure: Callable[[], Ages]) -> None:
@@ -151,10 +145,10 @@ class Session:
         )
         while (frame := await self._read()) is not None:
             kind = frame.WhichOneof("kind")
-            if kind == "ready" and not self._is_ready:
+            if kind == "ready" and not self.is_ready:
                 self._get_ready(member, frame.ready)
             elif kind == "begin":
-                if not self._is_ready:
+                if not self.is_ready:
                     raise ProtocolError("a reply from a node that is not ready")
                 self._quota.count_reply()
                 assembler.begin(frame.begin, is_kept=self._shared.requests.awaits(member.node_id))
@@ -176,7 +170,7 @@ class Session:
                 frame = await self._read(control.MAX_HELLO_BYTES)
         except TimeoutError:
             raise _NoHelloError(f"no hello within {_HELLO_TIMEOUT_S:g} s") from None
-        self._is_greeting = False
+        self.is_greeting = False
         hello = control.parse_hello(frame)
         name, instance = hello.name, hello.instance
         if self._site is not None:
@@ -214,7 +208,7 @@ class Session:
     def _get_ready(self, member: Member, message: pb.Ready) -> None:
         self._shared.roster.ready(member, control.parse_ready(message))
         event("node ready", node=member.name)
-        self._is_ready = True
+        self.is_ready = True
         self._quota.take_bytes_up()
         for request in self._shared.requests.of_node(member.node_id):
             self.ask(request)
@@ -244,11 +238,11 @@ class Session:
 
     def _leave(self) -> None:
         """Note that the stream has ended; give up the node's requests unless it reconnects in time."""
-        self._is_greeting = False
+        self.is_greeting = False
         member = self._member
         if member is None or not self._shared.roster.leave(member, self, is_for_good=self._is_expelled):
             return
-        if self._is_ready or self._outbox.is_ending:
+        if self.is_ready or self._outbox.is_ending:
             event("node left", node=member.name, cause=self._cause)
         else:
             hint = "its own log has the reason"

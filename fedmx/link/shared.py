@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 
+from fedmx.link.member import Member
 from fedmx.link.repeats import Repeats
 from fedmx.link.requests import Requests
-from fedmx.link.roster import Member, Roster
+from fedmx.link.roster import Roster
 from fedmx.pki.access import PeerVerifier
 
 

@@ -1,1 +1,1 @@
-"""Bytes of the link: no socket, no thread."""
+"""The link's wire format. It uses no socket and no thread."""

@@ -1,7 +1,7 @@
-"""Frames -> Flower records. What is received is believed only within limits.
+"""Decodes frames into Flower records, within limits.
 
-Memory follows the bytes that arrived, not those that were announced; and npy headers are written here, not
-received.
+Memory grows with the bytes that have arrived, not with those that were announced. npy headers are written
+here and not received, because a Flower `Array` believes its header.
 """
 
 import io
@@ -20,14 +20,14 @@ from fedmx.protocol.records import decode_config, decode_metrics, find_problem
 
 @dataclass(frozen=True)
 class Received:
-    """A message as it arrived: who it is from and what it answers are known to the stream alone."""
+    """A message that arrived. Its sender is the stream's, which the message cannot change."""
 
     header: pb.Header
     content: RecordDict | Error
 
     @property
     def request_id(self) -> str:
-        """The digest that names the request this is, or answers."""
+        """The digest of the request that this is, or answers."""
         return self.header.request_id
 
 
@@ -36,30 +36,34 @@ def _want_all(_header: pb.Header) -> bool:
 
 
 class Assembler:
-    """Puts one stream's chunks together again, one message after the other.
+    """Assembles messages from the chunks of one stream, one after the other.
 
     Args:
-        max_model_bytes: largest total of arrays taken.
-        is_wanted: told the header before any array is received; what it refuses is read and thrown away.
+        max_model_bytes: the largest set of arrays accepted.
+        is_wanted: is called with the header before any array is received; if it returns False, the message is
+            read and dropped.
     """
 
     def __init__(self, max_model_bytes: int, is_wanted: Callable[[pb.Header], bool] = _want_all) -> None:
         self._limit = max_model_bytes
         self._is_wanted = is_wanted
-        self._left = 0  # of the part under way: the header, then the arrays
-        self._array_bytes = 0  # of the part to come
-        self._total = 0  # array bytes of the message under way
+        # Bytes that are missing of the current part: the header, then the arrays.
+        self._left = 0
+        # The array bytes that follow the header.
+        self._array_bytes = 0
+        # The array bytes of the current message.
+        self._total = 0
         self._header: bytearray | None = None
         self._body: _Body | None = None
 
     @property
     def is_idle(self) -> bool:
-        """Whether no message is under way."""
+        """Whether no message is incomplete."""
         return not self._left
 
     @property
     def arrived(self) -> tuple[str, int, int] | None:
-        """Which request's arrays are under way, how many of their bytes are here, and how many there are."""
+        """The request id of the message whose arrays are arriving, their bytes so far and in all."""
         if self._body is None:
             return None
         return self._body.header.request_id, self._total - self._left, self._total
@@ -68,11 +72,11 @@ class Assembler:
         """Start a message.
 
         Args:
-            begin: what the other end announced.
-            is_kept: whether anything of it is; otherwise it is read and thrown away.
+            begin: the other end's announcement.
+            is_kept: whether the message is awaited; if not, it is read and dropped.
 
         Raises:
-            ProtocolError: one is under way, or its declared sizes are beyond the limits.
+            ProtocolError: another message is incomplete, or the announced sizes are beyond the limits.
         """
         if not self.is_idle:
             raise ProtocolError("a message began inside another one")
@@ -82,14 +86,16 @@ class Assembler:
             raise ProtocolError(
                 f"arrays of {begin.array_bytes} bytes; MAX_MODEL_BYTES={self._limit} is the limit here"
             )
-        self._left, self._array_bytes = begin.header_bytes, begin.array_bytes
+        self._left = begin.header_bytes
+        self._array_bytes = begin.array_bytes
         self._total = begin.array_bytes
         self._header = bytearray() if is_kept else None
 
     def feed(self, chunk: bytes) -> Received | None:
-        """Take a chunk; give the message when it was the last one, and the message is wanted.
+        """Add a chunk; return the message if it is complete and wanted.
 
-        All chunks but a part's last are full, so that nobody can keep this end busy with few bytes.
+        All chunks but a part's last must be full, so that the other end cannot keep this one busy with few
+        bytes.
 
         Raises:
             ProtocolError: the chunk does not belong here, or the message is malformed.
@@ -107,7 +113,7 @@ class Assembler:
         return None if self._left else self._end_part()
 
     def forget(self, request_id: str) -> None:
-        """Let go of the message under way if it is, or answers, this request; its rest is thrown away."""
+        """Release the current message if it is, or answers, this request; the rest of it is dropped."""
         if self._body is not None and self._body.header.request_id == request_id:
             self._body = None
 
@@ -124,7 +130,7 @@ class Assembler:
 
 
 class _Body:
-    """A message whose header is there: fills the arrays that it declares from the bytes that follow it."""
+    """A message whose header is complete; the bytes that follow fill the arrays that it declares."""
 
     def __init__(self, header: pb.Header) -> None:
         self.header = header
@@ -154,7 +160,7 @@ class _Body:
         return Received(header, content)
 
     def _open_next(self) -> None:
-        """Close the array that is full and open the next one that has bytes."""
+        """Close the current array and open the next one that has bytes."""
         self._close()
         for record_name, head in self._heads:
             self._open = _OpenArray(record_name, head)
@@ -169,16 +175,18 @@ class _Body:
 
 
 class _OpenArray:
-    """The array that is being filled."""
+    """An array that is being filled."""
 
     def __init__(self, record_name: str, head: pb.Array) -> None:
-        self.record_name, self.name = record_name, head.name
+        self.record_name = record_name
+        self.name = head.name
         self.left = _size(head)
-        self._dtype, self._shape = head.dtype, tuple(head.shape)
+        self._dtype = head.dtype
+        self._shape = tuple(head.shape)
         self._file: io.BytesIO = arrays.new_file(self._dtype, self._shape)
 
     def fill(self, data: memoryview) -> memoryview:
-        """Take what fits and give the rest."""
+        """Add the bytes that fit and return the rest."""
         taken = data[: self.left]
         self._file.write(taken)
         self.left -= taken.nbytes
@@ -189,7 +197,7 @@ class _OpenArray:
 
 
 def _check(header: pb.Header, array_bytes: int) -> None:
-    """Check what a header declares, before anything is made of it."""
+    """Check what a header declares, before memory is allocated for it."""
     if problem := find_problem(header):
         raise ProtocolError(problem)
     declared = sum(_size(head) for record in header.array_records for head in record.arrays)

@@ -1,7 +1,7 @@
-"""Flower records -> frames of at most 1 MiB. Knows the wire format, and nothing about streams.
+"""Encodes Flower records into frames of at most 1 MiB.
 
 A message is a header (everything but the arrays) and the arrays' raw bytes. Arrays are encoded apart from the
-header, so that one encoding serves every node of a broadcast. The way back is `assembler`.
+header, so that one encoding serves every node of a broadcast. `decode` is the way back.
 """
 
 import hashlib
@@ -19,8 +19,10 @@ from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.records import encode_record, find_problem
 
 FRAME_BYTES = 1024 * 1024
-MAX_HEADER_BYTES = 4 * 1024 * 1024  # protobuf takes thirty times that to read one of empty entries
-CHUNK_BYTES = FRAME_BYTES - 64  # leaves room for the frame's own fields
+# To parse a header of empty entries, protobuf needs thirty times its size.
+MAX_HEADER_BYTES = 4 * 1024 * 1024
+# Leaves room for the frame's own fields.
+CHUNK_BYTES = FRAME_BYTES - 64
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class EncodedMessage:
     arrays: EncodedArrays
 
     def frames(self) -> Iterator[bytes]:
-        """Give the frames, serialized, in order."""
+        """Yield the frames, serialized, in order."""
         yield from self.head_frames
         yield from self.arrays.frames
 
@@ -56,12 +58,14 @@ def encode_arrays(content: RecordDict) -> EncodedArrays:
     Raises:
         ValueError: an array is not a numpy array of numbers.
     """
-    records, views = [], []
+    records = []
+    views = []
     digest = hashlib.sha256()
     for record_name, record in content.array_records.items():
         heads = []
         for name, array in record.items():
-            values, raw = arrays.view(array), arrays.raw_bytes(array)
+            values = arrays.view(array)
+            raw = arrays.raw_bytes(array)
             digest.update(raw)
             views.append(raw)
             heads.append(pb.Array(name=name, dtype=values.dtype.name, shape=values.shape))
@@ -74,15 +78,16 @@ def encode(header: pb.Header, content: RecordDict | Error, encoded: EncodedArray
     """Encode a message.
 
     Args:
-        header: says everything but the content; a request's gets the digest that identifies it.
+        header: everything but the content; if it has no request id yet, it gets the request's digest.
         content: the records, or an error in their place.
         encoded: the records' arrays.
 
     Raises:
-        ValueError: a record cannot be sent, or is beyond what the other end takes.
+        ValueError: a record cannot be sent, or is beyond the limits of the other end.
     """
     if isinstance(content, Error):
-        header.error.code, header.error.reason = content.code, printable(content.reason or "")
+        header.error.code = content.code
+        header.error.reason = printable(content.reason or "")
     else:
         header.array_records.extend(encoded.records)
         header.metric_records.extend(encode_record(n, r) for n, r in content.metric_records.items())
@@ -102,31 +107,31 @@ def encode(header: pb.Header, content: RecordDict | Error, encoded: EncodedArray
 
 
 def parse_frame(data: bytes) -> pb.Frame:
-    """Read a frame.
+    """Parse a frame.
 
     Raises:
-        ProtocolError: it is no frame, or an empty one.
+        ProtocolError: the bytes are not a frame, or the frame is empty.
     """
     frame: pb.Frame = parse(pb.Frame, data)
     if frame.WhichOneof("kind") is None:
-        raise ProtocolError("a frame of no known kind")
+        raise ProtocolError("a frame of unknown kind")
     return frame
 
 
 def parse(kind: Any, data: bytes) -> Any:
-    """Read a message of the wire.
+    """Parse a protobuf message.
 
     Raises:
-        ProtocolError: the bytes are something else.
+        ProtocolError: the bytes are not such a message.
     """
     try:
         return kind.FromString(data)
     except DecodeError:
-        raise ProtocolError(f"bytes that are no {kind.DESCRIPTOR.name}") from None
+        raise ProtocolError(f"bytes that are not a {kind.DESCRIPTOR.name}") from None
 
 
 def _cut(views: Iterable[memoryview]) -> Iterator[bytes]:
-    """Join views end to end and cut the whole into chunks."""
+    """Yield the views' bytes, joined end to end, in chunks."""
     pending: list[memoryview] = []
     room = CHUNK_BYTES
     for view in views:
@@ -138,6 +143,7 @@ def _cut(views: Iterable[memoryview]) -> Iterator[bytes]:
             start += len(taken)
             if not room:
                 yield b"".join(pending)
-                pending, room = [], CHUNK_BYTES
+                pending = []
+                room = CHUNK_BYTES
     if pending:
         yield b"".join(pending)

@@ -1,4 +1,4 @@
-"""Metric and config records <-> their wire form, and what a message may hold beside its arrays' bytes."""
+"""Encodes and decodes metric and config records, and limits what a message holds beside its arrays' bytes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -9,11 +9,15 @@ from fedmx.errors import ProtocolError
 from fedmx.log import printable
 from fedmx.protocol import link_pb2 as pb
 
-LONGEST_NAME = 256  # of a record, an entry, an array, and of what a header calls its round and its step
-# Of a message, in all its records. An array costs a kilobyte in memory, also an empty one.
-MAX_RECORDS, MAX_ARRAYS, MAX_ENTRIES, MAX_ITEMS = 1_024, 16_384, 16_384, 65_536
+# Of a record, an entry or an array, and of the header's request id, message type and group id.
+LONGEST_NAME = 256
+# Of one message, in all its records. Even an empty array costs a kilobyte of memory.
+MAX_RECORDS = 1_024
+MAX_ARRAYS = 16_384
+MAX_ENTRIES = 16_384
+MAX_ITEMS = 65_536
 
-# Python type, field of Entry for one value, field for a list; in this order, as a bool is an int to Python.
+# Python type, field of Entry for one value, field for a list. The order matters: a bool is an int in Python.
 _KINDS = (
     (bool, "boolean", "booleans"),
     (int, "integer", "integers"),
@@ -24,9 +28,9 @@ _KINDS = (
 
 
 def find_problem(header: pb.Header) -> str | None:
-    """Say what in a header is beyond the limits, or give None.
+    """Return what in a header is beyond the limits, or None.
 
-    Counts come first: to look at an entry makes a Python object of it.
+    Counts are checked first, because each access to an entry creates a Python object.
     """
     kinds = (header.array_records, header.metric_records, header.config_records)
     records = len(header.array_records) + len(header.metric_records) + len(header.config_records)
@@ -47,7 +51,7 @@ def find_problem(header: pb.Header) -> str | None:
 
 
 def find_problem_in_records(records: Sequence[pb.Record]) -> str | None:
-    """Say what in metric and config records is beyond the limits, or give None."""
+    """Return what in metric and config records is beyond the limits, or None."""
     if (count := sum(len(record.entries) for record in records)) > MAX_ENTRIES:
         return f"{count} entries; at most {MAX_ENTRIES}"
     if (count := sum(_count_items(entry) for record in records for entry in record.entries)) > MAX_ITEMS:
@@ -59,13 +63,13 @@ def encode_record(name: str, record: Mapping[str, Any]) -> pb.Record:
     """Encode a metric or config record.
 
     Raises:
-        ValueError: an integer needs more than 64 bits, or a text is no Unicode.
+        ValueError: an integer needs more than 64 bits, or a text is not valid Unicode.
     """
     return pb.Record(name=name, entries=[_encode_entry(key, value) for key, value in record.items()])
 
 
 def decode_config(record: pb.Record) -> ConfigRecord:
-    """Read a config record.
+    """Decode a config record.
 
     Raises:
         ProtocolError: an entry has no value.
@@ -74,25 +78,25 @@ def decode_config(record: pb.Record) -> ConfigRecord:
 
 
 def decode_metrics(record: pb.Record) -> MetricRecord:
-    """Read a metric record.
+    """Decode a metric record.
 
     Raises:
-        ProtocolError: it holds what Flower does not take, such as a text.
+        ProtocolError: Flower does not accept one of its values, such as a text.
     """
     try:
         return MetricRecord(_decode_entries(record))
     except TypeError as error:
-        raise ProtocolError(f"metric record {record.name!r} that Flower does not take: {error}") from None
+        raise ProtocolError(f"metric record {record.name!r} is not valid for Flower: {error}") from None
 
 
 def _find_problem_in_names(named: Iterable[list[str]], kinds: str) -> str | None:
-    """Look at names; those of one list must be told apart."""
+    """Return what is wrong with names; those of one list must differ."""
     for names in named:
         for name in names:
             if problem := _find_problem_in_name(name):
                 return problem
         if len(set(names)) != len(names):
-            return f"two {kinds} of one name"
+            return f"two {kinds} with the same name"
     return None
 
 
@@ -115,7 +119,8 @@ def _encode_entry(key: str, value: Any) -> pb.Entry:
                 return pb.Entry(key=key, **{one: value})
             entry = pb.Entry(key=key)
             getattr(entry, many).items.extend(value)
-            getattr(entry, many).SetInParent()  # an empty list is a value too
+            # Without it, an empty list would be sent as no value at all.
+            getattr(entry, many).SetInParent()
             return entry
     raise ValueError(f"record value {key!r} of type {type(value).__name__} cannot be sent")
 
@@ -125,7 +130,7 @@ def _decode_entries(record: pb.Record) -> dict[str, Any]:
     for entry in record.entries:
         name = entry.WhichOneof("value")
         if name is None:
-            raise ProtocolError(f"entry {entry.key!r} without a value")
+            raise ProtocolError(f"entry {entry.key!r} has no value")
         value = getattr(entry, name)
         values[entry.key] = list(value.items) if hasattr(value, "items") else value
     return values

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from fedmx import arrays
 from fedmx.errors import FederationError
-from fedmx.link.flower import empty_run, give_id, set_identity
+from fedmx.link.flower import assign_id, empty_run, set_identity
 from fedmx.link.node import LinkOptions, NodeLink
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
@@ -275,7 +275,7 @@ class LocalGrid(Grid):
         return reversed(replies) if self._reverse else replies
 
     def _call(self, message: Message) -> Message | None:
-        give_id(message)
+        assign_id(message)
         node = self.nodes.get(message.metadata.dst_node_id)
         if node is None:
             return None

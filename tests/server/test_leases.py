@@ -7,7 +7,7 @@ from flwr.app import ConfigRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedmx.link.roster import NodeView
+from fedmx.link.member import NodeView
 from fedmx.settings import ServerSettings
 from fedmx.values import PartitionRule
 from server import leases as ledger

@@ -104,7 +104,7 @@ class Node:
 
     @property
     def kept_a_reply(self) -> bool:
-        return bool(self._link._reply_cache._kept)
+        return bool(self._link._reply_cache._replies)
 
     def _serve(self) -> None:
         try:

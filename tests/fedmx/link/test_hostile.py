@@ -221,16 +221,16 @@ def test_a_header_of_millions_of_nothings_is_refused_at_once(header: bytes) -> N
     ids=["arrays", "array records", "arrays and metrics", "metrics and config"],
 )
 def test_two_of_one_name_are_refused(header: pb.Header) -> None:
-    assert fault_of(send(header, 0)) == "two arrays or records of one name"
+    assert fault_of(send(header, 0)) == "two arrays or records with the same name"
 
 
 @pytest.mark.parametrize(
     ("record", "fault"),
     [
-        ([pb.Entry(key="k", text="x")], "metric record 'm' that Flower does not take: "),
-        ([pb.Entry(key="k", boolean=True)], "metric record 'm' that Flower does not take: "),
-        ([pb.Entry(key="k")], "entry 'k' without a value"),
-        ([pb.Entry(key="k", integer=1), pb.Entry(key="k", integer=1)], "two entries of one name"),
+        ([pb.Entry(key="k", text="x")], "metric record 'm' is not valid for Flower: "),
+        ([pb.Entry(key="k", boolean=True)], "metric record 'm' is not valid for Flower: "),
+        ([pb.Entry(key="k")], "entry 'k' has no value"),
+        ([pb.Entry(key="k", integer=1), pb.Entry(key="k", integer=1)], "two entries with the same name"),
     ],
 )
 def test_a_record_that_is_none_of_flowers_is_refused(record: list[pb.Entry], fault: str) -> None:
@@ -288,10 +288,10 @@ def test_a_message_does_not_begin_inside_anothers_arrays() -> None:
 @pytest.mark.parametrize(
     ("data", "fault"),
     [
-        (b"", "a frame of no known kind"),
-        (b"\xff" * 9, "bytes that are no Frame"),
-        (pb.Frame(chunk=b"1234").SerializeToString()[:-1], "bytes that are no Frame"),
-        (b"\x0a\x05\x0a\x03\xff\xff\xff", "bytes that are no Frame"),  # a hello whose version is no text
+        (b"", "a frame of unknown kind"),
+        (b"\xff" * 9, "bytes that are not a Frame"),
+        (pb.Frame(chunk=b"1234").SerializeToString()[:-1], "bytes that are not a Frame"),
+        (b"\x0a\x05\x0a\x03\xff\xff\xff", "bytes that are not a Frame"),  # a hello whose version is no text
     ],
 )
 def test_what_is_no_frame_is_refused(data: bytes, fault: str) -> None:
@@ -305,7 +305,7 @@ def test_a_header_that_is_none_is_refused() -> None:
         assembler.begin(pb.Begin(header_bytes=4))
         assembler.feed(b"\xff\xff\xff\xff")
 
-    assert fault_of(garbage) == "bytes that are no Header"
+    assert fault_of(garbage) == "bytes that are not a Header"
 
 
 def read(frames: list[bytes]) -> None:

@@ -87,7 +87,7 @@ def test_a_stream_without_a_hello_is_closed_without_a_word(
     [
         (pb.Frame(ready=pb.Ready()), "the first frame is not a hello"),
         (pb.Frame(chunk=b"x"), "the first frame is not a hello"),
-        (pb.Frame(), "a frame of no known kind"),
+        (pb.Frame(), "a frame of unknown kind"),
     ],
     ids=["ready", "chunk", "empty"],
 )
@@ -167,7 +167,7 @@ OVER_LIMIT = pb.Begin(header_bytes=1, array_bytes=2**40)
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"\xff\xff\xff", "bytes that are no Frame"),
+        (b"\xff\xff\xff", "bytes that are not a Frame"),
         (pb.Frame(chunk=b"x").SerializeToString(), "a chunk outside a message"),
         (
             pb.Frame(welcome=pb.Welcome()).SerializeToString(),
@@ -215,7 +215,7 @@ def test_a_malformed_reply_ends_its_stream_and_a_well_formed_one_after_it_is_tak
     data = bad.SerializeToString()
     raw.say(begin=pb.Begin(header_bytes=len(data)))
     raw.say(chunk=data)
-    assert reason_of(raw) == "two arrays or records of one name"
+    assert reason_of(raw) == "two arrays or records with the same name"
     hub.start("north")
     assert len(asked.get()) == 1
 

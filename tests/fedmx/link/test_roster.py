@@ -9,7 +9,8 @@ from flwr.app import ConfigRecord
 
 from fedmx.errors import RefusedError
 from fedmx.link import roster
-from fedmx.link.roster import Member, NodeView, Roster, Stream
+from fedmx.link.member import Member, NodeView, Stream
+from fedmx.link.roster import Roster
 from tests.bounds import HANG_S
 
 

@@ -16,7 +16,7 @@ from flwr.app import ConfigRecord
 from fedmx import arrays, log
 from fedmx.errors import DataError, SettingsError, StopSignal
 from fedmx.fields import describe_model
-from fedmx.link.roster import NodeView
+from fedmx.link.member import NodeView
 from fedmx.settings import ServerSettings
 from server import leases, privacy, strategies
 from server.app import federate
