@@ -1,7 +1,7 @@
 # Variables given to make (`make run CLIENTS=4 PARTITION=labels:5`) and those of the environment reach the programs:
 # make exports both. So every setting can be given here; README lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint bench lock audit sbom proto build up down logs ps gpu client shell check-gpu fuzz chaos clean .venv \
+.PHONY: help run test test-slow lint settings bench lock audit sbom proto build up down logs ps gpu client shell check-gpu fuzz chaos clean .venv \
 	pki-init pki-server pki-site pki-sign pki-list pki-revoke pki-renew bundle
 
 # Recipes read such variables as the shell's, so that what they hold is never taken for a command.
@@ -94,9 +94,12 @@ test: .venv ## run the tests; ARGS="-k partition" chooses among them
 test-slow: .venv ## run the tests that take minutes
 	@.venv/bin/python -m pytest -m slow $(ARGS)
 
-lint: .venv ## check style, format and types
+lint: .venv ## check style, format, types and what `make settings` writes
 	@.venv/bin/python -m ruff check && .venv/bin/python -m ruff format --check
-	@.venv/bin/python -m mypy
+	@.venv/bin/python -m mypy && .venv/bin/python -m requirements.settings --check
+
+settings: .venv ## write .env, the compose file's lists and the tables of docs/ from fedmx/settings.py
+	@.venv/bin/python -m requirements.settings
 
 bench: .venv ## measure the link against Flower's own engines
 	@.venv/bin/python -m bench $(ARGS)

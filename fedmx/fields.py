@@ -92,6 +92,12 @@ def explain(settings: object) -> Iterator[tuple[str, str, str]]:
         yield field.name.upper(), _as_text(value), field.metadata["meaning"]
 
 
+def explain_own(kind: type) -> Iterator[tuple[str, str, str]]:
+    """Yield the variable, default and meaning of each setting that a class declares itself."""
+    own = {field.name.upper() for field in list_own(kind)}
+    yield from (row for row in explain(kind()) if row[0] in own)
+
+
 def _list_values(settings: object) -> Iterator[tuple[Field, object]]:
     for field in dataclasses.fields(settings):  # type: ignore[arg-type]
         yield field, _as_json(getattr(settings, field.name))

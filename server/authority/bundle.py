@@ -89,8 +89,13 @@ def _members(certs: Path, site: Site) -> Iterator[tuple[str, bytes]]:
 def _make_compose_file(site: Site) -> str:
     """Return the compose file, with a default for everything that the site's `.env` may set."""
     text = (_FILES / "docker-compose.yml").read_text().replace("name: PROJECT\n", f"name: {site.project}\n")
-    for name, value, meaning in explain(site.settings):
-        text = text.replace(f"  {name}:\n", f'  # {meaning}\n  {name}: "${{{name}:-{value}}}"\n')
+    settings = "".join(
+        f'  # {meaning}\n  {name}: "${{{name}:-{value}}}"\n'
+        for name, value, meaning in explain(site.settings)
+        # The compose file mounts this folder.
+        if name != "CERTS_DIR"
+    )
+    text = text.replace("  # SETTINGS\n", settings)
     for name, image in (("CLIENT_IMAGE", site.image), ("CLIENT_GPU_IMAGE", site.gpu_image)):
         text = text.replace(f"${{{name}}}", f"${{{name}:-{image}}}")
     return text
