@@ -252,3 +252,9 @@ def load(
 def environment() -> dict[str, str]:
     """Return a copy of this process's environment, for a child process."""
     return dict(os.environ)
+
+
+def find_ready_fd() -> int | None:
+    """Return the file descriptor READY_FD, which a parent process passes on, and remove it for children."""
+    text = os.environ.pop("READY_FD", "")
+    return int(text) if text.isdecimal() else None

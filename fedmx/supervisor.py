@@ -95,7 +95,7 @@ def _run(program: str, stops: AbstractSet[int], mask: AbstractSet[int]) -> _Endi
         OutOfMemoryError: it was killed for want of memory.
     """
     kills = memory.count_kills()
-    command = [sys.executable, "-m", "local.child", str(os.getpid()), program]
+    command = [sys.executable, "-m", "fedmx.child", str(os.getpid()), program]
     # In a process group of its own, Ctrl-C on a terminal reaches the child once, and its workers are found.
     pid = os.posix_spawn(sys.executable, command, environment(), setpgroup=0, setsigmask=mask)
     with suppress(OSError):

@@ -19,10 +19,10 @@ from fedmx.settings import (
     ServerSettings,
     environment,
 )
-from local.display import make_table, open_display, print_line, print_table
-from local.federation import check, run
-from local.plan import ROOT, Plan, make_plan
-from local.results import RunWatch, read_rounds, read_run
+from local.display import Display, make_table, print_line, print_table
+from local.federation import Federation
+from local.plan import ROOT, Plan, check, make_plan
+from local.results import read_rounds, read_run
 from local.room import find_room
 
 _PROGRAM = Program(
@@ -42,7 +42,7 @@ _PROGRAM = Program(
 
 
 def main() -> None:
-    """Run the federation that the environment asks for, then show its rounds and where the model is."""
+    """Run the federation that the environment describes, then show its rounds and the path of the model."""
     parse(_PROGRAM)
     console = Console()
     environ = environment()
@@ -52,22 +52,21 @@ def main() -> None:
 
 
 def federate(console: Console, plan: Plan) -> None:
-    """Run a plan, then show its rounds and where the model is."""
+    """Run a plan, then show its rounds and the path of the model, also if it failed or was stopped."""
     if plan.pki is not None:
-        make_certificates(console, plan.pki)
-    settle(plan.runs_dir)  # before the watch, which takes whatever changes for the run to come
-    watch = RunWatch(plan.runs_dir)
+        issue_certificates(console, plan.pki)
+    federation = Federation(plan)
     try:
-        with open_display(console, plan.rounds) as display:
-            run(plan, display, watch)
-    finally:  # also of a run that failed or was stopped
+        with Display(console, plan.rounds) as display:
+            federation.run(display)
+    finally:
         settle(plan.runs_dir)
-        if folder := watch.find():
-            show_results(console, folder, plan.root)
+        if federation.run_dir:
+            show_results(console, federation.run_dir, plan.root)
 
 
-def make_certificates(console: Console, settings: PkiSettings) -> None:
-    """Make the authority, and issue the certificates that are missing or expire soon."""
+def issue_certificates(console: Console, settings: PkiSettings) -> None:
+    """Create the authority, and issue the certificates that are missing or expire soon."""
     authority = Authority(settings)
     with authority.locked():
         is_new = not authority.exists
@@ -76,25 +75,28 @@ def make_certificates(console: Console, settings: PkiSettings) -> None:
     for warning in warnings:
         print_line(console, f"WARNING {warning}")
     if is_new:
-        print_line(console, f"made an authority and certificates in {settings.pki_dir}")
+        print_line(console, f"created an authority and certificates in {settings.pki_dir}")
         return
     for one in issued:
         print_line(console, one.describe(authority.folder_of(one.role, one.name)))
 
 
-def show_results(console: Console, folder: Path, root: Path) -> None:
+def show_results(console: Console, run_dir: Path, root: Path) -> None:
     """Show the rounds that were finished, and the model if there is one."""
-    if rounds := read_rounds(folder):
+    if rounds := read_rounds(run_dir):
         print_table(console, make_table(rounds))
-    model = folder / "model.npz"
+    model = run_dir / "model.npz"
     if model.exists():
         print_line(console, f"model: {_shorten(model, root)}")
-        print_line(console, f"model_sha256: {read_run(folder)['model_sha256']}")
+        print_line(console, f"model_sha256: {read_run(run_dir)['model_sha256']}")
     elif rounds:
-        place, done = _shorten(folder, root), rounds[-1].number
-        runs_dir = _shorten(folder.parent, root)
-        given = "" if runs_dir == Path("runs") else f" with RUNS_DIR={runs_dir}"
-        print_line(console, f"unfinished: {place}; the same command{given} goes on after round {done}")
+        runs_dir = _shorten(run_dir.parent, root)
+        setting = "" if runs_dir == Path("runs") else f" with RUNS_DIR={runs_dir}"
+        print_line(
+            console,
+            f"unfinished: {_shorten(run_dir, root)}; the same command{setting} resumes it after round"
+            f" {rounds[-1].number}",
+        )
 
 
 def _shorten(path: Path, root: Path) -> Path:

@@ -1,94 +1,73 @@
-"""What `make run` shows: a progress bar on a terminal, lines elsewhere, and in the end the rounds."""
+"""What `make run` shows: a progress bar on a terminal, lines elsewhere, and at the end a table of rounds."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Protocol
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Self
 
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from local.relay import is_routine, shorten
+from local.log_lines import is_routine, shorten
 from local.results import Round
 
 _FIGURES_SHOWN = 2
 _WIDEST = 10_000
 
 
-class Display(Protocol):
-    """Where the lines of the programs and the progress of the run go."""
+class Display:
+    """Shows the lines of the programs and the progress of the run; a context, which ends the progress bar."""
 
-    def relay(self, name: str, line: str) -> None:
-        """Show a line that a program wrote."""
-
-    def say(self, text: str) -> None:
-        """Show a line of the launcher's own."""
-
-    def update(self, rounds: Sequence[Round]) -> None:
-        """Show how far the run is."""
-
-
-@contextmanager
-def open_display(console: Console, total_rounds: int) -> Iterator[Display]:
-    """Choose a display by whether `console` is a terminal, and close it in the end."""
-    if not console.is_terminal:
-        yield _PlainDisplay(console)
-        return
-    bar = Progress(
-        TextColumn("round"),
-        MofNCompleteColumn(),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-        console=console,
-    )
-    bar.start()
-    try:
-        yield _TerminalDisplay(bar, total_rounds)
-    finally:
-        with suppress(OSError):  # the terminal may have been closed
-            bar.stop()
-
-
-class _PlainDisplay:
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, total_rounds: int) -> None:
+        """Show a progress bar and what is not routine on a terminal, every line elsewhere."""
         self._console = console
+        self._bar = _make_bar(console) if console.is_terminal else None
+        self._total = total_rounds
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.add_task("starting", total=self._total)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # The terminal may have been closed.
+        with suppress(OSError):
+            if self._bar:
+                self._bar.stop()
 
     def relay(self, name: str, line: str) -> None:
-        self.say(f"{name} | {shorten(line)}")
+        """Show a line that a program wrote, with the program's name."""
+        if self._bar is None or not is_routine(line):
+            self.show(f"{name} | {shorten(line)}")
 
-    def say(self, text: str) -> None:
-        with suppress(OSError):  # whoever read it may be gone, and the run goes on
-            # Not by the console: a line that a signal interrupts there is written twice.
+    def show(self, text: str) -> None:
+        """Show a line of the launcher itself."""
+        if self._bar:
+            print_line(self._console, text)
+            return
+        # The reader may be gone, which does not stop the run. The console would write a line twice
+        # that a signal interrupts.
+        with suppress(OSError):
             print(text, file=self._console.file, flush=True)
 
     def update(self, rounds: Sequence[Round]) -> None:
-        """Show nothing: the server's own round lines are relayed."""
-
-
-class _TerminalDisplay:
-    def __init__(self, bar: Progress, total_rounds: int) -> None:
-        self._bar = bar
-        self._task = bar.add_task("starting", total=total_rounds)
-
-    def relay(self, name: str, line: str) -> None:
-        if not is_routine(line):
-            self.say(f"{name} | {shorten(line)}")
-
-    def say(self, text: str) -> None:
-        print_line(self._bar.console, text)
-
-    def update(self, rounds: Sequence[Round]) -> None:
-        if rounds:
+        """Show the progress after the last of these rounds."""
+        if self._bar and rounds:
             last = rounds[-1]
             figures = [("loss", last.loss), *last.metrics.items()][:_FIGURES_SHOWN]
             description = " ".join(f"{name} {_show(value)}" for name, value in figures)
-            self._bar.update(self._task, completed=last.number, description=description)
+            self._bar.update(self._bar.task_ids[0], completed=last.number, description=description)
+
+
+def _make_bar(console: Console) -> Progress:
+    columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    return Progress(TextColumn("round"), MofNCompleteColumn(), *columns, console=console)
 
 
 def make_table(rounds: Sequence[Round]) -> Table:
-    """Lay out the rounds of a run, with a column for each metric that any of them has."""
+    """Build a table of rounds, with a column for each metric that any of them has."""
     metrics = list(dict.fromkeys(name for row in rounds for name in row.metrics))
     table = Table(box=box.SIMPLE)
     for heading in ("round", "nodes", "train loss", "loss", *metrics, "seconds"):
@@ -100,13 +79,13 @@ def make_table(rounds: Sequence[Round]) -> Table:
 
 
 def print_line(console: Console, text: str) -> None:
-    """Print text as it is: no markup, no colours, no folding at the width of the console."""
+    """Print text without markup, colours or line breaks at the width of the console."""
     with suppress(OSError):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Print a table as wide as it is: figures that are cut off would be worse than folded lines."""
+    """Print a table at its full width: folded lines are better than truncated figures."""
     console.width = _WIDEST
     with suppress(OSError):
         console.print(table)

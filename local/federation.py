@@ -1,148 +1,140 @@
 """Runs a plan: starts the programs, follows them, and decides when the federation is over and how it went."""
 
-import time
+import signal
 from collections.abc import Sequence
+from pathlib import Path
 
-from fedmx.errors import SettingsError, StopSignal
+from fedmx.errors import FederationError, SettingsError, StopSignal
 from local.display import Display
-from local.endings import Ending, ProgramsFailedError, describe, list_details
+from local.log_lines import is_routine, split_line
 from local.plan import Plan
 from local.processes import Child, Processes
-from local.relay import Relay
-from local.results import RunWatch, read_rounds
+from local.results import read_rounds
 
 _TICK_S = 0.2
 _GRACE_S = 5.0
 """Seconds in which a program that has nothing left to do ends by itself."""
-_SETTLE_S = 2.0
-"""Seconds in which other clients may end for the reason of the one that just did."""
-_CHECK_S = 60.0
 
 _WRONG_SETTINGS = 2
 _TOO_FEW_NODES = 3
 _TRAINING_FAILED = 4
-_SAID_GOODBYE = (0, _TOO_FEW_NODES, _TRAINING_FAILED)
-"""Exit codes of a server that told its nodes how the run ended; they end with it."""
+_SENT_GOODBYE = (0, _TOO_FEW_NODES, _TRAINING_FAILED)
+"""Exit codes of a server that notified its nodes of the end of the run; they end with it."""
 
 
-def run(plan: Plan, display: Display, watch: RunWatch) -> None:
-    """Run a federation to its end. Whatever happens, no program is left behind.
+class ProgramsFailedError(FederationError):
+    """A program ended with another exit code than 0; the exit code becomes that of the launcher."""
 
-    Args:
-        plan: what to start.
-        display: where lines and progress go.
-        watch: opened once the runs folder is this federation's.
+    def __init__(self, exit_code: int, message: str) -> None:
+        self.exit_code = exit_code
+        super().__init__(message)
 
-    Raises:
-        SettingsError: the server does not take its settings.
-        ProgramsFailedError: the federation failed in another way.
+
+class Federation:
+    """The programs of one plan.
+
+    Attributes:
+        run_dir: the folder of the run, once the server has reported it.
     """
-    relay = Relay(display.relay, plan.log_level)
-    with Processes(plan.root, relay.take) as processes:
-        try:
-            _Federation(plan, display, relay, processes).run(watch)
-        except StopSignal:
-            display.say("stopped: ending all programs")
-            raise
-        finally:
-            relay.end()
 
-
-def check(plan: Plan) -> None:
-    """Have the server look at its settings too, so that all problems of all settings are said at once.
-
-    Raises:
-        SettingsError: the plan has problems.
-    """
-    if not plan.problems:
-        return
-    lines: list[str] = []
-    with Processes(plan.root, lambda _, line: lines.append(line)) as processes:
-        processes.wait_for([processes.start("server", "server.check", plan.server)], _CHECK_S)
-    raise SettingsError(dict.fromkeys([*plan.problems, *map(plan.explain, lines)]))
-
-
-class _Federation:
-    """The programs of one plan, and how clients ended."""
-
-    def __init__(self, plan: Plan, display: Display, relay: Relay, processes: Processes) -> None:
+    def __init__(self, plan: Plan) -> None:
+        self.run_dir: Path | None = None
         self._plan = plan
+        # What a server writes before it listens is why it does not: it is shown once, as an error.
+        self._early_lines: list[str] = []
+        self._is_stopping = False
+        self._reasons: dict[str, str] = {}
+        self._shown: set[str] = set()
+
+    def run(self, display: Display) -> None:
+        """Run the federation to its end. Whatever happens, no program is left behind.
+
+        Args:
+            display: shows the lines of the programs and the progress.
+
+        Raises:
+            SettingsError: the server rejected its settings.
+            ProgramsFailedError: the federation failed in another way.
+        """
         self._display = display
-        self._relay = relay
-        self._processes = processes
-        self._endings: dict[str, Ending] = {}
-        self._unsaid: list[Ending] = []
-        self._settled_at = 0.0
+        with Processes(self._plan.root, self._on_line) as processes:
+            try:
+                self._run(processes)
+            except StopSignal:
+                display.show("stopped: ending all programs")
+                raise
+            finally:
+                self._is_stopping = True
 
-    def run(self, watch: RunWatch) -> None:
+    def _run(self, processes: Processes) -> None:
         # A client that is started before would join another server, if that has the address.
-        server = self._start_server()
-        watch.open()
-        programs = self._plan.clients.items()
-        address = self._relay.address
-        found = {} if address is None else {"SERVER_ADDRESS": str(address.as_dialled_here())}
-        clients = [self._processes.start(name, "client", {**given, **found}) for name, given in programs]
+        server, address = self._start_server(processes)
+        clients = [
+            processes.start(name, "client", {**environment, "SERVER_ADDRESS": address})
+            for name, environment in self._plan.clients.items()
+        ]
         while server.exit_code is None and not all(client.exit_code for client in clients):
-            ended = self._processes.wait(_TICK_S)
+            ended = processes.wait(_TICK_S)
             if ended and ended is not server:
-                self._note(ended)
-            if time.monotonic() > self._settled_at:
-                self._say_endings()
-            self._relay.release_old()
-            folder = watch.find()
-            self._display.update(read_rounds(folder) if folder else [])
-        self._conclude(server, clients)
+                self._show_end(ended)
+            self._show_progress()
+        self._conclude(processes, server, clients)
 
-    def _start_server(self) -> Child:
-        """Start the server, and wait until it listens."""
-        self._relay.expect_start("server")
-        server = self._processes.start("server", "server", self._plan.server)
-        while self._relay.is_starting("server"):
-            if self._processes.wait(_TICK_S, until=lambda: not self._relay.is_starting("server")):
-                ending = self._end_of(server)
-                if ending.exit_code == _WRONG_SETTINGS and ending.lines:
-                    raise SettingsError(map(self._plan.explain, ending.messages))
-                raise self._fail([ending])
-            self._relay.release_old()
-        return server
+    def _start_server(self, processes: Processes) -> tuple[Child, str]:
+        """Start the server and wait until it listens; return it, and the address to dial."""
+        server = processes.start("server", "server", self._plan.server)
+        while server.ready is None:
+            if processes.wait(_TICK_S, until=lambda: server.ready is not None):
+                if server.exit_code == _WRONG_SETTINGS and self._early_lines:
+                    messages = (split_line(line)[1] for line in self._early_lines)
+                    raise SettingsError(map(self._plan.explain, messages))
+                self._show_early_lines()
+                raise ProgramsFailedError(server.exit_code or 1, self._describe_end(server))
+        self._show_early_lines()
+        self.run_dir = self._plan.root / server.ready.run_dir
+        return server, str(server.ready.address.as_dialled_here())
 
-    def _conclude(self, server: Child, clients: Sequence[Child]) -> None:
-        """Give the programs time to end by themselves, and say how they did if they did not end well."""
-        # A server without clients waits for others until its own timeout, unless it sent them away itself.
+    def _conclude(self, processes: Processes, server: Child, clients: Sequence[Child]) -> None:
+        """Give the programs time to end by themselves, and raise an error if the federation failed."""
+        # A server without clients waits for others until its own timeout, unless it announced the end itself.
         is_ending = any(client.exit_code == _TRAINING_FAILED for client in clients)
-        if not self._processes.wait_for([server], _GRACE_S if is_ending else _TICK_S):
-            raise self._fail(list(self._endings.values()))
-        if server.exit_code in _SAID_GOODBYE:
-            self._processes.wait_for(clients, _GRACE_S)
+        if not processes.wait_for([server], _GRACE_S if is_ending else _TICK_S):
+            first = clients[0]
+            message = f"all {len(clients)} clients failed; {self._describe_end(first)}"
+            raise ProgramsFailedError(first.exit_code or 1, message)
+        if server.exit_code in _SENT_GOODBYE:
+            processes.wait_for(clients, _GRACE_S)
         for client in clients:
-            self._note(client)
+            self._show_end(client)
         if server.exit_code:
-            # What ended with the server's goodbye has only that to say.
-            self._unsaid = [ending for ending in self._unsaid if ending.exit_code != _TRAINING_FAILED]
-        self._say_endings()
-        if server.exit_code:
-            raise self._fail([self._end_of(server)])
+            raise ProgramsFailedError(server.exit_code, self._describe_end(server))
 
-    def _note(self, client: Child) -> None:
-        if client.exit_code and client.name not in self._endings:
-            ending = self._end_of(client)
-            self._endings[client.name] = ending
-            self._unsaid.append(ending)
-            self._settled_at = time.monotonic() + _SETTLE_S
+    def _show_progress(self) -> None:
+        if self.run_dir:
+            self._display.update(read_rounds(self.run_dir))
 
-    def _say_endings(self) -> None:
-        self._show_details(self._unsaid)
-        for line in describe(self._unsaid, len(self._plan.clients)):
-            self._display.say(line)
-        self._unsaid.clear()
+    def _show_end(self, client: Child) -> None:
+        # A client that ended with the server's goodbye has logged it.
+        if client.exit_code not in (None, 0, _TRAINING_FAILED) and client.name not in self._shown:
+            self._shown.add(client.name)
+            self._display.show(self._describe_end(client))
 
-    def _fail(self, endings: Sequence[Ending]) -> ProgramsFailedError:
-        self._show_details(endings)
-        return ProgramsFailedError(endings[0].exit_code, describe(endings, len(self._plan.clients)))
+    def _describe_end(self, child: Child) -> str:
+        code = child.exit_code or 0
+        names = {128 + number: number.name for number in signal.Signals}
+        reason = self._reasons.get(child.name) or names.get(code)
+        return f"{child.name} ended with exit code {code}" + (f": {reason}" if reason else "")
 
-    def _show_details(self, endings: Sequence[Ending]) -> None:
-        for name, line in list_details(endings):
+    def _on_line(self, name: str, line: str) -> None:
+        level, message = split_line(line)
+        # The last complaint, or the last line of a traceback.
+        if level in ("ERROR", ""):
+            self._reasons[name] = message
+        if name == "server" and self.run_dir is None:
+            self._early_lines.append(line)
+        elif not (self._is_stopping and is_routine(line)):
             self._display.relay(name, line)
 
-    def _end_of(self, child: Child) -> Ending:
-        return Ending(child.name, child.exit_code or 0, self._relay.take_last_words(child.name))
+    def _show_early_lines(self) -> None:
+        for line in self._early_lines:
+            self._display.relay("server", line)

@@ -9,10 +9,8 @@ from fedmx.errors import SettingsError
 from fedmx.pki.authority import LOCAL_SITE
 from fedmx.settings import ClientSettings, LocalSettings, PkiSettings, ServerSettings, load
 
-_TELLING = ("DEBUG", "INFO")
-
 ROOT = Path(__file__).resolve().parents[1]
-"""The project's folder, which the programs run in."""
+"""The project's folder, in which the programs run."""
 
 
 @dataclass(frozen=True)
@@ -21,83 +19,103 @@ class Plan:
 
     Attributes:
         server: its environment.
-        clients: theirs, by name.
-        rounds: of the run.
-        runs_dir: where the run will be found.
-        log_level: of the lines that the user wants to see.
-        counted: the settings whose value is the number of clients, as the user gave none.
-        problems: what is wrong with the settings; where there is something, nothing may be started.
-        pki: of the authority whose certificates the programs show; None where they show none.
+        clients: their environments, by name.
+        rounds: the rounds of the run.
+        runs_dir: the folder in which the run will be found.
+        derived: settings that the user left unset and that follow CLIENTS.
+        problems: what is wrong with the settings; if there are any, nothing may be started.
+        pki: settings of the authority that issues the certificates; None if LINK_SECURITY is `insecure`.
     """
 
     server: Mapping[str, str]
     clients: Mapping[str, Mapping[str, str]]
     rounds: int
     runs_dir: Path
-    log_level: str
-    counted: Collection[str]
+    derived: Collection[str]
     problems: Sequence[str]
     pki: PkiSettings | None
     root: Path = ROOT
 
     def explain(self, problem: str) -> str:
-        """Add to the server's words where a value comes from that the user did not give."""
+        """Add to a problem of the server's settings where the value comes from if the user did not set it."""
         name = problem.partition("=")[0]
-        return f"{problem} ({name} is CLIENTS unless it is given)" if name in self.counted else problem
+        return f"{problem} ({name} follows CLIENTS unless it is set)" if name in self.derived else problem
 
 
 @dataclass(frozen=True)
 class _AllSettings(LocalSettings, ServerSettings, ClientSettings):
-    """Every setting of every program, so that all that are wrong are reported at once."""
+    """Every setting of every program, so that all problems are reported at once."""
 
 
 def make_plan(environ: Mapping[str, str]) -> Plan:
-    """Turn the user's environment into those of the programs; what the user gave goes through."""
+    """Build the environments of the programs from the user's, which is passed on."""
     settings, problems = _load(environ)
     given = {name for name, text in environ.items() if text.strip()}
-    most = min(settings.clients, settings.num_partitions or settings.clients)
-    least = settings.min_clients if "MIN_CLIENTS" in given else most
-    problems = problems or _find_shortages(settings, given)
-    pki_dir, given_certs = ROOT / settings.pki_dir, environ.get("CERTS_DIR", "").strip()
+    pki_dir = ROOT / settings.pki_dir
+    server_certs, site_certs = pki_dir / "server", pki_dir / "sites" / LOCAL_SITE
+    if "CERTS_DIR" in given:
+        server_certs = site_certs = settings.certs_dir
     everyone = {
         **environ,
-        "PYTHONUNBUFFERED": "1",  # a line is shown when it is written
+        # A line is shown as soon as it is written.
+        "PYTHONUNBUFFERED": "1",
         "LISTEN_ADDRESS": str(settings.listen_address),
         "SERVER_ADDRESS": str(settings.listen_address.as_dialled_here()),
     }
-    server = {
-        **everyone,
-        "CERTS_DIR": given_certs or str(pki_dir / "server"),
-        "NUM_ROUNDS": str(settings.num_rounds),
-        "MIN_CLIENTS": str(least),
-    }
-    if settings.log_level not in _TELLING:
-        server["LOG_LEVEL"] = "INFO"  # it is to say that it listens; what the user did not want is not shown
-    if settings.partition.is_shared and "NUM_PARTITIONS" not in given:
-        server["NUM_PARTITIONS"] = str(settings.clients)
-    names = [f"{settings.node_name or 'client'}-{number}" for number in range(1, settings.clients + 1)]
-    certs = given_certs or str(pki_dir / "sites" / LOCAL_SITE)
-    clients = {name: {**everyone, "CERTS_DIR": certs, "NODE_NAME": name} for name in names}
     return Plan(
-        server,
-        clients,
-        settings.num_rounds,
+        server={**everyone, "CERTS_DIR": str(server_certs), **_choose_numbers(settings, given)},
+        clients={
+            name: {**everyone, "CERTS_DIR": str(site_certs), "NODE_NAME": name}
+            for name in _name_clients(settings)
+        },
+        rounds=settings.num_rounds,
         runs_dir=ROOT / settings.runs_dir,
-        log_level=settings.log_level,
-        counted={"MIN_CLIENTS", "NUM_PARTITIONS"} - given,
-        problems=problems,
+        derived={"MIN_CLIENTS", "NUM_PARTITIONS"} - given,
+        problems=problems or _find_shortages(settings, given),
         pki=_make_pki(settings, pki_dir) if settings.link_security == "mtls" else None,
     )
 
 
+def check(plan: Plan) -> None:
+    """Check the settings of all programs.
+
+    Raises:
+        SettingsError: the plan has problems; the error has those that the server alone can find, too.
+    """
+    if not plan.problems:
+        return
+    from server import strategies  # noqa: PLC0415 - it imports Flower, which takes long, and is rarely needed
+
+    found: Sequence[str] = []
+    try:
+        load(ServerSettings, strategies.find_problems, environ=plan.server)
+    except SettingsError as error:
+        found = error.problems
+    raise SettingsError(dict.fromkeys([*plan.problems, *map(plan.explain, found)]))
+
+
 def _load(environ: Mapping[str, str]) -> tuple[_AllSettings, Sequence[str]]:
-    """Read all settings; one that is wrong has its default and is a problem."""
+    """Load all settings; one that is invalid has its default and is a problem."""
     try:
         return load(_AllSettings, environ=environ), []
     except SettingsError as error:
-        wrong = {problem.partition("=")[0] for problem in error.problems}
-        rest = {name: text for name, text in environ.items() if name not in wrong}
+        invalid = {problem.partition("=")[0] for problem in error.problems}
+        rest = {name: text for name, text in environ.items() if name not in invalid}
         return load(_AllSettings, environ=rest), error.problems
+
+
+def _choose_numbers(settings: _AllSettings, given: Collection[str]) -> dict[str, str]:
+    """Choose the numbers that follow CLIENTS, unless the user set them."""
+    numbers = {"NUM_ROUNDS": str(settings.num_rounds)}
+    if "MIN_CLIENTS" not in given:
+        numbers["MIN_CLIENTS"] = str(min(settings.clients, settings.num_partitions or settings.clients))
+    if settings.partition.is_shared and "NUM_PARTITIONS" not in given:
+        numbers["NUM_PARTITIONS"] = str(settings.clients)
+    return numbers
+
+
+def _name_clients(settings: _AllSettings) -> list[str]:
+    return [f"{settings.node_name or 'client'}-{number}" for number in range(1, settings.clients + 1)]
 
 
 def _make_pki(settings: _AllSettings, pki_dir: Path) -> PkiSettings:
@@ -107,7 +125,7 @@ def _make_pki(settings: _AllSettings, pki_dir: Path) -> PkiSettings:
 
 
 def _find_shortages(settings: _AllSettings, given: Collection[str]) -> list[str]:
-    """Say which nodes the server would wait for in vain."""
+    """Return a problem for each setting that makes the server wait for nodes that are not started."""
     awaited = {"MIN_CLIENTS": settings.min_clients, "NUM_PARTITIONS": settings.num_partitions}
     return [
         f"{name}={number}: make run starts CLIENTS={settings.clients}; expected at most that"

@@ -1,4 +1,4 @@
-"""Reads what a run has written so far in its folder. Writing it is the server's."""
+"""Reads what the server has written of a run so far, in the run's folder."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ class Round:
     """One line of a run's history.
 
     Attributes:
-        metrics: what the task measures beside the loss, in the evaluation.
+        metrics: the task's metrics of the evaluation, without the loss.
     """
 
     number: int
@@ -27,7 +27,7 @@ class Round:
 
     @classmethod
     def parse(cls, line: str) -> "Round":
-        """Read a line of `history.jsonl`."""
+        """Parse a line of `history.jsonl`."""
         values = json.loads(line)
         train, evaluate = values.get("train") or {}, values.get("evaluate") or {}
         return cls(
@@ -40,39 +40,8 @@ class Round:
         )
 
 
-class RunWatch:
-    """Finds the run that a server starts or continues after this watch was made.
-
-    It finds none before it is opened: until the server has taken the runs folder, what changes is another's.
-    """
-
-    def __init__(self, runs_dir: Path) -> None:
-        """Remember what the newest run is now, so that it is not taken for the one to come."""
-        self._latest = runs_dir / "latest"
-        self._before = self._read_mark()
-        self._is_open = False
-
-    def open(self) -> None:
-        """Begin to look: the server has the folder for itself."""
-        self._is_open = True
-
-    def find(self) -> Path | None:
-        """Give the run's folder, by its own name."""
-        mark = self._read_mark() if self._is_open else None
-        return None if mark is None or mark == self._before else mark[0]
-
-    def _read_mark(self) -> tuple[Path, int, int] | None:
-        # A server that starts or continues a run writes run.json anew.
-        try:
-            folder = self._latest.resolve()
-            status = (folder / "run.json").stat()
-        except OSError:
-            return None
-        return folder, status.st_ino, status.st_mtime_ns
-
-
 def read_rounds(folder: Path) -> list[Round]:
-    """Read a run's finished rounds; a line still being written is left for the next time, a torn one out."""
+    """Read the finished rounds of a run; a line that is incomplete or invalid is skipped."""
     try:
         text = (folder / "history.jsonl").read_text()
     except OSError:
@@ -85,6 +54,6 @@ def read_rounds(folder: Path) -> list[Round]:
 
 
 def read_run(folder: Path) -> Mapping[str, Any]:
-    """Read what `run.json` says."""
+    """Read `run.json`."""
     values: Mapping[str, Any] = json.loads((folder / "run.json").read_text())
     return values

@@ -1,4 +1,4 @@
-"""Room for one more federation on this machine: a runs folder and a port that no other one has."""
+"""Reserves a runs folder and a port for one more federation on this machine."""
 
 import itertools
 import time
@@ -9,14 +9,14 @@ from pathlib import Path
 from fedmx import run_state
 
 _ENDING_S = 6.0
-"""Seconds in which a server ends whose launcher was killed."""
+"""Seconds in which a server ends after its launcher was killed."""
 _TICK_S = 0.1
 _LAUNCHER = ".launcher"
 
 
 @contextmanager
 def find_room(environ: Mapping[str, str], root: Path) -> Iterator[Mapping[str, str]]:
-    """Reserve what the user has not chosen, for as long as the context lasts.
+    """Reserve what the user has not set, for as long as the context lasts.
 
     The first federation writes to `runs`, one beside it to `runs-2`, and so on. The kernel chooses the port.
 
@@ -25,7 +25,7 @@ def find_room(environ: Mapping[str, str], root: Path) -> Iterator[Mapping[str, s
         root: the project's folder.
 
     Yields:
-        Settings to add to them.
+        Settings to add to the user's.
     """
     with ExitStack() as stack:
         found: dict[str, str] = {}
@@ -49,12 +49,13 @@ def _reserve_folder(root: Path, stack: ExitStack) -> str:
         except BlockingIOError:
             continue
         except OSError:
-            break  # the server reports what is wrong with the folder
+            # The server reports what is wrong with the folder.
+            break
     return "runs"
 
 
 def _wait_for_server(runs_dir: Path) -> bool:
-    """Wait for the end of a server without a launcher; whether it ended."""
+    """Wait until no server holds the folder, and return False if one stays."""
     deadline = time.monotonic() + _ENDING_S
     while True:
         try:

@@ -17,6 +17,7 @@ from fedmx.pki.access import PeerVerifier
 from fedmx.pki.certificates import REVOKED_FILE, SERVER
 from fedmx.pki.credentials import load_credentials
 from fedmx.protocol import link_pb2 as pb
+from fedmx.readiness import Ready, report_ready
 from fedmx.settings import ServerSettings, load
 from server import admission, strategies
 from server.app import build_app, run_number
@@ -36,11 +37,15 @@ def main() -> None:
     with RunsFolder(settings.runs_dir) as runs:
         if finished := resume.find_unannounced(runs, settings):
             event("run was finished when the server ended, telling its nodes", folder=finished.folder)
-            listen(settings).stop(pb.Goodbye.FINISHED, linger_s=_LINGER_S)
+            server = listen(settings)
+            report_ready(Ready(server.address, finished.folder))
+            server.stop(pb.Goodbye.FINISHED, linger_s=_LINGER_S)
         else:
             start = resume.choose_run(settings)
             runs.untold = start.run_id
-            run_to_goodbye(listen(settings, start), settings, start)
+            server = listen(settings, start)
+            report_ready(Ready(server.address, settings.runs_dir / start.run_id))
+            run_to_goodbye(server, settings, start)
         runs.untold = ""
 
 

