@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from fedmx import __version__
 from fedmx.errors import SettingsError
 from fedmx.fields import describe, describe_model
 from fedmx.settings import (
@@ -24,13 +23,6 @@ from fedmx.values import Address, PartitionRule
 from local.plan import make_plan
 from tests.extremes import EXTREMES, list_accepted, list_numeric
 
-COMMON = {
-    "LOG_LEVEL": "INFO",
-    "LOG_FORMAT": "text",
-    "MAX_MODEL_BYTES": 4294967296,
-    "LINK_SECURITY": "mtls",
-}
-
 NAME = "expected at most 64 letters, digits, '.', '_' or '-', a letter or digit first"
 SECONDS = "expected a number of at least 0 and at most 1e+09; 0 is without limit"
 
@@ -39,64 +31,6 @@ def problems_of(kind: type[CommonSettings], environ: dict[str, str]) -> list[str
     with pytest.raises(SettingsError) as caught:
         load(kind, environ=environ)
     return caught.value.problems
-
-
-def test_the_servers_defaults_are_the_documented_ones() -> None:
-    assert describe(load(ServerSettings, environ={})) == COMMON | {
-        "NUM_ROUNDS": 3,
-        "MIN_CLIENTS": 2,
-        "MIN_UPDATES": 0,
-        "NUM_PARTITIONS": 0,
-        "JOIN_WINDOW": 5.0,
-        "CLIENT_WAIT_TIMEOUT": 300.0,
-        "ROUND_TIMEOUT": 600.0,
-        "LEASE_GRACE": 120.0,
-        "STRATEGY": "fedavg",
-        "STRATEGY_ARGS": {},
-        "DP_MODE": "off",
-        "DP_ARGS": {},
-        "DP_DELTA": 1e-5,
-        "LOCAL_EPOCHS": 2,
-        "BATCH_SIZE": 100,
-        "LEARNING_RATE": 0.05,
-        "MOMENTUM": 0.9,
-        "PROXIMAL_MU": 0.0,
-        "PARTITION": "iid",
-        "SEED": 0,
-        "LISTEN_ADDRESS": "127.0.0.1:8080",
-        "CERTS_DIR": ".fedmx/pki/server",
-        "RUNS_DIR": "runs",
-        "KEEP_CHECKPOINTS": 3,
-        "RESUME": "auto",
-    }
-
-
-def test_the_clients_defaults_are_the_documented_ones() -> None:
-    assert describe(load(ClientSettings, environ={})) == COMMON | {
-        "SERVER_ADDRESS": "127.0.0.1:8080",
-        "SERVER_WAIT_TIMEOUT": 300.0,
-        "CERTS_DIR": ".fedmx/pki/sites/local",
-        "NODE_NAME": "",
-        "TASK": "client.tasks.mnist",
-        "DATA_DIR": "data/mnist",
-        "DEVICE": "auto",
-        "GPU_INDEX": "",
-        "CLIENT_THREADS": 1,
-        "CPU_ISA": "avx2",
-        "LINK_PROXY": "",
-    }
-
-
-def test_the_authoritys_defaults_are_the_documented_ones() -> None:
-    assert describe(load(PkiSettings, environ={})) == {
-        "PKI_DIR": ".fedmx/pki",
-        "SERVER_NAMES": "",
-        "AUTHORITY_DAYS": 3650.0,
-        "CERTIFICATE_DAYS": 365.0,
-        "RENEW_DAYS": 30.0,
-        "COMPOSE_PROJECT_NAME": "fedmx",
-        "FEDMX_VERSION": __version__,
-    }
 
 
 def test_the_launcher_starts_two_clients() -> None:

@@ -10,6 +10,7 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
 
 from fedmx.errors import DataError, SettingsError, TrainingFailedError
+from fedmx.hyperparameters import Hyperparameters
 from fedmx.link.flower import APP_RAISED, empty_run, error_of, may_differ, set_identity
 from server import admission
 from server.collect import Replies
@@ -35,11 +36,7 @@ def test_every_message_carries_hyperparameters_and_its_nodes_part() -> None:
     table.ask("train", number=4)
     table.ask("evaluate", number=4)
     expected = {
-        "local-epochs": 3,
-        "batch-size": 7,
-        "learning-rate": 0.5,
-        "momentum": 0.25,
-        "proximal-mu": 0.125,
+        **Hyperparameters(3, 7, learning_rate=0.5, momentum=0.25, proximal_mu=0.125).to_config(),
         "server-round": 4,
         "seed": 9,
         "partition-rule": "iid",

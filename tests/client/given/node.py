@@ -6,17 +6,14 @@ from typing import cast
 from flwr.app import ArrayRecord, ConfigRecord, Context, RecordDict
 
 from client import app
+from fedmx.hyperparameters import Hyperparameters
 from fedmx.link.flower import Envelope, rebuild_request, set_identity
 
 Value = int | float | str | bool
 PART: dict[str, Value] = {"partition-rule": "iid", "partition": 0, "num-partitions": 2, "seed": 0}
 HOW: dict[str, Value] = {
     "server-round": 1,
-    "local-epochs": 2,
-    "batch-size": 20,
-    "learning-rate": 0.1,
-    "momentum": 0.9,
-    "proximal-mu": 0.0,
+    **Hyperparameters(local_epochs=2, batch_size=20, learning_rate=0.1, momentum=0.9).to_config(),
 }
 
 
