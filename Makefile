@@ -1,7 +1,7 @@
 # Variables given to make (`make run CLIENTS=4 PARTITION=labels:5`) and those of the environment reach the programs:
 # make exports both. So every setting can be given here; README lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint settings bench lock audit sbom proto build up down logs ps gpu client shell check-gpu fuzz chaos clean .venv \
+.PHONY: help run test test-slow lint settings bench lock audit sbom proto build up down logs ps gpu client shell check-gpu fuzz chaos clean \
 	pki-init pki-server pki-site pki-sign pki-list pki-revoke pki-renew bundle
 
 # Recipes read such variables as the shell's, so that what they hold is never taken for a command.
@@ -21,7 +21,7 @@ $(if $(unknown),$(error $(unknown) README.md lists the settings; names of your o
 
 ##@ Use it
 # GNU make ends with 2 whenever a recipe fails; the exit code of the server stands in its last line, as `Error 4`.
-run: .venv ## train on this machine: a server and CLIENTS=2 clients, ROUNDS=3
+run: .venv/run.ok ## train on this machine: a server and CLIENTS=2 clients, ROUNDS=3
 	@.venv/bin/python -m local
 
 help: ## list what make can do
@@ -88,42 +88,46 @@ bundle: ## write a site's archive: SITE=hospital-a SERVER_ADDRESS=fl.example.org
 	@server/authority/bundle.sh
 
 ##@ Working on fedmx
-test: .venv ## run the tests; ARGS="-k partition" chooses among them
+test: .venv/dev.ok ## run the tests; ARGS="-k partition" chooses among them
 	@.venv/bin/python -m pytest $(ARGS)
 
-test-slow: .venv ## run the tests that take minutes
+test-slow: .venv/dev.ok ## run the tests that take minutes
 	@.venv/bin/python -m pytest -m slow $(ARGS)
 
-lint: .venv ## check style, format, types and what `make settings` writes
+lint: .venv/dev.ok ## check style, format, types and what `make settings` writes
 	@.venv/bin/python -m ruff check && .venv/bin/python -m ruff format --check
 	@.venv/bin/python -m mypy && .venv/bin/python -m requirements.settings --check
 
-settings: .venv ## write .env, the compose file's lists and the tables of docs/ from fedmx/settings.py
+settings: .venv/dev.ok ## write .env, the compose file's lists and the tables of docs/ from fedmx/settings.py
 	@.venv/bin/python -m requirements.settings
 
-bench: .venv ## measure the link against Flower's own engines
+bench: .venv/dev.ok ## measure the link against Flower's own engines
 	@.venv/bin/python -m bench $(ARGS)
 
-lock: .venv ## write requirements/*.txt from pyproject.toml; ARGS=--upgrade takes newer versions
+lock: .venv/dev.ok ## write requirements/*.txt from pyproject.toml; ARGS=--upgrade takes newer versions
 	@requirements/lock.sh $(ARGS)
 
-audit: .venv ## look for known vulnerabilities in the locks; ARGS="--osv-url URL" names a source
-	@.venv/bin/python requirements/audit.py $(ARGS)
+audit: .venv/dev.ok ## look for known vulnerabilities in the locks; ARGS="--vulnerability-service osv" names a source
+	@requirements/audit.sh $(ARGS)
 
-sbom: .venv ## write each image's bill of materials to sbom/
-	@.venv/bin/python requirements/sbom.py
+sbom: .venv/dev.ok ## write each image's bill of materials to sbom/
+	@mkdir -p sbom && for lock in server client gpu; do .venv/bin/python -W ignore -m cyclonedx_py requirements \
+		--pyproject pyproject.toml --output-reproducible -o sbom/$$lock.cdx.json requirements/$$lock.txt || exit; done
 
-proto: .venv ## write fedmx/protocol/link_pb2.py and .pyi from link.proto
+proto: .venv/dev.ok ## write fedmx/protocol/link_pb2.py and .pyi from link.proto
 	@.venv/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. fedmx/protocol/link.proto
 
-check-gpu: .venv ## build the CUDA image and check it; downloads 2 GB
+check-gpu: .venv/dev.ok ## build the CUDA image and check it; downloads 2 GB
 	@.venv/bin/python -m pytest -m gpu_image $(ARGS)
 
-fuzz: .venv ## invent what may come over the wire, guided by coverage; SECONDS=60
+fuzz: .venv/dev.ok ## invent what may come over the wire, guided by coverage; SECONDS=60
 	@.venv/bin/python -m fuzz --seconds $(or $(SECONDS),60)
 
-chaos: .venv ## kill, cut and stall federations for a while; ARGS="--seconds 1200 --seed 1"
+chaos: .venv/dev.ok ## kill, cut and stall federations for a while; ARGS="--seconds 1200 --seed 1"
 	@.venv/bin/python -m tests.federation.chaos $(ARGS)
 
-.venv:
-	@requirements/venv.sh dev
+.venv/%.ok: requirements/%.txt requirements/venv.sh .venv/bin/python
+	@requirements/venv.sh $*
+
+# Where it is gone, the rule above sets up .venv again.
+.venv/bin/python:

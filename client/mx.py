@@ -15,6 +15,47 @@ from client.settings import load_settings
 from fedmx.errors import SettingsError
 from fedmx.libraries import set_cpu_isa, set_omp_threads
 
+# What MXNet 1.9.1 reads from numpy when it is imported, and what took its place: numpy 1.24 removed `bool`,
+# which numpy 2 has again, and numpy 2 removed the others.
+_REMOVED_FROM_NUMPY: dict[str, object] = {
+    "bool": bool,
+    "float_": np.float64,
+    "Inf": np.inf,
+    "Infinity": np.inf,
+    "infty": np.inf,
+    "PINF": np.inf,
+    "NINF": -np.inf,
+    "NaN": np.nan,
+    "NAN": np.nan,
+    "PZERO": 0.0,
+    "NZERO": -0.0,
+    "alltrue": np.all,
+    "sometrue": np.any,
+    "product": np.prod,
+    "cumproduct": np.cumprod,
+    "round_": np.round,
+    "row_stack": np.vstack,
+    "in1d": np.isin,
+    "msort": np.sort,
+}
+# Functions that MXNet only wants to find under their names: it offers them to those who call it as numpy.
+_NAMES_ALONE = ("trapz", "fv", "ipmt", "irr", "mirr", "nper", "npv", "pmt", "ppmt", "pv", "rate")
+
+
+def _restore_names_of_numpy() -> None:
+    """Put back what numpy removed and MXNet reads; numpy 1.26 lacks one of them, numpy 2 nearly all."""
+    for name, value in _REMOVED_FROM_NUMPY.items():
+        if not hasattr(np, name):
+            setattr(np, name, value)
+    if np.lib.NumpyVersion(np.__version__) >= "2.0.0":
+        for name in _NAMES_ALONE:
+            if not hasattr(np, name):
+                setattr(np, name, _refuse)
+
+
+def _refuse(*_: object, **__: object) -> None:
+    raise NotImplementedError("this function was removed from numpy")
+
 
 @contextmanager
 def _naming_what_is_missing() -> Iterator[None]:
@@ -29,8 +70,7 @@ def _naming_what_is_missing() -> Iterator[None]:
 
 set_omp_threads(load_settings().client_threads)
 set_cpu_isa(load_settings().cpu_isa)
-# MXNet 1.9.1 takes `numpy.bool` at import, which numpy 1.24 removed.
-np.bool = bool  # type: ignore[attr-defined]
+_restore_names_of_numpy()
 driver = load_driver()
 
 with _naming_what_is_missing():

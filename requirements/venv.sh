@@ -1,6 +1,6 @@
 #!/bin/sh
-# Make .venv from locks of this folder: `requirements/venv.sh client`, `requirements/venv.sh dev` (server, client, tools).
-# A .venv that holds them is left alone; one that is broken, half made or made from other locks is made anew.
+# Set up .venv from a lock: `requirements/venv.sh run`, or dev, server, client. `make` calls it where .venv is older
+# than the lock. Everything that the system lacks is named before anything is installed.
 set -eu
 unset CDPATH PYTHONHOME PYTHONPATH
 cd "$(dirname "$0")/.."
@@ -10,91 +10,102 @@ fail() {
     exit 2
 }
 
-# The copies of the locks are written last, so a .venv without them is half made.
-is_current() {
-    for name in $locks; do
-        cmp -s "requirements/$name.txt" ".venv/locks/$name.txt" || return 1
-    done
-    .venv/bin/python -I -S -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null
-}
-
 # A name on PATH proves nothing: it may be a shim that fails, another version, or the .venv that goes away.
 find_python() {
-    for candidate in python3.11 python3; do
+    for candidate in python3.11 python3.12 python3.13 python3; do
         "$candidate" -I -c '
 import sys
-if sys.version_info[:2] != (3, 11) or sys.implementation.name != "cpython": sys.exit(1)
+if not (3, 11) <= sys.version_info[:2] <= (3, 13) or sys.implementation.name != "cpython": sys.exit(1)
 print(sys._base_executable)' 2>/dev/null && return
     done
     return 1
 }
 
-choose_installer() {
-    python=$(find_python) || python=
-    if [ -n "$python" ] && "$python" -I -c 'import ensurepip, venv' 2>/dev/null; then
-        installer=pip
-    elif uv --version >/dev/null 2>&1; then
-        installer=uv
-    elif [ -n "$python" ]; then
-        fail "Python 3.11 is here without its venv module: apt-get install python3.11-venv"
-    else
-        fail "no Python 3.11: apt-get install python3.11 python3.11-venv (Debian 12, Ubuntu 22.04)," \
-            "or install uv, which fetches it"
+# The names of packages, by system; the first Python is the system's own where that is one of ours.
+find_package() {
+    case "$system:$1" in
+        ubuntu-22.04:python) echo python3.11 python3.11-venv ;;
+        fedora*:python) echo python3.13 ;;
+        *:python) echo python3 python3-venv ;;
+        fedora*:venv) echo python3-libs ;;
+        *:venv) echo "python$("$python" -I -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv" ;;
+        fedora*:libgomp.so.1) echo libgomp ;;
+        fedora*:libquadmath.so.0) echo libquadmath ;;
+        *:libgomp.so.1) echo libgomp1 ;;
+        *:libquadmath.so.0) echo libquadmath0 ;;
+    esac
+}
+
+require_system_packages() {
+    system=$(. "${OS_RELEASE:-/etc/os-release}" 2>/dev/null && echo "$ID-${VERSION_ID:-}") || system=unknown
+    missing=
+    if ! python=$(find_python); then
+        missing="$(find_package python)"
+    elif ! "$python" -I -c 'import ensurepip, venv' 2>/dev/null; then
+        missing="$(find_package venv)"
     fi
+    if [ "$lock" != server ]; then
+        # MXNet's wheel loads both, and names them only when it is imported.
+        libraries=$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p)
+        for library in libgomp.so.1 libquadmath.so.0; do
+            case $libraries in *"$library"*) ;; *) missing="$missing $(find_package "$library")" ;; esac
+        done
+    fi
+    [ -n "$missing" ] || return 0
+    case $system in
+        debian* | ubuntu*) how="apt-get install" ;;
+        fedora*) how="dnf install" ;;
+        *) fail "missing:" $missing "(names of Debian); expected Python 3.11, 3.12 or 3.13 with venv, libgomp and libquadmath" ;;
+    esac
+    [ "$(id -u)" = 0 ] || how="sudo $how"
+    fail "missing system packages; install them with:" $how $missing
+}
+
+# The stamp of an installation is written last, so a .venv without one is incomplete.
+is_current() {
+    for name in "$lock" dev; do
+        [ ".venv/$name.ok" -nt "requirements/$name.txt" ] && "$PWD/.venv/bin/python" -I -S -c '' 2>/dev/null && return
+    done
+    return 1
 }
 
 make_venv() {
-    rm -rf .venv
-    case $installer in
-        pip) "$python" -m venv .venv ;;
-        uv) uv venv --quiet --python "${python:-3.11}" .venv ;;
-    esac
+    # One of another Python does not do, nor one whose Python was replaced.
+    version=$("$python" -I -S -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    if [ ! -d ".venv/lib/python$version" ] || ! .venv/bin/python -I -S -c '' 2>/dev/null; then
+        rm -rf .venv
+        "$python" -m venv .venv || fail ".venv could not be created, see above"
+    fi
 }
 
-install_locks() {
-    set --
-    for name in $locks; do set -- "$@" -r "requirements/$name.txt"; done
-    case $installer in
-        pip) .venv/bin/python -m pip install --quiet --no-input --disable-pip-version-check --require-hashes "$@" ;;
-        uv) uv pip install --quiet --python .venv/bin/python --require-hashes "$@" ;;
-    esac
+install_lock() {
+    # uv installs ten times as fast as pip; its own version and hash are the lock's.
+    if ! .venv/bin/uv --version >/dev/null 2>&1; then
+        awk '/^uv==/ { found = 1 } found { print } found && !/\\$/ { exit }' "requirements/$lock.txt" >.venv/uv.txt
+        .venv/bin/python -m pip install --quiet --no-input --disable-pip-version-check --require-hashes -r .venv/uv.txt ||
+            return 1
+        # A mirror that pip is set to holds for uv as well.
+        index=${PIP_INDEX_URL:-$(.venv/bin/python -m pip config get global.index-url 2>/dev/null || true)}
+        [ -z "$index" ] || echo "$index" >.venv/index
+    fi
+    if [ -s .venv/index ] && [ -z "${UV_DEFAULT_INDEX:-}" ]; then
+        export UV_DEFAULT_INDEX="$(cat .venv/index)"
+    fi
+    .venv/bin/uv pip sync --python .venv/bin/python --require-hashes "requirements/$lock.txt"
 }
 
-# MXNet's wheel loads two libraries of the system, and says so only when it is imported.
-require_system_libraries() {
-    case " $locks " in *" client "* | *" dev "* | *" gpu "*) ;; *) return 0 ;; esac
-    [ "$(uname -s)" = Linux ] || return 0
-    lacking=$(.venv/bin/python -I -c '
-import ctypes
-for library, package in {"libgomp.so.1": "libgomp1", "libquadmath.so.0": "libquadmath0"}.items():
-    try: ctypes.CDLL(library)
-    except OSError: print(package)')
-    [ -z "$lacking" ] || fail "MXNet needs libraries that are not here: apt-get install" $lacking
-}
-
-locks=$*
-[ -n "$locks" ] || fail "usage: requirements/venv.sh LOCK..., for instance: requirements/venv.sh dev"
-for name in $locks; do
-    [ -f "requirements/$name.txt" ] || fail "no lock requirements/$name.txt"
-done
-is_current && exit 0
-
-# Two commands at once: the second waits, and then finds what the first has made.
+lock=${1:-}
+[ -f "requirements/$lock.txt" ] || fail "usage: requirements/venv.sh LOCK; expected run, dev, server or client, found '$lock'"
+# Of two commands at once, the second waits and then finds what the first has installed.
 if command -v flock >/dev/null 2>&1; then
     exec 9<requirements/venv.sh
     flock 9
-    is_current && exit 0
 fi
-choose_installer
-echo "setting up .venv (about 40 s, once)"
-make_venv || fail ".venv could not be made, see above"
-require_system_libraries
-# pip and uv warn about much that does not matter; what they said matters when they failed.
-install_locks >.venv/setup.log 2>&1 || {
-    tail -n 20 .venv/setup.log >&2
-    fail "could not install the lock $locks of requirements/, see above:" \
-        "check the network, or the mirror that pip is set to, and try again"
-}
-mkdir .venv/locks
-case " $locks " in *" dev "*) locks="dev server client" ;; esac  # the first holds the other two
-for name in $locks; do cp "requirements/$name.txt" .venv/locks/; done
+if ! is_current; then
+    require_system_packages
+    echo "setting up .venv for $lock with $python"
+    make_venv
+    rm -f .venv/*.ok
+    install_lock || fail "could not install requirements/$lock.txt, see above: check the network, or the mirror that pip is set to, and run the command again"
+fi
+touch ".venv/$lock.ok"

@@ -47,7 +47,7 @@ ACTS_ON_IMPORT = {
     "client/mx.py": {
         "set_omp_threads(load_settings().client_threads)",
         "set_cpu_isa(load_settings().cpu_isa)",
-        "np.bool = bool",
+        "_restore_names_of_numpy()",
         "with _naming_what_is_missing():\n    import mxnet as mx\n    from mxnet import autograd, gluon",
     },
 }

@@ -1,4 +1,4 @@
-"""How a machine is made ready: requirements/venv.sh, and what make hands on.
+"""How a machine is set up by requirements/venv.sh, and what make passes on.
 
 The script runs in a copy of the project's corner, on a PATH that holds only what a test puts there.
 """
@@ -16,48 +16,73 @@ import pytest
 from tests.bounds import HANG_S
 
 ROOT = Path(__file__).resolve().parents[1]
-TOOLS = ("awk", "cat", "cmp", "cp", "dirname", "flock", "mkdir", "rm", "sh", "sleep", "tail", "uname")
+TOOLS = ("awk", "cat", "chmod", "cp", "dirname", "flock", "id", "mkdir", "rm", "sh", "sleep", "touch")
+LOCK = "# {name}\nuv==0.13.9 \\\n    --hash=sha256:00\nwheel==1 \\\n    --hash=sha256:01\n"
 
 # Stands for Python 3.11: answers the script's questions, and writes down what it was made to install.
 PYTHON = """#!/bin/sh
 case "$*" in
-    "-I -S "*) exit 0 ;;
+    "-I -S -c "*print*) echo ${VERSION:-3.11} ;;
+    "-I -S -c "*) exit 0 ;;
     *_base_executable*) echo "$0" ;;
     *ensurepip*) exit ${NO_VENV:-0} ;;
-    "-m venv .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
-    *ctypes*) echo "$LACKING" ;;
-    *"pip install"*) sleep ${DELAY:-0}; echo "$*" >>installed; echo "$SAID"; exit ${PIP_STATUS:-0} ;;
+    *sys.version_info*) echo ${VERSION:-3.11} ;;
+    "-m venv .venv") mkdir -p .venv/bin ".venv/lib/python${VERSION:-3.11}" && cp "$0" .venv/bin/python ;;
+    *"pip install"*)
+        cat .venv/uv.txt >>installed
+        cat >.venv/bin/uv <<'END'
+#!/bin/sh
+case "$*" in --version) exit 0 ;; esac
+sleep ${DELAY:-0}
+echo "$UV_DEFAULT_INDEX $*" >>installed
+echo "$UV_PRINTS"
+exit ${UV_STATUS:-0}
+END
+        chmod +x .venv/bin/uv ;;
     *local*) echo "CLIENTS=$CLIENTS PARTITION=$PARTITION SEED=$SEED"; exit ${PROGRAM_STATUS:-0} ;;
 esac
 """
-UV = """#!/bin/sh
-case "$*" in
-    "venv "*) mkdir -p .venv/bin && cp python-of-uv .venv/bin/python; echo "$*" >>installed ;;
-    "pip install "*) echo "$*" >>installed ;;
-esac
-"""
+LDCONFIG = '#!/bin/sh\necho "$LIBRARIES"\n'
 WRONG_VERSION = "#!/bin/sh\nexit 1\n"
 SHIM = "#!/bin/sh\necho 'pyenv: python3.11: command not found' >&2\nexit 127\n"
+BOTH_LIBRARIES = "libgomp.so.1 libquadmath.so.0"
+SYSTEMS = {
+    "debian-12": 'ID=debian\nVERSION_ID="12"\n',
+    "debian-13": 'ID=debian\nVERSION_ID="13"\n',
+    "ubuntu-22.04": 'ID=ubuntu\nVERSION_ID="22.04"\n',
+    "ubuntu-24.04": 'ID=ubuntu\nVERSION_ID="24.04"\n',
+    "fedora-43": "ID=fedora\nVERSION_ID=43\n",
+    "void": "ID=void\n",
+}
 
 
 class Machine:
-    """A folder with the script and two small locks, and a PATH of its own."""
+    """A folder with the script and small locks, a PATH of its own, and a system."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "project"
         self.bin = folder / "bin"
+        self.release = folder / "os-release"
         (self.root / "requirements").mkdir(parents=True)
         self.bin.mkdir()
         shutil.copy(ROOT / "requirements" / "venv.sh", self.root / "requirements")
-        for name in ("server", "client", "dev"):
-            self.write_lock(name, f"# {name}\n")
+        for name in ("run", "server", "client", "dev"):
+            self.write_lock(name, LOCK.format(name=name))
         for tool in TOOLS:
             found = shutil.which(tool)
             if found:
                 (self.bin / tool).symlink_to(found)
+        self.put("ldconfig", LDCONFIG)
+        self.become("debian-12")
+
+    def become(self, system: str) -> None:
+        self.release.write_text(SYSTEMS[system])
 
     def write_lock(self, name: str, text: str) -> None:
+        """Write a lock that is newer than what was made from the one before."""
         (self.root / "requirements" / f"{name}.txt").write_text(text)
+        for stamp in (self.root / ".venv").glob("*.ok"):
+            os.utime(stamp, (0, 0))
 
     def put(self, name: str, script: str) -> None:
         (self.bin / name).write_text(script)
@@ -67,7 +92,12 @@ class Machine:
         return [str(self.root / "requirements" / "venv.sh"), *locks]
 
     def environment(self, **more: str) -> dict[str, str]:
-        return {"PATH": str(self.bin), **more}
+        return {
+            "PATH": str(self.bin),
+            "OS_RELEASE": str(self.release),
+            "LIBRARIES": BOTH_LIBRARIES,
+            **more,
+        }
 
     def set_up(self, *locks: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         return self.run(self.command(*locks), self.environment(**environment))
@@ -83,9 +113,11 @@ class Machine:
             timeout=HANG_S,
         )
 
-    def installs(self) -> list[str]:
+    def list_syncs(self) -> list[str]:
+        """List the locks that uv was made to install."""
         written = self.root / "installed"
-        return written.read_text().splitlines() if written.exists() else []
+        lines = written.read_text().splitlines() if written.exists() else []
+        return re.findall(r" pip sync .* requirements/(\w+)\.txt$", "\n".join(lines), re.MULTILINE)
 
 
 @pytest.fixture
@@ -99,133 +131,160 @@ def machine_with_python(machine: Machine) -> Machine:
     return machine
 
 
-def test_a_new_venv_takes_one_line_and_hashed_locks(machine_with_python: Machine) -> None:
-    done = machine_with_python.set_up("server", "client")
+def test_uv_comes_from_the_lock_with_its_hash_and_installs_the_lock_by_hashes(
+    machine_with_python: Machine,
+) -> None:
+    done = machine_with_python.set_up("run", PIP_INDEX_URL="mirror")
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.fullmatch(r"setting up \.venv \(about \d+ s, once\)\n", done.stdout)
-    (install,) = machine_with_python.installs()
-    assert "--require-hashes -r requirements/server.txt -r requirements/client.txt" in install
+    uv, uv_hash, sync = (machine_with_python.root / "installed").read_text().splitlines()
+    assert (uv, uv_hash) == ("uv==0.13.9 \\", "    --hash=sha256:00")
+    assert sync == "mirror pip sync --python .venv/bin/python --require-hashes requirements/run.txt"
 
 
-def test_a_venv_with_the_same_locks_is_left_alone(machine_with_python: Machine) -> None:
+def test_a_venv_of_the_same_lock_is_left_alone(machine_with_python: Machine) -> None:
     machine_with_python.set_up("dev")
     again = machine_with_python.set_up("dev")
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
-    assert len(machine_with_python.installs()) == 1
+    assert machine_with_python.list_syncs() == ["dev"]
 
 
-def test_the_tools_lock_holds_those_of_both_programs(machine_with_python: Machine) -> None:
+def test_the_lock_for_development_is_enough_to_run_and_not_the_other_way_round(
+    machine_with_python: Machine,
+) -> None:
+    for lock in ("run", "dev", "run"):
+        assert machine_with_python.set_up(lock).returncode == 0
+    assert machine_with_python.list_syncs() == ["run", "dev"]
+
+
+def test_a_lock_that_changed_is_installed(machine_with_python: Machine) -> None:
     machine_with_python.set_up("dev")
-    assert machine_with_python.set_up("server", "client").stdout == ""
-
-
-def test_a_lock_that_changed_makes_the_venv_anew(machine_with_python: Machine) -> None:
-    machine_with_python.set_up("dev")
-    machine_with_python.write_lock("dev", "# another\n")
-    assert "setting up" in machine_with_python.set_up("dev").stdout
+    machine_with_python.write_lock("dev", LOCK.format(name="another"))
+    assert machine_with_python.set_up("dev").stdout != ""
     assert machine_with_python.set_up("dev").stdout == ""
+    assert machine_with_python.list_syncs() == ["dev", "dev"]
 
 
-def test_a_half_made_venv_is_made_anew(machine_with_python: Machine) -> None:
-    machine_with_python.set_up("dev", PIP_STATUS="1")
-    assert "setting up" in machine_with_python.set_up("dev").stdout
-    assert machine_with_python.set_up("dev").stdout == ""
+def test_an_installation_that_failed_is_repeated(machine_with_python: Machine) -> None:
+    failed = machine_with_python.set_up("dev", UV_STATUS="1", UV_PRINTS="no route to host")
+    assert failed.returncode == 2
+    assert "no route to host" in failed.stdout
+    [line] = failed.stderr.splitlines()
+    assert "requirements/dev.txt" in line
+    assert machine_with_python.set_up("dev").returncode == 0
+    assert machine_with_python.list_syncs() == ["dev", "dev"]
 
 
-def test_a_venv_whose_python_is_gone_is_made_anew(machine_with_python: Machine) -> None:
+def test_a_venv_whose_python_is_gone_or_of_another_version_is_set_up_again(
+    machine_with_python: Machine,
+) -> None:
     machine_with_python.set_up("dev")
     (machine_with_python.root / ".venv" / "bin" / "python").unlink()
     again = machine_with_python.set_up("dev")
-    assert "setting up" in again.stdout
-    assert again.stderr == ""
+    assert (again.returncode, again.stderr) == (0, "")
+    machine_with_python.write_lock("dev", LOCK.format(name="another"))
+    assert machine_with_python.set_up("dev", VERSION="3.13").returncode == 0
+    assert [path.name for path in (machine_with_python.root / ".venv" / "lib").iterdir()] == ["python3.13"]
+    assert machine_with_python.list_syncs() == ["dev"] * 3
 
 
 @pytest.mark.skipif(shutil.which("flock") is None, reason="flock is not installed")
-def test_two_commands_at_once_make_one_venv(machine_with_python: Machine) -> None:
+def test_of_two_commands_at_once_one_installs(machine_with_python: Machine) -> None:
     environment = machine_with_python.environment(DELAY="0.5")
     command = machine_with_python.command("dev")
     both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) for _ in range(2)]
-    said = [process.communicate(timeout=HANG_S)[0] for process in both]
+    printed = [process.communicate(timeout=HANG_S)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    assert sorted(map(bool, said)) == [False, True]
-    assert len(machine_with_python.installs()) == 1
+    assert sorted(map(bool, printed)) == [False, True]
+    assert machine_with_python.list_syncs() == ["dev"]
 
 
 @pytest.mark.parametrize("script", [SHIM, WRONG_VERSION])
-def test_a_python311_that_is_none_is_passed_over_for_a_python3_that_is(machine: Machine, script: str) -> None:
+def test_a_python_that_does_not_run_or_is_too_old_is_passed_over(machine: Machine, script: str) -> None:
     machine.put("python3.11", script)
     machine.put("python3", PYTHON)
     assert machine.set_up("dev").returncode == 0
 
 
-def test_without_python_uv_fetches_it_and_installs(machine: Machine) -> None:
-    machine.put("uv", UV)
-    (machine.root / "python-of-uv").write_text(PYTHON)
-    (machine.root / "python-of-uv").chmod(0o755)
-    assert machine.set_up("client").returncode == 0
-    assert machine.installs() == [
-        "venv --quiet --python 3.11 .venv",
-        "pip install --quiet --python .venv/bin/python --require-hashes -r requirements/client.txt",
-    ]
-
-
+@pytest.mark.parametrize(
+    ("system", "command"),
+    [
+        ("debian-12", "apt-get install python3 python3-venv libgomp1 libquadmath0"),
+        ("debian-13", "apt-get install python3 python3-venv libgomp1 libquadmath0"),
+        ("ubuntu-22.04", "apt-get install python3.11 python3.11-venv libgomp1 libquadmath0"),
+        ("ubuntu-24.04", "apt-get install python3 python3-venv libgomp1 libquadmath0"),
+        ("fedora-43", "dnf install python3.13 libgomp libquadmath"),
+        ("void", "Python 3.11, 3.12 or 3.13"),
+    ],
+)
 @pytest.mark.parametrize("script", [SHIM, WRONG_VERSION, None])
-def test_no_python_is_one_line_that_says_how_to_get_it(machine: Machine, script: str | None) -> None:
+def test_all_missing_packages_are_one_line_with_the_systems_command_before_anything_is_installed(
+    machine: Machine, system: str, command: str, script: str | None
+) -> None:
     if script:
         machine.put("python3.11", script)
-        machine.put("uv", SHIM)
-    done = machine.set_up("dev")
+    machine.become(system)
+    done = machine.set_up("dev", LIBRARIES="")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
-        "no Python 3.11: apt-get install python3.11 python3.11-venv (Debian 12, Ubuntu 22.04),"
-        " or install uv, which fetches it\n"
-    )
+    [line] = done.stderr.splitlines()
+    assert command in line
+    assert not (machine.root / ".venv").exists()
 
 
-def test_no_venv_module_is_one_line_with_its_package(machine_with_python: Machine) -> None:
+@pytest.mark.parametrize(
+    ("system", "package"), [("debian-12", "python3.11-venv"), ("fedora-43", "python3-libs")]
+)
+def test_a_python_without_its_venv_module_is_named_with_the_package(
+    machine_with_python: Machine, system: str, package: str
+) -> None:
+    machine_with_python.become(system)
     done = machine_with_python.set_up("dev", NO_VENV="1")
     assert done.returncode == 2
-    assert done.stderr == "Python 3.11 is here without its venv module: apt-get install python3.11-venv\n"
+    assert done.stderr.endswith(f" install {package}\n")
 
 
-@pytest.mark.parametrize("lacking", ["libgomp1", "libquadmath0", "libgomp1\nlibquadmath0"])
-def test_only_the_system_libraries_that_lack_are_named(machine_with_python: Machine, lacking: str) -> None:
-    done = machine_with_python.set_up("dev", LACKING=lacking)
+@pytest.mark.parametrize(
+    ("libraries", "packages"), [("libgomp.so.1", "libquadmath0"), ("libquadmath.so.0", "libgomp1")]
+)
+def test_only_the_libraries_that_are_missing_are_named(
+    machine_with_python: Machine, libraries: str, packages: str
+) -> None:
+    done = machine_with_python.set_up("dev", LIBRARIES=libraries)
     assert done.returncode == 2
-    named = lacking.replace("\n", " ")
-    assert done.stderr == f"MXNet needs libraries that are not here: apt-get install {named}\n"
-    assert machine_with_python.installs() == []
+    assert done.stderr.endswith(f" install {packages}\n")
+    assert machine_with_python.list_syncs() == []
 
 
 def test_the_server_needs_no_library_of_mxnet(machine_with_python: Machine) -> None:
-    assert machine_with_python.set_up("server", LACKING="libgomp1").returncode == 0
-
-
-def test_a_failed_install_shows_pips_words_and_then_what_to_do(machine_with_python: Machine) -> None:
-    done = machine_with_python.set_up("client", PIP_STATUS="1", SAID="ERROR: no route to host")
-    assert done.returncode == 2
-    assert done.stderr == (
-        "ERROR: no route to host\n"
-        "could not install the lock client of requirements/, see above:"
-        " check the network, or the mirror that pip is set to, and try again\n"
-    )
+    assert machine_with_python.set_up("server", LIBRARIES="").returncode == 0
 
 
 @pytest.mark.parametrize("locks", [(), ("sever",)])
-def test_a_lock_that_does_not_exist_is_said(machine_with_python: Machine, locks: tuple[str, ...]) -> None:
+def test_a_lock_that_does_not_exist_is_refused_with_those_that_do(
+    machine_with_python: Machine, locks: tuple[str, ...]
+) -> None:
     done = machine_with_python.set_up(*locks)
     assert done.returncode == 2
-    assert re.match(r"usage: |no lock requirements/sever\.txt", done.stderr)
+    [line] = done.stderr.splitlines()
+    assert all(name in line for name in ("run", "dev", "server", "client", *locks))
 
 
-def test_a_real_python_makes_a_venv_that_runs(machine: Machine) -> None:
-    (machine.bin / "python3.11").symlink_to(sys.executable)
+def test_a_real_python_makes_a_venv_with_uv_and_installs_into_it(machine: Machine) -> None:
+    entries = re.split(r"\n(?=[a-z])", (ROOT / "requirements" / "server.txt").read_text())
+    small = [entry for entry in entries if entry.startswith(("uv==", "idna=="))]
+    machine.write_lock("server", "\n".join(small) + "\n")
+    (machine.bin / "python3.11").symlink_to(sys._base_executable)  # type: ignore[attr-defined]
     path = f"{machine.bin}{os.pathsep}{os.defpath}"
-    done = machine.run(machine.command("server"), {"PATH": path, "HOME": str(machine.root)})
+    names = [
+        name
+        for name in os.environ
+        if name.startswith(("PIP_", "UV_")) or name.endswith(("_CERT_FILE", "_proxy"))
+    ]
+    given = {name: os.environ[name] for name in names}
+    done = machine.run(machine.command("server"), {**given, "PATH": path, "HOME": str(machine.root)})
     assert done.returncode == 0, done.stderr
     python = str(machine.root / ".venv" / "bin" / "python")
-    version = machine.run([python, "-c", "import sys; print(sys.prefix)"], {})
-    assert version.stdout.strip() == str(machine.root / ".venv")
+    version = machine.run([python, "-c", "import sys, idna; print(sys.prefix)"], {})
+    assert version.stdout.strip() == str(machine.root / ".venv"), version.stderr
 
 
 def copy_makefile(folder: Path) -> None:
@@ -265,7 +324,7 @@ def test_make_refuses_a_name_that_is_no_setting_before_it_does_anything(
     assert " LEARNING_RATE?" in line
     assert "LEARNING_RATEX" not in line
     assert not (machine_with_python.root / "done").exists()
-    assert machine_with_python.installs() == []
+    assert machine_with_python.list_syncs() == []
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
