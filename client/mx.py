@@ -45,11 +45,11 @@ _NAMES_ALONE = ("trapz", "fv", "ipmt", "irr", "mirr", "nper", "npv", "pmt", "ppm
 def _restore_names_of_numpy() -> None:
     """Put back what numpy removed and MXNet reads; numpy 1.26 lacks one of them, numpy 2 nearly all."""
     for name, value in _REMOVED_FROM_NUMPY.items():
-        if not hasattr(np, name):
+        if name not in vars(np):
             setattr(np, name, value)
     if np.lib.NumpyVersion(np.__version__) >= "2.0.0":
         for name in _NAMES_ALONE:
-            if not hasattr(np, name):
+            if name not in vars(np):
                 setattr(np, name, _refuse)
 
 
