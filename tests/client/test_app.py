@@ -15,7 +15,7 @@ from fedmx import arrays
 from fedmx.errors import DataError, FederationError, SettingsError
 from fedmx.hyperparameters import Hyperparameters
 from tests.client.given import clusters, regression
-from tests.client.given.node import PART, Value, ask, evaluate, query, train
+from tests.client.given.node import SHARE, Value, ask, evaluate, query, train
 
 Use = Callable[[str], None]
 OWN: dict[str, Value] = {"partition-rule": "none", "seed": 0, "node": "berlin"}
@@ -36,7 +36,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Use:
 
 
 def share(partition: int, number: int, rule: str = "iid") -> dict[str, Value]:
-    return PART | {"partition": partition, "num-partitions": number, "partition-rule": rule}
+    return SHARE | {"partition": partition, "num-partitions": number, "partition-rule": rule}
 
 
 def error_of(kind: type[FederationError], run: Callable[[], object]) -> str:
@@ -73,7 +73,7 @@ def test_two_nodes_name_the_same_arrays_for_a_seed_and_others_for_another(use: U
     assert description == first
     train(initial, share(1, 2))
     assert query()[0] == first
-    assert query(PART | {"seed": 1})[0]["initial-sha256"] != first["initial-sha256"]
+    assert query(SHARE | {"seed": 1})[0]["initial-sha256"] != first["initial-sha256"]
 
 
 # Train and evaluate
@@ -94,7 +94,7 @@ def test_a_node_trains_on_its_partition_and_replies_with_arrays_metrics_and_coun
 def test_the_same_message_gives_the_same_reply_and_another_round_another() -> None:
     _, initial = query()
     first, first_metrics = train(initial)
-    other, _ = train(initial, PART | {"server-round": 2})
+    other, _ = train(initial, SHARE | {"server-round": 2})
     again, again_metrics = train(initial)
     assert arrays.sha256(again) == arrays.sha256(first) != arrays.sha256(other)
     assert again_metrics == first_metrics
@@ -134,9 +134,9 @@ def test_shuffles_of_sites_with_their_own_data_depend_on_the_nodes_name(seeds: l
 
 def test_an_integer_is_accepted_as_a_float() -> None:
     _, initial = query()
-    updated, _ = train(initial, PART | {"learning-rate": 1, "momentum": 0, "proximal-mu": 0})
+    updated, _ = train(initial, SHARE | {"learning-rate": 1, "momentum": 0, "proximal-mu": 0})
     assert arrays.sha256(updated) == arrays.sha256(
-        train(initial, PART | {"learning-rate": 1.0, "momentum": 0.0})[0]
+        train(initial, SHARE | {"learning-rate": 1.0, "momentum": 0.0})[0]
     )
 
 
@@ -188,7 +188,7 @@ def test_a_regression_with_real_labels_and_a_loss_of_its_own_learns(use: Use) ->
     description, current = query()
     assert description["metrics"] == ["distance", "loss"]
     for number in range(1, 6):
-        current, _ = train(current, PART | {"server-round": number})
+        current, _ = train(current, SHARE | {"server-round": number})
     np.testing.assert_allclose(current["weight"].numpy(), [[3, -1]], atol=0.02)
     np.testing.assert_allclose(current["bias"].numpy(), [2], atol=0.02)
     metrics = evaluate(current, share(0, 1))
@@ -233,7 +233,7 @@ def test_a_rule_of_classes_does_not_divide_real_labels(use: Use) -> None:
 def test_a_wrong_value_of_the_config_is_named(change: dict[str, Value], problem: str) -> None:
     _, initial = query()
     assert (
-        error_of(SettingsError, lambda: train(initial, PART | change))
+        error_of(SettingsError, lambda: train(initial, SHARE | change))
         == f"the message's config has {problem}"
     )
 
@@ -243,7 +243,7 @@ def test_a_wrong_value_of_the_config_is_named(change: dict[str, Value], problem:
     [("partition", "int"), ("num-partitions", "int"), ("seed", "int"), ("partition-rule", "str")],
 )
 def test_a_missing_value_of_the_config_is_named(key: str, kind: str) -> None:
-    lacking = {name: value for name, value in PART.items() if name != key}
+    lacking = {name: value for name, value in SHARE.items() if name != key}
     assert error_of(SettingsError, lambda: query(lacking)) == (
         f"the message's config has {key}=None; expected {kind}"
     )

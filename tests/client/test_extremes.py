@@ -1,4 +1,4 @@
-"""Whatever number a setting accepts, MXNet and numpy work with it, or one line names what is wrong."""
+"""Every number that a setting accepts works with MXNet and numpy, or is refused with a clear error."""
 
 import contextlib
 import sys
@@ -23,7 +23,7 @@ LABELS = np.arange(40) % 4
 
 
 @pytest.mark.parametrize("name", ["LEARNING_RATE", "MOMENTUM", "PROXIMAL_MU", "BATCH_SIZE", "SEED"])
-def test_a_node_trains_or_diverges_by_name_at_every_number_that_is_accepted(name: str) -> None:
+def test_a_node_trains_or_reports_divergence_at_every_accepted_number(name: str) -> None:
     data = make_clusters(10)
     for settings in list_accepted(ServerSettings, name).values():
         how = Hyperparameters(
@@ -36,7 +36,7 @@ def test_a_node_trains_or_diverges_by_name_at_every_number_that_is_accepted(name
             evaluate(net, CLASSES, data, settings.batch_size)
 
 
-def test_initial_arrays_are_drawn_from_every_seed_that_is_accepted() -> None:
+def test_initial_arrays_are_drawn_from_every_accepted_seed() -> None:
     drawn = set()
     seeds = {settings.seed for settings in list_accepted(ServerSettings, "SEED").values()}
     for seed in seeds:
@@ -47,7 +47,7 @@ def test_initial_arrays_are_drawn_from_every_seed_that_is_accepted() -> None:
 
 
 @pytest.mark.parametrize("kind", ["dirichlet", "labels", "shards"])
-def test_a_dataset_is_split_or_refused_at_every_number_that_is_accepted(kind: str) -> None:
+def test_a_dataset_is_split_or_refused_at_every_accepted_number(kind: str) -> None:
     for text in EXTREMES:
         with contextlib.suppress(ValueError, FederationError):
             rule = PartitionRule.parse(f"{kind}:{text}")
@@ -56,14 +56,14 @@ def test_a_dataset_is_split_or_refused_at_every_number_that_is_accepted(kind: st
     assert len(split_test_indices(len(LABELS), 4, seed=2**63 - 1)) == 4
 
 
-def test_every_index_of_a_gpu_is_taken_or_refused_by_name() -> None:
+def test_every_accepted_gpu_index_is_used_or_refused() -> None:
     visible = Visible((Card("a card", (8, 0)),))
     for settings in list_accepted(ClientSettings, "GPU_INDEX").values():
         with contextlib.suppress(FederationError):
             assert choose_cards(has_cuda=True, visible=visible, gpu_index=settings.gpu_index) == [0]
 
 
-def test_mxnet_computes_with_the_most_threads_that_are_accepted() -> None:
+def test_mxnet_computes_with_the_largest_accepted_number_of_threads() -> None:
     most = max(
         settings.client_threads for settings in list_accepted(ClientSettings, "CLIENT_THREADS").values()
     )

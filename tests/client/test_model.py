@@ -1,4 +1,4 @@
-"""Parameters as named arrays: all of them, under names of their own, and applied for good."""
+"""Parameters as named arrays: every parameter, with a name of its own, read and written exactly."""
 
 import json
 import tempfile
@@ -23,7 +23,7 @@ NAMES = [
 
 
 def build() -> gluon.HybridBlock:
-    """Build a network with every kind of parameter, of which shapes are left open."""
+    """Build a network with every kind of parameter, some of unknown shape."""
     net = gluon.nn.HybridSequential()
     net.add(
         gluon.nn.Conv2D(3, kernel_size=3),
@@ -52,7 +52,7 @@ def fill(record: ArrayRecord, value: float) -> ArrayRecord:
 
 
 class TwoUses(gluon.HybridBlock):  # type: ignore[misc]  # MXNet has no types
-    """Uses one layer twice, and another one's weight in a layer of its own."""
+    """Uses one layer twice, and its weight in a third layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class TwoUses(gluon.HybridBlock):  # type: ignore[misc]  # MXNet has no types
 
 
 class Unordered(gluon.HybridBlock):  # type: ignore[misc]  # MXNet has no types
-    """Runs its layers in another order than it names them."""
+    """Runs its layers in another order than that of their names."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class Unordered(gluon.HybridBlock):  # type: ignore[misc]  # MXNet has no types
 
 
 class Hidden(gluon.HybridBlock):  # type: ignore[misc]  # MXNet has no types
-    """Keeps a parameter where no attribute names it."""
+    """Has a parameter that is not an attribute."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,14 +90,14 @@ class Hidden(gluon.HybridBlock):  # type: ignore[misc]  # MXNet has no types
 # Names
 
 
-def test_names_are_structural_in_network_order_and_the_same_however_many_networks_were_built() -> None:
+def test_names_are_structural_in_network_order_and_the_same_for_every_network_of_a_process() -> None:
     for _ in range(3):
         net, parameters = make()
         assert list(parameters) == NAMES
         assert set(parameters.values()) == set(net.collect_params().values())
 
 
-def test_a_shared_parameter_is_named_once_by_its_first_name() -> None:
+def test_a_shared_parameter_appears_once_by_its_first_name() -> None:
     assert list(model.name_parameters(TwoUses())) == ["first.weight", "first.bias"]
 
 
@@ -107,7 +107,7 @@ def test_a_parameter_without_a_structural_name_is_found() -> None:
     assert model.find_unnamed(TwoUses()) == []
 
 
-def test_the_description_says_name_dtype_shape_and_who_is_trained() -> None:
+def test_the_description_has_name_dtype_shape_and_whether_each_array_is_trained() -> None:
     _, parameters = make()
     parameters["3.bias"].grad_req = "null"
     described = [json.loads(line) for line in model.describe(parameters)]
@@ -140,11 +140,12 @@ def test_all_parameters_are_read_in_order() -> None:
 
 
 @pytest.mark.parametrize("hybridized", [True, False])
-def test_zeros_everywhere_are_read_back_and_give_outputs_of_zero(*, hybridized: bool) -> None:
+def test_zeros_in_all_arrays_are_read_back_and_compute_zeros(*, hybridized: bool) -> None:
     net, parameters = make(hybridized=hybridized)
     with autograd.record():
         net(mx.nd.array(SAMPLE))
-    assert outputs_of(net).any()  # and the cached graph has run
+    # Runs the cached graph before the write.
+    assert outputs_of(net).any()
     zeros = fill(model.read(parameters), 0)
     model.write(parameters, zeros)
     for parameter in net.collect_params().values():
@@ -152,7 +153,7 @@ def test_zeros_everywhere_are_read_back_and_give_outputs_of_zero(*, hybridized: 
     assert (outputs_of(net) == 0).all()
 
 
-def test_two_networks_of_two_seeds_give_equal_outputs_after_one_was_written_to_the_other() -> None:
+def test_a_network_computes_the_same_as_another_whose_arrays_were_written_to_it() -> None:
     (one, of_one), (two, of_two) = make(1), make(2)
     before = outputs_of(one)
     assert (before != outputs_of(two)).any()
@@ -205,7 +206,7 @@ def test_the_order_of_a_record_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"0.bias": None}, "arrays missing: 0.bias; expected exactly the model's 8"),
         (
@@ -218,18 +219,18 @@ def test_the_order_of_a_record_does_not_matter() -> None:
         ({"0.bias": np.zeros(3)}, "array '0.bias' is float64 (3,); expected float32 (3,)"),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(changes: dict[str, NDArray[Any] | None], words: str) -> None:
+def test_arrays_that_do_not_fit_are_refused(changes: dict[str, NDArray[Any] | None], message: str) -> None:
     _, parameters = make()
     record = dict(model.read(parameters)) | {k: v if v is None else Array(v) for k, v in changes.items()}
-    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the words are compared whole
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared as a whole
         model.write(parameters, {name: array for name, array in record.items() if array is not None})
-    assert str(caught.value) == words
+    assert str(caught.value) == message
 
 
 # Initial arrays
 
 
-def test_a_seed_gives_the_same_arrays_whatever_was_drawn_before() -> None:
+def test_initial_arrays_depend_on_the_seed_not_on_earlier_draws() -> None:
     _, one = make(5)
     mx.nd.random.uniform(shape=(3,))
     np.random.default_rng().random()
@@ -240,7 +241,7 @@ def test_a_seed_gives_the_same_arrays_whatever_was_drawn_before() -> None:
     assert arrays.sha256(model.read(two)) == digest
 
 
-def test_a_seed_of_any_size_will_do() -> None:
+def test_a_seed_may_be_of_any_size() -> None:
     digests = [arrays.sha256(model.read(make(seed)[1])) for seed in (10**17, 10**17, 10**17 + 1)]
     assert digests[0] == digests[1] != digests[2]
 
@@ -265,7 +266,7 @@ def test_initializers_that_draw_with_numpy_follow_the_seed() -> None:
 
 class _DrawnWithNumpy(mx.init.Initializer):  # type: ignore[misc]  # MXNet has no types
     def _init_weight(self, _: str, array: mx.nd.NDArray) -> None:
-        array[:] = np.random.uniform(size=array.shape)  # noqa: NPY002 - the global generator is the subject
+        array[:] = np.random.uniform(size=array.shape)  # noqa: NPY002
 
 
 # Initial arrays that build_model() sets
@@ -274,7 +275,7 @@ Build = Callable[[], gluon.Block]
 
 
 def fill_in(parameters: Iterable[gluon.Parameter]) -> None:
-    """Give parameters values that no initializer draws, as loading a file does."""
+    """Set parameters to values that no initializer draws, as loading a file does."""
     for number, parameter in enumerate(parameters):
         parameter.set_data(mx.nd.arange(np.prod(parameter.shape)).reshape(parameter.shape) / 8 + number)
 
@@ -282,7 +283,8 @@ def fill_in(parameters: Iterable[gluon.Parameter]) -> None:
 def build_filled() -> gluon.HybridBlock:
     net = build()
     net.initialize()
-    net(mx.nd.array(SAMPLE))  # which has oneDNN reorder the convolution's weight
+    # Has oneDNN reorder the weight of the convolution.
+    net(mx.nd.array(SAMPLE))
     fill_in(net.collect_params().values())
     return net
 
@@ -313,7 +315,7 @@ def build_before_shapes_are_known() -> gluon.Block:
 
 
 def start(net: gluon.Block, seeds: Iterable[int] = (0,)) -> list[dict[str, NDArray[Any]]]:
-    """Return a network's initial arrays for each seed; it is trained in between."""
+    """Return a network's initial arrays for each seed, with training in between."""
     given = model.find_given(net)
     found = []
     for seed in seeds:
@@ -331,7 +333,7 @@ def start(net: gluon.Block, seeds: Iterable[int] = (0,)) -> list[dict[str, NDArr
 @pytest.mark.parametrize(
     "build_model", [build_filled, build_from_file, build_from_symbol, build_before_shapes_are_known]
 )
-def test_arrays_that_a_task_loads_are_those_that_a_run_starts_from(build_model: Build) -> None:
+def test_a_run_starts_from_the_arrays_that_a_task_loads(build_model: Build) -> None:
     expected = [array.numpy() for array in model.read(model.name_parameters(build_filled())).values()]
     for arrays_of_seed in start(build_model(), seeds=(1, 2)):
         assert len(arrays_of_seed) == len(expected)
@@ -340,7 +342,7 @@ def test_arrays_that_a_task_loads_are_those_that_a_run_starts_from(build_model: 
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_a_new_head_on_loaded_layers_is_drawn_from_the_seed_and_they_are_kept(*, frozen: bool) -> None:
+def test_a_new_head_is_drawn_from_the_seed_and_loaded_layers_keep_their_values(*, frozen: bool) -> None:
     net = gluon.nn.HybridSequential()
     loaded = build_filled()
     if frozen:
@@ -359,7 +361,7 @@ def test_a_new_head_on_loaded_layers_is_drawn_from_the_seed_and_they_are_kept(*,
     assert (one["1.bias"] == 0).all()
 
 
-def test_an_initializer_that_a_task_chooses_draws_the_shapes_that_are_open() -> None:
+def test_an_initializer_of_the_task_draws_arrays_of_unknown_shape() -> None:
     net = build()
     net.initialize(mx.init.Constant(0.25))
     net[3].initialize(mx.init.Normal(100), force_reinit=True)

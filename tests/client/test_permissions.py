@@ -1,4 +1,4 @@
-"""A task and data that this user cannot read are named as such, with the user's number."""
+"""A task or data without read permission is an error that names path and user."""
 
 import shutil
 import tempfile
@@ -30,7 +30,7 @@ def load_data(folder): return (folder / "unreadable.py").read_text()
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that everybody may read, as pytest's are not."""
+    """Create a folder that every user may read, unlike pytest's own."""
     made = Path(tempfile.mkdtemp(prefix="fedmx-tasks-"))
     made.chmod(0o755)
     yield made
@@ -39,7 +39,7 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-def test_what_cannot_be_read_of_a_task_is_named_with_the_user(folder: Path) -> None:
+def test_the_unreadable_part_of_a_task_is_named_with_the_user(folder: Path) -> None:
     for name in ("hospital", "clinic"):
         (folder / name).mkdir()
         (folder / name / "task.py").write_text("")
@@ -61,7 +61,7 @@ def test_what_cannot_be_read_of_a_task_is_named_with_the_user(folder: Path) -> N
     )
 
 
-def test_a_folder_of_tasks_that_cannot_be_entered_is_named_with_the_user(folder: Path) -> None:
+def test_a_folder_of_tasks_without_permission_is_named_with_the_user(folder: Path) -> None:
     inner = folder / "inner"
     inner.mkdir(mode=0)
     (line,) = run_as_stranger(IMPORTS, LOAD, inner, "hospital.task").splitlines()

@@ -1,4 +1,4 @@
-"""What makes a training repeatable: nothing but arrays, data, hyperparameters and seed decides its end."""
+"""Training is repeatable: its result depends on arrays, data, hyperparameters and seed only."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def are_same(some: list[Floats], others: list[Floats]) -> bool:
 
 
 @pytest.mark.parametrize("layers", [(), (gluon.nn.BatchNorm,), (lambda: gluon.nn.Dropout(0.5),)])
-def test_a_training_ends_the_same_whatever_was_trained_before(layers: tuple[type[gluon.HybridBlock]]) -> None:
+def test_training_does_not_depend_on_earlier_training(layers: tuple[type[gluon.HybridBlock]]) -> None:
     net = make_mlp(*(layer() for layer in layers))
     scores_of(net, make_clusters(2))
     start = values_of(net)
@@ -52,17 +52,17 @@ def test_another_network_of_the_process_trains_to_the_same_bits() -> None:
 
 
 def order_of(seed: list[int], epochs: int = 1) -> list[int]:
-    """Give the numbers of the examples in the order in which a training meets them."""
-    met: list[int] = []
+    """Return the numbers of the examples in the order in which a training uses them."""
+    used: list[int] = []
 
     def note(outputs: mx.nd.NDArray, labels: mx.nd.NDArray) -> dict[str, float]:
-        met.extend(labels.asnumpy().astype(int).ravel())
+        used.extend(labels.asnumpy().astype(int).ravel())
         return {}
 
     numbers = np.arange(31)
     data = DeviceData.put(np.zeros((31, 1), np.float32), numbers[:, None], CPU)
     train(make_scale(), make_task(metrics=note), data, how(epochs=epochs, batch_size=4), seed)
-    return met
+    return used
 
 
 @pytest.mark.parametrize("other", [[1, 1, 0], [0, 2, 0], [0, 1, 1]])
@@ -71,15 +71,15 @@ def test_seed_round_and_partition_each_change_the_shuffle(other: list[int]) -> N
     assert order_of([0, 1, 0]) != order_of(other)
 
 
-def test_every_epoch_meets_every_example_once_in_an_order_of_its_own() -> None:
-    met = order_of([0, 1, 0], epochs=2)
-    assert sorted(met[:31]) == sorted(met[31:]) == list(range(31))
-    assert met[:31] != met[31:]
+def test_every_epoch_uses_every_example_once_in_another_order() -> None:
+    used = order_of([0, 1, 0], epochs=2)
+    assert sorted(used[:31]) == sorted(used[31:]) == list(range(31))
+    assert used[:31] != used[31:]
 
 
-def test_dropout_goes_by_the_messages_seed_alone() -> None:
+def test_dropout_depends_on_the_seed_of_the_message_only() -> None:
     net = gluon.nn.HybridSequential()
-    # All examples are the same one, so that no shuffle matters.
+    # All examples are equal, so that the shuffle has no effect.
     net.add(gluon.nn.HybridLambda(lambda F, x: F.tile(x, (1, 64))), gluon.nn.Dropout(0.5))  # noqa: N803 - MXNet's
     net.add(gluon.nn.Dense(1, use_bias=False, in_units=64))
     net.initialize(mx.init.One(), ctx=CPU)
@@ -88,14 +88,15 @@ def test_dropout_goes_by_the_messages_seed_alone() -> None:
     ends = []
     for seed in ([3, 1, 0], [3, 2, 0], [3, 1, 0]):
         put_values(net, start)
-        mx.nd.random.uniform(shape=(7,))  # draws in between do not matter
+        # A draw in between has no effect.
+        mx.nd.random.uniform(shape=(7,))
         train(net, make_task(), data, how(learning_rate=0.01), seed)
         ends.append(values_of(net))
     assert are_same(ends[0], ends[2])
     assert not are_same(ends[0], ends[1])
 
 
-def test_running_statistics_move_in_training_by_a_tenth_and_never_in_evaluation() -> None:
+def test_running_statistics_change_by_a_tenth_in_training_and_never_in_evaluation() -> None:
     net = gluon.nn.HybridSequential()
     net.add(gluon.nn.BatchNorm(in_channels=1), gluon.nn.Dense(1, in_units=1))
     net.initialize(ctx=CPU)
@@ -105,13 +106,13 @@ def test_running_statistics_move_in_training_by_a_tenth_and_never_in_evaluation(
     mean, variance = net[0].running_mean.data(), net[0].running_var.data()
     assert (mean.asscalar(), variance.asscalar()) == (0, 1)
     train(net, make_task(), data, how(), [0])
-    # Of 1 and 3: mean 2; MXNet's variance divides by n.
+    # The mean of 1 and 3 is 2. MXNet's variance divides by n.
     assert mean.asscalar() == pytest.approx(0.9 * 0 + 0.1 * 2)
     assert variance.asscalar() == pytest.approx(0.9 * 1 + 0.1 * 1)
 
 
 @pytest.mark.parametrize("count", [40, 43, 41, 3])
-def test_static_shapes_give_the_numbers_of_plain_execution(count: int) -> None:
+def test_static_shapes_compute_the_same_as_plain_execution(count: int) -> None:
     data, ends = make_clusters(count), []
     for hybridized in (True, False):
         net = make_mlp(gluon.nn.BatchNorm(in_channels=5), hybridized=hybridized)

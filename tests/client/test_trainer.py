@@ -1,4 +1,4 @@
-"""What stays warm between messages, what does not, and what a node says of itself."""
+"""What a node holds between messages, what it does not, and how it describes itself."""
 
 import gc
 import json
@@ -30,14 +30,14 @@ HOW = Hyperparameters(local_epochs=1, batch_size=10, learning_rate=0.1, momentum
 
 
 class Source:
-    """Gives the clusters, and remembers what it gave without keeping it."""
+    """Loads the clusters and refers to what it loaded without keeping it in memory."""
 
     def __init__(self) -> None:
-        self.given: list[weakref.ref[Any]] = []
+        self.loaded: list[weakref.ref[Any]] = []
 
     def load(self, _: Path) -> tuple[Dataset, Dataset]:
         train = make_dataset("training set", *clusters.draw(230, 1))
-        self.given.append(weakref.ref(train.examples))
+        self.loaded.append(weakref.ref(train.examples))
         return train, make_dataset("test set", *clusters.draw(50, 2))
 
 
@@ -61,31 +61,31 @@ def make(source: Source | None = None, devices: Devices | None = None, **changes
     )
 
 
-def part(partition: int | None = 0, number: int = 2, seed: int = 0) -> DataShare:
+def share(partition: int | None = 0, number: int = 2, seed: int = 0) -> DataShare:
     return DataShare(IID, partition, number, seed)
 
 
-def test_data_is_read_once_for_the_first_part_and_again_for_another() -> None:
+def test_data_is_loaded_once_for_the_first_share_and_again_for_another() -> None:
     source = Source()
     trainer = make(source)
     counts = []
-    for taken in (part(), part(), part(1), part(1), part(0)):
-        trainer.load_partition(taken)
-        counts.append(len(source.given))
+    for loaded in (share(), share(), share(1), share(1), share(0)):
+        trainer.load_partition(loaded)
+        counts.append(len(source.loaded))
     assert counts == [1, 1, 2, 2, 3]
 
 
-@pytest.mark.parametrize("taken", [part(), part(None)])
-def test_the_whole_dataset_is_let_go_once_a_part_is_on_the_device(taken: DataShare) -> None:
+@pytest.mark.parametrize("loaded", [share(), share(None)])
+def test_the_whole_dataset_is_freed_once_a_share_is_on_the_device(loaded: DataShare) -> None:
     source = Source()
     trainer = make(source)
-    assert source.given[0]() is not None
-    trainer.load_partition(taken)
+    assert source.loaded[0]() is not None
+    trainer.load_partition(loaded)
     gc.collect()
-    assert source.given[0]() is None
+    assert source.loaded[0]() is None
 
 
-def test_a_part_is_let_go_before_another_is_read() -> None:
+def test_a_share_is_freed_before_another_is_loaded() -> None:
     held: list[weakref.ref[DeviceData]] = []
     still_there: list[bool] = []
 
@@ -95,16 +95,16 @@ def test_a_part_is_let_go_before_another_is_read() -> None:
             return super().load(data_dir)
 
     trainer = make(Watching())
-    trainer.load_partition(part(0))
+    trainer.load_partition(share(0))
     held.extend(weakref.ref(data) for data in trainer._data)
-    trainer.load_partition(part(1))
+    trainer.load_partition(share(1))
     assert still_there == [False, False]
 
 
 @pytest.mark.parametrize("partition", [0, 1, 2])
-def test_a_part_holds_the_examples_that_the_rule_chooses(partition: int) -> None:
+def test_a_share_has_the_examples_that_the_rule_chooses(partition: int) -> None:
     trainer = make()
-    trainer.load_partition(part(partition, 3, seed=8))
+    trainer.load_partition(share(partition, 3, seed=8))
     (examples, labels), (test_examples, test_labels) = clusters.draw(230, 1), clusters.draw(50, 2)
     chosen = split_indices(labels, IID, 3, 8)[partition]
     tested = split_test_indices(50, 3, 8)[partition]
@@ -115,20 +115,20 @@ def test_a_part_holds_the_examples_that_the_rule_chooses(partition: int) -> None
     assert (test.labels.asnumpy() == test_labels[tested]).all()
 
 
-def test_what_cannot_be_divided_leaves_the_node_able_to_work() -> None:
+def test_a_node_still_works_after_a_share_that_cannot_be_divided() -> None:
     trainer = make()
     initial = trainer.initial_arrays(0)
-    trainer.load_partition(part())
+    trainer.load_partition(share())
     expected = trainer.evaluate(initial, 10)
     with pytest.raises(Exception, match="expected one below the number of partitions"):
-        trainer.load_partition(part(2, 2))
-    trainer.load_partition(part())
+        trainer.load_partition(share(2, 2))
+    trainer.load_partition(share())
     assert trainer.evaluate(initial, 10) == expected
 
 
-def test_the_networks_graph_is_made_once_for_all_messages() -> None:
+def test_the_graph_of_the_network_is_built_once_for_all_messages() -> None:
     trainer = make()
-    trainer.load_partition(part())
+    trainer.load_partition(share())
     initial = trainer.initial_arrays(0)
     trainer.train(initial, HOW, [0, 1, 0])
     graph = trainer._net._cached_op
@@ -139,9 +139,9 @@ def test_the_networks_graph_is_made_once_for_all_messages() -> None:
     assert trainer._net._cached_op is graph
 
 
-def test_initial_arrays_are_the_seeds_whatever_was_trained_before() -> None:
+def test_initial_arrays_depend_on_the_seed_not_on_earlier_training() -> None:
     trainer = make()
-    trainer.load_partition(part())
+    trainer.load_partition(share())
     initial = trainer.initial_arrays(3)
     digest = arrays.sha256(initial)
     trainer.train(initial, HOW, [0, 1, 0])
@@ -150,10 +150,11 @@ def test_initial_arrays_are_the_seeds_whatever_was_trained_before() -> None:
     assert arrays.sha256(trainer.initial_arrays(4)) != digest
 
 
-def test_nodes_agree_on_arrays_that_a_task_draws_whatever_their_data_drew() -> None:
+def test_nodes_agree_on_arrays_that_a_task_draws_after_different_draws_of_their_data() -> None:
     def build_drawn() -> gluon.Block:
         net = gluon.nn.Dense(4, in_units=8)
-        net.initialize(mx.init.Orthogonal())  # it draws with numpy
+        # This initializer draws with numpy.
+        net.initialize(mx.init.Orthogonal())
         return net
 
     digests = []
@@ -161,20 +162,20 @@ def test_nodes_agree_on_arrays_that_a_task_draws_whatever_their_data_drew() -> N
 
         def load(folder: Path, draws: int = draws) -> tuple[Dataset, Dataset]:
             mx.nd.random.uniform(shape=(draws,)).wait_to_read()
-            np.random.uniform(size=draws)  # noqa: NPY002 - the global generator is the subject
+            np.random.uniform(size=draws)  # noqa: NPY002
             return Source().load(folder)
 
         trainer = make(build_model=build_drawn, load_data=load)
-        trainer.load_partition(part())
+        trainer.load_partition(share())
         initial = trainer.initial_arrays(3)
         trainer.train(initial, HOW, [0, 1, 0])
         digests += [arrays.sha256(initial), arrays.sha256(trainer.initial_arrays(4))]
     assert len(set(digests)) == 1
 
 
-def test_training_sends_back_every_array_and_the_statistics_moved() -> None:
+def test_training_returns_every_array_and_running_statistics_change() -> None:
     trainer = make()
-    trainer.load_partition(part())
+    trainer.load_partition(share())
     initial = trainer.initial_arrays(0)
     updated, metrics = trainer.train(initial, HOW, [0, 1, 0])
     assert list(updated) == list(initial)
@@ -183,16 +184,16 @@ def test_training_sends_back_every_array_and_the_statistics_moved() -> None:
     assert metrics["num-examples"] == 115
 
 
-def test_the_arrays_of_the_message_are_measured_not_those_trained_last() -> None:
+def test_the_arrays_of_the_message_are_evaluated_not_those_of_the_last_training() -> None:
     trainer = make()
-    trainer.load_partition(part())
+    trainer.load_partition(share())
     zeros = ArrayRecord({k: Array(np.zeros_like(a.numpy())) for k, a in trainer.initial_arrays(0).items()})
     trainer.train(trainer.initial_arrays(0), HOW, [0, 1, 0])
-    # Four scores of zero: each class has a quarter.
+    # With four scores of zero, the probability of each class is a quarter.
     assert trainer.evaluate(zeros, 10)["loss"] == pytest.approx(np.log(4), abs=1e-5)
 
 
-def test_a_node_describes_what_must_agree() -> None:
+def test_the_description_has_what_nodes_must_agree_on() -> None:
     described = make().description()
     assert described["task"] == "clusters"
     assert described["metrics"] == ["accuracy", "loss"]
@@ -201,11 +202,11 @@ def test_a_node_describes_what_must_agree() -> None:
     assert (described["train-examples"], described["test-examples"]) == (230, 50)
 
 
-def test_two_networks_of_one_process_describe_the_same_model() -> None:
+def test_two_networks_of_one_process_have_the_same_description() -> None:
     assert make().description() == make().description()
 
 
-def test_metrics_with_a_name_that_is_taken_are_refused_before_any_server_is_asked() -> None:
+def test_metrics_with_a_name_that_is_always_measured_are_refused_at_the_start() -> None:
     with pytest.raises(SettingsError) as caught:
         make(metrics=lambda _, labels: {"loss": labels})
     assert str(caught.value) == (
@@ -214,7 +215,7 @@ def test_metrics_with_a_name_that_is_taken_are_refused_before_any_server_is_aske
 
 
 def with_first(value: float, label: int) -> Any:
-    """Give a source of data whose first training example has this value and label."""
+    """Return a load_data() whose first training example has this value and label."""
 
     def load(_: Path) -> tuple[Dataset, Dataset]:
         examples, labels = clusters.draw(230, 1)
@@ -226,7 +227,7 @@ def with_first(value: float, label: int) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"load_data": with_first(np.nan, 0)}, "training set: example 0 has nan; expected finite"),
         ({"load_data": with_first(1.0, 4)}, "training set: label 0 has class 4; expected whole"),
@@ -238,15 +239,13 @@ def with_first(value: float, label: int) -> Any:
         ({"metrics": lambda *_: 1 / 0}, r"metrics\(\) raised ZeroDivisionError: division by zero"),
     ],
 )
-def test_what_is_wrong_with_a_task_is_said_before_any_server_is_asked(
-    changes: dict[str, Any], words: str
-) -> None:
-    with pytest.raises(FederationError, match=f"^TASK=clusters: {words}") as caught:
+def test_a_mistake_in_a_task_is_reported_at_the_start(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(FederationError, match=f"^TASK=clusters: {message}") as caught:
         make(**changes)
     assert caught.value.exit_code == 2
 
 
-def test_examples_that_an_embedding_has_no_row_for_are_named_before_any_server_is_asked() -> None:
+def test_examples_for_which_an_embedding_has_no_row_are_named_at_the_start() -> None:
     def build() -> gluon.HybridBlock:
         net = gluon.nn.HybridSequential()
         net.add(gluon.nn.Embedding(7, 3), gluon.nn.Dense(4))
@@ -268,15 +267,15 @@ def test_a_dataset_of_one_example_is_enough() -> None:
         Path(),
         Devices([CPU]),
     )
-    trainer.load_partition(part(None))
+    trainer.load_partition(share(None))
     _, metrics = trainer.train(trainer.initial_arrays(0), HOW, [0, 1, 0])
     assert metrics["num-examples"] == 1
 
 
-def test_settings_name_task_data_and_device() -> None:
+def test_task_data_and_device_come_from_the_settings() -> None:
     trainer = Trainer.from_settings(ClientSettings(task="tests.client.given.clusters", device="cpu"))
     assert trainer.description()["task"] == "tests.client.given.clusters"
-    trainer.load_partition(part())
+    trainer.load_partition(share())
     assert all(data.labels.context == CPU for data in trainer._data)
 
 
@@ -285,9 +284,9 @@ def test_a_partition_chooses_among_several_devices_for_the_data_and_the_network(
     assert trainer.device is None
     initial = alone.initial_arrays(0)
     for number, expected in ((1, mx.cpu(2)), (2, mx.cpu(1)), (0, mx.cpu(1)), (1, mx.cpu(2))):
-        taken = part(number, 3)
-        trainer.load_partition(taken)
-        alone.load_partition(taken)
+        loaded = share(number, 3)
+        trainer.load_partition(loaded)
+        alone.load_partition(loaded)
         assert arrays.sha256(trainer.initial_arrays(0)) == arrays.sha256(initial)
         updated, metrics = trainer.train(initial, HOW, [0, 1, number])
         assert (trainer.device, {data.labels.context for data in trainer._data}) == (expected, {expected})
@@ -297,7 +296,7 @@ def test_a_partition_chooses_among_several_devices_for_the_data_and_the_network(
         assert trainer.evaluate(updated, 10) == alone.evaluate(updated, 10)
 
 
-def test_arrays_that_a_task_makes_are_on_the_device() -> None:
+def test_arrays_that_a_task_creates_are_on_the_device() -> None:
     made: list[mx.Context] = []
 
     def measure(outputs: mx.nd.NDArray, labels: mx.nd.NDArray) -> dict[str, mx.nd.NDArray]:
@@ -306,7 +305,7 @@ def test_arrays_that_a_task_makes_are_on_the_device() -> None:
         return {"ones": ones}
 
     trainer = make(devices=Devices([mx.cpu(1)]), metrics=measure)
-    trainer.load_partition(part())
+    trainer.load_partition(share())
     made.clear()
     initial = trainer.initial_arrays(0)
     _, metrics = trainer.train(initial, HOW, [0, 1, 0])

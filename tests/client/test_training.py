@@ -1,9 +1,13 @@
 """Training and evaluation against arithmetic by hand: weights, losses, metrics and counts.
 
-Of a network y = w * x with x = 1 and the label 0, L2 loss is w * w / 2 and its gradient w; a step of rate 0.5
-halves w. All numbers are powers of two, so that float32 holds them exactly.
+For a network y = w * x with x = 1 and the label 0, L2 loss is w * w / 2 and its gradient w; a step of
+learning rate 0.5 halves w. All numbers are powers of two, which float32 represents exactly.
 """
 
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,13 +15,14 @@ import pytest
 from numpy.typing import NDArray
 
 from client.mx import gluon, mx
-from client.task import Task
+from client.task import Task, load_task
 from client.training import DeviceData, evaluate, train
 from fedmx.errors import SettingsError, TrainingFailedError
 from fedmx.hyperparameters import Hyperparameters
 from tests.client.given.small import (
     CLASSES,
     CPU,
+    Floats,
     how,
     make_clusters,
     make_mlp,
@@ -27,7 +32,7 @@ from tests.client.given.small import (
     scores_of,
     values_of,
 )
-from tests.pages import find_code
+from tests.pages import ROOT, find_code
 
 Doubles = NDArray[np.float64]
 
@@ -47,7 +52,7 @@ def test_a_short_last_batch_counts_by_its_size() -> None:
     assert weight_of(net) == 0.25
 
 
-def test_gradients_that_are_added_up_are_of_one_batch() -> None:
+def test_gradients_that_gluon_adds_up_are_cleared_for_every_batch() -> None:
     net = make_scale()
     net.collect_params().setattr("grad_req", "add")
     for _ in range(2):
@@ -55,7 +60,7 @@ def test_gradients_that_are_added_up_are_of_one_batch() -> None:
     assert weight_of(net) == 0.0625
 
 
-def test_the_loss_is_of_the_last_epoch_alone() -> None:
+def test_the_loss_is_the_mean_over_the_last_epoch_only() -> None:
     net = make_scale()
     means = train(net, make_task(), make_ones(3), how(epochs=2), [0])
     assert means == {"loss": (0.03125 + 0.03125 + 0.0078125) / 3, "num-examples": 3}
@@ -77,7 +82,7 @@ def test_the_proximal_term_pulls_to_the_weights_that_came_from_the_server() -> N
     assert weight_of(net) == 0.5
 
 
-def test_the_proximal_term_of_a_short_batch_weighs_what_it_does_in_a_whole_one() -> None:
+def test_the_proximal_term_has_the_same_weight_in_a_short_batch() -> None:
     net = make_scale()
     train(net, make_task(), make_ones(5), how(batch_size=4, proximal_mu=0.5), [0])
     # Step 1, of four: w = 0.5. Step 2, of one: gradient 0.5 + 0.5 * (0.5 - 1) = 0.25.
@@ -96,7 +101,7 @@ def test_the_losses_of_an_examples_pixels_are_averaged() -> None:
     assert means == {"loss": sum(value**2 for value in range(12)) / 12, "num-examples": 3}
 
 
-def test_a_step_goes_by_the_average_of_an_examples_losses() -> None:
+def test_a_step_minimizes_the_average_of_an_examples_losses() -> None:
     net = make_scale()
     data = DeviceData.put(np.ones((2, 1), np.float32), np.array([[0, 1], [0, 1]]), CPU)
     means = train(net, make_task(square), data, how(), [0])
@@ -105,7 +110,7 @@ def test_a_step_goes_by_the_average_of_an_examples_losses() -> None:
 
 
 @pytest.mark.parametrize(
-    ("epochs", "rate", "words"),
+    ("epochs", "rate", "message"),
     [
         (
             3,
@@ -119,11 +124,13 @@ def test_a_step_goes_by_the_average_of_an_examples_losses() -> None:
         ),
     ],
 )
-def test_a_loss_that_is_not_finite_names_epoch_and_rate(epochs: int, rate: float, words: str) -> None:
+def test_a_loss_that_is_not_finite_is_an_error_with_epoch_and_rate(
+    epochs: int, rate: float, message: str
+) -> None:
     data = make_ones(2 if epochs > 1 else 8)
     with pytest.raises(TrainingFailedError) as caught:
         train(make_scale(), make_task(), data, how(epochs=epochs, learning_rate=rate), [0])
-    assert str(caught.value) == words
+    assert str(caught.value) == message
 
 
 # A layer with bias and softmax, in numpy with the same shuffles
@@ -136,7 +143,8 @@ def train_by_hand(
     start = (weights, bias)
     speeds = [np.zeros_like(weights), np.zeros_like(bias)]
     rng = np.random.default_rng(seed)
-    rng.integers(2**31)  # of dropout
+    # The seed of dropout.
+    rng.integers(2**31)
     losses: list[float] = []
     hits: list[bool] = []
     for _ in range(settings.local_epochs):
@@ -178,7 +186,7 @@ def test_softmax_training_is_what_numpy_computes(count: int, batch_size: int, mu
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 13, 100])
-def test_evaluation_weighs_every_example_alike_whatever_the_batch(batch_size: int) -> None:
+def test_evaluation_gives_every_example_the_same_weight_for_every_batch_size(batch_size: int) -> None:
     data, net = make_clusters(13), make_mlp(gluon.nn.BatchNorm(in_channels=5), gluon.nn.Dropout(0.5))
     scores = scores_of(net, data).astype(np.float64)
     labels = data.labels.asnumpy().astype(int)
@@ -200,9 +208,9 @@ def test_evaluation_changes_no_parameter() -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 60])
-def test_the_f1_that_the_readme_computes_from_means_is_that_of_the_whole_set(batch_size: int) -> None:
+def test_the_f1_that_the_docs_compute_from_means_is_that_of_the_whole_set(batch_size: int) -> None:
     names: dict[str, Any] = {}
-    exec(find_code('"tp":'), names)  # noqa: S102 - the documentation's own code
+    exec(find_code('"tp":'), names)  # noqa: S102 - code of the docs
     labels = np.arange(60) % 3 == 0
     data = DeviceData.put(np.where(np.arange(60) % 5 < 3, 1.0, -1.0)[:, None], labels, CPU)
     means = evaluate(make_scale(), make_task(metrics=names["metrics"]), data, batch_size)
@@ -212,7 +220,7 @@ def test_the_f1_that_the_readme_computes_from_means_is_that_of_the_whole_set(bat
     assert f1 == pytest.approx(2 * precision * recall / (precision + recall))
 
 
-def test_a_metric_may_be_rows_or_a_mean_of_any_kind_of_number() -> None:
+def test_a_metric_may_be_rows_or_a_mean_of_any_type_of_number() -> None:
     def metrics(outputs: mx.nd.NDArray, labels: mx.nd.NDArray) -> dict[str, object]:
         hits = outputs.argmax(axis=1) == labels
         rows = hits.asnumpy()
@@ -221,7 +229,7 @@ def test_a_metric_may_be_rows_or_a_mean_of_any_kind_of_number() -> None:
             "mxnet-mean": hits.mean(),
             "mxnet-half": hits.astype("float16"),
             "numpy-rows": rows,
-            "numpy-mean": rows.mean(),  # np.float32
+            "numpy-mean": rows.mean(dtype=np.float32),
             "numpy-many": np.stack([rows, rows], axis=1),
             "double": np.float64(rows.mean()),
             "float": float(rows.mean()),
@@ -240,7 +248,7 @@ def test_a_metric_may_be_rows_or_a_mean_of_any_kind_of_number() -> None:
 
 
 @pytest.mark.parametrize("name", ["loss", "num-examples"])
-def test_a_metric_with_the_name_of_what_is_measured_anyway_is_refused(name: str) -> None:
+def test_a_metric_with_a_name_that_is_always_measured_is_refused(name: str) -> None:
     task = make_task(metrics=lambda *_: {name: 1.0})
     with pytest.raises(SettingsError) as caught:
         evaluate(make_scale(), task, make_ones(2), 2)
@@ -258,40 +266,118 @@ def raise_it(*_: object) -> Any:
     ("task", "part"),
     [(make_task(raise_it), "the loss"), (make_task(metrics=raise_it), "metrics()")],
 )
-def test_what_a_part_of_the_task_raises_is_named_in_one_line(task: Task, part: str) -> None:
+def test_an_exception_of_the_task_is_one_line_that_names_the_part(task: Task, part: str) -> None:
     net, data = make_scale(), make_ones(2)
     with pytest.raises(SettingsError) as trained:
         train(net, task, data, how(), [0])
     with pytest.raises(SettingsError) as evaluated:
         evaluate(net, task, data, 2)
     line = raise_it.__code__.co_firstlineno + 1
-    words = f"TASK=by-hand: {part} raised KeyError: 'columns' (test_training.py:{line})"
-    assert str(trained.value) == str(evaluated.value) == words
+    message = f"TASK=by-hand: {part} raised KeyError: 'columns' (test_training.py:{line})"
+    assert str(trained.value) == str(evaluated.value) == message
 
 
-def test_examples_that_do_not_fit_the_network_are_told_in_one_line() -> None:
+def test_examples_that_do_not_fit_the_network_are_one_line() -> None:
     with pytest.raises(SettingsError) as caught:
         evaluate(make_mlp(hybridized=False), make_task(), make_ones(2), 2)
     assert str(caught.value).startswith("TASK=by-hand: the network raised MXNetError: Shape inconsistent, ")
 
 
-def test_metrics_that_give_nothing_are_refused() -> None:
+def test_metrics_that_return_none_are_refused() -> None:
     nothing: Any = None
     with pytest.raises(SettingsError) as caught:
         evaluate(make_scale(), make_task(metrics=lambda *_: nothing), make_ones(2), 2)
     assert str(caught.value) == "TASK=by-hand: metrics() returned None; expected a dict of values by name"
 
 
-def test_a_loss_or_metric_of_another_number_of_rows_is_refused() -> None:
-    words = "TASK=by-hand: {} has shape {} for a batch of 2; expected one row per example"
+def test_a_loss_or_metric_with_another_number_of_rows_is_refused() -> None:
+    message = "TASK=by-hand: {} has shape {} for a batch of 2; expected one row per example"
     mean = make_task(lambda outputs, labels: (outputs - labels).mean())
     with pytest.raises(SettingsError) as caught:
         train(make_scale(), mean, make_ones(2), how(), [0])
-    assert str(caught.value) == words.format("loss", (1,))
+    assert str(caught.value) == message.format("loss", (1,))
     with pytest.raises(SettingsError) as caught:
         evaluate(make_scale(), mean, make_ones(2), 2)
-    assert str(caught.value) == words.format("loss", (1,))
+    assert str(caught.value) == message.format("loss", (1,))
     task = make_task(metrics=lambda *_: {"odd": np.ones(3)})
     with pytest.raises(SettingsError) as caught:
         evaluate(make_scale(), task, make_ones(2), 2)
-    assert str(caught.value) == words.format("odd", (3,))
+    assert str(caught.value) == message.format("odd", (3,))
+
+
+@pytest.mark.parametrize("kind", ["ndarray", "list", "float", "NoneType"])
+def test_a_loss_that_is_not_an_mxnet_array_is_refused_by_its_type(kind: str) -> None:
+    values: dict[str, Any] = {"ndarray": np.ones(2), "list": [1.0, 1.0], "float": 1.0, "NoneType": None}
+    task = make_task(lambda *_: values[kind])
+    with pytest.raises(SettingsError) as trained:
+        train(make_scale(), task, make_ones(2), how(), [0])
+    with pytest.raises(SettingsError) as evaluated:
+        evaluate(make_scale(), task, make_ones(2), 2)
+    found = kind.replace("NoneType", "None")
+    assert str(trained.value) == str(evaluated.value)
+    assert re.match(f"TASK=by-hand: the loss returned .*{found}; expected an MXNet array", str(trained.value))
+
+
+def test_metrics_whose_names_change_between_batches_are_refused() -> None:
+    task = make_task(metrics=lambda _, labels: {"short": labels} if len(labels) == 1 else {"a": labels})
+    with pytest.raises(SettingsError, match="returned a, short for some batches only"):
+        evaluate(make_scale(), task, make_ones(3), 2)
+
+
+# Embeddings
+
+
+def train_embedding(*, is_sparse: bool) -> tuple[list[Floats], dict[str, float]]:
+    net = gluon.nn.HybridSequential()
+    net.add(gluon.nn.Embedding(9, 3, sparse_grad=is_sparse), gluon.nn.Dense(4, in_units=6))
+    mx.random.seed(1)
+    net.initialize(ctx=CPU)
+    tokens = np.arange(40).reshape(20, 2) % 9
+    data = DeviceData.put(tokens, np.arange(20) % 4, CPU)
+    settings = how(epochs=3, batch_size=2, learning_rate=0.1, momentum=0.9)
+    means = train(net, CLASSES, data, settings, [0])
+    return values_of(net), means
+
+
+def test_an_embedding_with_sparse_gradients_trains_to_the_same_bits_as_a_dense_one(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    dense, dense_means = train_embedding(is_sparse=False)
+    sparse, sparse_means = train_embedding(is_sparse=True)
+    assert sparse_means == dense_means
+    assert all((a == b).all() for a, b in zip(dense, sparse, strict=True))
+    # MXNet's warning of a lazy update.
+    assert "lazy" not in capfd.readouterr().err
+
+
+# The example of the documents
+
+
+EXAMPLES = ("# my_task.py, in this folder", "# my_task.py, in this project's folder")
+RUN_ALL = "import runpy, sys\nfor path in sys.argv[1:]: runpy.run_path(path, run_name='__main__')"
+
+
+def test_the_examples_of_the_documents_run_on_their_own(tmp_path: Path) -> None:
+    paths = [tmp_path / f"example_{number}.py" for number in range(len(EXAMPLES))]
+    for path, part in zip(paths, EXAMPLES, strict=True):
+        path.write_text(find_code(part))
+    command = [sys.executable, "-c", RUN_ALL, *map(str, paths)]
+    done = subprocess.run(command, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("part", EXAMPLES)
+def test_an_example_of_the_documents_is_a_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    (tmp_path / "my_task.py").write_text(find_code(part))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "my_task", raising=False)
+    task = load_task("my_task")
+    net = task.build_model()
+    net.initialize()
+    outputs = net(mx.nd.ones((3, 4)))
+    labels = mx.nd.array([0, 1, 0])
+    assert outputs.shape == (3, 2)
+    assert task.loss(outputs, labels).shape == (3,)
+    assert list(task.metrics(outputs, labels)) == ["accuracy"]

@@ -1,4 +1,4 @@
-"""A task: four clusters in eight dimensions, one linear layer, everything else left out."""
+"""A task: four clusters in eight dimensions, one linear layer, and no optional part."""
 
 from pathlib import Path
 

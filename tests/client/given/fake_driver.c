@@ -1,4 +1,4 @@
-/* NVIDIA's driver as far as client/cuda.py asks it, with the cards of CARDS ({major, minor}, ...); FAULT is cuInit's. */
+/* The part of NVIDIA's driver that client/cuda.py calls, with the cards of CARDS ({major, minor}, ...); FAULT: result of cuInit. */
 #include <stdio.h>
 
 static const int cards[][2] = {CARDS};

@@ -8,7 +8,7 @@ from pathlib import Path
 from fedmx.memory import share_heap
 from tests.client.given import node
 
-PART: dict[str, node.Value] = node.PART | {"num-partitions": 20, "batch-size": 100, "local-epochs": 1}
+SHARE: dict[str, node.Value] = node.SHARE | {"num-partitions": 20, "batch-size": 100, "local-epochs": 1}
 
 
 def read_resident_bytes() -> int:
@@ -16,11 +16,11 @@ def read_resident_bytes() -> int:
 
 
 def main() -> None:
-    _, arrays = node.query(PART)
+    _, arrays = node.query(SHARE)
     resident = {}
     for number in range(1, 21):
-        arrays, _ = node.train(arrays, PART | {"server-round": number})
-        node.evaluate(arrays, PART)
+        arrays, _ = node.train(arrays, SHARE | {"server-round": number})
+        node.evaluate(arrays, SHARE)
         resident[number] = read_resident_bytes()
     json.dump({"after-3": resident[3], "after-20": resident[20]}, sys.stdout)
 

@@ -1,4 +1,4 @@
-"""A node without a network: messages go to the app as the link hands them over."""
+"""A node without a connection: messages go to the app in the form in which the link passes them on."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -10,7 +10,7 @@ from fedmx.hyperparameters import Hyperparameters
 from fedmx.link.flower import Envelope, rebuild_request, set_identity
 
 Value = int | float | str | bool
-PART: dict[str, Value] = {"partition-rule": "iid", "partition": 0, "num-partitions": 2, "seed": 0}
+SHARE: dict[str, Value] = {"partition-rule": "iid", "partition": 0, "num-partitions": 2, "seed": 0}
 HOW: dict[str, Value] = {
     "server-round": 1,
     **Hyperparameters(local_epochs=2, batch_size=20, learning_rate=0.1, momentum=0.9).to_config(),
@@ -18,7 +18,7 @@ HOW: dict[str, Value] = {
 
 
 def ask(kind: str, config: Mapping[str, Value], arrays: ArrayRecord | None = None) -> RecordDict:
-    """Send a message to the app and give what it replies with."""
+    """Send a message to the app and return the content of its reply."""
     set_identity(run_id=1, node_id=7)
     content = RecordDict({"config": ConfigRecord({**config})})
     if arrays is not None:
@@ -30,18 +30,18 @@ def ask(kind: str, config: Mapping[str, Value], arrays: ArrayRecord | None = Non
 
 
 def query(
-    config: Mapping[str, Value] = PART, *, with_arrays: bool = True
+    config: Mapping[str, Value] = SHARE, *, with_arrays: bool = True
 ) -> tuple[ConfigRecord, ArrayRecord]:
     content = ask("query", {**config, "with-arrays": with_arrays})
     return content.config_records["description"], content.array_records.get("arrays", ArrayRecord())
 
 
-def train(arrays: ArrayRecord, config: Mapping[str, Value] = PART) -> tuple[ArrayRecord, dict[str, float]]:
+def train(arrays: ArrayRecord, config: Mapping[str, Value] = SHARE) -> tuple[ArrayRecord, dict[str, float]]:
     content = ask("train", {**HOW, **config}, arrays)
     return content.array_records["arrays"], _read_metrics(content)
 
 
-def evaluate(arrays: ArrayRecord, config: Mapping[str, Value] = PART) -> dict[str, float]:
+def evaluate(arrays: ArrayRecord, config: Mapping[str, Value] = SHARE) -> dict[str, float]:
     return _read_metrics(ask("evaluate", {**HOW, **config}, arrays))
 
 

@@ -1,4 +1,4 @@
-"""A task whose metrics are numpy's own kinds of number, as a user's often are."""
+"""A task whose metrics are numpy scalars and arrays, as a user's often are."""
 
 from typing import Any
 

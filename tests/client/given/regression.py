@@ -1,4 +1,4 @@
-"""A task that fits y = 3 a - b + 2, with labels that are real numbers and a loss of its own."""
+"""A task that fits y = 3 a - b + 2, with real numbers as labels and its own loss."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Networks, data and losses that are small enough to compute by hand."""
+"""Networks, data and losses that are small enough for calculation by hand."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ def measure_nothing(outputs: mx.nd.NDArray, labels: mx.nd.NDArray) -> dict[str, 
 
 
 def make_task(loss: Loss | None = None, metrics: Metrics = measure_nothing) -> Task:
-    """Make a task for a training that brings its own network and data."""
+    """Build a task for a training whose network and data come from the test."""
     return Task("by-hand", _refuse, _refuse, loss or gluon.loss.L2Loss(), metrics)
 
 
@@ -47,7 +47,7 @@ def make_mlp(*extra: gluon.HybridBlock, hybridized: bool = True, seed: int = 3) 
 
 
 def make_ones(count: int) -> DeviceData:
-    """Make examples that are all x = 1 with the label 0, so that no shuffle matters."""
+    """Return examples that are all x = 1 with the label 0, so that the shuffle has no effect."""
     return DeviceData.put(np.ones((count, 1), np.float32), np.zeros((count, 1), np.float32), CPU)
 
 

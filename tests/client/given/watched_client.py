@@ -1,4 +1,4 @@
-"""`python -m tests.client.given.watched_client`: the client program, writing down every process it starts."""
+"""`python -m tests.client.given.watched_client`: the client program, printing each process that it starts."""
 
 import subprocess
 import sys
@@ -15,7 +15,8 @@ def watch(event: str, arguments: tuple[object, ...]) -> None:
 
 if __name__ == "__main__":
     sys.addaudithook(watch)
-    subprocess.run(["true"], check=True)  # the one start that must be seen, or nothing would be
+    # The one start that must be printed: it proves that starts are seen.
+    subprocess.run(["true"], check=True)
     # numpy starts `lscpu` when serving imports it, which is before anything has threads.
     import client.serving  # noqa: F401
     from client.__main__ import main

@@ -1,4 +1,4 @@
-"""The convolutional task on the real files: its layers, and that it learns over several messages."""
+"""The convolutional task on MNIST: its layers, and that it learns over several messages."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.client.given.small import CPU
 MNIST = Path(__file__).parents[3] / "data" / "mnist"
 
 
-def test_it_has_two_convolutions_with_batch_normalization_and_reads_what_the_default_task_reads() -> None:
+def test_it_has_two_convolutions_with_batch_normalization_and_the_data_of_the_default_task() -> None:
     net = cnn.build_model()
     train_set, _ = load_task("client.tasks.cnn").load_data(MNIST)
     model.initialize(net, 0, train_set.examples[:2])
@@ -25,7 +25,7 @@ def test_it_has_two_convolutions_with_batch_normalization_and_reads_what_the_def
     assert cnn.load_data is mnist.load_data
 
 
-def test_two_messages_on_6000_images_teach_most_digits() -> None:
+def test_two_messages_with_6000_images_learn_most_digits() -> None:
     task = load_task("client.tasks.cnn")
     train_set, test_set = task.load_data(MNIST)
     data = DeviceData.put(train_set.examples[:6000], train_set.labels[:6000], CPU)

@@ -1,4 +1,4 @@
-"""The default task on the real files: the tutorial's network, its input, and that it learns."""
+"""The default task on MNIST: the tutorial's network, its input, and that it learns."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def test_an_image_is_its_files_bytes_over_255(sets: tuple[Dataset, Dataset]) -> 
         assert (sets[0].examples[index, 0] == expected).all()
 
 
-def test_one_epoch_on_6000_images_tells_most_digits(sets: tuple[Dataset, Dataset]) -> None:
+def test_one_epoch_with_6000_images_learns_most_digits(sets: tuple[Dataset, Dataset]) -> None:
     task = load_task("client.tasks.mnist")
     (examples, labels), test = (sets[0].examples[:6000], sets[0].labels[:6000]), sets[1]
     net = task.build_model()

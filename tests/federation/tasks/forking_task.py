@@ -1,4 +1,4 @@
-"""The tiny task, its data loaded by forked workers before round 1 and in every step."""
+"""The tiny task, with forked workers that load its data and compute its metrics."""
 
 import multiprocessing
 import time

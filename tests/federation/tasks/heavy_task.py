@@ -1,4 +1,4 @@
-"""The clusters of the tiny task and a model of 64 MB: a few of these exceed a small limit on memory."""
+"""The clusters of the tiny task and a model of 64 MB: a few exceed a small memory limit."""
 
 from client.mx import gluon
 from tests.federation.tasks.tiny_task import load_data

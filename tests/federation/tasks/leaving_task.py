@@ -1,4 +1,4 @@
-"""The tiny task, whose part LEAVES_IN leaves in the way LEAVES_BY, as a script does that has finished."""
+"""The tiny task, which exits in its part LEAVES_IN in the way LEAVES_BY, as a finished script does."""
 
 import os
 import sys
@@ -44,7 +44,7 @@ def load_data(data_dir: Path) -> tuple[Sets, Sets]:
 
 def metrics(outputs: mx.nd.NDArray, labels: mx.nd.NDArray) -> Mapping[str, Any]:
     _leave_in("metrics")
-    # No batch of the check before `ready` is as large.
+    # No batch of the rehearsal is as large.
     if len(labels) > 32:
         _leave_in("a round")
     return accuracy(outputs, labels)

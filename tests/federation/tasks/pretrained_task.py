@@ -1,4 +1,4 @@
-"""The clusters of the tiny task, and layers that the task loads: one frozen, one trained; the head is new."""
+"""The clusters of the tiny task, a frozen and a trained pretrained layer, and a new head."""
 
 import os
 
@@ -7,7 +7,7 @@ from tests.federation.tasks.tiny_task import load_data
 
 __all__ = ["build_model", "load_data"]
 
-# Stands for a file; a test changes it on one node.
+# Stands for the content of a file; a test changes it on one node.
 VALUE = float(os.environ.get("PRETRAINED_VALUE", "0.3"))
 
 

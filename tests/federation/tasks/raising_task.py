@@ -1,4 +1,4 @@
-"""A task whose loss raises in a round, as a user's mistake would that no look at the start can find."""
+"""A task whose loss raises in a round, a mistake that the rehearsal cannot find."""
 
 from client.mx import autograd, gluon, mx
 from tests.federation.tasks.tiny_task import build_model, load_data

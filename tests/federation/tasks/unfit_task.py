@@ -1,4 +1,4 @@
-"""The clusters of the tiny task, and a network with a fault that only a round shows; FAULT chooses which."""
+"""The clusters of the tiny task, and a network with a mistake that only a round shows; FAULT chooses it."""
 
 import os
 from typing import Any

@@ -1,4 +1,4 @@
-"""A task that forgot its data."""
+"""A task without load_data()."""
 
 
 def build_model() -> None:

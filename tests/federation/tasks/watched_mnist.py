@@ -1,4 +1,4 @@
-"""MNIST whose metrics are the ten outputs themselves, so that what a node's network computes can be seen."""
+"""MNIST with the ten outputs as metrics, so that a test can compare what a node's network computes."""
 
 from client.mx import mx
 from client.tasks.mnist import build_model, load_data

@@ -1,4 +1,4 @@
-"""The clusters of the tiny task and a model of 5 MB: more than what sockets hold on its way."""
+"""The clusters of the tiny task and a model of 5 MB, which is more than sockets buffer."""
 
 from client.mx import gluon
 from tests.federation.tasks.tiny_task import load_data
