@@ -163,7 +163,7 @@ def stand(lines: TextIO, port: int, pki: Path) -> None:
     wait_until(lambda: (crowd.silent, crowd.welcomed) == (SILENT, DRIBBLING), _LIMIT_S, "the crowd")
     print("here", file=lines, flush=True)
     lines.readline()
-    crowd.go()
+    crowd.close()
     print("gone", file=lines, flush=True)
 
 

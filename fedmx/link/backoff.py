@@ -28,12 +28,14 @@ class Backoff:
 
     def __init__(self, sleep: Callable[[float], None] = time.sleep) -> None:
         self._sleep = sleep
+        # A generator of its own: the module's belongs to the user's task, which may have seeded it.
+        self._random = random.Random()  # noqa: S311 - not a secret
         self._pause_s = _FIRST_PAUSE_S
 
     def pause(self) -> None:
         """Wait before the next attempt."""
         # Jitter, so that nodes that lost the same server do not dial at the same moment.
-        self._sleep(self._pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
+        self._sleep(self._pause_s * self._random.uniform(0.5, 1.0))
         self._pause_s = min(_GROWTH * self._pause_s, _LONGEST_PAUSE_S)
 
     def note_connection(self, lasted_s: float) -> None:

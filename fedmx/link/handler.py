@@ -53,9 +53,7 @@ def encode_reply(request: Received, content: RecordDict | Error, limit: int) -> 
         if encoded.size <= limit:
             return list(encode.encode(header, content, encoded).frames())
         problem = error_of(
-            SettingsError(
-                f"MAX_MODEL_BYTES={limit} on the server is less than the {encoded.size} bytes of arrays"
-            )
+            SettingsError(f"MAX_MODEL_BYTES={limit} on the server: the arrays have {encoded.size} bytes")
         )
     except ValueError as error:
         problem = Error(APP_RAISED, f"a reply that cannot be sent: {error}")

@@ -25,6 +25,8 @@ from fedmx.protocol.decode import Assembler
 
 GOODBYE_TIMEOUT_S = 2.0
 _HELLO_TIMEOUT_S = 10.0
+# How reading and writing may end: a FederationError has been answered, and gRPC raises when a stream breaks.
+_EXPECTED = FederationError | grpc.aio.BaseError | asyncio.CancelledError | None
 
 
 class _NoHelloError(ProtocolError):
@@ -74,19 +76,15 @@ class Session:
             writing.cancel()
             self._leave()
             for result in await asyncio.gather(reading, writing, return_exceptions=True):
-                # A FederationError was handled above, and gRPC raises when a stream breaks.
-                if not isinstance(
-                    result, FederationError | grpc.aio.BaseError | asyncio.CancelledError | None
-                ):
+                if not isinstance(result, _EXPECTED):
                     logger.error("a bug in serving a stream", exc_info=result)
 
     def ask(self, request: Request) -> None:
         """Send a request to the node; it fails at once if the node does not accept arrays of its size."""
-        size, limit = request.message.arrays.size, self._node_max_model_bytes
+        size = request.message.arrays.size
+        limit = self._node_max_model_bytes
         if size > limit:
-            error = SettingsError(
-                f"MAX_MODEL_BYTES={limit} on this node is less than the {size} bytes of arrays"
-            )
+            error = SettingsError(f"MAX_MODEL_BYTES={limit} on this node: the arrays have {size} bytes")
             self._shared.requests.settle(request.node_id, request.request_id, error_of(error), 0)
             return
         self._quota.count_request()
@@ -230,8 +228,7 @@ class Session:
     def _refuse(self, error: FederationError) -> None:
         """Log why the node is refused, and end the stream with a goodbye that gives the same reason."""
         reason = printable(str(error))
-        name = None if self._member is None else self._member.name
-        self._shared.log_refusal(self._peer, name, reason)
+        self._shared.log_refusal(self._peer, self._member, reason)
         # A peer that sent nothing gets no goodbye: it may be a node on a bad line, which then dials again.
         is_silent = isinstance(error, _NoHelloError)
         self._outbox.end_with(None if is_silent else control.build_goodbye(pb.Goodbye.REFUSED, reason))
@@ -245,8 +242,7 @@ class Session:
         if self.is_ready or self._outbox.is_ending:
             event("node left", node=member.name, cause=self._cause)
         else:
-            hint = "its own log has the reason"
-            warn("node left before it was ready", node=member.name, cause=self._cause, hint=hint)
+            warn("node left early", node=member.name, cause=self._cause, hint="its own log has the reason")
         if self._is_expelled:
             self._shared.requests.give_up(member.node_id)
         else:

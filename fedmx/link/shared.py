@@ -29,17 +29,18 @@ class Shared:
     requests: Requests = field(default_factory=Requests)
     refusals: Repeats = field(default_factory=Repeats)
 
-    def log_refusal(self, peer: str, name: str | None, reason: str) -> None:
+    def log_refusal(self, peer: str, member: Member | None, reason: str) -> None:
         """Log that a node was refused; the same reason from the same source is logged once in a while.
 
         Args:
             peer: the address of the other end.
-            name: the node's name, once it has joined.
+            member: the node, once it has joined.
             reason: why it was refused.
         """
+        node = peer if member is None else member.name
         # A program that is restarted dials from another port each time.
-        source = name or peer.rpartition(":")[0]
-        self.refusals.warn((source, reason), "refused a node", node=name or peer, reason=reason)
+        source = peer.rpartition(":")[0] if member is None else member.name
+        self.refusals.warn((source, reason), "refused a node", node=node, reason=reason)
 
     def is_given_up(self, member: Member) -> bool:
         """Return whether a node has been gone for longer than it may take to reconnect."""

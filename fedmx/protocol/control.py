@@ -16,7 +16,8 @@ from fedmx.protocol.records import decode_config, encode_record, find_problem_in
 # What both ends must have in common. Raise it whenever an end of the previous version would misunderstand an
 # end of this one: a field of link.proto that changed its meaning or has to be understood, another order of
 # frames, another request digest, another name or meaning of an entry that the programs exchange in records.
-# A new field that the other end may ignore does not need a new version, nor does a release of the package.
+# (A new hyperparameter is one: a client that does not know it would train without it.) A new field that the
+# other end may ignore does not need a new version, nor does a release of the package.
 PROTOCOL_VERSION = 1
 
 # A granted name is longer than NODE_NAME: the site precedes it and a counter may follow.

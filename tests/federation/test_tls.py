@@ -150,9 +150,9 @@ def test_a_run_goes_on_undisturbed_through_all_who_do_not_belong(
         for own in (None, credentials_of(authority))
     ]
     for node in raw:
-        node.say_hello("east")
-    raw[0].hear_end()
-    goodbye: pb.Goodbye = raw[1].hear("goodbye")
+        node.send_hello("east")
+    raw[0].expect_end()
+    goodbye: pb.Goodbye = raw[1].receive("goodbye")
     role = "the certificate of 'server' has role 'server'; expected a site's certificate (`make bundle`)"
     assert goodbye.reason == role
     for said, program in faulty.items():

@@ -68,7 +68,7 @@ def test_a_node_that_is_no_longer_awaited_is_told_with_the_grace(hub: Hub) -> No
     raw.get_ready()
     raw.hang_up()
     hub.wait_until(lambda: not hub.roster.nodes()[0].is_present)
-    assert hub.ask_aside(hub.message(name="raw"), timeout=FOREVER_S).get() == []
+    assert hub.ask_in_background(hub.message(name="raw"), timeout=FOREVER_S).get() == []
     assert "LEASE_GRACE=3" in explain(hub)
 
 

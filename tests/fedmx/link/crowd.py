@@ -1,4 +1,4 @@
-"""Connections that are of no use: some say nothing at all, others a valid hello and then a byte a second.
+"""Useless connections: some stay silent, others send a valid hello and then a byte per second.
 
 The latter speak HTTP/2 by themselves, since gRPC sends no half messages.
 """
@@ -19,10 +19,16 @@ from fedmx.protocol.control import Hello
 from fedmx.values import Address
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_DATA, _HEADERS, _SETTINGS, _PING = 0, 1, 4, 6  # RFC 9113, 6
-_ACK, _END_HEADERS = 1, 4
+# Frame types and flags: RFC 9113, section 6.
+_DATA = 0
+_HEADERS = 1
+_SETTINGS = 4
+_PING = 6
+_ACK = 1
+_END_HEADERS = 4
 _STREAM = 1
-_MESSAGE_HEAD = struct.Struct(">BI")  # of gRPC: whether it is compressed, and its length
+# gRPC: whether a message is compressed, and its length.
+_MESSAGE_HEAD = struct.Struct(">BI")
 _PAUSE_S = 0.1
 
 
@@ -46,20 +52,21 @@ class Crowd:
         self._thread = threading.Thread(target=self._run, name="crowd", daemon=True)
         self._thread.start()
 
-    def go(self) -> None:
-        """Hang up everywhere."""
+    def close(self) -> None:
+        """Close all connections."""
         self._loop.call_soon_threadsafe(self._all.cancel)
         self._thread.join()
 
     def _run(self) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             self._loop.run_until_complete(self._all)
-        self._loop.run_until_complete(asyncio.sleep(_PAUSE_S))  # the sockets are closed by then
+        # The sockets are closed by then.
+        self._loop.run_until_complete(asyncio.sleep(_PAUSE_S))
         self._loop.close()
 
     async def _keep_up(self, silent: int, dribbling: int) -> None:
         await asyncio.gather(
-            *(self._repeat(self._say_nothing) for _ in range(silent)),
+            *(self._repeat(self._stay_silent) for _ in range(silent)),
             *(self._repeat(self._dribble) for _ in range(dribbling)),
         )
 
@@ -70,7 +77,7 @@ class Crowd:
             self.ended += 1
             await asyncio.sleep(_PAUSE_S)
 
-    async def _say_nothing(self) -> None:
+    async def _stay_silent(self) -> None:
         reader, writer = await asyncio.open_connection(self._address.host, self._address.port)
         self.silent += 1
         try:
@@ -85,7 +92,7 @@ class Crowd:
         writing = None
         welcomed = 0
         try:
-            writer.write(_PREFACE + _frame(_SETTINGS) + self._call() + _say_hello())
+            writer.write(_PREFACE + _frame(_SETTINGS) + self._call() + _hello())
             while True:
                 head = await reader.readexactly(9)
                 payload = await reader.readexactly(int.from_bytes(head[:3], "big"))
@@ -112,19 +119,19 @@ class Crowd:
             "te": "trailers",
             "content-type": "application/grpc",
         }
-        # RFC 7541, 6.2.2: literal fields that no table remembers; none is longer than 126 bytes.
+        # RFC 7541, section 6.2.2: literal fields without indexing; none is longer than 126 bytes.
         block = b"".join(b"\0" + _text(name) + _text(value) for name, value in fields.items())
         return _frame(_HEADERS, block, _END_HEADERS)
 
 
 async def _write_slowly(writer: asyncio.StreamWriter) -> None:
-    """Begin a message, a byte a second."""
+    """Write a message at one byte per second."""
     for byte in _MESSAGE_HEAD.pack(0, 1_000_000) + bytes(1_000_000):
         writer.write(_frame(_DATA, bytes([byte])))
         await asyncio.sleep(1)
 
 
-def _say_hello() -> bytes:
+def _hello() -> bytes:
     data = control.build_hello(Hello("idler", is_name_given=False, max_model_bytes=2**30))
     return _frame(_DATA, _MESSAGE_HEAD.pack(0, len(data)) + data)
 

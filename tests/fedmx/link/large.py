@@ -15,7 +15,7 @@ from fedmx.memory import share_heap
 from fedmx.values import Address
 from tests.bounds import HANG_S
 from tests.fedmx.link.loopback import Hub, Node, Worker
-from tests.fedmx.link.wire import pack, unpack
+from tests.fedmx.protocol.wire import pack, unpack
 
 SIZE = 200_000_000
 TIMEOUT_S = HANG_S
@@ -59,7 +59,7 @@ def be_server(port: int) -> None:
 
 
 def exchange(hub: Hub) -> dict[str, object]:
-    """Make the round trip; all arrays are gone when it returns."""
+    """Make the round trip; all arrays are released when it returns."""
     record = pack({name: np.full(SIZE, number, np.uint8) for number, name in enumerate("abc")})
     message = Message(RecordDict({"arrays": record}), hub.node_id(), MessageType.TRAIN, group_id="1")
     (reply,) = hub.ask(message, timeout=TIMEOUT_S)

@@ -26,10 +26,11 @@ from fedmx.protocol.control import Hello
 from fedmx.values import Address
 from tests.bounds import HANG_S
 from tests.federation.chaos.cable import Cable
-from tests.fedmx.link.wire import GIGABYTE, pack
+from tests.fedmx.protocol.wire import GIGABYTE, pack
 
 PATIENCE_S = HANG_S
-FOREVER_S = 3600.0  # of what must not be what ends a wait
+# For timeouts that must not be what ends a wait.
+FOREVER_S = 3600.0
 RUN_ID = 7
 
 
@@ -92,18 +93,18 @@ class Node:
         return self
 
     def join(self) -> FederationError | None:
-        """Wait for its end and give how it ended."""
+        """Wait for its end; return how it ended."""
         self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
         return self.outcome
 
     @property
     def waiting(self) -> list[str]:
-        """The rounds it was asked for and has not begun to work on."""
+        """The rounds that it was asked for and has not begun."""
         return [request.header.group_id for request in list(self._link._inbox._waiting.values())]
 
     @property
-    def kept_a_reply(self) -> bool:
+    def has_cached_reply(self) -> bool:
         return bool(self._link._reply_cache._replies)
 
     def _serve(self) -> None:
@@ -128,7 +129,7 @@ class Hub:
         self._is_open = True
 
     def lay_cable(self) -> "Cable":
-        """Lay a way to the server that can be cut."""
+        """Return a connection to the server that can be cut."""
         self.cables.append(Cable(self.address.port))
         return self.cables[-1]
 
@@ -169,9 +170,9 @@ class Hub:
     def ask(self, *messages: Message, timeout: float = PATIENCE_S) -> list[Message]:
         return list(self.grid.send_and_receive(messages or [self.message()], timeout=timeout))
 
-    def ask_aside(self, *messages: Message, timeout: float = PATIENCE_S) -> "Aside":
-        """Ask on a thread of its own."""
-        return Aside(lambda: self.ask(*messages, timeout=timeout))
+    def ask_in_background(self, *messages: Message, timeout: float = PATIENCE_S) -> "Background":
+        """Ask on another thread."""
+        return Background(lambda: self.ask(*messages, timeout=timeout))
 
     def stop(self, outcome: "pb.Goodbye.Outcome | None" = pb.Goodbye.FINISHED, reason: str = "") -> None:
         if self._is_open:
@@ -179,8 +180,8 @@ class Hub:
             self.server.stop(outcome, reason)
 
 
-class Aside:
-    """Something that is done on a thread, and what it gave."""
+class Background:
+    """A call on another thread, and its result."""
 
     def __init__(self, do: Callable[[], list[Message]]) -> None:
         self._results: queue.SimpleQueue[list[Message]] = queue.SimpleQueue()
@@ -191,16 +192,16 @@ class Aside:
 
 
 class RawNode:
-    """A node that says what it is told to, byte by byte.
+    """A node that sends whatever the test wants, byte by byte.
 
     Args:
         address: the server's.
-        reads: whether it takes what the server sends.
+        reads: whether it reads what the server sends.
     """
 
     def __init__(self, address: Address, *, reads: bool = True) -> None:
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._heard: queue.SimpleQueue[pb.Frame | None] = queue.SimpleQueue()
+        self._received: queue.SimpleQueue[pb.Frame | None] = queue.SimpleQueue()
         self._channel = channel.dial(address, encode.FRAME_BYTES, None, None)
         join: grpc.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(channel.METHOD)
         self._call = join(iter(self._outbox.get, None))
@@ -208,44 +209,44 @@ class RawNode:
             self.read()
 
     def read(self) -> None:
-        """Begin to take what the server sends."""
+        """Begin to read what the server sends."""
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def say(self, data: bytes | None = None, **frame: Any) -> None:
+    def send(self, data: bytes | None = None, **frame: Any) -> None:
         self._outbox.put(pb.Frame(**frame).SerializeToString() if data is None else data)
 
-    def say_hello(self, name: str = "raw", **changes: Any) -> None:
+    def send_hello(self, name: str = "raw", **changes: Any) -> None:
         said = {"is_name_given": False, "max_model_bytes": GIGABYTE, **changes}
-        self.say(control.build_hello(Hello(name, **said)))
+        self.send(control.build_hello(Hello(name, **said)))
 
     def get_ready(self, name: str = "raw", **changes: Any) -> None:
         """Join as a node whose model and data are loaded."""
-        self.say_hello(name, **changes)
-        assert self.hear("welcome").name == name
-        self.say(control.build_ready(ConfigRecord()))
+        self.send_hello(name, **changes)
+        assert self.receive("welcome").name == name
+        self.send(control.build_ready(ConfigRecord()))
 
-    def hear(self, kind: str) -> Any:
-        """Give the next frame, which has to be of this kind."""
-        frame = self._heard.get(timeout=PATIENCE_S)
+    def receive(self, kind: str) -> Any:
+        """Return the next frame, which has to be of this kind."""
+        frame = self._received.get(timeout=PATIENCE_S)
         assert frame is not None, f"the stream ended before a {kind}"
         assert frame.WhichOneof("kind") == kind
         return getattr(frame, kind)
 
-    def hear_header(self) -> pb.Header:
-        """Give the header of the next message, which has to fit into one chunk."""
-        self.hear("begin")
-        header = pb.Header.FromString(self.hear("chunk"))
+    def receive_header(self) -> pb.Header:
+        """Return the header of the next message, which has to fit into one chunk."""
+        self.receive("begin")
+        header = pb.Header.FromString(self.receive("chunk"))
         if header.array_records:
-            self.hear("chunk")
+            self.receive("chunk")
         return header
 
-    def hear_end(self) -> None:
-        assert self._heard.get(timeout=PATIENCE_S) is None
+    def expect_end(self) -> None:
+        assert self._received.get(timeout=PATIENCE_S) is None
 
-    def hear_all(self) -> list[str | None]:
-        """Give the kinds of all frames up to the end."""
+    def receive_kinds(self) -> list[str | None]:
+        """Return the kinds of all frames up to the end."""
         kinds = []
-        while (frame := self._heard.get(timeout=PATIENCE_S)) is not None:
+        while (frame := self._received.get(timeout=PATIENCE_S)) is not None:
             kinds.append(frame.WhichOneof("kind"))
         return kinds
 
@@ -258,6 +259,7 @@ class RawNode:
         with contextlib.suppress(grpc.RpcError):
             for data in self._call:
                 frame = pb.Frame.FromString(data)
-                if frame.WhichOneof("kind") != "alive":  # comes at any time
-                    self._heard.put(frame)
-        self._heard.put(None)
+                # A sign of life may arrive at any time.
+                if frame.WhichOneof("kind") != "alive":
+                    self._received.put(frame)
+        self._received.put(None)

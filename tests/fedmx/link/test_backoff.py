@@ -2,6 +2,7 @@
 
 import io
 import math
+import random
 import re
 from dataclasses import dataclass, field
 
@@ -32,7 +33,7 @@ def wait_of(clock: Clock, timeout_s: float) -> Wait:
 
 
 def report_times(wait: Wait, clock: Clock, log: io.StringIO, until_s: int) -> list[int]:
-    """Look every second, and return after how many seconds a line was logged."""
+    """Report every second; return after how many seconds a line was logged."""
     began, times = clock.now, []
     for second in range(until_s + 1):
         clock.now = began + second
@@ -42,7 +43,7 @@ def report_times(wait: Wait, clock: Clock, log: io.StringIO, until_s: int) -> li
     return times
 
 
-def test_a_wait_is_logged_soon_and_then_less_and_less_often_but_at_least_every_five_minutes(
+def test_a_wait_is_logged_soon_then_less_often_but_at_least_every_five_minutes(
     clock: Clock, log: io.StringIO
 ) -> None:
     times = report_times(wait_of(clock, math.inf), clock, log, 1500)
@@ -56,7 +57,7 @@ def test_a_wait_is_logged_soon_and_then_less_and_less_often_but_at_least_every_f
         (math.inf, "waited_s=5 cause=", "SERVER_WAIT_TIMEOUT=0"),
     ],
 )
-def test_such_a_line_names_the_address_the_time_the_setting_and_what_was_seen(
+def test_its_line_names_address_time_setting_and_cause(
     timeout_s: float, left: str, setting: str, clock: Clock, log: io.StringIO
 ) -> None:
     wait = wait_of(clock, timeout_s)
@@ -69,7 +70,7 @@ def test_such_a_line_names_the_address_the_time_the_setting_and_what_was_seen(
 
 
 @pytest.mark.parametrize(("timeout_s", "is_over"), [(60.0, True), (math.inf, False), (1e10, False)])
-def test_a_wait_is_over_when_its_time_is_and_without_a_limit_never(
+def test_a_wait_ends_after_its_timeout_and_never_without_one(
     timeout_s: float, is_over: bool, clock: Clock
 ) -> None:
     wait = wait_of(clock, timeout_s)
@@ -77,7 +78,7 @@ def test_a_wait_is_over_when_its_time_is_and_without_a_limit_never(
     assert (wait.left_s <= 0) is is_over
 
 
-def test_a_server_that_was_there_again_is_waited_for_the_whole_time_and_logged_from_the_start(
+def test_a_restarted_wait_lasts_the_whole_time_and_is_logged_from_the_start(
     clock: Clock, log: io.StringIO
 ) -> None:
     wait = wait_of(clock, 300.0)
@@ -87,7 +88,7 @@ def test_a_server_that_was_there_again_is_waited_for_the_whole_time_and_logged_f
     assert report_times(wait, clock, log, 40) == [5, 35]
 
 
-def test_the_error_names_the_setting_its_value_and_what_was_seen_last(clock: Clock) -> None:
+def test_the_error_names_the_setting_its_value_and_the_latest_cause(clock: Clock) -> None:
     wait = wait_of(clock, 2.5)
     wait.cause = "TLS: a certificate for something else"
     assert re.search(
@@ -110,6 +111,12 @@ def test_pauses_grow_up_to_two_seconds_with_jitter() -> None:
     ):
         assert longest / 2 * 0.99 <= pause <= longest * 1.01
     assert len({pause / 2.0 for pause in pauses(backoff, slept, 5)}) > 1
+
+
+def test_pausing_leaves_the_random_numbers_of_the_users_task_alone() -> None:
+    state = random.getstate()
+    Backoff(lambda _: None).pause()
+    assert random.getstate() == state
 
 
 @pytest.mark.parametrize(("lasted_s", "longest"), [(2.0, 2.0), (2.1, 0.1)])

@@ -1,4 +1,4 @@
-"""Streams that break, requests that are asked twice, and answers that come late."""
+"""Broken streams, repeated requests and late answers."""
 
 import io
 import re
@@ -13,9 +13,10 @@ from fedmx.link import session
 from fedmx.protocol import link_pb2 as pb
 from tests.federation.chaos.cable import Cable
 from tests.fedmx.link.loopback import FOREVER_S, PATIENCE_S, Hub, Node, RawNode, Worker
-from tests.fedmx.link.wire import encode, pack
+from tests.fedmx.protocol.wire import encode, pack
 
-MODEL = 20_000_000  # bytes: more than the sockets' buffers hold
+# Bytes: more than the sockets' buffers hold.
+MODEL = 20_000_000
 
 
 def count_of(pattern: str, log: io.StringIO) -> int:
@@ -30,12 +31,12 @@ def large(number: int = 1) -> RecordDict:
     return RecordDict({"arrays": pack({"a": np.full(MODEL, number, np.uint8)})})
 
 
-def test_a_node_whose_stream_breaks_while_it_works_comes_back_and_works_once(
+def test_a_node_whose_stream_breaks_while_it_works_reconnects_and_works_once(
     hub: Hub, cable: Cable, log: io.StringIO
 ) -> None:
     node = hub.start(address=cable.address)
     node.worker.gate.clear()
-    asked = hub.ask_aside(hub.message())
+    asked = hub.ask_in_background(hub.message())
     assert node.worker.begun.wait(PATIENCE_S)
     cable.cut()
     await_line(hub, log, "node ready", 2)
@@ -46,30 +47,30 @@ def test_a_node_whose_stream_breaks_while_it_works_comes_back_and_works_once(
     assert len(hub.roster.nodes()) == 1
 
 
-def test_a_reply_that_is_ready_while_the_stream_is_gone_is_delivered(
+def test_a_reply_that_is_finished_while_the_stream_is_down_is_delivered(
     hub: Hub, cable: Cable, log: io.StringIO
 ) -> None:
     node = hub.start(address=cable.address)
     node.worker.gate.clear()
-    asked = hub.ask_aside(hub.message())
+    asked = hub.ask_in_background(hub.message())
     assert node.worker.begun.wait(PATIENCE_S)
     cable.is_open = False
     cable.cut()
     await_line(hub, log, "lost the server")
     node.worker.gate.set()
-    hub.wait_until(lambda: node.kept_a_reply)
+    hub.wait_until(lambda: node.has_cached_reply)
     cable.is_open = True
     assert len(asked.get()) == 1
     assert node.worker.asked == ["1"]
 
 
-def test_a_reply_that_was_lost_on_its_way_is_sent_again_without_working_again(
+def test_a_reply_that_was_lost_in_transit_is_sent_again_without_working_again(
     hub: Hub, cable: Cable, log: io.StringIO
 ) -> None:
     node = hub.start(address=cable.address)
     cable.loses_up = True
-    asked = hub.ask_aside(hub.message())
-    hub.wait_until(lambda: node.kept_a_reply)
+    asked = hub.ask_in_background(hub.message())
+    hub.wait_until(lambda: node.has_cached_reply)
     cable.loses_up = False
     cable.cut()
     (reply,) = asked.get()
@@ -77,13 +78,13 @@ def test_a_reply_that_was_lost_on_its_way_is_sent_again_without_working_again(
     assert node.worker.asked == ["1"]
 
 
-def test_an_error_that_was_lost_on_its_way_is_tried_again(hub: Hub, cable: Cable) -> None:
+def test_a_request_whose_error_was_lost_in_transit_is_tried_again(hub: Hub, cable: Cable) -> None:
     def work(_: Message) -> RecordDict:
         raise OSError("disk full")
 
     node = hub.start(worker=Worker(work), address=cable.address)
     cable.loses_up = True
-    asked = hub.ask_aside(hub.message())
+    asked = hub.ask_in_background(hub.message())
     hub.wait_until(lambda: cable.lost_bytes > 0)
     cable.loses_up = False
     cable.cut()
@@ -93,7 +94,7 @@ def test_an_error_that_was_lost_on_its_way_is_tried_again(hub: Hub, cable: Cable
 
 
 @pytest.mark.parametrize("way", ["down", "up"])
-def test_a_message_that_breaks_off_in_its_middle_is_sent_again(
+def test_a_message_that_was_cut_off_halfway_is_sent_again(
     way: str, hub: Hub, cable: Cable, log: io.StringIO
 ) -> None:
     node = hub.start(address=cable.address)
@@ -104,7 +105,7 @@ def test_a_message_that_breaks_off_in_its_middle_is_sent_again(
     assert count_of("node left", log) == 1
 
 
-def test_a_request_that_is_asked_again_after_its_reply_is_answered_from_that(hub: Hub) -> None:
+def test_a_request_that_is_repeated_after_its_reply_is_answered_from_the_cache(hub: Hub) -> None:
     node = hub.start()
     first, second = (hub.ask(hub.message(number=1)) for _ in range(2))
     assert first[0].content == second[0].content
@@ -113,7 +114,7 @@ def test_a_request_that_is_asked_again_after_its_reply_is_answered_from_that(hub
     assert node.worker.asked == ["1", "2"]
 
 
-def test_a_restarted_server_is_answered_from_the_kept_reply(open_hub: Callable[..., Hub]) -> None:
+def test_a_restarted_server_is_answered_from_the_cache(open_hub: Callable[..., Hub]) -> None:
     hub = open_hub()
     node = hub.start()
     (reply,) = hub.ask()
@@ -126,7 +127,7 @@ def test_a_restarted_server_is_answered_from_the_kept_reply(open_hub: Callable[.
     assert node.join() is None
 
 
-def test_a_restarted_server_that_asks_who_a_node_is_gets_the_update_that_it_lost(
+def test_a_restarted_server_that_first_queries_a_node_gets_the_update_that_it_lost(
     open_hub: Callable[..., Hub],
 ) -> None:
     hub = open_hub()
@@ -142,7 +143,7 @@ def test_a_restarted_server_that_asks_who_a_node_is_gets_the_update_that_it_lost
     assert node.worker.asked == ["0", "1", "1", "0"], "only the query, which had made room for the update"
 
 
-def test_a_node_that_trained_while_its_server_died_delivers_to_the_restarted_one(
+def test_a_node_that_trained_while_its_server_died_delivers_to_the_restarted_server(
     open_hub: Callable[..., Hub], log: io.StringIO
 ) -> None:
     hub = open_hub()
@@ -153,7 +154,7 @@ def test_a_node_that_trained_while_its_server_died_delivers_to_the_restarted_one
     hub.stop(None)
     again = open_hub(port=hub.address.port)
     again.await_ready("node")
-    query = again.ask_aside(again.message(number=0, step="query"))
+    query = again.ask_in_background(again.message(number=0, step="query"))
     again.wait_until(lambda: node.waiting == ["0"])
     node.worker.gate.set()
     assert len(query.get()) == 1
@@ -162,29 +163,30 @@ def test_a_node_that_trained_while_its_server_died_delivers_to_the_restarted_one
     assert count_of("dropped a reply that is no longer awaited node=node", log) == 1
 
 
-def test_what_a_dead_server_asked_and_the_restarted_one_does_not_is_not_begun(
+def test_a_request_of_a_dead_server_that_the_restarted_one_does_not_repeat_is_not_begun(
     open_hub: Callable[..., Hub],
 ) -> None:
     hub = open_hub()
     cable = hub.lay_cable()
     node = hub.start(address=cable.address)
     node.worker.gate.clear()
-    asked = hub.ask_aside(hub.message(number=1), hub.message(number=2), timeout=1)
+    asked = hub.ask_in_background(hub.message(number=1), hub.message(number=2), timeout=1)
     hub.wait_until(lambda: node.waiting == ["2"])
     cable.loses_down = True
-    assert asked.get() == []  # the withdrawal is lost, as that of a server that dies
+    # The withdrawal is lost, as is that of a server that dies.
+    assert asked.get() == []
     cable.loses_down = False
     hub.stop(None)
     again = open_hub(port=hub.address.port)
     again.await_ready("node")
-    asked = again.ask_aside(again.message(number=3))
+    asked = again.ask_in_background(again.message(number=3))
     again.wait_until(lambda: node.waiting == ["3"])
     node.worker.gate.set()
     assert len(asked.get()) == 1
     assert node.worker.asked == ["1", "3"]
 
 
-def test_a_node_keeps_the_name_that_it_was_granted_when_the_server_is_restarted(
+def test_a_node_keeps_its_granted_name_when_the_server_is_restarted(
     open_hub: Callable[..., Hub],
 ) -> None:
     hub = open_hub()
@@ -197,7 +199,7 @@ def test_a_node_keeps_the_name_that_it_was_granted_when_the_server_is_restarted(
     assert [node.name for node in again.roster.nodes()] == ["host-2"]
 
 
-def test_an_error_is_not_kept(hub: Hub) -> None:
+def test_an_error_is_not_cached(hub: Hub) -> None:
     def work(_: Message) -> RecordDict:
         if len(node.worker.asked) == 1:
             raise OSError("disk full")
@@ -213,80 +215,80 @@ def test_a_node_that_stays_away_longer_than_the_grace_is_given_up(open_hub: Call
     hub = open_hub(lease_grace_s=0.1)
     raw = RawNode(hub.address)
     raw.get_ready()
-    asked = hub.ask_aside(hub.message(name="raw"), timeout=FOREVER_S)
-    raw.hear_header()
+    asked = hub.ask_in_background(hub.message(name="raw"), timeout=FOREVER_S)
+    raw.receive_header()
     raw.hang_up()
     assert asked.get() == []
-    assert hub.ask_aside(hub.message(name="raw", number=2), timeout=FOREVER_S).get() == []
+    assert hub.ask_in_background(hub.message(name="raw", number=2), timeout=FOREVER_S).get() == []
 
 
-def test_a_node_that_is_away_within_the_grace_is_waited_for(hub: Hub, log: io.StringIO) -> None:
+def test_a_node_that_reconnects_within_the_grace_is_awaited(hub: Hub, log: io.StringIO) -> None:
     raw = RawNode(hub.address)
     raw.get_ready("north")
     raw.hang_up()
     await_line(hub, log, "node left")
-    asked = hub.ask_aside(hub.message(name="north"))
+    asked = hub.ask_in_background(hub.message(name="north"))
     node = hub.start("north")
     assert len(asked.get()) == 1
     assert node.worker.asked == ["1"]
 
 
-def test_a_node_that_leaves_before_it_is_ready_is_a_warning(hub: Hub, log: io.StringIO) -> None:
+def test_a_node_that_leaves_before_it_is_ready_is_logged_as_a_warning(hub: Hub, log: io.StringIO) -> None:
     early, ready = RawNode(hub.address), RawNode(hub.address)
     ready.get_ready("ready")
-    early.say_hello("early")
-    early.hear("welcome")
+    early.send_hello("early")
+    early.receive("welcome")
     await_line(hub, log, "node ready node=ready")
     early.hang_up()
     ready.hang_up()
     await_line(hub, log, "node left", 2)
-    assert count_of("WARNING node left before it was ready node=early", log) == 1
+    assert count_of("WARNING node left early node=early", log) == 1
     assert count_of("INFO    node left node=ready", log) == 1
 
 
-def test_a_new_process_takes_over_a_dead_ones_name_and_request(hub: Hub, log: io.StringIO) -> None:
+def test_a_new_process_takes_over_the_name_and_the_request_of_a_dead_one(hub: Hub, log: io.StringIO) -> None:
     dead = RawNode(hub.address)
     dead.get_ready("north")
-    asked = hub.ask_aside(hub.message(name="north"))
-    request = dead.hear_header()
+    asked = hub.ask_in_background(hub.message(name="north"))
+    request = dead.receive_header()
     dead.hang_up()
     await_line(hub, log, "node left")
     heir = RawNode(hub.address)
     heir.get_ready("north")
-    assert heir.hear_header() == request
+    assert heir.receive_header() == request
     for frame in encode(RecordDict(), request_id=request.request_id).frames():
-        heir.say(frame)
+        heir.send(frame)
     assert len(asked.get()) == 1
 
 
 def test_the_same_instance_on_a_new_stream_replaces_the_old_one(hub: Hub, log: io.StringIO) -> None:
     old, new = RawNode(hub.address), RawNode(hub.address)
     old.get_ready("north", instance="same")
-    asked = hub.ask_aside(hub.message(name="north"))
-    request = old.hear_header()
+    asked = hub.ask_in_background(hub.message(name="north"))
+    request = old.receive_header()
     new.get_ready("north", instance="same")
-    old.hear_end()
-    assert new.hear_header() == request
+    old.expect_end()
+    assert new.receive_header() == request
     for frame in encode(RecordDict(), request_id=request.request_id).frames():
-        new.say(frame)
+        new.send(frame)
     assert len(asked.get()) == 1
     assert count_of("node left", log) == 0
 
 
-def test_a_node_that_came_back_is_asked_once_it_is_ready_again_and_only_once(hub: Hub) -> None:
+def test_a_node_that_reconnected_is_asked_once_when_it_is_ready_again(hub: Hub) -> None:
     old, new = RawNode(hub.address), RawNode(hub.address)
     old.get_ready("north", instance="same")
-    new.say_hello("north", instance="same")
-    new.hear("welcome")
-    hub.ask_aside(hub.message(name="north"), timeout=0.3)
-    new.say(ready=pb.Ready())
-    header = new.hear_header()
+    new.send_hello("north", instance="same")
+    new.receive("welcome")
+    hub.ask_in_background(hub.message(name="north"), timeout=0.3)
+    new.send(ready=pb.Ready())
+    header = new.receive_header()
     assert (
-        new.hear("withdraw").request_id == header.request_id
+        new.receive("withdraw").request_id == header.request_id
     )  # the next frame: no second request came between
 
 
-def test_a_late_reply_is_dropped_with_one_line(hub: Hub, log: io.StringIO) -> None:
+def test_a_late_reply_is_dropped_and_logged_in_one_line(hub: Hub, log: io.StringIO) -> None:
     node = hub.start()
     node.worker.gate.clear()
     assert hub.ask(hub.message(large(), number=1), timeout=0.5) == []
@@ -297,7 +299,7 @@ def test_a_late_reply_is_dropped_with_one_line(hub: Hub, log: io.StringIO) -> No
 
 
 @pytest.mark.parametrize(("way", "part"), [("down", "request"), ("up", "reply")])
-def test_of_an_exchange_that_took_too_long_it_is_known_how_far_it_got(
+def test_the_progress_of_an_exchange_that_took_too_long_is_known(
     way: str, part: str, hub: Hub, cable: Cable
 ) -> None:
     hub.start(address=cable.address)
@@ -311,13 +313,13 @@ def test_of_an_exchange_that_took_too_long_it_is_known_how_far_it_got(
     assert len(hub.ask(hub.message(number=2))) == 1
 
 
-def test_of_an_exchange_that_ended_nothing_is_known_but_its_reply(hub: Hub) -> None:
+def test_a_finished_exchange_has_no_progress(hub: Hub) -> None:
     hub.start()
     assert len(hub.ask(hub.message(large()))) == 1
     assert hub.grid.progress(hub.node_id()) is None
 
 
-def test_of_a_node_that_still_works_it_is_known_that_nothing_is_on_its_way(hub: Hub) -> None:
+def test_the_progress_of_a_node_that_still_works_is_empty(hub: Hub) -> None:
     node = hub.start()
     node.worker.gate.clear()
     assert hub.ask(timeout=0.5) == []
@@ -325,7 +327,7 @@ def test_of_a_node_that_still_works_it_is_known_that_nothing_is_on_its_way(hub: 
     node.worker.gate.set()
 
 
-def test_a_reply_that_nobody_waits_for_is_not_stored(
+def test_a_reply_that_is_not_awaited_is_not_stored(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, log: io.StringIO
 ) -> None:
     stored: list[object] = []
@@ -334,41 +336,41 @@ def test_a_reply_that_nobody_waits_for_is_not_stored(
     raw.get_ready()
     monkeypatch.setattr(arrays, "new_file", stored.append)
     for frame in unasked.frames():
-        raw.say(frame)
+        raw.send(frame)
     await_line(hub, log, "dropped a reply")
     assert stored == []
 
 
-def test_a_slow_node_works_on_what_is_still_waited_for(hub: Hub) -> None:
+def test_a_slow_node_skips_requests_that_are_no_longer_awaited(hub: Hub) -> None:
     node = hub.start()
     node.worker.gate.clear()
     for number in (1, 2, 3):
         assert hub.ask(hub.message(number=number), timeout=0.5) == []
-    asked = hub.ask_aside(hub.message(number=4))
+    asked = hub.ask_in_background(hub.message(number=4))
     hub.wait_until(lambda: node.waiting == ["4"])
     node.worker.gate.set()
     assert len(asked.get()) == 1
     assert node.worker.asked == ["1", "4"]
 
 
-def test_a_request_that_is_asked_again_while_it_is_worked_on_is_worked_on_once(hub: Hub) -> None:
+def test_a_request_that_is_repeated_while_it_is_worked_on_is_worked_on_once(hub: Hub) -> None:
     node = hub.start()
     node.worker.gate.clear()
     assert hub.ask(timeout=0.5) == []
-    asked = hub.ask_aside(hub.message())
+    asked = hub.ask_in_background(hub.message())
     hub.wait_until(lambda: bool(hub.server._shared.requests.of_node(hub.node_id())))
     node.worker.gate.set()
     assert len(asked.get()) == 1
     assert node.worker.asked == ["1"]
 
 
-def test_a_server_stops_in_time_though_a_node_reads_nothing(
+def test_a_server_stops_in_time_although_a_node_reads_nothing(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "GOODBYE_TIMEOUT_S", 0.1)
     raw = RawNode(hub.address, reads=False)
-    raw.say_hello("deaf")
-    raw.say(ready=pb.Ready())
+    raw.send_hello("deaf")
+    raw.send(ready=pb.Ready())
     hub.await_ready("deaf")
     hub.ask(hub.message(large(), "deaf"), timeout=0.05)
     hub.stop()

@@ -1,4 +1,4 @@
-"""A wall clock that jumps is logged, with what both clocks say."""
+"""A jump of the wall clock is logged with the time of both clocks."""
 
 import io
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from fedmx.link.clocks import Clocks
 
 @dataclass
 class Hands:
-    """Both clocks' seconds."""
+    """The seconds of both clocks."""
 
     wall: float = 1.7e9
     monotonic: float = 500.0
@@ -34,7 +34,7 @@ def clocks(hands: Hands) -> Clocks:
     ("wall_s", "shown"),
     [(400 * 86_400 + 2, "wall_s=34560002 "), (-86_400 + 2, "wall_s=-86398 "), (13.0, "wall_s=13 ")],
 )
-def test_a_jump_is_logged_once_with_both_figures(
+def test_a_jump_is_logged_once_with_the_time_of_both_clocks(
     wall_s: float, shown: str, hands: Hands, clocks: Clocks, log: io.StringIO
 ) -> None:
     hands.pass_by(wall_s, 2.0)
@@ -47,7 +47,7 @@ def test_a_jump_is_logged_once_with_both_figures(
     assert log.getvalue().count("WARNING") == 1
 
 
-def test_a_clock_that_is_set_right_by_a_little_and_a_look_that_comes_late_are_no_jumps(
+def test_a_small_correction_or_a_late_check_is_not_a_jump(
     hands: Hands, clocks: Clocks, log: io.StringIO
 ) -> None:
     for wall_s, monotonic_s in ((3.5, 2.0), (0.5, 2.0), (3600.0, 3601.0)):
@@ -56,9 +56,7 @@ def test_a_clock_that_is_set_right_by_a_little_and_a_look_that_comes_late_are_no
     assert log.getvalue() == ""
 
 
-def test_a_clock_that_jumps_all_the_time_is_one_line_and_a_number(
-    hands: Hands, clocks: Clocks, log: io.StringIO
-) -> None:
+def test_repeated_jumps_are_one_line_and_a_count(hands: Hands, clocks: Clocks, log: io.StringIO) -> None:
     for _ in range(160):
         hands.pass_by(60.0, 2.0)
         clocks.look()

@@ -1,4 +1,4 @@
-"""Something else answers at the server's address while the server is away: its members wait for it."""
+"""While the server is away, something else answers at its address: its members wait for it."""
 
 import contextlib
 import io
@@ -23,11 +23,12 @@ from fedmx.values import Address
 from tests.fedmx.link.loopback import Hub, Node
 from tests.fedmx.pki.papers import Mistakes, credentials_of, make_pki, start_node, verifier_of
 
-ATTEMPTS = 6  # twice as many as end a node that was never a member
+# Twice as many as end a node that was never a member.
+ATTEMPTS = 6
 HTTP = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"
 
 
-class Default(socketserver.ThreadingTCPServer):
+class DefaultBackend(socketserver.ThreadingTCPServer):
     """A balancer's default backend: answers every connection in the same way.
 
     Args:
@@ -55,7 +56,7 @@ class Default(socketserver.ThreadingTCPServer):
 
 class _Answering(socketserver.BaseRequestHandler):
     def handle(self) -> None:
-        assert isinstance(self.server, Default)
+        assert isinstance(self.server, DefaultBackend)
         connection: socket.socket = self.request
         connection.settimeout(5)
         with contextlib.suppress(OSError):
@@ -67,7 +68,7 @@ class _Answering(socketserver.BaseRequestHandler):
 
 
 class OtherService:
-    """Another gRPC service: it has no such method, or answers it in its own way."""
+    """Another gRPC service: it has no such method, or one that answers differently."""
 
     def __init__(self, port: int, answer: bytes | None) -> None:
         self._server = grpc.server(ThreadPoolExecutor(2))
@@ -84,8 +85,8 @@ class OtherService:
         self._server.stop(None).wait()
 
 
-class Town:
-    """What may listen at a server's address."""
+class Impostors:
+    """Everything that may listen at a server's address."""
 
     def __init__(self, folder: Path) -> None:
         self.authority = make_pki(folder / "pki", "a")
@@ -99,34 +100,34 @@ class Town:
         self._own = {"another": credentials_of(other), "expired": past}
 
     def open(self, kind: str, port: int, open_hub: Callable[..., Hub]) -> Callable[[], None]:
-        """Open it, and return what closes it."""
+        """Start listening; return a function that stops it."""
         if kind == "nobody":
             return lambda: None
         if kind in self._own:
-            return Default(port, HTTP, self._own[kind]).close
+            return DefaultBackend(port, HTTP, self._own[kind]).close
         if kind == "another federation":
             hub = open_hub(port=port, verifier=self._strange_gate)
             return lambda: hub.stop(None)
         if kind == "http":
-            return Default(port, HTTP, None).close
+            return DefaultBackend(port, HTTP, None).close
         return OtherService(port, {"no method": None, "other answers": b"\xff\xff"}[kind]).close
 
 
 @pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Town:
-    return Town(tmp_path_factory.mktemp("town"))
+def impostors(tmp_path_factory: pytest.TempPathFactory) -> Impostors:
+    return Impostors(tmp_path_factory.mktemp("impostors"))
 
 
 @pytest.fixture
 def frequent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every attempt to connect is logged, and counts for as much as many seconds of them."""
+    """Every attempt to connect is logged, and a TLS problem is lasting after three of them."""
     for name in ("_FIRST_REPORT_S", "_SECOND_REPORT_S"):
         monkeypatch.setattr(backoff, name, 0.0)
     monkeypatch.setattr(backoff, "_LONGEST_PAUSE_S", 0.1)
     monkeypatch.setattr(tls_patience, "_LASTING_S", 0.0)
 
 
-# What answers, whether the federation has certificates, and what a line about it has to name.
+# What answers; whether the federation has certificates; what the log line has to contain.
 ANSWERS = {
     "another": (True, "TLS: "),
     "expired": (True, "has expired"),
@@ -139,26 +140,26 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("kind", ANSWERS)
-def test_a_member_waits_for_its_server_whatever_answers_in_its_place_and_logs_what_it_sees(
-    kind: str, town: Town, open_hub: Callable[..., Hub], log: io.StringIO, frequent: None
+def test_a_member_waits_for_its_server_whatever_answers_in_its_place_and_logs_the_cause(
+    kind: str, impostors: Impostors, open_hub: Callable[..., Hub], log: io.StringIO, frequent: None
 ) -> None:
     is_secure, seen = ANSWERS[kind]
-    verifier = verifier_of(town.authority) if is_secure else None
+    verifier = verifier_of(impostors.authority) if is_secure else None
     hub = open_hub(verifier=verifier)
     name = "a.x" if is_secure else "x"
     if is_secure:
-        node = start_node(hub, credentials_of(town.authority, "a"), "x", wait_timeout_s=300.0)
+        node = start_node(hub, credentials_of(impostors.authority, "a"), "x", wait_timeout_s=300.0)
     else:
         node = hub.start("x", wait_timeout_s=300.0)
     port = hub.address.port
     hub.stop(None)
-    close = town.open(kind, port, open_hub)
+    close = impostors.open(kind, port, open_hub)
 
-    def seen_lines() -> list[str]:
+    def find_lines() -> list[str]:
         return [line for line in log.getvalue().splitlines() if "waited_s=" in line and seen in line]
 
     try:
-        hub.wait_until(lambda: len(seen_lines()) >= ATTEMPTS or node.outcome is not None)
+        hub.wait_until(lambda: len(find_lines()) >= ATTEMPTS or node.outcome is not None)
         assert node.outcome is None
     finally:
         close()
@@ -169,15 +170,15 @@ def test_a_member_waits_for_its_server_whatever_answers_in_its_place_and_logs_wh
 
 
 @pytest.mark.parametrize("kind", ["another", "expired", "another federation", "http", "other answers"])
-def test_a_node_that_was_never_a_member_ends_soon_with_what_it_saw(
-    kind: str, town: Town, open_hub: Callable[..., Hub], frequent: None
+def test_a_node_that_was_never_a_member_ends_soon_with_the_cause(
+    kind: str, impostors: Impostors, open_hub: Callable[..., Hub], frequent: None
 ) -> None:
     hub = open_hub()
     port = hub.address.port
     hub.stop(None)
     is_secure, seen = ANSWERS[kind]
-    close = town.open(kind, port, open_hub)
-    own = credentials_of(town.authority, "a") if is_secure else None
+    close = impostors.open(kind, port, open_hub)
+    own = credentials_of(impostors.authority, "a") if is_secure else None
     try:
         error = Node(Address("127.0.0.1", port), "x", credentials=own, wait_timeout_s=300.0).serve().join()
     finally:

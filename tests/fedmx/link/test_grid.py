@@ -1,4 +1,4 @@
-"""What a ServerApp sees of its nodes: Flower's grid, over real streams."""
+"""The nodes as a ServerApp sees them: Flower's grid, over real streams."""
 
 import gc
 import io
@@ -18,11 +18,11 @@ from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.decode import Received
 from tests.bounds import HANG_S
 from tests.fedmx.link.loopback import RUN_ID, Hub, Node, Worker
-from tests.fedmx.link.wire import pack, unpack
+from tests.fedmx.protocol.wire import pack, unpack
 
 
 def shift(by: float, examples: int, loss: float) -> Callable[[Message], RecordDict]:
-    """Add a number to every value; measure the same loss always."""
+    """Return an app's work: it adds a number to every value and always measures the same loss."""
 
     def work(message: Message) -> RecordDict:
         metrics = MetricRecord({"loss": loss, "num-examples": examples})
@@ -55,7 +55,7 @@ def test_flowers_own_fedavg_runs_on_it_unchanged(hub: Hub) -> None:
         )
 
 
-def test_a_reply_says_whom_it_is_from_and_what_it_answers(hub: Hub) -> None:
+def test_a_reply_names_its_sender_and_its_request(hub: Hub) -> None:
     hub.start()
     message = hub.message(number=5)
     (reply,) = hub.ask(message)
@@ -100,7 +100,7 @@ def test_one_record_under_two_names_is_two_encodings(hub: Hub) -> None:
     assert [list(reply.content) for reply in replies] == [["x"], ["y"]]
 
 
-def test_what_was_pushed_can_be_pulled_once(hub: Hub) -> None:
+def test_the_reply_to_a_pushed_message_can_be_pulled_once(hub: Hub) -> None:
     node = hub.start()
     node.worker.gate.clear()
     message_ids = list(hub.grid.push_messages([hub.message(number=1)]))
@@ -131,7 +131,7 @@ def test_a_transfer_is_counted_in_bytes_and_seconds(hub: Hub) -> None:
     assert hub.grid.transfer(reply) is None  # told of the last exchange alone
 
 
-def test_equal_messages_to_one_node_are_worked_on_once_and_answered_each(hub: Hub) -> None:
+def test_equal_messages_to_one_node_are_worked_on_once_and_each_answered(hub: Hub) -> None:
     node = hub.start()
     first, second = hub.ask(hub.message(), hub.message())
     assert first.metadata.reply_to_message_id != second.metadata.reply_to_message_id
@@ -139,7 +139,9 @@ def test_equal_messages_to_one_node_are_worked_on_once_and_answered_each(hub: Hu
     assert node.worker.asked == ["1"]
 
 
-def test_what_an_app_raises_is_told_and_the_node_lives_on(hub: Hub, log: io.StringIO) -> None:
+def test_an_exception_of_the_app_becomes_an_error_reply_and_the_node_survives(
+    hub: Hub, log: io.StringIO
+) -> None:
     def work(message: Message) -> RecordDict:
         if message.metadata.group_id == "1":
             raise ZeroDivisionError("no examples")
@@ -153,7 +155,7 @@ def test_what_an_app_raises_is_told_and_the_node_lives_on(hub: Hub, log: io.Stri
     assert node.worker.asked == ["1", "2"]
 
 
-def test_what_a_person_can_mend_is_one_line_and_keeps_its_exit_code(hub: Hub, log: io.StringIO) -> None:
+def test_a_user_facing_error_is_one_line_and_keeps_its_exit_code(hub: Hub, log: io.StringIO) -> None:
     def work(_: Message) -> RecordDict:
         raise DataError("DATA_DIR=x: no such folder")
 
@@ -178,13 +180,13 @@ def test_what_a_person_can_mend_is_one_line_and_keeps_its_exit_code(hub: Hub, lo
         ),
     ],
 )
-def test_a_reply_that_is_none_is_told_as_an_error(answer: object, reason: str, hub: Hub) -> None:
+def test_an_invalid_reply_of_the_app_becomes_an_error_reply(answer: object, reason: str, hub: Hub) -> None:
     hub.start(worker=Worker(lambda _: answer))
     error = error_of(hub.ask())
     assert (error.code, error.reason) == (2, reason)
 
 
-def test_an_error_that_is_not_unicode_is_still_told(hub: Hub) -> None:
+def test_an_error_text_that_is_not_valid_unicode_is_still_sent(hub: Hub) -> None:
     def work(_: Message) -> RecordDict:
         raise OSError("name \ud800")
 
@@ -192,7 +194,7 @@ def test_an_error_that_is_not_unicode_is_still_told(hub: Hub) -> None:
     assert error_of(hub.ask()).reason == r"OSError: name \ud800"
 
 
-def test_a_message_type_that_the_app_does_not_know_is_told_as_an_error(hub: Hub) -> None:
+def test_a_message_type_that_the_app_does_not_know_becomes_an_error_reply(hub: Hub) -> None:
     hub.start()
     message = Message(RecordDict(), hub.node_id(), "train.unknown", group_id="1")
     assert error_of(hub.ask(message)).reason == "ValueError: No train function registered with name 'unknown'"
@@ -205,11 +207,11 @@ def test_a_request_that_carries_an_error_does_not_reach_the_app() -> None:
     assert worker.asked == []
 
 
-def test_a_node_that_nobody_knows_is_given_up_at_once(hub: Hub) -> None:
+def test_an_unknown_node_is_given_up_at_once(hub: Hub) -> None:
     assert hub.ask(Message(RecordDict(), 99, MessageType.TRAIN)) == []
 
 
-def test_of_messages_that_cannot_be_sent_none_is(hub: Hub) -> None:
+def test_if_one_message_cannot_be_sent_none_is(hub: Hub) -> None:
     node = hub.start()
     with pytest.raises(ValueError, match="out of range"):
         hub.ask(hub.message(), hub.message(RecordDict({"c": ConfigRecord({"x": 2**64})})))
@@ -220,12 +222,12 @@ def test_of_messages_that_cannot_be_sent_none_is(hub: Hub) -> None:
     assert node.worker.asked == ["2"]
 
 
-def test_a_node_is_asked_once_it_is_ready(hub: Hub) -> None:
+def test_a_request_is_sent_once_its_node_is_ready(hub: Hub) -> None:
     node = Node(hub.address)
     hub.nodes.append(node)
     hub.wait_until(lambda: len(hub.roster.nodes()) == 1)
     assert list(hub.grid.get_node_ids()) == []
-    asked = hub.ask_aside(hub.message())
+    asked = hub.ask_in_background(hub.message())
     node.serve()
     assert len(asked.get()) == 1
     assert list(hub.grid.get_node_ids()) == [hub.node_id()]
@@ -242,8 +244,8 @@ def test_a_grid_belongs_to_a_run(hub: Hub) -> None:
     assert (about.run_id, about.dst_node_id, about.group_id, about.message_type) == (8, 5, "3", "query")
 
 
-def test_a_model_is_let_go_at_once_when_nobody_uses_it(hub: Hub) -> None:
-    """Without waiting for Python's collector of cycles, which may not come by for rounds."""
+def test_a_model_is_released_at_once_when_it_is_no_longer_used(hub: Hub) -> None:
+    """Without Python's collector of cycles, which may not run for many rounds."""
     models: list[weakref.ref[ArrayRecord]] = []
 
     def note(message: Message) -> RecordDict:
@@ -267,7 +269,7 @@ def test_a_model_is_let_go_at_once_when_nobody_uses_it(hub: Hub) -> None:
         gc.enable()
 
 
-def test_flowers_views_still_check_what_is_put_into_them(hub: Hub) -> None:
+def test_flowers_views_still_check_the_values_put_into_them(hub: Hub) -> None:
     content = RecordDict({"arrays": pack({"a": np.ones(1)})})
     with pytest.raises(TypeError, match="Expected `ArrayRecord`"):
         content.array_records["other"] = MetricRecord()  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""One site cannot speak for another: neither names nor instance tokens of one are any other's."""
+"""One site cannot act as another: names and instance tokens belong to one site."""
 
 import secrets
 from collections.abc import Callable
@@ -22,78 +22,78 @@ def hub(open_hub: Callable[..., Hub], authority: Authority) -> Hub:
     return open_hub(verifier=verifier_of(authority))
 
 
-class Speaker:
-    """A raw node of a site, and what it was welcomed as."""
+class SiteNode:
+    """A raw node of a site."""
 
     def __init__(self, hub: Hub, authority: Authority, site: str) -> None:
         self.raw = SecureRawNode(hub.address, credentials_of(authority, site))
 
     def join(self, name: str, token: str | None = None, **changes: bool) -> tuple[str, int]:
-        """Say hello; give the name and the number that were granted."""
-        self.raw.say_hello(name, instance=token or secrets.token_hex(16), **changes)
-        welcome: pb.Welcome = self.raw.hear("welcome")
+        """Send a hello; return the name and the node id that were granted."""
+        self.raw.send_hello(name, instance=token or secrets.token_hex(16), **changes)
+        welcome: pb.Welcome = self.raw.receive("welcome")
         return welcome.name, welcome.node_id
 
 
 @pytest.fixture
-def speak(hub: Hub, authority: Authority) -> Callable[[str], Speaker]:
-    """Opens a stream of a site."""
-    return lambda site: Speaker(hub, authority, site)
+def open_node(hub: Hub, authority: Authority) -> Callable[[str], SiteNode]:
+    """Open a stream of a site."""
+    return lambda site: SiteNode(hub, authority, site)
 
 
-def test_nodes_of_two_sites_may_have_one_name_and_are_two_nodes(speak: Callable[[str], Speaker]) -> None:
-    assert [speak(site).join("x") for site in ("a", "b")] == [("a.x", 2), ("b.x", 3)]
+def test_nodes_of_two_sites_may_have_one_name_and_are_two_nodes(open_node: Callable[[str], SiteNode]) -> None:
+    assert [open_node(site).join("x") for site in ("a", "b")] == [("a.x", 2), ("b.x", 3)]
 
 
 @pytest.mark.parametrize("name", ["a.x", "x", "a", "b.a.x"])
-def test_no_name_that_a_node_gives_itself_is_one_of_another_site(
-    name: str, speak: Callable[[str], Speaker]
-) -> None:
-    assert speak("a").join("x") == ("a.x", 2)
-    granted, node_id = speak("b").join(name, is_name_given=True)
+def test_a_node_cannot_choose_a_name_of_another_site(name: str, open_node: Callable[[str], SiteNode]) -> None:
+    assert open_node("a").join("x") == ("a.x", 2)
+    granted, node_id = open_node("b").join(name, is_name_given=True)
     assert granted.startswith("b.")
     assert node_id == 3
 
 
-def test_a_site_whose_name_begins_like_anothers_is_another(speak: Callable[[str], Speaker]) -> None:
-    assert speak("a-x").join("y") == ("a-x.y", 2)
-    assert speak("a").join("a-x.y") == ("a.a-x.y", 3)
+def test_a_site_whose_name_is_a_prefix_of_anothers_is_a_different_site(
+    open_node: Callable[[str], SiteNode],
+) -> None:
+    assert open_node("a-x").join("y") == ("a-x.y", 2)
+    assert open_node("a").join("a-x.y") == ("a.a-x.y", 3)
 
 
-def test_a_token_of_one_site_is_worth_nothing_to_another(hub: Hub, speak: Callable[[str], Speaker]) -> None:
+def test_a_token_of_one_site_is_useless_to_another(hub: Hub, open_node: Callable[[str], SiteNode]) -> None:
     token = secrets.token_hex(16)
-    owner = speak("a")
+    owner = open_node("a")
     assert owner.join("x", token) == ("a.x", 2)
-    thief = speak("b")
+    thief = open_node("b")
     assert thief.join("a.x", token) == ("b.a.x", 3)
     assert hub.roster.nodes()[0].is_present, "nor is its stream replaced"
-    again = speak("a")
+    again = open_node("a")
     assert again.join("x", token) == ("a.x", 2), "to its own site it is a node that comes back"
-    owner.raw.hear_end()
+    owner.raw.expect_end()
 
 
-def test_a_token_with_a_sites_name_in_it_is_no_way_around(speak: Callable[[str], Speaker]) -> None:
+def test_a_token_that_contains_a_sites_name_does_not_help(open_node: Callable[[str], SiteNode]) -> None:
     token = secrets.token_hex(16)
-    assert speak("a").join("x", f"x/{token}") == ("a.x", 2)
-    assert speak("a-x").join("x", token) == ("a-x.x", 3)
-    assert speak("b").join("x", f"a/x/{token}") == ("b.x", 4)
+    assert open_node("a").join("x", f"x/{token}") == ("a.x", 2)
+    assert open_node("a-x").join("x", token) == ("a-x.x", 3)
+    assert open_node("b").join("x", f"a/x/{token}") == ("b.x", 4)
 
 
-def test_a_place_that_is_kept_for_a_node_is_taken_by_nobody_elses(
-    hub: Hub, authority: Authority, speak: Callable[[str], Speaker]
+def test_a_name_that_is_held_for_a_node_is_not_given_to_another_site(
+    hub: Hub, authority: Authority, open_node: Callable[[str], SiteNode]
 ) -> None:
     token = secrets.token_hex(16)
-    gone = speak("a")
+    gone = open_node("a")
     assert gone.join("x", token) == ("a.x", 2)
     gone.raw.hang_up()
     hub.wait_until(lambda: not hub.roster.nodes()[0].is_present)
     for name, stolen in (("a.x", token), ("x", token), ("a.x", f"a/{token}")):
-        assert speak("b").join(name, stolen)[0].startswith("b.")
+        assert open_node("b").join(name, stolen)[0].startswith("b.")
     assert not hub.roster.nodes()[0].is_present
-    assert speak("a").join("x", token) == ("a.x", 2)
+    assert open_node("a").join("x", token) == ("a.x", 2)
 
 
-def test_what_is_asked_of_a_node_is_not_answered_by_another_sites(hub: Hub, authority: Authority) -> None:
+def test_a_request_to_a_node_is_not_answered_by_another_site(hub: Hub, authority: Authority) -> None:
     worker, other = Worker(), Worker()
     start_node(hub, credentials_of(authority, "a"), "x", worker)
     start_node(hub, credentials_of(authority, "b"), "x", other)
@@ -101,7 +101,7 @@ def test_what_is_asked_of_a_node_is_not_answered_by_another_sites(hub: Hub, auth
     assert (len(worker.asked), other.asked) == (1, [])
 
 
-def test_a_name_that_a_living_node_of_the_site_has_is_refused_with_the_whole_name(
+def test_a_name_that_a_living_node_of_the_site_has_is_refused_with_its_full_name(
     hub: Hub, authority: Authority
 ) -> None:
     own = credentials_of(authority, "a")
@@ -113,7 +113,7 @@ def test_a_name_that_a_living_node_of_the_site_has_is_refused_with_the_whole_nam
     )
 
 
-def test_clients_of_one_machine_keep_their_granted_names_when_the_server_starts_again(
+def test_clients_of_one_machine_keep_their_granted_names_when_the_server_is_restarted(
     open_hub: Callable[..., Hub], authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backoff, "_LONGEST_PAUSE_S", 0.2)

@@ -1,4 +1,4 @@
-"""Who is welcomed, who is refused and why, and how each side learns of it."""
+"""Which nodes are welcomed, which are refused and why, and what each side logs."""
 
 import io
 import threading
@@ -18,7 +18,7 @@ from fedmx.protocol import link_pb2 as pb
 from fedmx.values import Address
 from tests.bounds import HANG_S
 from tests.fedmx.link.loopback import Hub, Node, RawNode
-from tests.fedmx.link.wire import encode, pack
+from tests.fedmx.protocol.wire import encode, pack
 
 REFUSED = pb.Goodbye.REFUSED
 
@@ -29,10 +29,10 @@ def raw(hub: Hub) -> RawNode:
 
 
 def reason_of(raw: RawNode) -> str:
-    """Give the reason for which a node is refused, and see its stream end."""
-    goodbye = raw.hear("goodbye")
+    """Return why a node is refused, after the end of its stream."""
+    goodbye = raw.receive("goodbye")
     assert goodbye.outcome == REFUSED
-    raw.hear_end()
+    raw.expect_end()
     reason: str = goodbye.reason
     return reason
 
@@ -40,15 +40,15 @@ def reason_of(raw: RawNode) -> str:
 def test_a_node_is_welcomed_with_its_name_and_the_servers_limit(open_hub: Callable[..., Hub]) -> None:
     hub = open_hub(max_model_bytes=1234)
     raw = RawNode(hub.address)
-    raw.say_hello("north")
-    assert raw.hear("welcome") == pb.Welcome(name="north", node_id=2, max_model_bytes=1234)
+    raw.send_hello("north")
+    assert raw.receive("welcome") == pb.Welcome(name="north", node_id=2, max_model_bytes=1234)
     raw.hang_up()
 
 
 def test_nodes_of_one_host_are_welcomed_under_different_names(hub: Hub, raw: RawNode) -> None:
     hub.start("host", is_name_given=False)
-    raw.say_hello("host")
-    assert raw.hear("welcome").name == "host-2"
+    raw.send_hello("host")
+    assert raw.receive("welcome").name == "host-2"
     raw.hang_up()
 
 
@@ -62,6 +62,7 @@ def test_another_protocol_version_is_refused_with_both_versions_named(
         f" {control.PROTOCOL_VERSION} (fedmx {__version__}): expected the same protocol version on both sides"
     )
     assert isinstance(error, RefusedError)
+    assert error.exit_code == 5
     assert str(error) == f"the server refused this node: {reason}"
     assert f'reason="{reason}"' in log.getvalue()
     assert hub.roster.nodes() == []
@@ -73,11 +74,11 @@ def test_another_package_version_joins_and_is_logged(hub: Hub, log: io.StringIO)
     assert "node joined node=node version=9.9.9\n" in log.getvalue()
 
 
-def test_a_stream_without_a_hello_is_closed_without_a_word(
+def test_a_stream_without_a_hello_is_closed_without_a_goodbye(
     hub: Hub, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "_HELLO_TIMEOUT_S", 0.05)
-    RawNode(hub.address).hear_end()
+    RawNode(hub.address).expect_end()
     assert 'reason="no hello within 0.05 s"' in log.getvalue()
     assert hub.roster.nodes() == []
 
@@ -92,7 +93,7 @@ def test_a_stream_without_a_hello_is_closed_without_a_word(
     ids=["ready", "chunk", "empty"],
 )
 def test_a_stream_begins_with_a_hello(frame: pb.Frame, reason: str, raw: RawNode) -> None:
-    raw.say(frame.SerializeToString())
+    raw.send(frame.SerializeToString())
     assert reason_of(raw) == reason
 
 
@@ -105,13 +106,15 @@ def test_a_stream_begins_with_a_hello(frame: pb.Frame, reason: str, raw: RawNode
         ({"name": "a\nb"}, r"node name 'a\\nb': expected at most 128 letters, digits, '.', '_' or '-'"),
     ],
 )
-def test_a_hello_says_who_speaks(changes: dict[str, str], reason: str, hub: Hub, raw: RawNode) -> None:
-    raw.say_hello(**changes)
+def test_a_hello_needs_a_valid_name_and_an_instance_token(
+    changes: dict[str, str], reason: str, hub: Hub, raw: RawNode
+) -> None:
+    raw.send_hello(**changes)
     assert reason_of(raw) == reason
     assert hub.roster.nodes() == []
 
 
-def test_a_given_name_of_a_living_node_is_refused_by_name(hub: Hub) -> None:
+def test_a_given_name_that_a_living_node_has_is_refused(hub: Hub) -> None:
     hub.start("north")
     error = Node(hub.address, "north").serve().join()
     assert isinstance(error, RefusedError)
@@ -122,7 +125,9 @@ def test_a_given_name_of_a_living_node_is_refused_by_name(hub: Hub) -> None:
     assert len(hub.ask(hub.message(name="north"))) == 1
 
 
-def test_who_differs_from_the_federation_is_refused_by_name(open_hub: Callable[..., Hub]) -> None:
+def test_a_node_that_differs_from_the_federation_is_refused_with_its_name(
+    open_hub: Callable[..., Hub],
+) -> None:
     hub = open_hub(find_difference=lambda one, other: None if one == other else "its task is another")
     hub.start("north", description=ConfigRecord({"task": "mnist"}))
     error = Node(hub.address, "south").serve(ConfigRecord({"task": "cifar"})).join()
@@ -134,13 +139,13 @@ def test_who_differs_from_the_federation_is_refused_by_name(open_hub: Callable[.
 
 
 @pytest.mark.parametrize("last", ["refusal", "stop"])
-def test_the_last_word_does_not_wait_for_what_is_still_to_be_written(
+def test_a_goodbye_does_not_wait_for_frames_that_are_still_queued(
     last: str, open_hub: Callable[..., Hub], log: io.StringIO
 ) -> None:
     hub = open_hub(lease_grace_s=0)
     raw = RawNode(hub.address, reads=False)
-    raw.say_hello("raw")
-    raw.say(ready=pb.Ready())
+    raw.send_hello("raw")
+    raw.send(ready=pb.Ready())
     hub.await_ready("raw")
     content = RecordDict({"arrays": pack({"a": np.zeros(20_000_000, np.uint8)})})
     hub.grid.push_messages([hub.message(content, "raw")])
@@ -148,13 +153,13 @@ def test_the_last_word_does_not_wait_for_what_is_still_to_be_written(
     hub.wait_until(lambda: request.bytes_down > 0)
     stopping = threading.Thread(target=hub.stop)
     if last == "refusal":
-        raw.say(welcome=pb.Welcome())
+        raw.send(welcome=pb.Welcome())
         hub.wait_until(lambda: "refused a node" in log.getvalue())
     else:
         stopping.start()
         hub.wait_until(lambda: hub.server._is_stopping)
     raw.read()
-    kinds = raw.hear_all()
+    kinds = raw.receive_kinds()
     assert kinds[-1] == "goodbye"
     assert kinds.count("chunk") < 20
     if last == "stop":
@@ -185,18 +190,18 @@ OVER_LIMIT = pb.Begin(header_bytes=1, array_bytes=2**40)
     ],
     ids=["garbage", "chunk", "welcome", "hello", "too large", "a frame of more than 1 MiB"],
 )
-def test_what_breaks_the_rules_ends_that_stream_and_nothing_else(
+def test_a_violation_of_the_protocol_ends_that_stream_and_no_other(
     data: bytes, reason: str | None, open_hub: Callable[..., Hub]
 ) -> None:
     hub = open_hub(lease_grace_s=0)
     hub.start("good")
     raw = RawNode(hub.address)
     raw.get_ready("bad")
-    asked = hub.ask_aside(hub.message(name="good"), hub.message(name="bad"))
-    raw.hear_header()
-    raw.say(data)
+    asked = hub.ask_in_background(hub.message(name="good"), hub.message(name="bad"))
+    raw.receive_header()
+    raw.send(data)
     if reason is None:
-        raw.hear_end()
+        raw.expect_end()
     else:
         assert reason_of(raw) == reason
     (reply,) = asked.get()
@@ -205,16 +210,16 @@ def test_what_breaks_the_rules_ends_that_stream_and_nothing_else(
     assert len(hub.ask(hub.message(name="good", number=2))) == 1
 
 
-def test_a_malformed_reply_ends_its_stream_and_a_well_formed_one_after_it_is_taken(
+def test_a_malformed_reply_ends_its_stream_and_a_valid_one_on_the_next_stream_is_accepted(
     hub: Hub, raw: RawNode
 ) -> None:
     raw.get_ready("north")
-    asked = hub.ask_aside(hub.message(name="north"))
-    header = raw.hear_header()
+    asked = hub.ask_in_background(hub.message(name="north"))
+    header = raw.receive_header()
     bad = pb.Header(request_id=header.request_id, array_records=[pb.ArrayRecord(name="r")] * 2)
     data = bad.SerializeToString()
-    raw.say(begin=pb.Begin(header_bytes=len(data)))
-    raw.say(chunk=data)
+    raw.send(begin=pb.Begin(header_bytes=len(data)))
+    raw.send(chunk=data)
     assert reason_of(raw) == "two arrays or records with the same name"
     hub.start("north")
     assert len(asked.get()) == 1
@@ -224,19 +229,19 @@ def test_a_node_cannot_answer_for_another(hub: Hub, raw: RawNode) -> None:
     node = hub.start("good")
     node.worker.gate.clear()
     raw.get_ready("bad")
-    asked = hub.ask_aside(hub.message(name="good"))
+    asked = hub.ask_in_background(hub.message(name="good"))
     assert node.worker.begun.wait(HANG_S)
     ((_, request),) = hub.grid._open.values()
     for frame in encode(RecordDict({"forged": ConfigRecord()}), request_id=request.request_id).frames():
-        raw.say(frame)
-    raw.say(chunk=b"end")
+        raw.send(frame)
+    raw.send(chunk=b"end")
     assert reason_of(raw) == "a chunk outside a message"  # so all before it was read
     node.worker.gate.set()
     (reply,) = asked.get()
     assert "forged" not in reply.content
 
 
-def test_a_port_in_use_is_said_by_name(hub: Hub) -> None:
+def test_a_port_in_use_is_named(hub: Hub) -> None:
     with pytest.raises(SettingsError) as caught:
         Hub(hub.address.port)
     assert str(caught.value) == (
@@ -248,7 +253,7 @@ def test_a_port_in_use_is_said_by_name(hub: Hub) -> None:
     ("host", "cause"),
     [("192.0.2.1", "Cannot assign requested address"), ("no such host", "Name or service not known")],
 )
-def test_an_address_of_another_machine_is_said_by_name(host: str, cause: str) -> None:
+def test_an_address_of_another_machine_is_named(host: str, cause: str) -> None:
     address = Address(host, 8080)
     server = LinkServer(address, Roster(lambda *_: None), max_model_bytes=1, lease_grace_s=1)
     with pytest.raises(SettingsError) as caught:

@@ -1,4 +1,4 @@
-"""Streams on which nothing is said for minutes, or that are slow, and those whose other end is gone."""
+"""Streams that are idle for minutes, streams that are slow, and streams whose other end is gone."""
 
 import io
 import time
@@ -15,7 +15,7 @@ from fedmx.protocol import link_pb2 as pb
 from tests.bounds import HANG_S
 from tests.federation.chaos.cable import Cable
 from tests.fedmx.link.loopback import Hub, RawNode, Worker
-from tests.fedmx.link.wire import pack
+from tests.fedmx.protocol.wire import pack
 
 EXPECTED = {
     "grpc.keepalive_time_ms": 10_000,
@@ -31,7 +31,7 @@ MINUTE_S = 60
 
 
 def spy(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[dict[str, object]]:
-    """Note the options with which something of gRPC's is made; it is made all the same."""
+    """Record the options with which a function of gRPC is called, and call it."""
     make, noted = getattr(owner, name), []
 
     def make_and_note(*args: Any, **kwargs: Any) -> Any:
@@ -42,7 +42,7 @@ def spy(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[dict[str
     return noted
 
 
-def test_both_ends_ping_and_bear_being_pinged(
+def test_both_ends_ping_and_tolerate_pings(
     open_hub: Callable[..., Hub], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of_server = spy(monkeypatch, grpc.aio, "server")
@@ -54,7 +54,7 @@ def test_both_ends_ping_and_bear_being_pinged(
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> float:
-    """Who is gone is found out ten times as fast; gives the seconds that it takes."""
+    """Silence is noticed ten times as fast; returns after how many seconds."""
     monkeypatch.setattr(silence, "SIGN_AFTER_S", silence.SIGN_AFTER_S / 10)
     monkeypatch.setattr(silence, "LIMIT_S", silence.LIMIT_S / 10)
     monkeypatch.setattr(silence, "_LOOK_S", silence._LOOK_S / 10)
@@ -80,7 +80,7 @@ def test_no_stream_is_cut_while_bytes_flow_although_a_frame_takes_longer_than_th
 
 @pytest.fixture(params=["server", "node"])
 def noticing(request: pytest.FixtureRequest, hasty: float, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The end that notices on its own, and the line that it logs; the other one never looks."""
+    """The end that notices on its own, and its log line; the other end never checks."""
     if request.param == "server":
         monkeypatch.setattr(silence, "_LOOK_S", 1000.0)
         return f'node left node=node cause="nothing arrived for {hasty:g} s"'
@@ -89,7 +89,7 @@ def noticing(request: pytest.FixtureRequest, hasty: float, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("way", ["", "down", "up"])
-def test_a_line_that_carries_nothing_any_more_is_noticed_by_each_end_also_in_the_midst_of_a_message(
+def test_each_end_notices_a_line_that_died_even_in_the_middle_of_a_message(
     way: str, hub: Hub, cable: Cable, log: io.StringIO, noticing: str
 ) -> None:
     hub.start(address=cable.address)
@@ -102,18 +102,19 @@ def test_a_line_that_carries_nothing_any_more_is_noticed_by_each_end_also_in_the
     if way:
         cable.after(way, 5_000_000, break_down)
         content = RecordDict({"arrays": pack({"a": np.zeros(20_000_000, np.uint8)})})
-        asked = hub.ask_aside(hub.message(content), timeout=HANG_S)
+        asked = hub.ask_in_background(hub.message(content), timeout=HANG_S)
     else:
         break_down()
     hub.wait_until(lambda: noticing in log.getvalue())
-    cable.cut()  # for the end that does not look
+    # For the end that does not check.
+    cable.cut()
     cable.loses_up = cable.loses_down = False
     cable.is_open = True
     hub.wait_until(lambda: log.getvalue().count("node ready") == 2)
     assert len(asked.get() if asked else hub.ask()) == 1
 
 
-def test_a_node_that_sends_no_signs_of_life_but_whose_grpc_answers_pings_is_there(
+def test_a_node_whose_grpc_answers_pings_is_present_even_without_signs_of_life(
     log: io.StringIO, hasty: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     often = [("grpc.keepalive_time_ms", 500), *channel.KEEPALIVE[1:]]
@@ -136,15 +137,15 @@ def test_a_node_that_sends_no_signs_of_life_but_whose_grpc_answers_pings_is_ther
     busy.stop()
 
 
-def test_a_node_that_sends_nothing_but_signs_of_life_without_end_is_refused(hub: Hub) -> None:
+def test_a_node_that_floods_the_server_with_signs_of_life_is_refused(hub: Hub) -> None:
     raw = RawNode(hub.address)
     raw.get_ready()
     for _ in range(1000):
-        raw.say(alive=pb.Alive())
-    goodbye = raw.hear("goodbye")
+        raw.send(alive=pb.Alive())
+    goodbye = raw.receive("goodbye")
     assert goodbye.outcome == pb.Goodbye.REFUSED
     assert "expected one in 10 s" in goodbye.reason
-    raw.hear_end()
+    raw.expect_end()
 
 
 @pytest.mark.slow
@@ -171,7 +172,7 @@ def test_a_stream_lasts_on_a_line_of_a_quarter_of_a_megabit(hub: Hub, cable: Cab
 
 
 @pytest.mark.slow
-def test_a_peer_that_says_nothing_is_gone_for_both_sides_within_the_minute(
+def test_a_silent_peer_is_gone_for_both_sides_within_a_minute(
     hub: Hub, cable: Cable, log: io.StringIO
 ) -> None:
     hub.start(address=cable.address)

@@ -1,4 +1,4 @@
-"""Large models: what goes through, what MAX_MODEL_BYTES refuses, and that no model is kept for nothing."""
+"""Large models: what is sent, what MAX_MODEL_BYTES refuses, and that no model is kept needlessly."""
 
 import io
 import json
@@ -14,7 +14,7 @@ from flwr.app import Error, Message, RecordDict
 from fedmx.settings import environment
 from tests.bounds import HANG_S
 from tests.fedmx.link.loopback import Hub, Node, Worker, find_free_port
-from tests.fedmx.link.wire import pack
+from tests.fedmx.protocol.wire import pack
 
 ROOT = Path(__file__).parents[3]
 MB = 1_000_000
@@ -30,34 +30,35 @@ def error_of(replies: list[Message]) -> Error:
     return reply.error
 
 
-def test_what_is_larger_than_a_node_takes_is_told_by_both_limits_and_not_sent(hub: Hub) -> None:
+def test_a_model_that_exceeds_a_nodes_limit_is_not_sent_and_the_error_names_size_and_limit(hub: Hub) -> None:
     node = hub.start(max_model_bytes=1000)
     error = error_of(hub.ask(hub.message(of_bytes(1001))))
     assert (error.code, error.reason) == (
-        102,  # exit code 2: a setting
-        "MAX_MODEL_BYTES=1000 on this node is less than the 1001 bytes of arrays",
+        # Exit code 2: a setting.
+        102,
+        "MAX_MODEL_BYTES=1000 on this node: the arrays have 1001 bytes",
     )
     assert len(hub.ask(hub.message(of_bytes(1000), number=2))) == 1
     assert node.worker.asked == ["2"]
 
 
-def test_what_waited_for_a_node_to_load_is_held_against_its_limit_too(hub: Hub) -> None:
+def test_a_request_that_waited_for_a_node_to_load_is_checked_against_its_limit_too(hub: Hub) -> None:
     node = Node(hub.address, max_model_bytes=1000)
     hub.nodes.append(node)
     hub.wait_until(lambda: len(hub.roster.nodes()) == 1)
-    asked = hub.ask_aside(hub.message(of_bytes(1001)))
+    asked = hub.ask_in_background(hub.message(of_bytes(1001)))
     node.serve()
     assert error_of(asked.get()).code == 102
 
 
-def test_a_reply_larger_than_the_server_takes_is_told_on_both_sides(
+def test_a_reply_that_exceeds_the_servers_limit_is_reported_on_both_sides(
     open_hub: Callable[..., Hub], log: io.StringIO
 ) -> None:
     hub = open_hub(max_model_bytes=1000)
     hub.start(worker=Worker(lambda message: of_bytes(999 + int(message.metadata.group_id))))
     assert not hub.ask(hub.message(number=1))[0].has_error()
     error = error_of(hub.ask(hub.message(number=2)))
-    reason = "MAX_MODEL_BYTES=1000 on the server is less than the 1001 bytes of arrays"
+    reason = "MAX_MODEL_BYTES=1000 on the server: the arrays have 1001 bytes"
     assert (error.code, error.reason) == (102, reason)
     assert f'WARNING request failed round=2 step=train reason="{reason}"\n' in log.getvalue()
     assert not hub.ask(hub.message(number=1))[0].has_error()
@@ -65,7 +66,7 @@ def test_a_reply_larger_than_the_server_takes_is_told_on_both_sides(
 
 @pytest.fixture(scope="module")
 def large() -> dict[str, float]:
-    """Send 600 MB to a node and back, in processes whose memory is given back at once; see `large`."""
+    """Send 600 MB to a node and back, in processes that return freed memory at once; see `large.py`."""
     memory = {"MALLOC_MMAP_THRESHOLD_": "900000", "MALLOC_TRIM_THRESHOLD_": "131072"}
     port = str(find_free_port())
     command = [sys.executable, "-m", "tests.fedmx.link.large"]
@@ -78,7 +79,7 @@ def large() -> dict[str, float]:
     return measured
 
 
-def test_600_megabytes_make_a_round_trip(large: dict[str, float]) -> None:
+def test_600_megabytes_survive_a_round_trip(large: dict[str, float]) -> None:
     assert large["bytes_down"] > 600 * MB
     assert large["bytes_up"] > 600 * MB
 

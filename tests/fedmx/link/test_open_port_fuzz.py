@@ -1,4 +1,4 @@
-"""The fuzzer itself: that it runs, and finds what it is there to find."""
+"""The fuzzer itself: it runs, and finds what it should."""
 
 import importlib.util
 import re
@@ -28,7 +28,7 @@ def run_all(run: Callable[[bytes], None], inputs: list[bytes]) -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is not installed")
-def test_both_targets_are_fuzzed_and_nothing_is_found() -> None:
+def test_both_targets_run_and_find_nothing() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "fuzz", "--seconds", "3"], cwd=ROOT, stdout=subprocess.PIPE, check=True
     )
@@ -38,9 +38,7 @@ def test_both_targets_are_fuzzed_and_nothing_is_found() -> None:
         assert re.fullmatch(f"{target}: {figures}", line)
 
 
-def test_what_it_starts_from_is_read_and_answered(
-    inputs: list[bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_its_seeds_are_parsed_and_answered(inputs: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     joined, settled = 0, 0
 
     def check(of: session._Session) -> None:
@@ -56,7 +54,7 @@ def test_what_it_starts_from_is_read_and_answered(
     assert settled > 5
 
 
-def test_an_error_of_another_kind_is_found(inputs: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_exception_is_found(inputs: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: Assembler, _chunk: bytes) -> None:
         raise KeyError
 
@@ -67,7 +65,7 @@ def test_an_error_of_another_kind_is_found(inputs: list[bytes], monkeypatch: pyt
         run_all(session.run, inputs)
 
 
-def test_a_reason_that_no_log_can_show_is_found(inputs: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unprintable_reason_is_found(inputs: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: Assembler, _chunk: bytes) -> None:
         raise ProtocolError("\x1b[2J")
 

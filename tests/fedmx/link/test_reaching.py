@@ -1,4 +1,4 @@
-"""How a node finds its server, or says why it did not; and how the server's last word ends it."""
+"""How a node reaches its server or reports why not, and how the server's goodbye ends it."""
 
 import contextlib
 import math
@@ -26,13 +26,13 @@ PROXY_VARIABLES = ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY", "HTT
 
 
 def end_of(address: Address, **options: Any) -> tuple[FederationError | None, float]:
-    """Give how a node ended, and after how many seconds."""
+    """Return how a node ended, and after how many seconds."""
     began = time.monotonic()
     error = Node(address, **options).serve().join()
     return error, time.monotonic() - began
 
 
-def test_where_nobody_listens_a_node_gives_up_within_its_wait_naming_address_and_cause() -> None:
+def test_without_a_server_a_node_gives_up_within_its_wait_and_names_address_and_cause() -> None:
     address = Address("127.0.0.1", find_free_port())
     error, seconds = end_of(address, wait_timeout_s=0.5)
     assert isinstance(error, UnreachableError)
@@ -43,14 +43,14 @@ def test_where_nobody_listens_a_node_gives_up_within_its_wait_naming_address_and
     assert seconds > 0.3
 
 
-def test_a_host_that_does_not_exist_is_said_by_name() -> None:
+def test_a_host_that_does_not_exist_is_named() -> None:
     error, _ = end_of(Address("no-such-host.invalid", 8080), wait_timeout_s=1)
     assert isinstance(error, UnreachableError)
     assert str(error).startswith("SERVER_ADDRESS=no-such-host.invalid:8080: no server answered within 1 s")
     assert "address lookup failed for no-such-host.invalid:8080: " in str(error)
 
 
-def test_a_server_that_never_speaks_is_given_up_within_the_wait() -> None:
+def test_a_silent_server_is_given_up_within_the_wait() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         error, _ = end_of(Address("127.0.0.1", silent.getsockname()[1]), wait_timeout_s=0.5)
     assert isinstance(error, UnreachableError)
@@ -63,7 +63,7 @@ class _Html(socketserver.BaseRequestHandler):
         self.request.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 
 
-def test_a_server_of_another_kind_is_given_up_with_a_cause() -> None:
+def test_a_server_of_another_protocol_is_given_up_with_a_cause() -> None:
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Html) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()
         error, _ = end_of(Address("127.0.0.1", other.server_address[1]), wait_timeout_s=0.5)
@@ -72,10 +72,11 @@ def test_a_server_of_another_kind_is_given_up_with_a_cause() -> None:
     assert not str(error).endswith("no answer")
 
 
-def test_a_node_may_come_before_its_server(open_hub: Callable[..., Hub]) -> None:
+def test_a_node_may_start_before_its_server(open_hub: Callable[..., Hub]) -> None:
     port = find_free_port()
     node = Node(Address("127.0.0.1", port), "early").serve()
-    time.sleep(0.3)  # nothing can be waited for: there is no server yet
+    # There is no event to wait for: there is no server yet.
+    time.sleep(0.3)
     hub = open_hub(port=port)
     hub.nodes.append(node)
     hub.await_ready("early")
@@ -97,7 +98,7 @@ def test_a_server_may_listen_on_ipv6(open_hub: Callable[..., Hub]) -> None:
     assert len(hub.ask()) == 1
 
 
-def test_proxies_of_the_environment_are_not_asked(
+def test_proxies_of_the_environment_are_ignored(
     open_hub: Callable[..., Hub], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in PROXY_VARIABLES:
@@ -108,7 +109,7 @@ def test_proxies_of_the_environment_are_not_asked(
 
 
 class Proxy(socketserver.ThreadingTCPServer):
-    """An HTTP proxy that knows CONNECT, to one port whatever it is asked for."""
+    """An HTTP proxy that supports CONNECT, and connects to one port whatever it is asked for."""
 
     daemon_threads = True
 
@@ -143,11 +144,12 @@ def proxy(hub: Hub, cable: Cable) -> Iterator[Proxy]:
         threading.Thread(target=opened.serve_forever, daemon=True).start()
         yield opened
         hub.stop()
-        cable.close()  # so that no connection keeps the proxy open
+        # Otherwise an open connection would keep the proxy open.
+        cable.close()
         opened.shutdown()
 
 
-def test_a_proxy_that_is_set_is_dialled_through(hub: Hub, proxy: Proxy) -> None:
+def test_a_configured_proxy_is_used(hub: Hub, proxy: Proxy) -> None:
     hub.start(
         address=Address("server.example.org", 8080), proxy=Address("127.0.0.1", proxy.server_address[1])
     )
@@ -155,7 +157,7 @@ def test_a_proxy_that_is_set_is_dialled_through(hub: Hub, proxy: Proxy) -> None:
     assert proxy.asked == ["CONNECT server.example.org:8080 HTTP/1.1"]
 
 
-def test_a_proxy_that_is_set_and_not_there_is_a_cause(hub: Hub) -> None:
+def test_a_configured_proxy_that_does_not_answer_is_named_as_the_cause(hub: Hub) -> None:
     proxy = Address("127.0.0.1", find_free_port())
     error, _ = end_of(Address("example.org", 80), wait_timeout_s=0.5, proxy=proxy)
     assert isinstance(error, UnreachableError)
@@ -176,7 +178,7 @@ def test_a_proxy_that_is_set_and_not_there_is_a_cause(hub: Hub) -> None:
         (pb.Goodbye.OUTCOME_UNSPECIFIED, "", TrainingFailedError, "the server reports that the run failed: "),
     ],
 )
-def test_the_goodbye_tells_each_node_how_the_run_ended(
+def test_the_goodbye_notifies_each_node_of_the_outcome(
     outcome: "pb.Goodbye.Outcome", reason: str, kind: type[FederationError] | None, words: str, hub: Hub
 ) -> None:
     nodes = [hub.start(name) for name in ("north", "south")]
@@ -186,7 +188,7 @@ def test_the_goodbye_tells_each_node_how_the_run_ended(
         assert (error and type(error), str(error or "")) == (kind, words)
 
 
-def test_a_node_that_is_still_loading_hears_the_goodbye(hub: Hub) -> None:
+def test_a_node_that_is_still_loading_receives_the_goodbye(hub: Hub) -> None:
     node = Node(hub.address)
     hub.wait_until(lambda: len(hub.roster.nodes()) == 1)
     hub.stop(pb.Goodbye.FAILED, "too few nodes")
@@ -202,7 +204,7 @@ def test_without_a_goodbye_a_node_waits_for_the_server_and_then_gives_up(hub: Hu
     assert "no server answered within 0.5 s" in str(error)
 
 
-def test_a_server_that_breaks_the_rules_ends_the_node_with_a_reason() -> None:
+def test_a_server_that_violates_the_protocol_ends_the_node_with_a_reason() -> None:
     def answer(requests: Iterator[bytes], _: grpc.ServicerContext) -> Iterator[bytes]:
         next(requests)
         yield pb.Frame(welcome=pb.Welcome(name="n", node_id=2)).SerializeToString()
@@ -221,7 +223,7 @@ def test_a_server_that_breaks_the_rules_ends_the_node_with_a_reason() -> None:
     assert str(error) == "the server sent an unexpected frame hello"
 
 
-def test_a_node_waits_for_its_server_as_long_as_any_setting_that_is_accepted_says(
+def test_a_node_waits_for_its_server_for_every_accepted_setting(
     open_hub: Callable[..., Hub],
 ) -> None:
     waits = {s.server_wait_timeout for s in list_accepted(ClientSettings, "SERVER_WAIT_TIMEOUT").values()}
@@ -234,7 +236,8 @@ def test_a_node_waits_for_its_server_as_long_as_any_setting_that_is_accepted_say
             continue
         if wait_s < 10:
             continue
-        time.sleep(0.2)  # it dials
+        # Time for attempts to connect.
+        time.sleep(0.2)
         hub = open_hub(port=port)
         hub.nodes.append(node)
         hub.await_ready("node")
@@ -242,14 +245,14 @@ def test_a_node_waits_for_its_server_as_long_as_any_setting_that_is_accepted_say
         assert node.join() is None
 
 
-def test_a_request_waits_as_long_as_any_setting_that_is_accepted_says(hub: Hub) -> None:
+def test_a_request_waits_for_every_accepted_setting(hub: Hub) -> None:
     hub.start()
     for settings in list_accepted(ServerSettings, "ROUND_TIMEOUT").values():
         if settings.round_timeout > 1:
             assert len(hub.ask(hub.message(), timeout=settings.round_timeout)) == 1
 
 
-def test_a_server_waits_for_a_lost_node_as_long_as_any_setting_that_is_accepted_says(
+def test_a_server_waits_for_a_lost_node_for_every_accepted_setting(
     open_hub: Callable[..., Hub],
 ) -> None:
     for settings in list_accepted(ServerSettings, "LEASE_GRACE").values():
@@ -261,7 +264,7 @@ def test_a_server_waits_for_a_lost_node_as_long_as_any_setting_that_is_accepted_
         hub.stop()
 
 
-def test_both_ends_agree_at_every_largest_model_that_is_accepted(open_hub: Callable[..., Hub]) -> None:
+def test_both_ends_work_with_every_accepted_model_limit(open_hub: Callable[..., Hub]) -> None:
     for settings in list_accepted(ServerSettings, "MAX_MODEL_BYTES").values():
         hub = open_hub(max_model_bytes=settings.max_model_bytes)
         hub.start(max_model_bytes=settings.max_model_bytes)

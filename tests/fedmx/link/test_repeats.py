@@ -1,4 +1,4 @@
-"""One cause is one line, and then a number."""
+"""A repeated warning is one line, and then a count."""
 
 import io
 import itertools
@@ -30,14 +30,14 @@ def repeats(clock: Clock) -> Repeats:
 
 
 def lines(log: io.StringIO) -> list[str]:
-    """Return what was logged since the last call, without time and level."""
+    """Return the lines since the previous call, without time and level."""
     found = [line.split("WARNING ", 1)[1] for line in log.getvalue().splitlines()]
     log.truncate(0)
     log.seek(0)
     return found
 
 
-def test_the_first_is_logged_at_once_and_the_others_are_counted_every_five_minutes(
+def test_the_first_warning_is_logged_at_once_and_repetitions_are_counted_every_five_minutes(
     repeats: Repeats, clock: Clock, log: io.StringIO
 ) -> None:
     for second in range(0, 328, 8):
@@ -51,7 +51,7 @@ def test_the_first_is_logged_at_once_and_the_others_are_counted_every_five_minut
     assert lines(log) == ["refused node=x port=320 times=3 in_s=346"]
 
 
-def test_each_cause_counts_for_itself(repeats: Repeats, clock: Clock, log: io.StringIO) -> None:
+def test_each_cause_is_counted_separately(repeats: Repeats, clock: Clock, log: io.StringIO) -> None:
     for key in "xyxxy":
         repeats.warn(key, "refused", node=key)
     assert lines(log) == ["refused node=x", "refused node=y"]
@@ -60,7 +60,7 @@ def test_each_cause_counts_for_itself(repeats: Repeats, clock: Clock, log: io.St
     assert lines(log) == ["refused node=x times=2 in_s=300", "refused node=y times=1 in_s=300"]
 
 
-def test_one_that_does_not_come_for_a_while_is_logged_at_once_when_it_comes_again(
+def test_a_cause_that_pauses_for_a_period_is_logged_at_once_when_it_returns(
     repeats: Repeats, clock: Clock, log: io.StringIO
 ) -> None:
     repeats.warn("x", "refused")
@@ -78,7 +78,7 @@ def test_one_that_does_not_come_for_a_while_is_logged_at_once_when_it_comes_agai
     assert lines(log) == ["refused"]
 
 
-def test_what_was_counted_can_be_logged_before_the_period_is_over(
+def test_counted_warnings_can_be_logged_before_the_period_is_over(
     repeats: Repeats, clock: Clock, log: io.StringIO
 ) -> None:
     repeats.warn("x", "refused")
@@ -89,7 +89,7 @@ def test_what_was_counted_can_be_logged_before_the_period_is_over(
     assert lines(log) == ["refused", "refused times=1 in_s=7"]
 
 
-def test_causes_without_end_fill_neither_the_memory_nor_the_log(
+def test_endless_causes_fill_neither_the_memory_nor_the_log(
     repeats: Repeats, clock: Clock, log: io.StringIO
 ) -> None:
     names = itertools.count()

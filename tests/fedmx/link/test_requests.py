@@ -1,4 +1,4 @@
-"""Who waits for which answer, and what a node is handed: book-keeping on both ends."""
+"""Bookkeeping on both ends: requests that are awaited, requests that are queued, replies that are cached."""
 
 import threading
 import weakref
@@ -62,7 +62,7 @@ def test_one_request_to_two_nodes_is_two_requests(book: Book) -> None:
     assert [request.node_id for request in book.requests.of_node(3)] == [3]
 
 
-def test_an_answer_tells_what_it_cost(book: Book) -> None:
+def test_an_answer_carries_its_transfer(book: Book) -> None:
     request = book.ask(2, "a")
     list(book.requests.frames(2, "a"))
     book.now = 52.5
@@ -71,7 +71,7 @@ def test_an_answer_tells_what_it_cost(book: Book) -> None:
     assert request.done.result() == Answer(content, Transfer(bytes_down=10, bytes_up=9, seconds=2.5))
 
 
-def test_a_node_is_sent_what_it_was_asked_in_order(book: Book) -> None:
+def test_requests_to_a_node_are_sent_in_order(book: Book) -> None:
     for request_id in "cab":
         book.ask(2, request_id)
     assert [request.request_id for request in book.requests.of_node(2)] == ["c", "a", "b"]
@@ -85,14 +85,14 @@ def test_frames_that_are_sent_twice_are_counted_twice(book: Book) -> None:
     assert request.bytes_down == 20
 
 
-def test_what_is_withdrawn_before_its_turn_is_not_sent(book: Book) -> None:
+def test_a_request_that_is_withdrawn_before_its_turn_is_not_sent(book: Book) -> None:
     request = book.ask(2, "a")
     frames = book.requests.frames(2, "a")
     assert book.requests.withdraw(request)
     assert list(frames) == []
 
 
-def test_frames_that_wait_for_their_turn_keep_no_model(book: Book) -> None:
+def test_queued_frames_keep_no_model_alive(book: Book) -> None:
     request = book.ask(2, "a")
     model = weakref.ref(request.message)
     frames = book.requests.frames(2, "a")
@@ -102,7 +102,7 @@ def test_frames_that_wait_for_their_turn_keep_no_model(book: Book) -> None:
     assert list(frames) == []
 
 
-def test_an_answer_that_nobody_waits_for_is_told_so(book: Book) -> None:
+def test_an_answer_that_is_not_awaited_is_recognized(book: Book) -> None:
     request = book.ask(2, "a")
     book.requests.withdraw(request)
     assert not book.requests.is_waiting(2, "a")
@@ -119,7 +119,7 @@ def test_withdrawing_one_of_two_equal_requests_leaves_the_other(book: Book) -> N
     assert not book.requests.withdraw(second)
 
 
-def test_a_withdrawal_that_comes_late_leaves_the_same_request_asked_again(book: Book) -> None:
+def test_a_late_withdrawal_leaves_a_repeated_request_alone(book: Book) -> None:
     first = book.ask(2, "a")
     book.requests.settle(2, "a", RecordDict(), 0)
     book.ask(2, "a")
@@ -152,7 +152,7 @@ def test_requests_are_worked_on_in_order() -> None:
     assert [take(inbox), take(inbox)] == ["a", "b"]
 
 
-def test_a_request_that_waits_or_is_worked_on_is_not_taken_twice() -> None:
+def test_a_request_that_is_queued_or_worked_on_is_not_queued_twice() -> None:
     inbox = Inbox()
     for request_id in "abab":
         inbox.put(received(request_id))
@@ -166,7 +166,7 @@ def test_a_request_that_waits_or_is_worked_on_is_not_taken_twice() -> None:
     assert take(inbox) == "c"
 
 
-def test_a_request_may_be_asked_again_once_it_is_finished() -> None:
+def test_a_request_may_be_repeated_once_it_is_finished() -> None:
     inbox = Inbox()
     inbox.put(received("a"))
     take(inbox)
@@ -175,32 +175,34 @@ def test_a_request_may_be_asked_again_once_it_is_finished() -> None:
     assert take(inbox) == "a"
 
 
-def test_what_is_withdrawn_is_not_begun() -> None:
+def test_a_withdrawn_request_is_not_begun() -> None:
     inbox = Inbox()
     for request_id in "abc":
         inbox.put(received(request_id))
     inbox.withdraw("a")
     inbox.withdraw("unknown")
     assert take(inbox) == "b"
-    inbox.withdraw("b")  # is worked on: finished all the same
+    # It is worked on, and finished all the same.
+    inbox.withdraw("b")
     inbox.put(received("b"))
     assert take(inbox) == "c"
 
 
-def test_the_end_leaves_out_what_still_waits() -> None:
+def test_requests_that_are_queued_at_the_end_are_not_begun() -> None:
     inbox = Inbox()
     inbox.put(received("a"))
     inbox.end(None)
     assert inbox.take() is None
 
 
-def test_what_waits_is_forgotten_with_its_stream_and_may_be_asked_again() -> None:
+def test_queued_requests_are_forgotten_with_their_stream_and_may_be_repeated() -> None:
     inbox = Inbox()
     for request_id in "ab":
         inbox.put(received(request_id))
     take(inbox)
     inbox.forget()
-    inbox.put(received("a"))  # is worked on: its answer goes to whatever stream is there by then
+    # It is worked on: its answer goes to the stream that is up by then.
+    inbox.put(received("a"))
     inbox.put(received("c"))
     inbox.put(received("b"))
     inbox.finish()
@@ -208,7 +210,7 @@ def test_what_waits_is_forgotten_with_its_stream_and_may_be_asked_again() -> Non
 
 
 @pytest.mark.parametrize("error", [UnreachableError("gone"), TrainingFailedError("lost")])
-def test_an_end_for_a_reason_raises_it(error: FederationError) -> None:
+def test_an_end_with_an_error_raises_it(error: FederationError) -> None:
     inbox = Inbox()
     inbox.put(received("a"))
     inbox.end(error)
@@ -217,7 +219,7 @@ def test_an_end_for_a_reason_raises_it(error: FederationError) -> None:
 
 
 @pytest.mark.parametrize("last", ["request", "end"])
-def test_whoever_waits_is_woken(last: str) -> None:
+def test_a_waiting_thread_is_woken(last: str) -> None:
     inbox = Inbox()
     taken: list[Received | None] = []
     worker = threading.Thread(target=lambda: taken.append(inbox.take()), daemon=True)
@@ -240,7 +242,7 @@ def header(step: str, number: int, request_id: str = "", run_id: int = 1) -> pb.
 
 
 def answer(kept: ReplyCache, *headers: pb.Header) -> list[bool]:
-    """Answer requests as a node does; tell of each whether the reply was kept."""
+    """Answer requests as a node does; return for each whether its reply was cached."""
     told = []
     for request in headers:
         told.append(kept.find(request) is not None)
@@ -253,20 +255,20 @@ def answer(kept: ReplyCache, *headers: pb.Header) -> list[bool]:
 QUERY, TRAIN, EVALUATE = header("query", 0), header("train", 1), header("evaluate", 1)
 
 
-def test_what_was_answered_in_a_round_is_kept_until_the_next() -> None:
+def test_the_replies_of_a_round_are_cached_until_the_next() -> None:
     kept = ReplyCache()
     assert answer(kept, TRAIN, EVALUATE, TRAIN, EVALUATE) == [False, False, True, True]
     assert answer(kept, header("train", 2), TRAIN, EVALUATE) == [False] * 3
 
 
-def test_an_evaluation_of_another_round_or_run_lets_go_of_the_update() -> None:
+def test_an_evaluation_of_another_round_or_run_releases_the_update() -> None:
     for other in (header("evaluate", 2), header("evaluate", 1, run_id=2)):
         kept = ReplyCache()
         assert answer(kept, TRAIN, other) == [False, False]
         assert kept.find(TRAIN) is None
 
 
-def test_a_query_lets_go_of_nothing_but_the_query_before() -> None:
+def test_a_query_releases_nothing_but_the_query_before() -> None:
     kept = ReplyCache()
     other = header("query", 0, run_id=2)
     assert answer(kept, TRAIN, EVALUATE, QUERY, QUERY, other) == [False, False, False, True, False]
@@ -274,7 +276,7 @@ def test_a_query_lets_go_of_nothing_but_the_query_before() -> None:
     assert answer(kept, other, TRAIN, EVALUATE) == [True] * 3
 
 
-def test_a_reply_that_carries_a_model_is_gone_before_the_next_is_made() -> None:
+def test_a_reply_that_carries_a_model_is_released_before_the_next_is_computed() -> None:
     kept = ReplyCache()
     answer(kept, QUERY)
     kept.make_room(TRAIN)

@@ -57,7 +57,7 @@ def rules() -> Rules:
     return Rules()
 
 
-def test_nodes_of_one_host_are_told_apart_by_a_counter(rules: Rules) -> None:
+def test_nodes_of_one_host_get_a_counter(rules: Rules) -> None:
     assert [rules.join("host", token).name for token in "abc"] == ["host", "host-2", "host-3"]
     assert [node.node_id for node in rules.roster.nodes()] == [2, 3, 4]
 
@@ -75,7 +75,7 @@ def test_the_same_instance_comes_back_under_its_name_and_replaces_its_stream(rul
     assert rules.names == ["host", "host-2"]
 
 
-def test_the_end_of_a_replaced_stream_is_no_departure(rules: Rules) -> None:
+def test_the_end_of_a_replaced_stream_is_not_a_departure(rules: Rules) -> None:
     member = rules.join("host", "a")
     _, replaced = rules.roster.join("host", "a", stream_of("new stream"), is_name_given=False)
     assert replaced is not None
@@ -85,7 +85,7 @@ def test_the_end_of_a_replaced_stream_is_no_departure(rules: Rules) -> None:
     assert not member.view().is_present
 
 
-def test_a_given_name_of_a_living_node_is_refused_by_name(rules: Rules) -> None:
+def test_a_given_name_that_a_living_node_has_is_refused(rules: Rules) -> None:
     rules.join("north", "a", given=True)
     with pytest.raises(RefusedError) as caught:
         rules.join("north", "b", given=True)
@@ -95,7 +95,7 @@ def test_a_given_name_of_a_living_node_is_refused_by_name(rules: Rules) -> None:
     assert rules.names == ["north"]
 
 
-def test_a_name_that_was_not_given_makes_way_for_a_living_node(rules: Rules) -> None:
+def test_a_name_that_was_not_given_gets_a_counter_beside_a_living_node(rules: Rules) -> None:
     rules.join("north", "a", given=True)
     assert rules.join("north", "b").name == "north-2"
 
@@ -130,7 +130,7 @@ def test_a_node_that_comes_back_stays_ready_in_between(rules: Rules) -> None:
     assert rules.join("host", "a").view().is_ready
 
 
-def test_a_view_tells_since_when_a_node_is_there_or_gone(rules: Rules) -> None:
+def test_a_view_has_the_time_of_joining_or_leaving(rules: Rules) -> None:
     member = rules.join("host", "a")
     rules.now = 105.0
     rules.roster.ready(member, of("mnist"))
@@ -154,7 +154,7 @@ def test_a_node_is_gone_for_good_after_the_grace(rules: Rules) -> None:
     assert rules.roster.is_gone(member, 10.0)
 
 
-def test_who_differs_from_the_first_ready_node_is_refused_by_name(rules: Rules) -> None:
+def test_a_node_that_differs_from_the_first_ready_node_is_refused(rules: Rules) -> None:
     rules.roster.ready(rules.join("north", "a"), of("mnist"))
     other = rules.join("south", "b")
     with pytest.raises(RefusedError) as caught:
@@ -163,7 +163,7 @@ def test_who_differs_from_the_first_ready_node_is_refused_by_name(rules: Rules) 
     assert not other.view().is_ready
 
 
-def test_a_node_without_a_description_worth_the_name_does_not_become_the_reference(rules: Rules) -> None:
+def test_an_invalid_description_does_not_become_the_reference(rules: Rules) -> None:
     with pytest.raises(RefusedError, match="its task is missing"):
         rules.roster.ready(rules.join("north", "a"), ConfigRecord())
     rules.roster.ready(rules.join("south", "b"), of("mnist"))
@@ -179,7 +179,7 @@ def test_an_empty_description_can_be_the_reference() -> None:
         roster.ready(second, of("mnist"))
 
 
-def test_once_all_ready_nodes_are_gone_another_federation_may_gather(rules: Rules) -> None:
+def test_once_all_ready_nodes_are_gone_different_nodes_may_join(rules: Rules) -> None:
     north, south = rules.join("north", "a"), rules.join("south", "b")
     rules.roster.ready(north, of("mnist"))
     rules.leave(north)
@@ -187,7 +187,7 @@ def test_once_all_ready_nodes_are_gone_another_federation_may_gather(rules: Rule
     assert south.view().is_ready
 
 
-def test_once_a_run_has_begun_late_nodes_are_compared_with_what_it_began_with(rules: Rules) -> None:
+def test_once_a_run_has_begun_late_nodes_are_compared_with_its_first_nodes(rules: Rules) -> None:
     north, south = rules.join("north", "a"), rules.join("south", "b")
     rules.roster.ready(north, of("mnist"))
     rules.roster.pin(of("mnist"))
@@ -196,7 +196,7 @@ def test_once_a_run_has_begun_late_nodes_are_compared_with_what_it_began_with(ru
         rules.roster.ready(south, of("cifar"))
 
 
-def test_what_a_resumed_run_expects_is_told_with_its_name_and_the_way_out(rules: Rules) -> None:
+def test_a_node_that_differs_from_a_resumed_run_is_refused_with_origin_and_remedy(rules: Rules) -> None:
     south, west = rules.join("south", "b"), rules.join("west", "c")
     rules.roster.pin(of("mnist"), "run one", "; or start anew")
     with pytest.raises(RefusedError) as caught:
@@ -209,9 +209,7 @@ def test_what_a_resumed_run_expects_is_told_with_its_name_and_the_way_out(rules:
     assert str(caught.value) == f"node west {words}", "also once its nodes are there"
 
 
-def test_names_that_come_and_go_without_end_are_not_kept_without_end(
-    rules: Rules, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_endless_names_do_not_fill_the_memory(rules: Rules, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(roster, "_MOST_MEMBERS", 3)
     rules.join("stays", "s")
     for name in "abcd":
@@ -220,7 +218,7 @@ def test_names_that_come_and_go_without_end_are_not_kept_without_end(
     assert [node.name for node in rules.roster.nodes()] == ["stays", "c", "d"]
 
 
-def test_nobody_waits_for_a_node_that_was_expelled_while_it_was_gone(rules: Rules) -> None:
+def test_a_node_that_was_expelled_while_it_was_gone_is_no_longer_awaited(rules: Rules) -> None:
     north = rules.join("north", "a")
     assert not rules.roster.expel(north), "it is here"
     rules.leave(north)
@@ -236,14 +234,15 @@ def test_members_are_found_by_id(rules: Rules) -> None:
     assert rules.roster.find(99) is None
 
 
-@pytest.mark.timeout(10)  # what fails here is the time
-def test_what_changed_before_the_wait_ends_it_at_once(rules: Rules) -> None:
+# A wait that does not end fails by its timeout.
+@pytest.mark.timeout(10)
+def test_a_change_before_the_wait_ends_it_at_once(rules: Rules) -> None:
     rules.roster.nodes()
     rules.join("host", "a")
     rules.roster.wait_for_change(60)
 
 
-def test_a_change_wakes_whoever_waits(rules: Rules) -> None:
+def test_a_change_wakes_a_waiting_thread(rules: Rules) -> None:
     member = rules.join("host", "a")
     for change in (
         lambda: rules.roster.ready(member, of("mnist")),

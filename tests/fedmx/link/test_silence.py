@@ -1,4 +1,4 @@
-"""Who is gone: not whose bytes arrive, however slowly, and whoever sends none."""
+"""A peer is gone if no byte arrives from it, and present as long as bytes arrive, however slowly."""
 
 import math
 import socket
@@ -11,6 +11,7 @@ import pytest
 
 from fedmx.link import silence
 from fedmx.link.silence import Ages, Silence, Watchdog
+from fedmx.values import Address
 from tests.bounds import HANG_S
 
 
@@ -24,7 +25,7 @@ def never() -> Ages:
 
 
 def count_looks(one: Silence, measure: Callable[[], Ages] = never) -> int:
-    """Look every second until the other end is gone, and return how often that was."""
+    """Check every second until the other end is gone; return the number of checks."""
     return next(count for count in range(1, 1000) if one.look(1.0, measure))
 
 
@@ -32,7 +33,7 @@ def test_without_any_byte_the_other_end_is_gone_after_thirty_seconds() -> None:
     assert count_looks(Silence(find_newest)) == 30
 
 
-def test_each_frame_begins_the_count_anew() -> None:
+def test_each_frame_resets_the_count() -> None:
     one = Silence(find_newest)
     for _ in range(10):
         assert not any(one.look(1.0, never) for _ in range(29))
@@ -40,16 +41,16 @@ def test_each_frame_begins_the_count_anew() -> None:
     assert count_looks(one) == 30
 
 
-def test_bytes_that_arrived_lately_without_a_whole_frame_count_like_one() -> None:
+def test_recent_bytes_count_although_no_frame_is_complete() -> None:
     ages = iter([4.0, 29.0, 45.0])
     assert count_looks(Silence(find_newest), lambda: {("x", 1): next(ages)}) == 30 + 26 + 1
 
 
-def test_a_process_that_was_stopped_looks_at_what_came_meanwhile() -> None:
+def test_a_process_that_was_suspended_first_sees_what_arrived_meanwhile() -> None:
     assert not Silence(find_newest).look(3600.0, lambda: {("x", 1): 0.2})
 
 
-def test_the_kernel_is_asked_only_where_no_frame_has_told() -> None:
+def test_the_kernel_is_asked_only_if_no_frame_arrived() -> None:
     asked: list[int] = []
 
     def ask() -> Ages:
@@ -72,14 +73,15 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield near, far
 
 
-def test_the_kernel_tells_when_bytes_arrived_last_on_the_connection_to_a_peer(
+def test_the_kernel_reports_the_age_of_the_newest_bytes_from_a_peer(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     near, far = pair
     peer = far.getsockname()
     far.sendall(b"x")
     near.recv(1)
-    time.sleep(0.5)  # what is measured is time
+    # What is measured is time.
+    time.sleep(0.5)
     old = silence.measure()[peer]
     assert 0.4 < old < math.inf
     began = time.monotonic()
@@ -92,7 +94,9 @@ def count_descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def test_asking_leaves_every_descriptor_as_it_was(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_asking_the_kernel_leaves_all_descriptors_unchanged(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
     near, far = pair
     before = count_descriptors()
     for _ in range(5):
@@ -112,11 +116,31 @@ def test_asking_leaves_every_descriptor_as_it_was(pair: tuple[socket.socket, soc
         ("nonsense", ("", 0)),
     ],
 )
-def test_a_peer_is_known_by_its_name_in_grpc(name: str, address: tuple[str, int]) -> None:
+def test_a_peers_grpc_name_is_parsed(name: str, address: tuple[str, int]) -> None:
     assert silence.parse_peer(name) == address
 
 
-def test_a_watchdog_barks_once_when_nothing_arrives_and_never_once_it_is_stopped(
+@pytest.mark.parametrize(
+    ("ages", "age"),
+    [
+        ({("127.0.0.1", 80): 40.0, ("192.0.2.1", 80): 1.0}, 40.0),
+        ({("127.0.0.1", 80): 40.0, ("127.0.0.1", 81): 1.0}, 40.0),
+        ({("127.0.0.1", 80): 40.0, ("127.0.0.2", 80): 30.0}, 40.0),
+        ({("192.0.2.1", 80): 1.0, ("192.0.2.2", 80): 2.0, ("192.0.2.1", 81): 0.5}, 1.0),
+        ({("192.0.2.1", 81): 0.5}, math.inf),
+    ],
+    ids=["another host", "another port", "another address", "an address that changed", "no connection"],
+)
+def test_the_age_is_that_of_the_connection_to_the_servers_host_and_port(ages: Ages, age: float) -> None:
+    assert silence.find_age(ages, Address("127.0.0.1", 80)) == age
+
+
+def test_a_host_that_cannot_be_looked_up_any_more_is_found_by_its_port() -> None:
+    ages = {("192.0.2.1", 80): 3.0, ("192.0.2.1", 81): 0.5}
+    assert silence.find_age(ages, Address("does-not-exist.invalid", 80)) == 3.0
+
+
+def test_a_watchdog_ends_a_silent_stream_once_and_none_after_it_was_stopped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(silence, "_LOOK_S", 0.01)

@@ -23,7 +23,6 @@ from fedmx.pki.signing import Subject, Validity
 from fedmx.protocol import control
 from fedmx.protocol import link_pb2 as pb
 from tests.fedmx.link.loopback import FOREVER_S, PATIENCE_S, Hub, Node, Worker
-from tests.fedmx.link.wire import pack
 from tests.fedmx.pki.papers import (
     IN_A_YEAR,
     LONG_AGO,
@@ -35,6 +34,7 @@ from tests.fedmx.pki.papers import (
     start_node,
     verifier_of,
 )
+from tests.fedmx.protocol.wire import pack
 
 
 @pytest.fixture
@@ -262,9 +262,9 @@ def test_what_is_no_certificate_is_refused(pem: bytes, authority: Authority) -> 
 
 def test_a_node_of_a_site_is_welcomed_as_the_sites(hub: Hub, authority: Authority) -> None:
     raw = SecureRawNode(hub.address, credentials_of(authority, "north"))
-    raw.say_hello("x")
-    assert raw.hear("welcome").name == "north.x"
-    raw.say(control.build_ready(ConfigRecord()))
+    raw.send_hello("x")
+    assert raw.receive("welcome").name == "north.x"
+    raw.send(control.build_ready(ConfigRecord()))
     hub.await_ready("north.x")
     raw.hang_up()
 
@@ -273,13 +273,13 @@ def test_the_servers_own_certificate_is_refused_at_hello_by_role(
     hub: Hub, authority: Authority, log: io.StringIO
 ) -> None:
     raw = SecureRawNode(hub.address, credentials_of(authority))
-    raw.say_hello("x")
-    goodbye = raw.hear("goodbye")
+    raw.send_hello("x")
+    goodbye = raw.receive("goodbye")
     assert (goodbye.outcome, goodbye.reason) == (
         pb.Goodbye.REFUSED,
         "the certificate of 'server' has role 'server'; expected a site's certificate (`make bundle`)",
     )
-    raw.hear_end()
+    raw.expect_end()
     assert f'reason="{goodbye.reason}"' in log.getvalue()
     assert hub.roster.nodes() == []
 
@@ -302,8 +302,8 @@ def test_a_revoked_site_that_is_started_again_and_again_is_one_line_and_a_number
         error = Node(hub.address, name, credentials=credentials_of(authority, "north")).serve().join()
         assert isinstance(error, RefusedError)
     raw = SecureRawNode(hub.address, credentials_of(authority))
-    raw.say_hello("x")
-    raw.hear("goodbye")
+    raw.send_hello("x")
+    raw.receive("goodbye")
     hub.stop()
     refusals = [line for line in log.getvalue().splitlines() if "refused a node" in line]
     assert ["is revoked" in line for line in refusals] == [True, False, True]
@@ -311,7 +311,7 @@ def test_a_revoked_site_that_is_started_again_and_again_is_one_line_and_a_number
 
 
 @pytest.mark.parametrize("kind", ["none", "other"])
-def test_who_has_no_certificate_of_the_authority_says_nothing_that_is_heard(
+def test_who_has_no_certificate_of_the_authority_says_nothing_that_is_received(
     kind: str, hub: Hub, authority: Authority, tmp_path: Path, log: io.StringIO
 ) -> None:
     theirs = None
@@ -320,8 +320,8 @@ def test_who_has_no_certificate_of_the_authority_says_nothing_that_is_heard(
         mine = credentials_of(authority, "north")
         theirs = Credentials(mine.authority, other.certificate, other.key, "north", mine.paths)
     raw = SecureRawNode(hub.address, theirs, authority=credentials_of(authority).authority)
-    raw.say_hello("x")
-    raw.hear_end()
+    raw.send_hello("x")
+    raw.expect_end()
     assert hub.roster.nodes() == []
     assert log.getvalue() == "", "nor can it fill the log"
 
@@ -350,11 +350,11 @@ def test_nobody_waits_for_an_answer_of_a_node_that_was_put_out(hub: Hub, authori
     worker = Worker()
     worker.gate.clear()
     node = start_node(hub, credentials_of(authority, "north"), "x", worker)
-    asking = hub.ask_aside(hub.message(name="north.x"), timeout=FOREVER_S)
+    asking = hub.ask_in_background(hub.message(name="north.x"), timeout=FOREVER_S)
     assert worker.begun.wait(PATIENCE_S)
     authority.revoke("north")
     assert asking.get() == []
-    later = hub.ask_aside(hub.message(name="north.x"), timeout=FOREVER_S)
+    later = hub.ask_in_background(hub.message(name="north.x"), timeout=FOREVER_S)
     assert later.get() == [], "nor for one that is asked later"
     worker.gate.set()
     assert isinstance(node.join(), RefusedError)
@@ -365,8 +365,8 @@ def test_one_that_is_put_out_and_reads_nothing_is_dropped(
 ) -> None:
     monkeypatch.setattr(session, "GOODBYE_TIMEOUT_S", 0.2)
     raw = SecureRawNode(hub.address, credentials_of(authority, "north"), reads=False)
-    raw.say_hello("x")
-    raw.say(control.build_ready(ConfigRecord()))
+    raw.send_hello("x")
+    raw.send(control.build_ready(ConfigRecord()))
     hub.await_ready("north.x")
     content = RecordDict({"arrays": pack({"a": np.zeros(20_000_000, np.uint8)})})
     hub.grid.push_messages([hub.message(content, "north.x")])

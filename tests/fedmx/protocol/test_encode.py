@@ -16,25 +16,25 @@ from fedmx.log import printable
 from fedmx.protocol import encode as codec
 from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.decode import Assembler
-from tests.fedmx.link.wire import contents, decode, encode, feed, pack, unpack
+from tests.fedmx.protocol.wire import contents, decode, encode, feed, pack, unpack
 
 MIB = 1024 * 1024
 Named = dict[str, NDArray[Any]]
 
 
 @given(contents)
-def test_every_content_comes_back(content: RecordDict) -> None:
+def test_every_content_survives_the_round_trip(content: RecordDict) -> None:
     received = decode(encode(content, message_type="train"))
     assert received.content == content
     assert received.header.message_type == "train"
 
 
 @given(st.integers(-(2**63), 2**63 - 1), st.text(st.characters()))
-def test_an_error_comes_back_in_place_of_records_printable_and_bounded(code: int, reason: str) -> None:
+def test_an_error_survives_the_round_trip_printable_and_bounded(code: int, reason: str) -> None:
     assert decode(encode(Error(code, reason))).content == Error(code, printable(reason))
 
 
-def test_the_error_of_another_sender_is_made_printable_and_bounded_too() -> None:
+def test_an_error_of_another_sender_is_made_printable_and_bounded_too() -> None:
     header = pb.Header(error=pb.Error(code=1, reason="\x1b[2J" + "x" * 100_000))
     data = header.SerializeToString()
     frames = [pb.Frame(begin=pb.Begin(header_bytes=len(data))), pb.Frame(chunk=data)]
@@ -44,7 +44,7 @@ def test_the_error_of_another_sender_is_made_printable_and_bounded_too() -> None
     assert received.content.reason == r"\x1b[2J" + "x" * 390 + "..."
 
 
-def test_arrays_come_back_in_their_order_and_values_with_their_types() -> None:
+def test_arrays_keep_their_order_and_values_keep_their_types() -> None:
     record = pack({"b": np.arange(6.0).reshape(2, 3), "a": np.zeros((0, 2), np.int8), "c": np.array(True)})
     config = ConfigRecord({"yes": True, "one": 1, "half": 0.5, "none": [], "flags": [True], "raw": [b"\xff"]})
     content = decode(encode(RecordDict({"arrays": record, "config": config}))).content
@@ -54,7 +54,7 @@ def test_arrays_come_back_in_their_order_and_values_with_their_types() -> None:
     assert repr(content.config_records["config"]) == repr(config)
 
 
-def test_an_array_stored_otherwise_comes_back_by_its_values() -> None:
+def test_an_array_of_another_memory_layout_keeps_its_values() -> None:
     stored = Array(np.asfortranarray(np.arange(6, dtype=">i4").reshape(2, 3)))
     content = decode(encode(RecordDict({"arrays": ArrayRecord({"a": stored})}))).content
     assert isinstance(content, RecordDict)
@@ -99,7 +99,7 @@ def test_messages_follow_each_other_on_one_stream() -> None:
         assert assembler.is_idle
 
 
-def test_what_is_not_wanted_is_read_to_its_end_and_not_stored() -> None:
+def test_an_unwanted_message_is_read_to_its_end_and_not_stored() -> None:
     wanted = encode(RecordDict({"arrays": pack({"a": np.ones(MIB, np.uint8)})}), request_id="wanted")
     other = encode(RecordDict({"arrays": pack({"a": np.zeros(3 * MIB, np.uint8)})}), request_id="other")
     empty = encode(RecordDict(), request_id="empty")

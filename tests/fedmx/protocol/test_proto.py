@@ -1,4 +1,4 @@
-"""The wire contract and the modules made from it."""
+"""The wire contract and the modules generated from it."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[3]
 PROTOCOL = Path("fedmx/protocol")
 
 
-def test_the_generated_modules_are_those_of_the_contract(tmp_path: Path) -> None:
+def test_the_generated_modules_are_up_to_date(tmp_path: Path) -> None:
     outputs = [f"--python_out={tmp_path}", f"--pyi_out={tmp_path}"]
     command = [sys.executable, "-m", "grpc_tools.protoc", "-I.", *outputs, str(PROTOCOL / "link.proto")]
     subprocess.run(command, cwd=ROOT, check=True)

@@ -1,4 +1,4 @@
-"""Messages and frames for the tests of the codec."""
+"""Messages and frames for the tests of the wire format."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -62,7 +62,7 @@ def encode(content: RecordDict | Error, **header: Any) -> EncodedMessage:
 
 
 def feed(assembler: Assembler, frames: Iterable[bytes]) -> list[Received | None]:
-    """Feed frames; give what came of each chunk."""
+    """Feed frames; return the result of each chunk."""
     results = []
     for data in frames:
         frame = codec.parse_frame(data)

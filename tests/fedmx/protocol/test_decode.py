@@ -1,4 +1,4 @@
-"""What a peer may send and must not achieve."""
+"""Whatever a peer sends is decoded or refused, within limits of memory and time."""
 
 import contextlib
 import math
@@ -19,14 +19,14 @@ from fedmx.protocol import encode as codec
 from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.decode import Assembler
 from fedmx.protocol.encode import CHUNK_BYTES
-from tests.fedmx.link.wire import GIGABYTE, contents, encode, feed, names, pack
+from tests.fedmx.protocol.wire import GIGABYTE, contents, encode, feed, names, pack
 
 MIB = 1024 * 1024
 Send = Callable[[Assembler], object]
 
 
 def send(header: pb.Header, array_bytes: int) -> Send:
-    """Send a header, having announced so many bytes of arrays."""
+    """Announce so many bytes of arrays and send a header."""
 
     def act(assembler: Assembler) -> None:
         data = header.SerializeToString()
@@ -46,14 +46,14 @@ def of_array(dtype: str, *shape: int, **header: Any) -> pb.Header:
     return pb.Header(array_records=[record], **header)
 
 
-def fault_of(act: Send, limit: int = GIGABYTE) -> str:
+def problem_of(act: Send, limit: int = GIGABYTE) -> str:
     with pytest.raises(ProtocolError) as caught:
         act(Assembler(limit))
     return str(caught.value)
 
 
 def peak_of(act: Callable[[], object]) -> int:
-    """Give the most bytes that were allocated at a time."""
+    """Return the most bytes that were allocated at a time."""
     tracemalloc.start()
     try:
         act()
@@ -64,15 +64,15 @@ def peak_of(act: Callable[[], object]) -> int:
 
 @pytest.mark.parametrize("size", [0, 4 * MIB + 1, 2**64 - 1])
 def test_a_header_of_a_size_beyond_the_limit_is_refused(size: int) -> None:
-    fault = fault_of(lambda assembler: assembler.begin(pb.Begin(header_bytes=size)))
-    assert fault == f"a header of {size} bytes; at most 4194304"
+    problem = problem_of(lambda assembler: assembler.begin(pb.Begin(header_bytes=size)))
+    assert problem == f"a header of {size} bytes; at most 4194304"
 
 
 def test_arrays_beyond_the_limit_are_refused_when_they_are_announced() -> None:
     def announce(assembler: Assembler) -> None:
         assembler.begin(pb.Begin(header_bytes=10, array_bytes=1001))
 
-    assert fault_of(announce, 1000) == "arrays of 1001 bytes; MAX_MODEL_BYTES=1000 is the limit here"
+    assert problem_of(announce, 1000) == "arrays of 1001 bytes; MAX_MODEL_BYTES=1000 is the limit here"
 
 
 def test_nothing_is_allocated_for_what_was_only_announced() -> None:
@@ -84,7 +84,7 @@ def test_nothing_is_allocated_for_what_was_only_announced() -> None:
 
 
 @pytest.mark.parametrize("shape", [(GIGABYTE,), (1024, 1024, 1024)])
-def test_memory_follows_the_bytes_that_arrived(shape: tuple[int, ...]) -> None:
+def test_memory_grows_with_the_bytes_that_arrived(shape: tuple[int, ...]) -> None:
     def begin_an_array() -> None:
         assembler = Assembler(GIGABYTE)
         send(of_array("uint8", *shape), GIGABYTE)(assembler)
@@ -94,7 +94,7 @@ def test_memory_follows_the_bytes_that_arrived(shape: tuple[int, ...]) -> None:
     assert peak_of(begin_an_array) < 8 * MIB
 
 
-def test_a_message_that_is_not_wanted_any_more_is_let_go_of_at_once() -> None:
+def test_a_message_that_is_no_longer_wanted_is_released_at_once() -> None:
     count = 8 * MIB
     content = RecordDict({"arrays": pack({"a": np.ones(count, np.uint8)})})
     *frames, last = encode(content, request_id="withdrawn").frames()
@@ -113,7 +113,7 @@ def test_a_message_that_is_not_wanted_any_more_is_let_go_of_at_once() -> None:
     assert feed(assembler, encode(content).frames())[-1] is not None
 
 
-def test_a_message_of_which_nothing_is_kept_may_be_anything() -> None:
+def test_a_message_that_is_dropped_may_contain_anything() -> None:
     assembler = Assembler(MIB)
     assembler.begin(pb.Begin(header_bytes=2 * MIB, array_bytes=MIB), is_kept=False)
 
@@ -121,12 +121,13 @@ def test_a_message_of_which_nothing_is_kept_may_be_anything() -> None:
         for chunk in [*cut(b"\xff" * 2 * MIB), *cut(bytes(MIB))]:
             assert assembler.feed(chunk) is None
 
-    assert peak_of(read_it) < 5 * MIB  # of the chunks that are made here
+    # The chunks that are built here.
+    assert peak_of(read_it) < 5 * MIB
     assert assembler.is_idle
 
 
 @pytest.mark.parametrize(
-    ("header", "announced", "fault"),
+    ("header", "announced", "problem"),
     [
         (of_array("float32", 10), 44, "arrays of 40 bytes in the header, 44 announced"),
         (
@@ -149,17 +150,17 @@ def test_a_message_of_which_nothing_is_kept_may_be_anything() -> None:
         ),
     ],
 )
-def test_a_header_that_declares_what_cannot_be_is_refused(
-    header: pb.Header, announced: int, fault: str
+def test_a_header_with_impossible_declarations_is_refused(
+    header: pb.Header, announced: int, problem: str
 ) -> None:
-    assert fault_of(send(header, announced)) == fault
-    assert peak_of(lambda: fault_of(send(header, announced))) < 1_000_000
+    assert problem_of(send(header, announced)) == problem
+    assert peak_of(lambda: problem_of(send(header, announced))) < 1_000_000
 
 
 def test_more_arrays_than_any_model_has_are_refused() -> None:
     heads = [pb.Array(name=str(i), dtype="bool", shape=[0]) for i in range(16_385)]
     header = pb.Header(array_records=[pb.ArrayRecord(arrays=heads)])
-    assert fault_of(send(header, 0)) == "16385 arrays; at most 16384"
+    assert problem_of(send(header, 0)) == "16385 arrays; at most 16384"
 
 
 def of_entries(*entries: pb.Entry) -> pb.Header:
@@ -170,7 +171,7 @@ LONG = "expected at most 256 printable characters"
 
 
 @pytest.mark.parametrize(
-    ("header", "fault"),
+    ("header", "problem"),
     [
         (pb.Header(metric_records=[pb.Record()] * 1025), "1025 records; at most 1024"),
         (of_entries(*[pb.Entry()] * 16_385), "16385 entries; at most 16384"),
@@ -185,8 +186,8 @@ LONG = "expected at most 256 printable characters"
     ],
     ids=["records", "entries", "items", "long name", "control characters", "line break", "error"],
 )
-def test_a_header_beyond_the_limits_is_refused(header: pb.Header, fault: str) -> None:
-    assert fault_of(send(header, 0)) == fault
+def test_a_header_beyond_the_limits_is_refused(header: pb.Header, problem: str) -> None:
+    assert problem_of(send(header, 0)) == problem
 
 
 @pytest.mark.parametrize(
@@ -199,14 +200,14 @@ def test_a_header_beyond_the_limits_is_refused(header: pb.Header, fault: str) ->
     ],
     ids=["records", "array records", "arrays", "entries"],
 )
-def test_a_header_of_millions_of_nothings_is_refused_at_once(header: bytes) -> None:
+def test_a_header_of_millions_of_empty_entries_is_refused_at_once(header: bytes) -> None:
     def begin(assembler: Assembler) -> None:
         assembler.begin(pb.Begin(header_bytes=len(header)))
         for chunk in cut(header):
             assembler.feed(chunk)
 
     started = time.process_time()
-    assert "; at most " in fault_of(begin)
+    assert "; at most " in problem_of(begin)
     assert time.process_time() - started < 3
 
 
@@ -220,12 +221,12 @@ def test_a_header_of_millions_of_nothings_is_refused_at_once(header: bytes) -> N
     ],
     ids=["arrays", "array records", "arrays and metrics", "metrics and config"],
 )
-def test_two_of_one_name_are_refused(header: pb.Header) -> None:
-    assert fault_of(send(header, 0)) == "two arrays or records with the same name"
+def test_duplicate_names_are_refused(header: pb.Header) -> None:
+    assert problem_of(send(header, 0)) == "two arrays or records with the same name"
 
 
 @pytest.mark.parametrize(
-    ("record", "fault"),
+    ("record", "problem"),
     [
         ([pb.Entry(key="k", text="x")], "metric record 'm' is not valid for Flower: "),
         ([pb.Entry(key="k", boolean=True)], "metric record 'm' is not valid for Flower: "),
@@ -233,13 +234,13 @@ def test_two_of_one_name_are_refused(header: pb.Header) -> None:
         ([pb.Entry(key="k", integer=1), pb.Entry(key="k", integer=1)], "two entries with the same name"),
     ],
 )
-def test_a_record_that_is_none_of_flowers_is_refused(record: list[pb.Entry], fault: str) -> None:
+def test_a_record_that_flower_does_not_accept_is_refused(record: list[pb.Entry], problem: str) -> None:
     header = pb.Header(metric_records=[pb.Record(name="m", entries=record)])
-    assert fault_of(send(header, 0)).startswith(fault)
+    assert problem_of(send(header, 0)).startswith(problem)
 
 
-def test_chunks_belong_to_a_message() -> None:
-    assert fault_of(lambda assembler: assembler.feed(b"x")) == "a chunk outside a message"
+def test_a_chunk_outside_a_message_is_refused() -> None:
+    assert problem_of(lambda assembler: assembler.feed(b"x")) == "a chunk outside a message"
 
 
 @pytest.mark.parametrize("count", [0, 2, 5])
@@ -248,7 +249,7 @@ def test_a_chunk_ends_where_the_header_ends(count: int) -> None:
         assembler.begin(pb.Begin(header_bytes=3, array_bytes=4))
         assembler.feed(bytes(count))
 
-    assert fault_of(miss) == f"a chunk of {count} bytes; expected 3"
+    assert problem_of(miss) == f"a chunk of {count} bytes; expected 3"
 
 
 @pytest.mark.parametrize("count", [0, 7, 9])
@@ -257,15 +258,15 @@ def test_the_last_chunk_ends_where_the_arrays_end(count: int) -> None:
         send(of_array("uint8", 8), 8)(assembler)
         assembler.feed(bytes(count))
 
-    assert fault_of(miss) == f"a chunk of {count} bytes; expected 8"
+    assert problem_of(miss) == f"a chunk of {count} bytes; expected 8"
 
 
-def test_every_other_chunk_is_full_so_that_few_bytes_are_few_frames() -> None:
+def test_every_other_chunk_must_be_full_so_that_few_bytes_are_few_frames() -> None:
     def dribble(assembler: Assembler) -> None:
         send(of_array("uint8", 2 * MIB), 2 * MIB)(assembler)
         assembler.feed(b"1")
 
-    assert fault_of(dribble) == f"a chunk of 1 bytes; expected {CHUNK_BYTES}"
+    assert problem_of(dribble) == f"a chunk of 1 bytes; expected {CHUNK_BYTES}"
 
 
 @pytest.mark.parametrize("array_bytes", [8, 0])
@@ -274,7 +275,7 @@ def test_a_message_does_not_begin_inside_another(array_bytes: int) -> None:
         assembler.begin(pb.Begin(header_bytes=3, array_bytes=array_bytes))
         assembler.begin(pb.Begin(header_bytes=3))
 
-    assert fault_of(begin_twice) == "a message began inside another one"
+    assert problem_of(begin_twice) == "a message began inside another one"
 
 
 def test_a_message_does_not_begin_inside_anothers_arrays() -> None:
@@ -282,34 +283,34 @@ def test_a_message_does_not_begin_inside_anothers_arrays() -> None:
         send(of_array("uint8", 8), 8)(assembler)
         assembler.begin(pb.Begin(header_bytes=3))
 
-    assert fault_of(begin_twice) == "a message began inside another one"
+    assert problem_of(begin_twice) == "a message began inside another one"
 
 
 @pytest.mark.parametrize(
-    ("data", "fault"),
+    ("data", "problem"),
     [
         (b"", "a frame of unknown kind"),
         (b"\xff" * 9, "bytes that are not a Frame"),
         (pb.Frame(chunk=b"1234").SerializeToString()[:-1], "bytes that are not a Frame"),
-        (b"\x0a\x05\x0a\x03\xff\xff\xff", "bytes that are not a Frame"),  # a hello whose version is no text
+        (b"\x0a\x05\x0a\x03\xff\xff\xff", "bytes that are not a Frame"),
     ],
 )
-def test_what_is_no_frame_is_refused(data: bytes, fault: str) -> None:
+def test_bytes_that_are_not_a_frame_are_refused(data: bytes, problem: str) -> None:
     with pytest.raises(ProtocolError) as caught:
         codec.parse_frame(data)
-    assert str(caught.value) == fault
+    assert str(caught.value) == problem
 
 
-def test_a_header_that_is_none_is_refused() -> None:
+def test_bytes_that_are_not_a_header_are_refused() -> None:
     def garbage(assembler: Assembler) -> None:
         assembler.begin(pb.Begin(header_bytes=4))
         assembler.feed(b"\xff\xff\xff\xff")
 
-    assert fault_of(garbage) == "bytes that are not a Header"
+    assert problem_of(garbage) == "bytes that are not a Header"
 
 
 def read(frames: list[bytes]) -> None:
-    """Read frames until one is refused; every error but a ProtocolError fails the test."""
+    """Decode frames until one is refused; any other error than a ProtocolError fails the test."""
     with contextlib.suppress(ProtocolError):
         feed(Assembler(MIB), frames)
 
@@ -321,12 +322,12 @@ def read(frames: list[bytes]) -> None:
         )
     )
 )
-def test_random_bytes_are_refused_and_do_nothing_else(frames: list[bytes]) -> None:
+def test_random_bytes_are_refused_without_side_effects(frames: list[bytes]) -> None:
     read([pb.Frame(begin=pb.Begin(header_bytes=20, array_bytes=20)).SerializeToString(), *frames])
 
 
 @given(contents, st.data())
-def test_a_damaged_message_is_refused_or_read_and_does_nothing_else(
+def test_a_damaged_message_is_refused_or_decoded_without_side_effects(
     content: RecordDict, data: st.DataObject
 ) -> None:
     frames = list(encode(content).frames())
@@ -340,7 +341,7 @@ def test_a_damaged_message_is_refused_or_read_and_does_nothing_else(
 
 
 @given(st.lists(contents, min_size=1, max_size=3), st.data())
-def test_frames_lost_doubled_cut_or_out_of_order_are_refused_or_read_and_do_nothing_else(
+def test_frames_lost_doubled_cut_or_out_of_order_are_refused_or_decoded_without_side_effects(
     sent: list[RecordDict], data: st.DataObject
 ) -> None:
     frames = [frame for content in sent for frame in encode(content).frames()]
@@ -371,7 +372,7 @@ headers = st.builds(
 
 
 @given(headers, st.integers(0, 3))
-def test_memory_never_goes_beyond_a_multiple_of_what_was_sent(header: pb.Header, chunks: int) -> None:
+def test_memory_never_exceeds_a_multiple_of_what_was_sent(header: pb.Header, chunks: int) -> None:
     sizes = [
         math.prod(head.shape) * np.dtype(head.dtype).itemsize
         for record in header.array_records
@@ -391,14 +392,14 @@ def test_memory_never_goes_beyond_a_multiple_of_what_was_sent(header: pb.Header,
     assert peak < 100 * sent[0] + 2 * sum(sent) + 2 * MIB
 
 
-def test_a_whole_message_needs_no_more_than_its_arrays_and_a_little() -> None:
+def test_a_complete_message_needs_little_more_memory_than_its_arrays() -> None:
     count = 8 * MIB
     content = RecordDict({"arrays": pack({"a": np.ones(count, np.uint8)}), "m": MetricRecord({"loss": 1.0})})
     frames = list(encode(content).frames())
     assert peak_of(lambda: feed(Assembler(GIGABYTE), frames)) < count + 3 * MIB
 
 
-def test_an_unwanted_message_needs_no_room_for_its_arrays() -> None:
+def test_an_unwanted_message_needs_no_memory_for_its_arrays() -> None:
     config = ConfigRecord({"partition": 1})
     content = RecordDict({"arrays": pack({"a": np.ones(8 * MIB, np.uint8)}), "config": config})
     frames = list(encode(content).frames())
