@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import sys
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TextIO
 
@@ -53,12 +54,13 @@ def event(name: str, level: int = logging.INFO, **fields: object) -> None:
     """Log one event: its name, then its fields as `key=value`; a field that is None is left out.
 
     The name is constant: what differs from one line to the next is a field. Text that came over the wire goes
-    through here, so what is not printable is escaped.
+    through here, so what is not printable is escaped. A mapping is one field in JSON, and one field
+    per entry as text.
     """
     if not logger.isEnabledFor(level):
         return
     known = {key: value for key, value in fields.items() if value is not None}
-    text = " ".join([printable(name), *(f"{key}={_show(value)}" for key, value in known.items())])
+    text = " ".join([printable(name), *(f"{key}={_show(value)}" for key, value in _flatten(known))])
     logger.log(level, "%s", text, extra={"event": name, "fields": known})
 
 
@@ -78,6 +80,16 @@ def printable(text: str, limit: int = _LONGEST) -> str:
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."
 
 
+def _flatten(fields: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """List fields for a text line, where the entries of a mapping stand beside the other fields."""
+    for key, value in fields.items():
+        if isinstance(value, Mapping):
+            for name, entry in value.items():
+                yield (f"{key}.{name}" if name in fields else name), entry
+        else:
+            yield key, value
+
+
 def _show(value: object) -> str:
     if isinstance(value, float):
         return f"{_round(value, _DIGITS_IN_TEXT):.15g}"
@@ -94,6 +106,8 @@ def _as_json(value: object) -> object:
     if isinstance(value, float):
         # JSON has no NaN and no infinities.
         return _round(value, _DIGITS_IN_JSON) if math.isfinite(value) else str(value)
+    if isinstance(value, Mapping):
+        return {name: _as_json(entry) for name, entry in value.items()}
     return value
 
 

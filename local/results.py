@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_NO_METRICS = ("loss", "num_examples")
-
 
 @dataclass(frozen=True)
 class Round:
@@ -29,13 +27,14 @@ class Round:
     def parse(cls, line: str) -> "Round":
         """Parse a line of `history.jsonl`."""
         values = json.loads(line)
-        train, evaluate = values.get("train") or {}, values.get("evaluate") or {}
+        trained = (values.get("train") or {}).get("metrics", {})
+        evaluated = (values.get("evaluate") or {}).get("metrics", {})
         return cls(
             number=values["round"],
             nodes=len(values.get("nodes") or ()),
-            train_loss=train.get("loss"),
-            loss=evaluate.get("loss"),
-            metrics={name: value for name, value in evaluate.items() if name not in _NO_METRICS},
+            train_loss=trained.get("loss"),
+            loss=evaluated.get("loss"),
+            metrics={name: value for name, value in evaluated.items() if name != "loss"},
             seconds=(values.get("seconds") or {}).get("total"),
         )
 

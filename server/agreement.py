@@ -1,4 +1,4 @@
-"""Before round 1: what the nodes agree on, and the arrays that all of them start from."""
+"""Before round 1: which model the nodes agree on, and the arrays that all of them start from."""
 
 import contextlib
 import time
@@ -6,90 +6,99 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
-from flwr.serverapp import Grid
 
 from fedmx import arrays
 from fedmx.errors import SettingsError, TooFewNodesError, TrainingFailedError
 from fedmx.link.flower import ERROR_CODE_BASE
-from fedmx.link.grid import LinkGrid
 from fedmx.log import printable, warn
 from fedmx.settings import ServerSettings
 from server import admission, memory
+from server.compatibility import find_difference, identity_of
+from server.engine import Engine
 from server.leases import Participant
 from server.model import GlobalModel, Layout
 from server.nodes import Nodes
+from server.update import records_of
 from server.waiting import Question, ask
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A run that can begin its first round.
+class Agreement:
+    """What the nodes of a run agree on.
 
     Attributes:
-        model: what that round starts from.
-        description: what all of its nodes agree on.
+        model: the model that the next round starts from.
+        description: the part of their descriptions that is the same at all of them.
     """
 
     model: GlobalModel
     description: Mapping[str, str | list[str]]
 
 
-def open_run(
-    grid: Grid, nodes: Nodes, settings: ServerSettings, taken_up: ArrayRecord | None = None
-) -> Opened:
+def agree(
+    engine: Engine, nodes: Nodes, settings: ServerSettings, resumed: ArrayRecord | None = None
+) -> Agreement:
     """Wait for nodes, lease partitions, and fetch the arrays that all of them start from.
 
     Args:
-        grid: reaches the nodes.
+        engine: reaches the nodes.
         nodes: who they are.
-        settings: what the server was told.
-        taken_up: the arrays of a run that goes on, in place of those it started from.
+        settings: the server's.
+        resumed: the arrays of a run that is resumed; None for a new run.
 
     Raises:
         TooFewNodesError: too few nodes came, or stayed.
         SettingsError: a node cannot work with the settings.
         TrainingFailedError: the nodes do not agree, or do not answer.
     """
-    contents = Inquiry(grid, nodes, settings, is_new=taken_up is None).ask()
+    contents = _Query(engine, nodes, settings, is_new=resumed is None).collect()
     descriptions = {
-        name: next(iter(admission.records_of(content, ConfigRecord)), ConfigRecord())
+        name: next(iter(records_of(content, ConfigRecord)), ConfigRecord())
         for name, content in contents.items()
     }
     first, reference = next(iter(descriptions.items()))
-    layout = _agree(descriptions, settings)
-    if taken_up is None:
-        initial = next(iter(admission.records_of(contents[first], ArrayRecord)), ArrayRecord())
+    layout = _agree_on_layout(descriptions, settings)
+    if resumed is None:
+        initial = next(iter(records_of(contents[first], ArrayRecord)), ArrayRecord())
         model = GlobalModel(_check_initial(initial, layout, descriptions, settings), layout)
-    elif fault := admission.find_fault_of_arrays(taken_up, layout):
+    elif problem := admission.find_problem_in_arrays(resumed, layout):
         raise SettingsError(
-            f"the run's model is not that of node {first}: {fault}; expected the same TASK as before, or"
-            " RESUME=never to start anew"
+            f"the run's model is not that of node {first}: {problem}; expected the same TASK as before, or"
+            " RESUME=never to start a new run"
         )
     else:
-        model = GlobalModel(taken_up, layout)
-    if isinstance(grid, LinkGrid):
-        grid.roster.pin(reference)  # whoever comes later is compared with it
-    return Opened(model, admission.identity_of(reference))
+        model = GlobalModel(resumed, layout)
+    engine.roster.pin(reference)
+    return Agreement(model, identity_of(reference))
 
 
 @dataclass
-class Inquiry:
-    """Asks the nodes who they are, until all who can answer have.
+class _Query:
+    """Asks the nodes to describe themselves, until all who can answer have.
 
-    A node that fails or says nothing has no part in what is agreed, and stops nobody as long as the others
-    are enough for a round; in the rounds it is asked like any other.
+    A node that fails or does not answer has no part in the agreement. It does not stop the run as long as
+    the others are enough for a round, and in the rounds it is asked like any other.
+
+    Attributes:
+        engine: reaches the nodes.
+        nodes: who they are.
+        settings: the server's.
+        is_new: whether the run needs the arrays to start from.
     """
 
-    grid: Grid
+    engine: Engine
     nodes: Nodes
     settings: ServerSettings
-    is_new: bool  # whether the run needs the arrays to start from
-    _unfit: dict[str, str] = field(default_factory=dict)  # node name -> why
-    _left: set[str] = field(default_factory=set)  # names of nodes that left when they were asked
-    _settings_at_fault: bool = False  # whether a node's reason is what the server was told
+    is_new: bool
+    # Node name -> why it cannot begin.
+    _unfit: dict[str, str] = field(default_factory=dict)
+    # Names of the nodes that left when they were asked.
+    _left: set[str] = field(default_factory=set)
+    # Whether a node cannot begin because of the server's settings.
+    _settings_at_fault: bool = False
 
-    def ask(self) -> dict[str, RecordDict]:
-        """Give what they said, by node name; the first one's has the arrays of a new run.
+    def collect(self) -> dict[str, RecordDict]:
+        """Return the replies by node name; the first one has the arrays of a new run.
 
         Raises:
             TooFewNodesError: too few nodes came, or stayed.
@@ -105,7 +114,7 @@ class Inquiry:
                 raise self._explain(len(asked), len(present))
             self._refuse_excess(len(asked))
             replies = self._query(asked)
-            self._look_for_faults(asked, replies)
+            self._note_unfit(asked, replies)
             if asked and all(who.node_id in replies and who.name not in self._unfit for who in asked):
                 return {who.name: replies[who.node_id].content for who in asked}
 
@@ -115,7 +124,7 @@ class Inquiry:
         On Flower's engines, nodes describe themselves only when they are asked.
         """
         described = next((node.description for node in self.nodes.all() if node.description), None)
-        # Where the nodes agree on something that is not a model, `_agree` explains it.
+        # Where the nodes agree on something that is not a model, `_agree_on_layout` explains it.
         with contextlib.suppress(ValueError):
             if described:
                 memory.refuse_excess(Layout.from_description(described), nodes, self.settings)
@@ -126,19 +135,18 @@ class Inquiry:
         except TooFewNodesError:
             if not self._unfit:
                 raise
-            # There were enough, and those who can answer may still be.
+            # There were enough before, and the nodes that can answer may still be enough.
 
     def _query(self, asked: list[Participant]) -> dict[int, Message]:
         queries = [
-            _query(who, self.nodes.number, self.settings, with_arrays=self.is_new and who is asked[0])
-            for who in asked
+            _build_query(who, self.nodes, with_arrays=self.is_new and who is asked[0]) for who in asked
         ]
         then = f"the run starts if {self.settings.least_updates} nodes answered (MIN_UPDATES), or else fails"
         question = Question(0, MessageType.QUERY, then)
-        replies = ask(self.grid, queries, {who.node_id: who for who in asked}, question, self.settings)
+        replies = ask(self.engine, queries, {who.node_id: who for who in asked}, question, self.settings)
         return {reply.metadata.src_node_id: reply for reply in replies}
 
-    def _look_for_faults(self, asked: list[Participant], replies: dict[int, Message]) -> None:
+    def _note_unfit(self, asked: list[Participant], replies: dict[int, Message]) -> None:
         present = {node.node_id for node in self.nodes.all() if node.is_present}
         for who in asked:
             reply = replies.get(who.node_id)
@@ -163,24 +171,16 @@ class Inquiry:
         return SettingsError(line) if self._settings_at_fault else TrainingFailedError(line)
 
 
-def _query(who: Participant, number: int, settings: ServerSettings, *, with_arrays: bool) -> Message:
-    config = ConfigRecord({"with-arrays": with_arrays, **data_config(who, number, settings)})
+def _build_query(who: Participant, nodes: Nodes, *, with_arrays: bool) -> Message:
+    config = ConfigRecord({"with-arrays": with_arrays, **nodes.data_config(who)})
     return Message(RecordDict({"config": config}), who.node_id, MessageType.QUERY, group_id="0")
 
 
-def data_config(who: Participant, number: int, settings: ServerSettings) -> dict[str, str | int]:
-    """Say in a message's config which part of the data a node works on."""
-    share: dict[str, str | int] = {"node": who.name}
-    if who.partition is not None:
-        share = {"partition": who.partition, "num-partitions": number}
-    return {"seed": settings.seed, "partition-rule": str(settings.partition), **share}
-
-
-def _agree(descriptions: dict[str, ConfigRecord], settings: ServerSettings) -> Layout:
-    """Give the layout of the one model that all nodes have."""
+def _agree_on_layout(descriptions: dict[str, ConfigRecord], settings: ServerSettings) -> Layout:
+    """Return the layout of the one model that all nodes have."""
     first, reference = next(iter(descriptions.items()))
     for name, description in descriptions.items():
-        difference = admission.find_difference(description, reference, is_shared=settings.partition.is_shared)
+        difference = find_difference(description, reference, is_shared=settings.partition.is_shared)
         if difference:
             raise TrainingFailedError(f"node {name} differs from node {first}: {printable(difference)}")
     try:
@@ -189,8 +189,9 @@ def _agree(descriptions: dict[str, ConfigRecord], settings: ServerSettings) -> L
         raise TrainingFailedError(f"node {first}: {printable(str(error))}") from None
     if settings.dp_mode != "off" and layout.running:
         raise SettingsError(
-            f"DP_MODE={settings.dp_mode}: the model has running statistics ({layout.running[0]}), which are"
-            " averaged without clipping and noise; expected a model without (no BatchNorm), or DP_MODE=off"
+            f"DP_MODE={settings.dp_mode}: the model has arrays that are not trained ({layout.running[0]}):"
+            " running statistics or frozen weights, which are averaged without clipping and noise; expected"
+            " a model in which every array is trained (no BatchNorm, nothing frozen), or DP_MODE=off"
         )
     return layout
 
@@ -198,15 +199,17 @@ def _agree(descriptions: dict[str, ConfigRecord], settings: ServerSettings) -> L
 def _check_initial(
     initial: ArrayRecord, layout: Layout, descriptions: dict[str, ConfigRecord], settings: ServerSettings
 ) -> ArrayRecord:
-    """Give the arrays that every node made, in the model's order."""
+    """Return the initial arrays that every node has, in the model's order."""
     first = next(iter(descriptions))
-    if fault := admission.find_fault_of_arrays(initial, layout):
-        raise TrainingFailedError(f"node {first}: its initial arrays: {printable(fault)}")
+    if problem := admission.find_problem_in_arrays(initial, layout):
+        raise TrainingFailedError(f"node {first}: its initial arrays: {printable(problem)}")
     digest = arrays.sha256(initial)
-    others = [name for name, said in descriptions.items() if said.get("initial-sha256") != digest]
+    others = [
+        name for name, description in descriptions.items() if description.get("initial-sha256") != digest
+    ]
     if others:
         raise TrainingFailedError(
-            f"nodes {', '.join(others)} made other initial arrays than node {first} from"
+            f"nodes {', '.join(others)} built other initial arrays than node {first} from"
             f" SEED={settings.seed}; expected the same task, pretrained weights and packages on every node"
         )
     return ArrayRecord({name: initial[name] for name in layout.arrays})

@@ -1,95 +1,117 @@
-"""The Flower ServerApp: one run from the first hello to the final model, on any Flower grid."""
+"""One run from the first hello to the final model, on any Flower grid; the ServerApp for Flower's engines."""
 
 import contextlib
-import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedmx import log
 from fedmx.errors import DataError, StopSignal, TrainingFailedError
-from fedmx.log import event
+from fedmx.fields import describe
 from fedmx.settings import ServerSettings, environment, load
 from server import strategies
-from server.agreement import open_run
+from server.agreement import Agreement, agree
+from server.collect import Collector
+from server.engine import Engine, adapt
 from server.nodes import Nodes
 from server.record import resume
-from server.record.history import History
 from server.record.resume import Start
+from server.record.run import RunRecord
 from server.record.runs import RunsFolder
+from server.report import Outcome, RunFacts
+from server.reporting.reporter import Reporter, build
 from server.rounds import RoundLoop
 from server.strategies import Plan
 
 
 def federate(grid: Grid, settings: ServerSettings, start: Start) -> None:
-    """Train one model over the nodes of a grid, and keep it in RUNS_DIR.
+    """Train one model over the nodes of a grid, and record the run in RUNS_DIR.
 
     Args:
         grid: reaches the nodes.
-        settings: what the server was told.
-        start: where the run is taken up.
+        settings: the server's.
+        start: a new run, or the one to resume.
 
     Raises:
-        FederationError: the run cannot begin or go on; `run.json` then says why.
+        FederationError: the run cannot begin or continue; `run.json` then has the reason.
     """
     plan = strategies.build(settings)
+    reporter = build(settings)
     if start.before is None:
-        record = History.begin(settings.runs_dir, start.run_id, settings)
+        record = RunRecord.begin(start.run_id, settings)
     else:
-        record = History.resume(start.before, settings, start.done)
+        record = RunRecord.resume(start.before, settings, start.done)
     try:
-        digest = _train(grid, plan, settings, start, record)
+        outcome = _Run(adapt(grid), settings, plan, record, reporter).train(start)
     except BaseException as error:
-        with contextlib.suppress(DataError):  # a full disk is what `error` tells already
-            if isinstance(error, StopSignal):
-                record.end("interrupted")
-            else:
-                record.end("failed", reason=str(error), exit_code=getattr(error, "exit_code", 1))
+        outcome = _describe_end(error)
+        # A disk that cannot take this either is what `error` reports already.
+        with contextlib.suppress(DataError):
+            record.end(outcome)
+        reporter.on_end(outcome)
         raise
-    event("run finished", model=record.folder / "model.npz", model_sha256=digest)
+    reporter.on_end(outcome)
 
 
-def _train(grid: Grid, plan: Plan, settings: ServerSettings, start: Start, record: History) -> str:
-    """Train what is left of a run; give the digest of its model."""
-    nodes, done = Nodes(grid, settings), start.checkpoint
-    nodes.restore(*start.held)
-    next_round = 1
-    if done is None:
-        opened = open_run(grid, nodes, settings)
-    else:
-        next_round = done.facts.round + 1
-        plan.restore(done.state)
-        opened = open_run(grid, nodes, settings, done.arrays)
-    resume.check_nodes(start, opened.description, settings)
-    if plan.privacy is not None:
-        plan.privacy.count(record.releases)  # of rounds that were lost, too: they may have reached nodes
-    record.note_nodes(nodes.holders(), nodes.number, opened.description, opened.model.layout.size)
-    words = "run started" if start.before is None else "run resumed"
-    event(words, run=start.run_id, round=next_round, nodes=len(nodes.participants()), folder=record.folder)
-    try:
-        RoundLoop(grid, nodes, plan, settings).run(opened.model, record, next_round)
-        return record.finish(opened.model.arrays)
-    except DataError as error:  # exit code 2 is for what is wrong before there is anything to lose
-        raise TrainingFailedError(
-            f"{error}; the run goes on after its newest checkpoint when the server is started again"
-        ) from None
+@dataclass(frozen=True)
+class _Run:
+    """One run, with all that it needs."""
+
+    engine: Engine
+    settings: ServerSettings
+    plan: Plan
+    record: RunRecord
+    reporter: Reporter
+
+    def train(self, start: Start) -> Outcome:
+        """Train what is left of the run."""
+        nodes = Nodes(self.engine, self.settings)
+        nodes.restore(start.membership)
+        agreement = self._agree(nodes, start)
+        model = agreement.model
+        # Rounds that were lost count too: their models may have reached nodes.
+        if self.plan.privacy is not None:
+            self.plan.privacy.count(self.record.releases)
+        self.record.note_nodes(nodes.membership, agreement.description, model.layout.size)
+        first = start.done.round + 1 if start.done else 1
+        self.reporter.on_run(self._describe(start, first, len(nodes.participants())))
+        collector = Collector(self.engine, nodes, self.plan, self.settings, model.layout)
+        loop = RoundLoop(collector, nodes, self.plan, self.settings, self.reporter)
+        try:
+            loop.run(model, self.record, first)
+            return self.record.finish(model.arrays)
+        # Exit code 2 is for what is wrong before there is anything to lose.
+        except DataError as error:
+            raise TrainingFailedError(
+                f"{error}; the run resumes after its newest checkpoint when the server is started again"
+            ) from None
+
+    def _agree(self, nodes: Nodes, start: Start) -> Agreement:
+        if start.checkpoint is None:
+            agreement = agree(self.engine, nodes, self.settings)
+        else:
+            self.plan.restore(start.checkpoint.state)
+            agreement = agree(self.engine, nodes, self.settings, start.checkpoint.arrays)
+        resume.check_nodes(start, agreement.description, self.settings)
+        return agreement
+
+    def _describe(self, start: Start, first: int, nodes: int) -> RunFacts:
+        return RunFacts(
+            run_id=start.run_id,
+            folder=self.record.folder,
+            first_round=first,
+            nodes=nodes,
+            is_resumed=start.before is not None,
+            settings=describe(self.settings),
+        )
 
 
-def run_number(run_id: str) -> int:
-    """Give the number by which Flower knows a run, from its name."""
-    return int.from_bytes(hashlib.sha256(run_id.encode()).digest()[:7])
-
-
-def build_app(settings: ServerSettings, start: Start) -> ServerApp:
-    """Make the app of one run on the direct link."""
-    made = ServerApp()
-
-    @made.main()
-    def main(grid: Grid, _context: Context) -> None:
-        federate(grid, settings, start)
-
-    return made
+def _describe_end(error: BaseException) -> Outcome:
+    if isinstance(error, StopSignal):
+        return Outcome("interrupted")
+    return Outcome("failed", reason=str(error), exit_code=getattr(error, "exit_code", 1))
 
 
 app = ServerApp()
@@ -105,6 +127,6 @@ def _main_on_flowers_engine(grid: Grid, context: Context) -> None:
 
 
 def _with_run_config(run_config: Mapping[str, object]) -> dict[str, str]:
-    given = {key.upper().replace("-", "_"): str(value) for key, value in run_config.items()}
+    configured = {key.upper().replace("-", "_"): str(value) for key, value in run_config.items()}
     # The run config always has num-rounds, and the shorter name of the environment would win over it.
-    return {**environment(), "ROUNDS": "", **given}
+    return {**environment(), "ROUNDS": "", **configured}

@@ -1,4 +1,4 @@
-"""What a strategy sees of the grid: the nodes of one step."""
+"""The grid that a strategy sees: the nodes of one step, and nothing that sends."""
 
 from collections.abc import Iterable
 from typing import NoReturn
@@ -12,14 +12,15 @@ from fedmx.link.flower import Run
 class FrozenView(Grid):
     """The nodes a strategy may choose from, as they were when the step began.
 
-    A strategy only ever asks a grid for its nodes; everything else is the round loop's.
+    A strategy asks a grid only for its nodes; everything else belongs to the round loop. Flower's base class
+    wants all of the methods below.
     """
 
     def __init__(self, node_ids: list[int]) -> None:
         self._node_ids = node_ids
 
     def get_node_ids(self) -> list[int]:
-        """Give the nodes, in the fixed order."""
+        """Return the nodes, in the fixed order."""
         return self._node_ids
 
     def set_run(self, run: Run) -> None:

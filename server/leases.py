@@ -1,10 +1,9 @@
-"""Who holds which partition: the rules of leases, as plain functions of plain values."""
+"""Which node holds which partition: the rules of leases, as plain functions of plain values."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from fedmx.link.member import NodeView
-from fedmx.settings import ServerSettings
 
 
 @dataclass(frozen=True)
@@ -16,15 +15,55 @@ class Participant:
     partition: int | None
 
 
+@dataclass(frozen=True)
+class Membership:
+    """Which nodes take part in a run.
+
+    Attributes:
+        nodes: node name -> its partition; None where each site has data of its own.
+        partitions: in all; 0 where each site has data of its own.
+    """
+
+    nodes: Mapping[str, int | None]
+    partitions: int
+
+
+@dataclass(frozen=True)
+class StartRules:
+    """When a run has enough nodes.
+
+    Attributes:
+        num_partitions: exactly so many nodes (NUM_PARTITIONS); 0: those that joined at the start.
+        min_clients: the fewest nodes of a run (MIN_CLIENTS).
+        join_window_s: seconds without a new node after which a run starts (JOIN_WINDOW).
+        lease_grace_s: seconds to wait for a node whose stream is gone (LEASE_GRACE).
+    """
+
+    num_partitions: int
+    min_clients: int
+    join_window_s: float
+    lease_grace_s: float
+
+    @property
+    def least_nodes(self) -> int:
+        """The fewest nodes that a new run starts with."""
+        return self.num_partitions or self.min_clients
+
+    @property
+    def setting(self) -> str:
+        """The setting that decides on that number."""
+        return "NUM_PARTITIONS" if self.num_partitions else "MIN_CLIENTS"
+
+
 def renew(
     leases: Mapping[int, str], number: int, nodes: Iterable[NodeView], *, now: float, grace_s: float
 ) -> dict[int, str]:
-    """Keep the leases of nodes that are there, and give free partitions to nodes that wait.
+    """Keep the leases of nodes that are present, and lease free partitions to nodes that wait.
 
     Args:
         leases: partition -> node name.
         number: partitions in all.
-        nodes: everyone who ever joined, in order of first joining, which is the order of waiting.
+        nodes: every node that ever joined, in order of first joining, which is the order of waiting.
         now: monotonic seconds, on the clock of `NodeView.since`.
         grace_s: how long a node that is gone keeps its lease (LEASE_GRACE).
     """
@@ -37,7 +76,7 @@ def renew(
 
 
 def is_within_grace(node: NodeView, *, now: float, grace_s: float) -> bool:
-    """Whether a node is there, or gone for so short a time that it is waited for."""
+    """Whether a node is present, or has been gone for less than LEASE_GRACE."""
     return node.is_present or (node.description is not None and now - node.since < grace_s)
 
 
@@ -58,37 +97,31 @@ def participants_of_sites(nodes: Iterable[NodeView], *, now: float, grace_s: flo
     ]
 
 
-def may_start(nodes: Iterable[NodeView], settings: ServerSettings, *, now: float) -> bool:
-    """Whether enough nodes are ready to give out leases.
+def may_start(nodes: Iterable[NodeView], rules: StartRules, *, now: float) -> bool:
+    """Whether enough nodes are ready to lease partitions to.
 
-    That is NUM_PARTITIONS nodes; where it is 0, MIN_CLIENTS, once for JOIN_WINDOW seconds nobody has joined
-    and nobody who joined is still loading.
+    That is NUM_PARTITIONS nodes. Where it is 0, it is MIN_CLIENTS nodes, once no node has joined for
+    JOIN_WINDOW seconds and none is still loading.
     """
     present = [node for node in nodes if node.is_present]
     ready = [node for node in present if node.is_ready]
-    if settings.num_partitions:
-        return len(ready) >= settings.num_partitions
-    newest = max((node.since for node in present), default=now)
-    return (
-        len(ready) >= settings.min_clients
-        and len(ready) == len(present)
-        and now - newest >= settings.join_window
-    )
+    if rules.num_partitions:
+        return len(ready) >= rules.num_partitions
+    return len(ready) >= rules.min_clients and _is_quiet(present, rules, now)
 
 
 def can_resume(
-    nodes: Iterable[NodeView], known: Collection[str], settings: ServerSettings, *, now: float, since: float
+    nodes: Iterable[NodeView], known: Collection[str], rules: StartRules, *, now: float, since: float
 ) -> bool:
-    """Whether a run that is taken up again has enough nodes.
+    """Whether a run that is resumed has enough nodes.
 
-    That is all that took part before, or as many, once for JOIN_WINDOW seconds nobody has joined and nobody
-    who joined is still loading. Those who stay away for LEASE_GRACE are waited for no longer, if MIN_CLIENTS
-    came.
+    That is all that took part before, or as many, once no node has joined for JOIN_WINDOW seconds and none
+    is still loading. Nodes that stay away for LEASE_GRACE are no longer awaited, if MIN_CLIENTS came.
 
     Args:
-        nodes: everyone who joined since.
+        nodes: every node that joined since.
         known: names of those that took part before.
-        settings: what the server was told.
+        rules: when a run has enough nodes.
         now: monotonic seconds.
         since: when the wait began.
     """
@@ -96,22 +129,29 @@ def can_resume(
     ready = [node for node in present if node.is_ready]
     if {node.name for node in ready} >= set(known):
         return True
+    is_grace_over = len(ready) >= rules.min_clients and now - since >= rules.lease_grace_s
+    return _is_quiet(present, rules, now) and (len(ready) >= len(known) or is_grace_over)
+
+
+def _is_quiet(present: Collection[NodeView], rules: StartRules, now: float) -> bool:
+    """Whether no node is still loading, and none has joined for JOIN_WINDOW seconds."""
     newest = max((node.since for node in present), default=now)
-    is_quiet = len(ready) == len(present) and now - newest >= settings.join_window
-    is_patience_over = len(ready) >= settings.min_clients and now - since >= settings.lease_grace
-    return is_quiet and (len(ready) >= len(known) or is_patience_over)
+    return all(node.is_ready for node in present) and now - newest >= rules.join_window_s
 
 
-def find_shortage(nodes: Iterable[NodeView], settings: ServerSettings) -> str | None:
-    """Say which node has fewer examples than there are to be partitions, or give None."""
-    if not settings.partition.is_shared:
-        return None
+def find_shortage(nodes: Iterable[NodeView], partitions: int) -> str | None:
+    """Return which node has fewer examples than there are partitions; None if none has.
+
+    Args:
+        nodes: the nodes that divide one dataset.
+        partitions: how many parts it is divided into (NUM_PARTITIONS).
+    """
     for node in nodes:
         for kind in ("train", "test"):
             count = None if node.description is None else node.description.get(f"{kind}-examples")
-            if isinstance(count, int) and count < settings.num_partitions:
+            if isinstance(count, int) and count < partitions:
                 return (
-                    f"NUM_PARTITIONS={settings.num_partitions}: node {node.name} has {count} {kind}"
-                    f" examples; expected at most {count} partitions"
+                    f"NUM_PARTITIONS={partitions}: node {node.name} has {count} {kind} examples; expected at"
+                    f" most {count} partitions"
                 )
     return None

@@ -2,10 +2,8 @@
 
 import json
 import math
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,14 +11,10 @@ from flwr.app import Array, ArrayRecord, ConfigRecord
 from numpy.typing import NDArray
 
 from fedmx import arrays, parsing
-from fedmx.files import atomic_write
 from server.record.mxnet_params import TYPE_FLAGS
 
-# A node's line of the history, and the log's line of a round, hold metrics beside these.
+# Characters of an array's name, which becomes a member's name in the model's file.
 _LONGEST_NAME = 256
-_RESERVED = frozenset(
-    ("name", "partition", "examples", "seconds", "bytes_up", "bytes_down", "num_examples", "num-examples")
-).union(("time", "level", "event", "traceback", "round", "rounds", "nodes", "epsilon"))
 
 
 @dataclass(frozen=True)
@@ -130,18 +124,6 @@ def average_running(layout: Layout, updates: Iterable[tuple[Mapping[str, Array],
     return averaged
 
 
-def save(record: Mapping[str, Array], path: Path) -> None:
-    """Write arrays as an `.npz` file of numpy, whole or not at all.
-
-    Raises:
-        DataError: it cannot be written.
-    """
-    # An Array holds the bytes of an npy file, and npz is a zip of those: nothing is copied or converted.
-    with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in record.items():
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), array.data)
-
-
 def _cast(values: NDArray[Any], dtype: str) -> NDArray[Any]:
     with np.errstate(over="ignore"):  # too large becomes infinite, which is looked for afterwards
         return values.astype(dtype)
@@ -194,5 +176,3 @@ def _check_metrics(names: frozenset[str]) -> None:
     for name in sorted(names):
         if not parsing.is_name(name):
             raise ValueError(f"metric {name!r}: expected at most 64 letters, digits, '.', '_' or '-'")
-        if name in _RESERVED:
-            raise ValueError(f"metric {name!r}: the history has this name for something else")

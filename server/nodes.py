@@ -1,19 +1,16 @@
-"""The nodes of a grid: who is there, who is waited for, and who holds which partition."""
+"""The nodes of a run: which are present, which the server waits for, and which hold leases."""
 
-import math
 import time
-from collections.abc import Mapping
-
-from flwr.app import ConfigRecord
-from flwr.serverapp import Grid
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from fedmx.errors import SettingsError, TooFewNodesError
-from fedmx.link.grid import LinkGrid
 from fedmx.link.member import NodeView
 from fedmx.log import event, warn
 from fedmx.settings import ServerSettings
 from server import leases
-from server.leases import Participant
+from server.engine import Engine
+from server.leases import Membership, Participant, StartRules
 from server.record.runs import NEW_RUN
 from server.waiting import Outlook, Wait
 
@@ -21,51 +18,56 @@ _POLL_S = 1.0
 
 
 class Nodes:
-    """The nodes of a grid, and which of them hold leases; on every engine.
+    """The nodes of a run, and the leases they hold.
 
-    On the direct link nodes have names and come and go; on Flower's engines a node is its id.
+    Args:
+        engine: reaches them.
+        settings: the server's.
     """
 
-    def __init__(self, grid: Grid, settings: ServerSettings) -> None:
-        self._grid = grid
+    def __init__(self, engine: Engine, settings: ServerSettings) -> None:
+        self._engine = engine
         self._settings = settings
+        self._rules = StartRules(
+            settings.num_partitions, settings.min_clients, settings.join_window, settings.lease_grace
+        )
         self._leases: dict[int, str] = {}
-        self._first_seen: dict[int, float] = {}
         self._number = settings.num_partitions
         self._unheld: set[int] = set()
         self._known: frozenset[str] = frozenset()
 
-    def restore(self, held: Mapping[str, int | None], partitions: int) -> None:
-        """Take over who held what of how many partitions before the server was started again."""
-        if partitions == (self._number or partitions):  # else they are other parts of the data
-            self._known, self._number = frozenset(held), partitions
-            self._leases = {part: name for name, part in held.items() if part is not None}
+    def restore(self, before: Membership) -> None:
+        """Restore the leases that an earlier server granted, if the data is divided as it was then."""
+        if before.partitions == (self._number or before.partitions):
+            self._known = frozenset(before.nodes)
+            self._number = before.partitions
+            self._leases = {part: name for name, part in before.nodes.items() if part is not None}
 
-    def holders(self) -> dict[str, int | None]:
-        """Give who takes part, and the partition of each."""
+    @property
+    def membership(self) -> Membership:
+        """Which nodes take part, and the partition of each."""
         if self._settings.partition.is_shared:
-            return {name: partition for partition, name in self._leases.items()}
-        now, grace_s = time.monotonic(), self._settings.lease_grace
-        return {who.name: None for who in leases.participants_of_sites(self.all(), now=now, grace_s=grace_s)}
+            return Membership({name: partition for partition, name in self._leases.items()}, self.number)
+        return Membership({who.name: None for who in self._list_sites()}, self.number)
 
     @property
     def number(self) -> int:
         """Partitions in all; 0 where each site has its own data."""
         return self._number if self._settings.partition.is_shared else 0
 
+    def data_config(self, who: Participant) -> dict[str, str | int]:
+        """Return which part of the data a node works on, as messages carry it."""
+        share: dict[str, str | int] = {"node": who.name}
+        if who.partition is not None:
+            share = {"partition": who.partition, "num-partitions": self.number}
+        return {"seed": self._settings.seed, "partition-rule": str(self._settings.partition), **share}
+
     def all(self) -> list[NodeView]:
-        """Give everyone who ever joined."""
-        if isinstance(self._grid, LinkGrid):
-            return self._grid.roster.nodes()
-        now = time.monotonic()
-        ids = list(self._grid.get_node_ids())
-        seen = {node_id: self._first_seen.setdefault(node_id, now) for node_id in ids}
-        return [
-            NodeView(str(i), i, is_present=True, description=ConfigRecord(), since=t) for i, t in seen.items()
-        ]
+        """Return every node that ever joined."""
+        return self._engine.roster.nodes()
 
     def await_start(self, deadline: float) -> None:
-        """Wait for enough nodes, and fix the number of partitions; again where a node was lost since.
+        """Wait for enough nodes, and fix the number of partitions; once more where a node left since.
 
         Args:
             deadline: monotonic seconds, CLIENT_WAIT_TIMEOUT after the wait began.
@@ -74,70 +76,27 @@ class Nodes:
             TooFewNodesError: they did not come within CLIENT_WAIT_TIMEOUT.
             SettingsError: a node has fewer examples than NUM_PARTITIONS.
         """
-        since = time.monotonic()
-        fixed = 0 if self._known else self._settings.num_partitions
-        wanted = fixed or self._settings.min_clients
         wait = Wait("waiting for nodes")
-        while not self._may_begin(nodes := self.all(), since):
-            ready = sum(node.is_ready for node in nodes)
-            outlook = self._look_at_start(nodes, deadline, since)
+        start = _StartWait(self._known, self._rules, since=time.monotonic(), deadline=deadline)
+        while not start.is_over(nodes := self.all(), time.monotonic()):
+            outlook = start.look(nodes)
             wait.report(outlook)
-            if shortage := leases.find_shortage(nodes, self._settings):
-                raise SettingsError(shortage)  # known before all have come, which may be never
+            self._check_partitions(nodes)
             if time.monotonic() >= deadline:
-                if not fixed and ready >= wanted:
-                    break  # someone is still loading or joining: whoever is late waits for a free partition
                 raise TooFewNodesError(
-                    f"{ready} of {wanted} nodes were ready within {self._settings.client_wait_timeout:g} s"
-                    f" (CLIENT_WAIT_TIMEOUT); {outlook.hint}"
+                    f"{start.count_ready(nodes)} of {start.least} nodes were ready within"
+                    f" {self._settings.client_wait_timeout:g} s (CLIENT_WAIT_TIMEOUT); {outlook.hint}"
                 )
             self._wait(min(_POLL_S, self._settings.join_window or _POLL_S, deadline - time.monotonic()))
-        if self._known and self._leases:
-            return  # a run that is taken up again keeps its partitions
-        number = self._settings.num_partitions or sum(node.is_ready for node in nodes)
-        if number != self._number:  # then every partition is another part of the data
-            self._number, self._leases = number, {}
-
-    def _may_begin(self, nodes: list[NodeView], since: float) -> bool:
-        now = time.monotonic()
-        if self._known:
-            return leases.can_resume(nodes, self._known, self._settings, now=now, since=since)
-        return leases.may_start(nodes, self._settings, now=now)
-
-    def _look_at_start(self, nodes: list[NodeView], deadline: float, since: float) -> Outlook:
-        """Return what a start waits for: so many nodes, those of before, or only that they are loaded."""
-        settings, ready = self._settings, {node.name for node in nodes if node.is_ready}
-        loading = sorted(node.name for node in nodes if node.is_present and not node.is_ready)
-        is_fixed = bool(settings.num_partitions) and not self._known
-        least, setting = settings.min_clients, "MIN_CLIENTS"
-        if is_fixed:
-            least, setting = settings.num_partitions, "NUM_PARTITIONS"
-        fields = {
-            "ready": len(ready),
-            "wanted": len(self._known) or least,
-            "wanted_by": None if self._known else setting,
-            "loading": loading or None,
-            "missing": sorted(self._known - ready) or None,
-        }
-        patience_ends = since + settings.lease_grace
-        if self._known and len(ready) >= least and patience_ends < deadline:
-            return Outlook(
-                fields, patience_ends, "LEASE_GRACE", "the run resumes with the nodes that are ready"
-            )
-        if len(ready) >= least:
-            then = "the run starts with the nodes that are ready"
-            return Outlook(fields, deadline, "CLIENT_WAIT_TIMEOUT", then)
-        then = f"the server ends with exit code {TooFewNodesError.exit_code}"
-        hint = f"start more clients, or lower {setting}"
-        if self._known:
-            hint += f"; {NEW_RUN}"
-        return Outlook(fields, deadline, "CLIENT_WAIT_TIMEOUT", then, hint)
+        self._fix_partitions(nodes)
 
     def await_any(self, least: int, timeout_s: float) -> None:
         """Wait until at least so many nodes are ready, at most `timeout_s`."""
-        deadline, wait = time.monotonic() + timeout_s, Wait("waiting for nodes")
-        while (ready := sum(n.is_ready for n in self.all())) < least:
-            if (left_s := deadline - time.monotonic()) <= 0:
+        wait = Wait("waiting for nodes")
+        deadline = time.monotonic() + timeout_s
+        while (ready := sum(node.is_ready for node in self.all())) < least:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
                 return
             fields = {"ready": ready, "wanted": least, "wanted_by": "MIN_UPDATES"}
             then = "the round is tried again with the nodes that are ready"
@@ -145,12 +104,52 @@ class Nodes:
             self._wait(min(_POLL_S, left_s))
 
     def participants(self) -> list[Participant]:
-        """Renew the leases and list who takes part now, in the fixed order."""
-        nodes, now, grace_s = self.all(), time.monotonic(), self._settings.lease_grace
+        """Renew the leases and return the nodes that take part now, in the fixed order."""
         if not self._settings.partition.is_shared:
-            return leases.participants_of_sites(nodes, now=now, grace_s=grace_s)
+            return self._list_sites()
+        nodes = self.all()
         before = self._leases
-        self._leases = leases.renew(before, self._number, nodes, now=now, grace_s=grace_s)
+        self._leases = leases.renew(
+            before, self._number, nodes, now=time.monotonic(), grace_s=self._settings.lease_grace
+        )
+        self._log_changes(before)
+        return leases.participants(self._leases, nodes)
+
+    def explain_missing(self, who: Participant) -> str:
+        """Return why there is no reply of a node that was asked."""
+        limit = f"within ROUND_TIMEOUT={self._settings.round_timeout:g}"
+        node = next((node for node in self.all() if node.node_id == who.node_id), None)
+        if node is not None and node.is_expelled:
+            return "its site may not take part any more"
+        progress = self._engine.progress(who.node_id)
+        if progress is None:
+            return f"its connection was lost, and not back within LEASE_GRACE={self._settings.lease_grace:g}"
+        is_present = node is not None and node.is_present
+        return f"{progress or 'no reply'} {limit}{'' if is_present else ', and it is not connected'}"
+
+    def _list_sites(self) -> list[Participant]:
+        return leases.participants_of_sites(
+            self.all(), now=time.monotonic(), grace_s=self._settings.lease_grace
+        )
+
+    def _check_partitions(self, nodes: Collection[NodeView]) -> None:
+        """Refuse more partitions than a node has examples, before all nodes have come, which may be never."""
+        if not self._settings.partition.is_shared:
+            return
+        if shortage := leases.find_shortage(nodes, self._settings.num_partitions):
+            raise SettingsError(shortage)
+
+    def _fix_partitions(self, nodes: Collection[NodeView]) -> None:
+        # A run that is resumed keeps its partitions.
+        if self._known and self._leases:
+            return
+        number = self._settings.num_partitions or sum(node.is_ready for node in nodes)
+        # With another number every partition is another part of the data.
+        if number != self._number:
+            self._number = number
+            self._leases = {}
+
+    def _log_changes(self, before: dict[int, str]) -> None:
         unheld = set(range(self._number)) - self._leases.keys()
         for partition in sorted(unheld - self._unheld):
             warn(
@@ -163,25 +162,77 @@ class Nodes:
         for partition, name in self._leases.items():
             if before.get(partition) != name:
                 event("leased", partition=partition, partitions=self._number, node=name)
-        return leases.participants(self._leases, nodes)
-
-    def explain_missing(self, who: Participant) -> str:
-        """Return why there is no reply of a node that was asked."""
-        limit = f"within ROUND_TIMEOUT={self._settings.round_timeout:g}"
-        if not isinstance(self._grid, LinkGrid):
-            return f"no reply {limit}"
-        node = next((node for node in self.all() if node.node_id == who.node_id), None)
-        if node is not None and math.isinf(node.since):
-            return "its site may not take part any more"
-        progress = self._grid.progress(who.node_id)
-        if progress is None:
-            return f"its connection was lost, and not back within LEASE_GRACE={self._settings.lease_grace:g}"
-        is_here = node is not None and node.is_present
-        return f"{progress or 'no reply'} {limit}{'' if is_here else ', and it is not connected'}"
 
     def _wait(self, timeout_s: float) -> None:
-        timeout_s = max(timeout_s, 0.01)
-        if isinstance(self._grid, LinkGrid):
-            self._grid.roster.wait_for_change(timeout_s)
+        self._engine.roster.wait_for_change(max(timeout_s, 0.01))
+
+
+@dataclass(frozen=True)
+class _StartWait:
+    """The wait for the nodes of a run that starts or is resumed.
+
+    Attributes:
+        known: names of the nodes that took part before; empty for a new run.
+        rules: when a run has enough nodes.
+        since: monotonic seconds at which it began.
+        deadline: monotonic seconds at which CLIENT_WAIT_TIMEOUT ends it.
+    """
+
+    known: frozenset[str]
+    rules: StartRules
+    since: float
+    deadline: float
+
+    @property
+    def least(self) -> int:
+        """The fewest nodes that are enough at the deadline; a resumed run needs no more than MIN_CLIENTS."""
+        return self.rules.min_clients if self.known else self.rules.least_nodes
+
+    @property
+    def setting(self) -> str:
+        """The setting that decides on that number."""
+        return "MIN_CLIENTS" if self.known else self.rules.setting
+
+    def count_ready(self, nodes: Collection[NodeView]) -> int:
+        """Return how many nodes are ready."""
+        return sum(node.is_ready for node in nodes)
+
+    def is_over(self, nodes: Collection[NodeView], now: float) -> bool:
+        """Whether the run may begin.
+
+        At the deadline it begins with the nodes that are ready, if they are enough and the number of
+        partitions is not fixed: nodes that are still loading or joining wait for a free partition.
+        """
+        if self.known:
+            has_enough = leases.can_resume(nodes, self.known, self.rules, now=now, since=self.since)
         else:
-            time.sleep(timeout_s)  # Flower's grids cannot signal a change
+            has_enough = leases.may_start(nodes, self.rules, now=now)
+        is_fixed = bool(self.rules.num_partitions) and not self.known
+        is_late = now >= self.deadline
+        return has_enough or (is_late and not is_fixed and self.count_ready(nodes) >= self.least)
+
+    def look(self, nodes: Collection[NodeView]) -> Outlook:
+        """Return what the wait is for: so many nodes, those of before, or only that they are loaded."""
+        ready = {node.name for node in nodes if node.is_ready}
+        loading = sorted(node.name for node in nodes if node.is_present and not node.is_ready)
+        fields = {
+            "ready": len(ready),
+            "wanted": len(self.known) or self.least,
+            "wanted_by": None if self.known else self.setting,
+            "loading": loading or None,
+            "missing": sorted(self.known - ready) or None,
+        }
+        if len(ready) >= self.least:
+            return self._look_at_enough(fields)
+        then = f"the server ends with exit code {TooFewNodesError.exit_code}"
+        hint = f"start more clients, or lower {self.setting}"
+        if self.known:
+            hint += f"; {NEW_RUN}"
+        return Outlook(fields, self.deadline, "CLIENT_WAIT_TIMEOUT", then, hint)
+
+    def _look_at_enough(self, fields: Mapping[str, object]) -> Outlook:
+        grace_ends = self.since + self.rules.lease_grace_s
+        if self.known and grace_ends < self.deadline:
+            return Outlook(fields, grace_ends, "LEASE_GRACE", "the run resumes with the nodes that are ready")
+        then = "the run starts with the nodes that are ready"
+        return Outlook(fields, self.deadline, "CLIENT_WAIT_TIMEOUT", then)

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from fedmx import arrays
 from fedmx.errors import SettingsError
 from fedmx.settings import ServerSettings
-from server import admission
 from server.strategy_arguments import find_problems
+from server.update import records_of
 
 _FIXED = {"noise_multiplier": 1.0, "clipping_norm": 1.0}
 _ADAPTIVE = {
@@ -176,7 +176,7 @@ def _clip_all(replies: list[Message], start: ArrayRecord, norm: float) -> int:
     """Clip every reply's arrays in place; count those that were longer."""
     count = 0
     for reply in replies:
-        reply.content["arrays"], was_longer = clip(admission.arrays_of(reply.content), start, norm)
+        reply.content["arrays"], was_longer = clip(records_of(reply.content, ArrayRecord)[0], start, norm)
         count += was_longer
     return count
 

@@ -1,4 +1,4 @@
-"""Logs every wait of the server: what is awaited, since when, until when, and what happens then."""
+"""Logs every wait of the server: what it waits for, since when, until when, and what happens then."""
 
 import logging
 import math
@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from flwr.app import Message
-from flwr.serverapp import Grid
 
-from fedmx.link.grid import LinkGrid
 from fedmx.log import event
 from fedmx.settings import ServerSettings
+from server.engine import Engine
 from server.leases import Participant
 
 _REPORT_S = 30.0
@@ -23,15 +22,15 @@ _LOOK_S = 1.0
 
 @dataclass(frozen=True)
 class Outlook:
-    """What is awaited at one moment.
+    """What a wait is for, as it is at one moment.
 
     Attributes:
-        fields: what is awaited, for the log.
-        until: monotonic seconds at which the wait ends; infinity is without limit.
+        fields: what the server waits for, for the log.
+        until: monotonic seconds at which the wait ends; infinity: without limit.
         limit: the setting that ends it.
         then: what happens at its end.
         hint: what a person can do.
-        gone: nodes that are awaited although their streams are gone.
+        gone: nodes that the server waits for although their streams are gone.
     """
 
     fields: Mapping[str, object]
@@ -43,11 +42,11 @@ class Outlook:
 
 
 class Wait:
-    """One wait, logged every 30 s, and at once when a node that it is for is gone.
+    """One wait, logged every 30 s, and at once when a node that it is for leaves.
 
     Args:
-        name: the event's.
-        quiet_s: how long the wait may take before its first line.
+        name: of the event.
+        quiet_s: how long the wait lasts before its first line.
         clock: monotonic seconds.
     """
 
@@ -59,7 +58,7 @@ class Wait:
         self._gone: set[str] = set()
 
     def report(self, outlook: Outlook) -> None:
-        """Log the wait if it is time to."""
+        """Log the wait if a line is due."""
         now = self._clock()
         known, self._gone = self._gone, set(outlook.gone)
         if now < self._due and self._gone <= known:
@@ -80,7 +79,7 @@ class Wait:
 
     @contextmanager
     def reported(self, look: Callable[[], Outlook]) -> Iterator[None]:
-        """Log the wait while the block, which blocks this thread, lasts."""
+        """Log the wait from another thread while the body of the `with` blocks this one."""
         is_over = threading.Event()
 
         def report() -> None:
@@ -98,10 +97,10 @@ class Wait:
 
 @dataclass(frozen=True)
 class Question:
-    """What a step asks of nodes.
+    """What the nodes are asked in a step.
 
     Attributes:
-        round: 0 before round 1.
+        round: its number; 0 before round 1.
         step: `query`, `train` or `evaluate`.
         then: what happens when nodes have not answered in time.
     """
@@ -112,7 +111,7 @@ class Question:
 
 
 def ask(
-    grid: Grid,
+    engine: Engine,
     messages: Collection[Message],
     asked: Mapping[int, Participant],
     question: Question,
@@ -121,36 +120,38 @@ def ask(
     """Send messages and wait for their replies, at most ROUND_TIMEOUT.
 
     Args:
-        grid: reaches the nodes.
+        engine: reaches the nodes.
         messages: one for each node.
         asked: the nodes by id.
         question: what they are asked.
         settings: the server's.
     """
-    replies = _Replies(grid, asked, question, settings.lease_grace, time.monotonic() + settings.round_timeout)
+    replies = _Awaited(
+        engine, asked, question, settings.lease_grace, time.monotonic() + settings.round_timeout
+    )
     with Wait("waiting for replies", quiet_s=_REPORT_S).reported(replies.look):
-        return grid.send_and_receive(messages, timeout=settings.round_timeout)
+        return engine.send_and_receive(messages, timeout=settings.round_timeout)
 
 
 @dataclass(frozen=True)
-class _Replies:
-    """The replies to a question, while they are awaited."""
+class _Awaited:
+    """The replies to a question, while the server waits for them."""
 
-    grid: Grid
+    engine: Engine
     asked: Mapping[int, Participant]
     question: Question
     lease_grace_s: float
     deadline: float
 
     def look(self) -> Outlook:
-        """Return who has not answered, and how long they are awaited."""
+        """Return which nodes have not answered, and how long the server waits for them."""
         ends = self._list_ends()
         until = max((end for end, _ in ends.values()), default=self.deadline)
         return Outlook(
             {
                 "round": self.question.round or None,
                 "step": self.question.step,
-                "answered": self.grid.count_answered() if isinstance(self.grid, LinkGrid) else None,
+                "answered": self.engine.count_answered(),
                 "awaited": sorted(ends),
             },
             until=until,
@@ -160,15 +161,16 @@ class _Replies:
         )
 
     def _list_ends(self) -> dict[str, tuple[float, bool]]:
-        """Return for each awaited node until when it is, and whether its stream is there."""
+        """Return until when the server waits for each node, and whether the node is present."""
         names = {node_id: who.name for node_id, who in self.asked.items()}
-        if not isinstance(self.grid, LinkGrid):  # Flower's grids tell neither who answered nor who is gone
+        unanswered = self.engine.list_unanswered()
+        if unanswered is None:
             return dict.fromkeys(names.values(), (self.deadline, True))
-        gone = {view.node_id: view.since for view in self.grid.roster.nodes() if not view.is_present}
+        gone = {view.node_id: view.since for view in self.engine.roster.nodes() if not view.is_present}
         ends = {}
-        for node_id in self.grid.list_unanswered():
-            given_up = gone[node_id] + self.lease_grace_s if node_id in gone else math.inf
-            ends[names[node_id]] = (min(self.deadline, given_up), node_id not in gone)
+        for node_id in unanswered:
+            grace_ends = gone[node_id] + self.lease_grace_s if node_id in gone else math.inf
+            ends[names[node_id]] = (min(self.deadline, grace_ends), node_id not in gone)
         return ends
 
 

@@ -18,6 +18,7 @@ PUBLIC_OF_FLOWER = {"flwr.app", "flwr.clientapp", "flwr.serverapp", "flwr.server
 PRIVATE_OF_FLOWER = {
     # What a transport must touch.
     "fedmx/link/flower.py": {
+        "flwr.app.exception",
         "flwr.app.message",
         "flwr.app.message.message",
         "flwr.supercore.run",
@@ -29,8 +30,6 @@ PRIVATE_OF_FLOWER = {
         "flwr.supercore.privacy_accounting",
         "flwr.supercore.privacy_accounting.rdp_accountant",
     },
-    # The base of what Flower's strategies raise.
-    "server/rounds.py": {"flwr.app.exception"},
     # The engine that the link is measured against is Flower's deprecated one.
     "bench/engines/deprecated.py": {
         "flwr.common",

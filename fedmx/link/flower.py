@@ -23,6 +23,9 @@ from typing import Any
 
 from flwr.app import Error, Message, Metadata, RecordDict
 
+# The base of what Flower's strategies raise.
+from flwr.app.exception import AppExitException
+
 # RecordDict's views are instances of a private class, and `break_record_cycles` replaces a method of it.
 from flwr.app.message import recorddict
 
@@ -38,7 +41,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from fedmx.errors import FederationError
 
-__all__ = ["Run"]
+__all__ = ["AppExitException", "Run"]
 
 # As in Flower's SuperLink.
 SERVER_NODE_ID = 1
@@ -127,9 +130,10 @@ def rebuild_reply(envelope: Envelope, reply_to: str, content: RecordDict | Error
     return make_message(metadata=metadata, content=content)
 
 
-def with_content(message: Message, content: RecordDict) -> Message:
-    """Return the same message with another content."""
-    return make_message(metadata=message.metadata, content=content)
+def make_reply(node_id: int, message_type: str, group_id: str, content: RecordDict) -> Message:
+    """Build a message like the one that the server received from a node, with another content."""
+    envelope = Envelope(TaskIdentity.run_id or 0, message_type, group_id, node_id)
+    return rebuild_reply(envelope, "", content)
 
 
 def _metadata(envelope: Envelope, source: int, destination: int, *, reply_to: str) -> Metadata:

@@ -1,5 +1,6 @@
 """A member of the federation: its name, its stream, and a snapshot of it for the rest of the program."""
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +32,11 @@ class NodeView:
     def is_ready(self) -> bool:
         """Whether it can be sent work."""
         return self.is_present and self.description is not None
+
+    @property
+    def is_expelled(self) -> bool:
+        """Whether the server no longer waits for it: it left for good, or its site lost its access."""
+        return self.since == -math.inf
 
 
 class Stream(Protocol):

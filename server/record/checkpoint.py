@@ -1,11 +1,11 @@
-"""A round on disk: what the next one starts from, in one file that is whole or not there.
+"""A round on disk: what the next one starts from, in one file that is complete or absent.
 
 A checkpoint is an `.npz` file of numpy: the global arrays by name, in the model's order, then the strategy's
-state under `strategy/`, with which no array's name can begin. A last member, `checkpoint.json`, holds the
-rest, and a digest of all before it.
+state under `strategy/`, with which no array's name can begin. The last member, `checkpoint.json`, has the
+rest, and lists the members before it. The zip format has a CRC of each member, and the file takes its name
+only once all of it is on the disk, so that damage and an interrupted write are both noticed.
 """
 
-import hashlib
 import io
 import json
 import re
@@ -22,17 +22,23 @@ from flwr.app import Array, ArrayRecord
 from numpy.typing import NDArray
 
 from fedmx import arrays
-from fedmx.files import atomic_write, disk_errors, fsync_directory
+from fedmx.files import disk_errors, fsync_directory
+from server.record import npz
 
-FOLDER = "checkpoints"  # in a run's folder
+FOLDER = "checkpoints"
+"""Of the checkpoints, in a run's folder."""
+
 Values = Mapping[str, Any]
+State = Mapping[str, NDArray[Any]]
 
-_FORMAT = 1
+_FORMAT = 2
 _FACTS = "checkpoint.json"
 _STATE = "strategy/"
-_AFTER = ".newer"  # behind the name of a checkpoint that a run did not go on from
+# The end of the name of a checkpoint that is newer than the one from which the run was resumed.
+_AFTER = ".newer"
+# What a damaged file makes `zipfile`, `json` and `numpy` raise; OSError is for an offset that does not exist.
 _READ_ERRORS = (
-    OSError,  # of places in the file that are not there
+    OSError,
     EOFError,
     KeyError,
     AttributeError,
@@ -47,7 +53,7 @@ _NAME = re.compile(r"round-(\d{4,})\.npz")
 
 @dataclass(frozen=True)
 class Facts:
-    """What a checkpoint holds beside arrays.
+    """What a checkpoint has beside arrays.
 
     Attributes:
         run_id: the run.
@@ -55,7 +61,7 @@ class Facts:
         settings: those that shape the model.
         partitions: of the run; 0 where each site has its own data.
         nodes: node name -> its partition, or None.
-        line: what `history.jsonl` has of the round.
+        line: the round's line in `history.jsonl`.
         history_bytes: the length of `history.jsonl` before that line.
         best: round and loss of the best round so far, if any was evaluated on all partitions.
     """
@@ -82,16 +88,16 @@ class Checkpoint:
 
     facts: Facts
     arrays: ArrayRecord
-    state: Mapping[str, NDArray[Any]]
+    state: State
 
 
 def path_of(folder: Path, number: int) -> Path:
-    """Give the place of a round's checkpoint in a run's folder of checkpoints."""
+    """Return the path of a round's checkpoint in a run's folder of checkpoints."""
     return folder / f"round-{number:04}.npz"
 
 
 def list_rounds(folder: Path) -> list[int]:
-    """Give the rounds that have a checkpoint, newest first.
+    """List the rounds that have a checkpoint, newest first.
 
     Raises:
         DataError: the folder cannot be read.
@@ -102,33 +108,24 @@ def list_rounds(folder: Path) -> list[int]:
 
 
 def choose_kept(rounds: Iterable[int], best: int | None, keep: int) -> set[int]:
-    """Say which rounds' checkpoints stay: the newest `keep`, and the best."""
+    """Return the rounds whose checkpoints stay: the newest `keep`, and the best."""
     return set(sorted(rounds, reverse=True)[:keep]) | ({best} if best else set())
 
 
 def save(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write a checkpoint; afterwards it is on the disk, whole.
+    """Write a checkpoint; afterwards it is on the disk.
 
     Raises:
         DataError: it cannot be written.
     """
-    facts = checkpoint.facts
     with disk_errors(folder):
         folder.mkdir(exist_ok=True)
         fsync_directory(folder.parent)
-    with atomic_write(path_of(folder, facts.round)) as file, zipfile.ZipFile(file, "w") as archive:
-        digest = hashlib.sha256()
-        for name, data in _members(checkpoint):
-            archive.writestr(zipfile.ZipInfo(name), data)
-            _add(digest, name, data)
-        said = {"format": _FORMAT, **asdict(facts)}
-        _add(digest, _FACTS, _canonical(said))
-        said["sha256"] = digest.hexdigest()
-        archive.writestr(zipfile.ZipInfo(_FACTS), json.dumps(said, indent=2))
+    npz.save(_members(checkpoint), path_of(folder, checkpoint.facts.round))
 
 
 def set_aside(folder: Path, after: int) -> None:
-    """Let the checkpoints of later rounds be none any more: a run goes on from an earlier one.
+    """Rename the checkpoints of later rounds, so that they are no longer found: an earlier one is resumed.
 
     Raises:
         DataError: one cannot be renamed.
@@ -141,7 +138,7 @@ def set_aside(folder: Path, after: int) -> None:
 
 
 def remove_others(folder: Path, kept: set[int]) -> None:
-    """Remove the checkpoints of rounds that need none.
+    """Remove the checkpoints of all other rounds.
 
     Raises:
         DataError: one cannot be removed.
@@ -153,11 +150,11 @@ def remove_others(folder: Path, kept: set[int]) -> None:
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint; nothing in it is believed before its digest fits.
+    """Read a checkpoint.
 
     Raises:
-        ValueError: it is truncated, altered, or of another format.
-        DataError: the disk does not give it.
+        ValueError: it is truncated, altered, or has another format.
+        DataError: the disk fails to read it.
     """
     with disk_errors(path, reads=True):
         data = path.read_bytes()
@@ -168,41 +165,32 @@ def load(path: Path) -> Checkpoint:
         raise ValueError(f"it cannot be read: {error}") from None
 
 
-def _members(checkpoint: Checkpoint) -> Iterator[tuple[str, bytes]]:
-    for name, array in checkpoint.arrays.items():
-        yield f"{name}.npy", array.data
-    for name, values in checkpoint.state.items():
-        yield f"{_STATE}{name}.npy", arrays.pack(values).data
-
-
-def _add(digest: "hashlib._Hash", name: str, data: bytes) -> None:
-    digest.update(f"{name}\0{len(data)}\0".encode())
-    digest.update(data)
-
-
-def _canonical(facts: Values) -> bytes:
-    return json.dumps(facts, sort_keys=True).encode()
+def _members(checkpoint: Checkpoint) -> Iterator[npz.Member]:
+    state = {name: arrays.pack(values) for name, values in checkpoint.state.items()}
+    names = []
+    for name, data in (*npz.members_of(checkpoint.arrays), *npz.members_of(state, _STATE)):
+        names.append(name)
+        yield name, data
+    facts = {"format": _FORMAT, "members": names, **asdict(checkpoint.facts)}
+    yield _FACTS, json.dumps(facts, indent=2).encode()
 
 
 def _read(archive: zipfile.ZipFile) -> Checkpoint:
-    said = json.loads(archive.read(_FACTS))
-    if said["format"] != _FORMAT:
+    facts = json.loads(archive.read(_FACTS))
+    if facts["format"] != _FORMAT:
         raise ValueError(
-            f"its format is {said['format']}, expected {_FORMAT}: another version of fedmx wrote it"
+            f"its format is {facts['format']}, expected {_FORMAT}: another version of fedmx wrote it"
         )
-    digest_said = said.pop("sha256")
-    members = {name: archive.read(name) for name in archive.namelist() if name != _FACTS}
-    digest = hashlib.sha256()
-    for name, data in members.items():
-        _add(digest, name, data)
-    _add(digest, _FACTS, _canonical(said))
-    if digest.hexdigest() != digest_said:
-        raise ValueError("its digest does not fit what is in it")
-    record, state = ArrayRecord(), {}
-    for name, data in members.items():
+    # Damage to the zip's directory can hide a member, which no CRC would notice.
+    if archive.namelist() != [*facts["members"], _FACTS]:
+        raise ValueError("its members are not those that were written")
+    record = ArrayRecord()
+    state: dict[str, NDArray[Any]] = {}
+    for name in facts["members"]:
+        data = archive.read(name)
         values = np.load(io.BytesIO(data), allow_pickle=False)
         if name.startswith(_STATE):
             state[name.removeprefix(_STATE).removesuffix(".npy")] = values
         else:
             record[name.removesuffix(".npy")] = Array(values.dtype.name, values.shape, "numpy.ndarray", data)
-    return Checkpoint(Facts(**{field.name: said[field.name] for field in fields(Facts)}), record, state)
+    return Checkpoint(Facts(**{field.name: facts[field.name] for field in fields(Facts)}), record, state)

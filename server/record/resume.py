@@ -11,11 +11,12 @@ from fedmx.errors import DataError, SettingsError
 from fedmx.fields import describe, describe_model
 from fedmx.log import event, warn
 from fedmx.settings import ServerSettings
-from server.admission import find_difference
+from server.compatibility import find_difference
+from server.leases import Membership
 from server.record import checkpoint
 from server.record.checkpoint import Checkpoint, Facts
-from server.record.history import versions
 from server.record.runs import NEW_RUN, NewestRun, RunsFolder, new_run_id, read_newest
+from server.record.versions import versions
 
 _RESTART_S = 60.0  # in which its supervisor has started a server again
 
@@ -46,19 +47,18 @@ class Start:
         return ConfigRecord(found) if found else None
 
     @property
-    def words(self) -> str:
+    def label(self) -> str:
         """The unfinished run by its name, for a message."""
         return f"run {self.run_id}, which is unfinished after round {self.done.round if self.done else 0}"
 
     @property
-    def held(self) -> tuple[Mapping[str, int | None], int]:
-        """Who held which partition when it was last trained, and the number of partitions."""
+    def membership(self) -> Membership:
+        """Which nodes took part when the run was last trained."""
         if self.done is not None:
-            return self.done.nodes, self.done.partitions
-        facts: Mapping[str, Any] = (
-            {"nodes": {}, "partitions": 0} if self.before is None else self.before.facts
-        )
-        return facts["nodes"], facts["partitions"]
+            return Membership(self.done.nodes, self.done.partitions)
+        if self.before is not None:
+            return Membership(self.before.facts["nodes"], self.before.facts["partitions"])
+        return Membership({}, 0)
 
 
 def find_unannounced(runs: RunsFolder, settings: ServerSettings) -> NewestRun | None:
@@ -67,7 +67,7 @@ def find_unannounced(runs: RunsFolder, settings: ServerSettings) -> NewestRun | 
     That is what a supervisor restarts within seconds. Whoever starts a server later wants another run.
     """
     run = _find_readable(runs.path)
-    if run is None or run.status != "finished" or run.folder.name != runs.untold:
+    if run is None or run.status != "finished" or run.folder.name != runs.unannounced:
         return None
     is_restart = settings.resume != "never" and run.settings == describe(settings) and run.age_s < _RESTART_S
     return run if is_restart else None
@@ -95,15 +95,15 @@ def choose_run(settings: ServerSettings) -> Start:
         return _resume(Start(newest.folder.name, newest)) if is_same else new
     words = f"run {found.facts.run_id} is unfinished, after round {found.facts.round}"
     if lost := list(_find_losses(found.facts, settings)):
-        raise SettingsError(f"{words}: {'; '.join(lost)}, or RESUME=never to start anew")
+        raise SettingsError(f"{words}: {'; '.join(lost)}, or RESUME=never to start a new run")
     differences = [
         *_differences(found.facts.settings, settings),
         *_difference_of_partitions(found.facts.partitions, settings),
     ]
     if differences and settings.resume != "force":
         raise SettingsError(
-            f"{words}, and has other settings: {'; '.join(differences)}; expected the same to go on with it,"
-            " RESUME=force to go on with these, or RESUME=never to start anew"
+            f"{words}, and has other settings: {'; '.join(differences)}; expected the same settings,"
+            " RESUME=force to resume with these, or RESUME=never to start a new run"
         )
     if differences:
         warn("resuming with other settings, as RESUME=force says", changed="; ".join(differences))
@@ -125,7 +125,7 @@ def _resume(start: Start) -> Start:
         run=start.run_id,
         after_round=start.done.round if start.done else 0,
         task=start.description["task"] if start.description else None,
-        nodes=sorted(start.held[0]) or None,
+        nodes=sorted(start.membership.nodes) or None,
         hint=NEW_RUN,
     )
     return start
@@ -142,7 +142,7 @@ def check_nodes(start: Start, description: Mapping[str, Any], settings: ServerSe
     is_shared = settings.partition.is_shared
     difference = find_difference(ConfigRecord({**description}), start.description, is_shared=is_shared)
     if difference:
-        raise SettingsError(f"the nodes differ from {start.words}: {difference}; {NEW_RUN}")
+        raise SettingsError(f"the nodes differ from {start.label}: {difference}; {NEW_RUN}")
 
 
 def _find_readable(runs_dir: Path) -> NewestRun | None:
@@ -188,6 +188,6 @@ def _load_newest(run: NewestRun) -> Checkpoint | None:
         raise DataError(
             f"{folder}: none of its {len(rounds)} checkpoints can be read, and {done} rounds are done"
             f"{''.join(f' ({reason})' for reason in reasons[:1])};"
-            " expected one that can, or RESUME=never to start anew"
+            " expected one that can, or RESUME=never to start a new run"
         )
     return None

@@ -20,7 +20,7 @@ def new_run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
-FORMAT = 2
+FORMAT = 3
 """Of a run's record, counted up with every change that another version of fedmx could not resume from."""
 
 NEW_RUN = "RESUME=never starts a new run"
@@ -72,13 +72,13 @@ class RunsFolder:
         self._lock.close()
 
     @property
-    def untold(self) -> str:
+    def unannounced(self) -> str:
         """The run whose nodes were not told that it is finished; empty if all of them were."""
         self._lock.seek(0)
         return self._lock.read().decode()
 
-    @untold.setter
-    def untold(self, run_id: str) -> None:
+    @unannounced.setter
+    def unannounced(self, run_id: str) -> None:
         with disk_errors(self.path / ".lock"):
             self._lock.truncate(0)
             self._lock.write(run_id.encode())
@@ -129,12 +129,13 @@ def read_newest(runs_dir: Path) -> NewestRun | None:
         _check_facts(facts)
     except PermissionError as error:
         raise DataError(
-            f"{path}: cannot be read: {error.strerror}; {expected_readable()}, or RESUME=never to start anew"
+            f"{path}: cannot be read: {error.strerror}; {expected_readable()}, or RESUME=never to start"
+            " a new run"
         ) from None
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path}: cannot be read: {error}; expected the record of the newest run, or RESUME=never to"
-            " start anew"
+            " start a new run"
         ) from None
     return NewestRun(folder, facts)
 

@@ -130,7 +130,7 @@ def test_without_a_gpu_it_warns_once_and_trains_on_the_cpu_beside_the_other_imag
     assert re.findall(r"WARNING (.*)", log) == [f'training on the CPU reason="{NO_DRIVER}"']
     assert "device=cpu(0)" in log
     assert stack.read_run()["status"] == "finished"
-    assert stack.read_history()[-1]["evaluate"]["accuracy"] >= 0.97
+    assert stack.read_history()[-1]["evaluate"]["metrics"]["accuracy"] >= 0.97
 
 
 def test_with_a_gpu_it_trains_on_that(stack: Stack) -> None:
@@ -142,4 +142,4 @@ def test_with_a_gpu_it_trains_on_that(stack: Stack) -> None:
     for log in logs_of(stack):
         assert re.search(r"device=gpu\(\d+\)", log)
         assert "WARNING" not in log
-    assert stack.read_history()[-1]["evaluate"]["accuracy"] >= 0.97
+    assert stack.read_history()[-1]["evaluate"]["metrics"]["accuracy"] >= 0.97

@@ -43,7 +43,7 @@ def test_a_whole_run_needs_nothing_from_the_outside(stack: Stack) -> None:
         check=True,
     )
     assert network.stdout.strip() == "true"
-    assert stack.read_history()[-1]["evaluate"]["accuracy"] >= 0.97
+    assert stack.read_history()[-1]["evaluate"]["metrics"]["accuracy"] >= 0.97
 
 
 def test_a_proxy_in_the_environment_is_not_dialled_through(stack: Stack) -> None:

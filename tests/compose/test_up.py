@@ -60,7 +60,7 @@ def test_the_model_is_on_the_volume_and_accurate(
     record = ArrayRecord({name: Array(array) for name, array in stack.read_model().items()})
     assert arrays.sha256(record) == run["model_sha256"]
     assert [line["evaluate"]["num_examples"] for line in stack.read_history()] == [10_000] * 3
-    assert stack.read_history()[-1]["evaluate"]["accuracy"] >= 0.97
+    assert stack.read_history()[-1]["evaluate"]["metrics"]["accuracy"] >= 0.97
 
 
 def test_each_replica_worked_on_its_own_partition(

@@ -88,7 +88,7 @@ def test_a_server_whose_clients_are_all_killed_ends_and_keeps_what_was_trained(s
 
 def test_nodes_whose_streams_break_as_the_run_ends_hear_that_it_is_finished(stage: Stage) -> None:
     server = stage.start_server(
-        fault=Before("server.record.history:History.finish", hang_up), **Plan().settings
+        fault=Before("server.record.run:RunRecord.finish", hang_up), **Plan().settings
     )
     nodes = [stage.start_client(NODE_NAME=name, **TINY) for name in Plan().names]
     assert [program.wait() for program in (server, *nodes)] == [0, 0, 0], stage.logs
@@ -113,7 +113,7 @@ def test_after_a_restart_the_run_still_takes_none_but_its_own_kind(
     stage: Stage, reference: Reference
 ) -> None:
     plan = Plan()
-    dies = Kill("after", "server.record.history:History.add_round", call=2)
+    dies = Kill("after", "server.record.run:RunRecord._add_line", call=2)
     server = stage.start_server(fault=dies, **plan.settings)
     nodes = [stage.start_client(NODE_NAME=name, **TINY) for name in plan.names]
     assert server.wait() == -9

@@ -19,8 +19,8 @@ PLAN = Plan()
 FULL, READ_ONLY = "No space left on device", "Read-only file system"
 SAVE, ADD_ROUND, FINISH = (
     "server.record.checkpoint:save",
-    "server.record.history:History.add_round",
-    "server.record.history:History.finish",
+    "server.record.run:RunRecord._add_line",
+    "server.record.run:RunRecord.finish",
 )
 
 

@@ -31,7 +31,10 @@ def test_every_line_of_a_run_is_an_event_with_its_fields_apart(federation: Feder
         assert not {"round", "rounds", "partition", "partitions", "nodes", "left_s"} & texts.keys(), line
     rounds = [line for line in lines if line["event"] == "round finished"]
     assert [(line["round"], line["rounds"], line["nodes"]) for line in rounds] == [(1, 2, 2), (2, 2, 2)]
-    assert all(line["loss"] == round(line["loss"], 6) and line["seconds"] > 0 for line in rounds)
+    assert all(
+        line["metrics"]["loss"] == round(line["metrics"]["loss"], 6) and line["seconds"] > 0
+        for line in rounds
+    )
     leased = [line for line in lines if line["event"] == "leased"]
     assert [(line["partition"], line["partitions"]) for line in leased] == [(0, 2), (1, 2)]
 

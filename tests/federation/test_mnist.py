@@ -80,7 +80,7 @@ def default_run(shared_federation: Federation) -> Federation:
 
 def test_three_rounds_reach_97_percent_and_every_program_ends_well(default_run: Federation) -> None:
     assert [line["round"] for line in default_run.history] == [1, 2, 3]
-    assert default_run.history[-1]["evaluate"]["accuracy"] >= 0.97
+    assert default_run.history[-1]["evaluate"]["metrics"]["accuracy"] >= 0.97
     assert default_run.history[-1]["evaluate"]["num_examples"] == 10_000
     assert [program.process.returncode for program in default_run.programs] == [0, 0, 0]
     assert "Traceback" not in default_run.logs
@@ -89,7 +89,7 @@ def test_three_rounds_reach_97_percent_and_every_program_ends_well(default_run: 
 def test_the_nodes_networks_give_the_outputs_that_the_servers_arrays_give(default_run: Federation) -> None:
     _, test = mnist.load_data(DATA_DIR)
     outputs = compute_outputs(read_model(default_run), test.examples)
-    evaluated = default_run.history[-1]["evaluate"]
+    evaluated = default_run.history[-1]["evaluate"]["metrics"]
     for digit in range(10):
         assert evaluated[f"output-{digit}"] == pytest.approx(outputs[:, digit].mean(), abs=1e-4)
     # A float32 sum and a float64 one may disagree on an example whose two largest outputs are all but equal.
@@ -132,7 +132,7 @@ def test_the_readmes_program_loads_the_model_into_plain_mxnet_and_prints_the_run
     assert done.returncode == 0, done.stderr
     name, accuracy = done.stdout.split()
     assert name == "accuracy"
-    expected = default_run.history[-1]["evaluate"]["accuracy"]
+    expected = default_run.history[-1]["evaluate"]["metrics"]["accuracy"]
     assert float(accuracy) == pytest.approx(expected, abs=2e-4)
 
 
@@ -156,7 +156,7 @@ def test_the_order_in_which_clients_start_does_not_change_the_model(
 
 def test_two_nodes_with_five_digits_each_learn_all_ten(federation: Federation) -> None:
     assert federation.run(PARTITION="labels:5", NUM_ROUNDS=5) == 0, federation.logs
-    accuracies = [line["evaluate"]["accuracy"] for line in federation.history]
+    accuracies = [line["evaluate"]["metrics"]["accuracy"] for line in federation.history]
     assert max(accuracies) >= 0.85, (
         accuracies
     )  # alone, a node cannot reach more than 0.52: it never saw the others
@@ -166,7 +166,7 @@ def test_a_convolutional_network_trains_over_several_rounds(federation: Federati
     quick = {"NUM_ROUNDS": 2, "LOCAL_EPOCHS": 1, "BATCH_SIZE": 200}
     code = federation.run(client_settings={"TASK": "client.tasks.cnn"}, **quick)
     assert code == 0, federation.logs
-    accuracies = [line["evaluate"]["accuracy"] for line in federation.history]
+    accuracies = [line["evaluate"]["metrics"]["accuracy"] for line in federation.history]
     assert len(accuracies) == 2
     assert accuracies[-1] >= 0.95
 
@@ -179,6 +179,6 @@ def test_three_rounds_of_the_convolutional_task_reach_98_percent_and_repeat_bit_
     for _ in range(2):
         code = federation.run(client_settings={"TASK": "client.tasks.cnn"})
         assert code == 0, federation.logs
-        assert federation.history[-1]["evaluate"]["accuracy"] >= 0.98
+        assert federation.history[-1]["evaluate"]["metrics"]["accuracy"] >= 0.98
         digests.append(federation.facts["model_sha256"])
     assert digests[0] == digests[1]

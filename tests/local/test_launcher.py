@@ -19,8 +19,8 @@ from tests.bounds import HANG_S
 ROOT = Path(__file__).resolve().parents[2]
 
 ROUND = {
-    "train": {"loss": 0.5, "accuracy": 0.8, "num_examples": 100},
-    "evaluate": {"loss": 0.25, "accuracy": 0.9125, "f1": 0.75, "num_examples": 20},
+    "train": {"num_examples": 100, "metrics": {"loss": 0.5, "accuracy": 0.8}},
+    "evaluate": {"num_examples": 20, "metrics": {"loss": 0.25, "accuracy": 0.9125, "f1": 0.75}},
     "nodes": [{}, {}],
     "seconds": {"total": 1.5},
 }

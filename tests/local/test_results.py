@@ -6,8 +6,8 @@ from pathlib import Path
 from local.results import Round, read_rounds
 
 ROUND = {
-    "train": {"loss": 0.5, "accuracy": 0.8, "num_examples": 100},
-    "evaluate": {"loss": 0.25, "accuracy": 0.9125, "num_examples": 20},
+    "train": {"num_examples": 100, "metrics": {"loss": 0.5, "accuracy": 0.8}},
+    "evaluate": {"num_examples": 20, "metrics": {"loss": 0.25, "accuracy": 0.9125}},
     "nodes": [{}, {}],
     "seconds": {"total": 1.5},
 }
@@ -19,7 +19,8 @@ def test_a_round_without_an_evaluation_has_no_loss_and_no_metrics() -> None:
 
 
 def test_every_metric_but_the_loss_is_in_metrics() -> None:
-    line = {"round": 1, **ROUND, "evaluate": {"loss": 0.25, "f1": 0.5, "distance": 2, "num_examples": 9}}
+    evaluate = {"num_examples": 9, "metrics": {"loss": 0.25, "f1": 0.5, "distance": 2}}
+    line = {"round": 1, **ROUND, "evaluate": evaluate}
     assert Round.parse(json.dumps(line)).metrics == {"f1": 0.5, "distance": 2}
 
 

@@ -27,13 +27,18 @@ from fedmx.link.server import LinkServer
 from fedmx.protocol.control import Hello
 from fedmx.settings import ServerSettings
 from fedmx.values import Address
-from server import admission, strategies
-from server.collect import Asker, Replies
+from server import strategies
+from server.collect import Collector
+from server.compatibility import find_difference
+from server.engine import adapt
 from server.model import GlobalModel, Layout
 from server.nodes import Nodes
 from server.record.resume import choose_run
+from server.replies import Replies
+from server.reporting.reporter import Reporters
 from server.rounds import RoundLoop
 from server.serving import run_to_goodbye
+from server.update import records_of
 from tests.bounds import HANG_S
 
 Values = dict[str, NDArray[Any]]
@@ -137,7 +142,7 @@ class NullNode:
     def _train(self, message: Message, _: Context) -> Message:
         config = self._note("train", message)
         try:
-            values, metrics = self.train(unpack(admission.arrays_of(message.content)), config)
+            values, metrics = self.train(unpack(records_of(message.content, ArrayRecord)[0]), config)
         except LostError as error:
             return Message(Error(NODE_UNAVAILABLE, str(error)), reply_to=message)
         content = RecordDict({"arrays": pack(values), "metrics": MetricRecord(metrics)})
@@ -145,11 +150,11 @@ class NullNode:
 
     def _evaluate(self, message: Message, _: Context) -> Message:
         config = self._note("evaluate", message)
-        metrics = self.evaluate(unpack(admission.arrays_of(message.content)), config)
+        metrics = self.evaluate(unpack(records_of(message.content, ArrayRecord)[0]), config)
         return Message(RecordDict({"metrics": MetricRecord(metrics)}), reply_to=message)
 
     def _note(self, step: str, message: Message) -> Config:
-        config = dict(admission.records_of(message.content, ConfigRecord)[0])
+        config = dict(records_of(message.content, ConfigRecord)[0])
         self.asked.append((step, int(message.metadata.group_id), config))
         return config
 
@@ -185,9 +190,7 @@ class Federation:
             FederationError: what would end the server's program.
         """
         told = self.settings(len(nodes), **settings)
-        roster = Roster(
-            lambda one, other: admission.find_difference(one, other, is_shared=told.partition.is_shared)
-        )
+        roster = Roster(lambda one, other: find_difference(one, other, is_shared=told.partition.is_shared))
         server = LinkServer(
             told.listen_address, roster, max_model_bytes=2**20, lease_grace_s=told.lease_grace
         )
@@ -297,15 +300,19 @@ class Table:
         self.grid = LocalGrid(dict(enumerate(nodes)))
         given = {"num_partitions": len(nodes), "min_clients": len(nodes), "lease_grace": 0.0}
         self.settings = ServerSettings(**{**given, **settings})
-        self.nodes = Nodes(self.grid, self.settings)
+        engine = adapt(self.grid)
+        self.nodes = Nodes(engine, self.settings)
         self.nodes.await_start(0.0)
         self.plan = strategies.build(self.settings)
         self.model = GlobalModel(pack(nodes[0].initial), Layout.from_description(nodes[0].describe()))
-        self.asker = Asker(self.grid, self.nodes, self.plan, self.settings, self.model.layout)
+        self.collector = Collector(engine, self.nodes, self.plan, self.settings, self.model.layout)
+        self.loop = RoundLoop(self.collector, self.nodes, self.plan, self.settings, Reporters([]))
 
-    def ask(self, step: str, number: int = 1, attempt: int = 0, replies: Replies | None = None) -> Replies:
+    def collect(
+        self, step: str, number: int = 1, attempt: int = 0, replies: Replies | None = None
+    ) -> Replies:
         replies = replies or Replies()
-        self.asker.ask(step, number, attempt, self.model.arrays, replies)
+        self.collector.collect(step, number, attempt, self.model.arrays, replies)
         return replies
 
     @property
@@ -315,12 +322,11 @@ class Table:
 
     def train_round(self, number: int = 1) -> None:
         """Ask for updates and aggregate them into the model."""
-        loop = RoundLoop(self.grid, self.nodes, self.plan, self.settings)
-        loop._train(self.asker, number, self.model, Replies())
+        self.loop._train(number, self.model, Replies())
 
     def asked(self) -> list[int]:
         """Give the partitions of the newest messages."""
-        records = [admission.records_of(m.content, ConfigRecord)[0] for m in self.grid.sent[-1]]
+        records = [records_of(message.content, ConfigRecord)[0] for message in self.grid.sent[-1]]
         return [int(str(record["partition"])) for record in records]
 
 

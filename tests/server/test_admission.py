@@ -1,4 +1,4 @@
-"""The door that every reply passes: each fault by its words, and the averages behind it."""
+"""Which replies are admitted, and each reason to reject one."""
 
 import math
 from collections.abc import Mapping
@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
-from hypothesis import given
-from hypothesis import strategies as st
+from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
+from fedmx.link.flower import Envelope, rebuild_reply, set_identity
 from server import admission
+from server.leases import Participant
 from server.model import Layout
-from tests.server.nodes import GOOD, NullNode, Values, pack
+from tests.server.nodes import GOOD, Values, pack
 
+NODE = Participant(7, "a", 0)
 LAYOUT = Layout(
     arrays={"0.weight": ("float32", (2, 3)), "0.bias": ("float32", (3,)), "steps": ("int64", (1,))},
     trained=frozenset(("0.weight", "0.bias")),
@@ -37,13 +38,38 @@ def update(values: Mapping[str, NDArray[Any]], metrics: Mapping[str, Any] = GOOD
     return RecordDict({"arrays": pack(values), "metrics": MetricRecord(dict(metrics))})
 
 
-def test_a_good_update_is_admitted() -> None:
-    assert admission.find_fault_of_update(update(model()), LAYOUT) is None
+def reply(content: RecordDict | Error) -> Message:
+    set_identity(run_id=1, node_id=1)
+    return rebuild_reply(Envelope(1, "train", "1", NODE.node_id), "", content)
+
+
+def test_a_good_update_is_admitted_and_unpacked() -> None:
+    content = update(model())
+    admitted = admission.admit(reply(content), NODE, "train", LAYOUT)
+    assert admitted.participant is NODE
+    assert admitted.arrays is content["arrays"]
+    assert (admitted.metrics, admitted.num_examples) == ({"loss": 0.5, "accuracy": 0.75}, 10)
+
+
+@pytest.mark.parametrize(
+    ("content", "step", "reason"),
+    [
+        (Error(4, "the node is gone"), "train", "the node is gone"),
+        (Error(4, ""), "evaluate", "an error without a reason"),
+        (RecordDict(), "train", "0 array records, expected 1"),
+        (RecordDict(), "evaluate", "0 metric records, expected 1"),
+        (RecordDict({"arrays": ArrayRecord()}), "evaluate", "1 array records, expected 0"),
+    ],
+)
+def test_a_reply_is_rejected_with_the_reason(content: RecordDict | Error, step: str, reason: str) -> None:
+    with pytest.raises(admission.RejectedError) as caught:
+        admission.admit(reply(content), NODE, step, LAYOUT)
+    assert str(caught.value) == reason
 
 
 def test_arrays_may_come_in_another_order() -> None:
     shuffled = dict(reversed(model().items()))
-    assert admission.find_fault_of_update(update(shuffled), LAYOUT) is None
+    assert admission.find_problem_in_update(update(shuffled), LAYOUT) is None
 
 
 @pytest.mark.parametrize(
@@ -70,14 +96,14 @@ def test_arrays_may_come_in_another_order() -> None:
     ],
 )
 def test_arrays_that_are_not_the_models_are_refused_by_name(values: Values, words: str) -> None:
-    assert admission.find_fault_of_update(update(values), LAYOUT) == words
+    assert admission.find_problem_in_update(update(values), LAYOUT) == words
 
 
 def test_bytes_that_are_no_array_are_refused() -> None:
     record = pack(model())
     record["0.bias"] = Array(dtype="float32", shape=(3,), stype="numpy.ndarray", data=b"\x93NUMPY\x01\x00")
     content = RecordDict({"arrays": record, "metrics": MetricRecord(dict(GOOD))})
-    fault = admission.find_fault_of_update(content, LAYOUT)
+    fault = admission.find_problem_in_update(content, LAYOUT)
     assert fault is not None
     assert fault.startswith("array '0.bias' cannot be read: ")
 
@@ -100,30 +126,21 @@ def test_bytes_that_are_no_array_are_refused() -> None:
     ],
 )
 def test_metrics_that_cannot_be_averaged_are_refused_by_name(metrics: Mapping[str, Any], words: str) -> None:
-    assert admission.find_fault_of_update(update(model(), metrics), LAYOUT) == words
+    assert admission.find_problem_in_update(update(model(), metrics), LAYOUT) == words
     evaluated = RecordDict({"metrics": MetricRecord(dict(metrics))})
-    assert admission.find_fault_of_metrics(evaluated, LAYOUT) == words
+    assert admission.find_problem_in_metrics(evaluated, LAYOUT) == words
 
 
 def test_an_update_has_exactly_one_record_of_each_kind() -> None:
     twice = update(model())
     twice["more"] = pack(model())
-    assert admission.find_fault_of_update(twice, LAYOUT) == "2 array records, expected 1"
-    assert admission.find_fault_of_update(RecordDict(), LAYOUT) == "0 array records, expected 1"
+    assert admission.find_problem_in_update(twice, LAYOUT) == "2 array records, expected 1"
+    assert admission.find_problem_in_update(RecordDict(), LAYOUT) == "0 array records, expected 1"
     nothing = RecordDict({"arrays": pack(model())})
-    assert admission.find_fault_of_update(nothing, LAYOUT) == "0 metric records, expected 1"
+    assert admission.find_problem_in_update(nothing, LAYOUT) == "0 metric records, expected 1"
     measured_twice = update(model())
     measured_twice["more"] = MetricRecord(dict(GOOD))
-    assert admission.find_fault_of_update(measured_twice, LAYOUT) == "2 metric records, expected 1"
-
-
-def test_means_are_weighted_by_examples() -> None:
-    nodes: list[dict[str, float]] = [
-        {"loss": 1.0, "accuracy": 0.5, "num-examples": 10},
-        {"loss": 2.0, "accuracy": 1.0, "num-examples": 30},
-    ]
-    # By hand: (1 * 10 + 2 * 30) / 40 and (0.5 * 10 + 1 * 30) / 40.
-    assert admission.weighted_means(nodes) == {"loss": 1.75, "accuracy": 0.875, "num_examples": 40}
+    assert admission.find_problem_in_update(measured_twice, LAYOUT) == "2 metric records, expected 1"
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -131,87 +148,14 @@ def test_a_metric_that_is_undefined_at_a_node_costs_neither_its_update_nor_its_e
     value: float,
 ) -> None:
     metrics = GOOD | {"accuracy": value}
-    assert admission.find_fault_of_update(update(model(), metrics), LAYOUT) is None
+    assert admission.find_problem_in_update(update(model(), metrics), LAYOUT) is None
     evaluated = RecordDict({"metrics": MetricRecord(dict(metrics))})
-    assert admission.find_fault_of_evaluation(evaluated, LAYOUT) is None
-    assert admission.split_metrics(evaluated) == ({"loss": 0.5, "num-examples": 10}, ["accuracy"])
-
-
-def test_the_mean_of_a_metric_is_over_the_nodes_that_have_it() -> None:
-    nodes: list[dict[str, float]] = [
-        {"loss": 1.0, "num-examples": 20},
-        {"loss": 2.0, "auc": 0.5, "num-examples": 10},
-        {"loss": 4.0, "auc": 1.0, "num-examples": 30},
-    ]
-    # By hand: (1 * 20 + 2 * 10 + 4 * 30) / 60 and (0.5 * 10 + 1 * 30) / 40.
-    means = admission.weighted_means(nodes)
-    assert means == {"loss": pytest.approx(160 / 60), "auc": 0.875, "num_examples": 60}
-
-
-def test_a_metric_that_no_node_has_is_absent() -> None:
-    nodes: list[dict[str, float]] = [{"loss": 1.0, "num-examples": 20}, {"loss": 2.0, "num-examples": 20}]
-    assert admission.weighted_means(nodes) == {"loss": 1.5, "num_examples": 40}
-
-
-@given(
-    st.lists(
-        st.tuples(st.floats(allow_nan=False, allow_infinity=False), st.integers(1, 2**53)),
-        min_size=1,
-        max_size=20,
-    )
-)
-def test_a_mean_of_finite_metrics_is_finite_and_between_them(nodes: list[tuple[float, int]]) -> None:
-    means = admission.weighted_means([{"loss": loss, "num-examples": count} for loss, count in nodes])
-    losses = [loss for loss, _ in nodes]
-    assert min(losses) <= means["loss"] <= max(losses)
-
-
-def describe(**said: Any) -> ConfigRecord:
-    return NullNode(description={name.replace("_", "-"): value for name, value in said.items()}).describe()
-
-
-@pytest.mark.parametrize(
-    ("said", "words"),
-    [
-        ({"task": "other"}, "its task is other, expected null"),
-        ({"metrics": ["accuracy", "f1"]}, "its metrics is f1, expected loss"),
-        ({"metrics": ["accuracy"]}, "its metrics is of 1 entries, expected 2"),
-        (
-            {"arrays": ['["0.weight", "float32", [2, 4], true]']},
-            (
-                'its arrays is ["0.weight", "float32", [2, 4], true],'
-                ' expected ["0.weight", "float32", [2, 3], true]'
-            ),
-        ),
-        ({"labels_sha256": "cd"}, "its labels-sha256 is cd, expected ab"),
-    ],
-)
-def test_a_node_that_differs_is_told_in_what(said: dict[str, Any], words: str) -> None:
-    assert admission.find_difference(describe(**said), describe(), is_shared=True) == words
-
-
-def test_sites_with_data_of_their_own_may_have_other_labels() -> None:
-    assert admission.find_difference(describe(labels_sha256="cd"), describe(), is_shared=False) is None
-
-
-def test_the_amount_of_data_may_differ_between_nodes() -> None:
-    assert admission.find_difference(describe(train_examples=5), describe(), is_shared=True) is None
-
-
-def test_a_description_that_lacks_something_differs() -> None:
-    other = describe()
-    del other["metrics"]
-    assert admission.find_difference(other, describe(), is_shared=True) == "its metrics is missing"
-
-
-def test_arrays_and_metrics_are_found_whatever_their_record_is_called() -> None:
-    content = RecordDict(
-        {"my-model": ArrayRecord({}), "numbers": MetricRecord({"loss": 1.5, "per-class": [1, 2]})}
-    )
-    assert admission.arrays_of(content) is content["my-model"]
-    assert admission.metrics_of(content) == {"loss": 1.5}
+    assert admission.find_problem_in_evaluation(evaluated, LAYOUT) is None
+    admitted = admission.admit(reply(evaluated), NODE, "evaluate", LAYOUT)
+    assert (admitted.defined_metrics, admitted.undefined_metrics) == ({"loss": 0.5}, ["accuracy"])
+    assert admitted.num_examples == 10
 
 
 def test_an_evaluation_that_brings_arrays_is_refused() -> None:
     content = RecordDict({"arrays": ArrayRecord(), "metrics": MetricRecord({"loss": 1.0, "num-examples": 1})})
-    assert admission.find_fault_of_evaluation(content, LAYOUT) == "1 array records, expected 0"
+    assert admission.find_problem_in_evaluation(content, LAYOUT) == "1 array records, expected 0"

@@ -10,8 +10,9 @@ from flwr.app import Context, RecordDict
 
 from fedmx.errors import SettingsError, StopSignal, TooFewNodesError, TrainingFailedError
 from fedmx.settings import ServerSettings
-from server.app import app, federate, run_number
+from server.app import app, federate
 from server.record.resume import Start
+from server.serving import run_number
 from tests.server.nodes import GOOD, Config, LocalGrid, Metrics, NullNode, Values, shift
 
 
@@ -117,7 +118,7 @@ def test_a_disk_that_takes_no_model_is_one_line_and_a_failed_run(tmp_path: Path)
         federate(LocalGrid({1: NullNode(evaluate=block)}), settings, Start("run"))
     assert str(caught.value) == (
         f"{tmp_path}/run/model.npz: cannot be written: Is a directory; expected a writable folder with"
-        " room for it; the run goes on after its newest checkpoint when the server is started again"
+        " room for it; the run resumes after its newest checkpoint when the server is started again"
     )
     assert (facts(tmp_path)["status"], facts(tmp_path)["reason"]) == ("failed", str(caught.value))
 

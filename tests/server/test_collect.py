@@ -1,5 +1,6 @@
 """One step: who is asked, in what order, and how what comes back is sorted."""
 
+import dataclasses
 import gc
 import random
 from collections.abc import Iterator
@@ -7,18 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message
 
 from fedmx.errors import DataError, SettingsError, TrainingFailedError
 from fedmx.hyperparameters import Hyperparameters
-from fedmx.link.flower import APP_RAISED, empty_run, error_of, may_differ, set_identity
-from server import admission
-from server.collect import Replies
+from fedmx.link.flower import APP_RAISED, empty_run, error_of, may_differ
+from server.collect import Collector
+from server.engine import adapt
 from server.frozen_view import FrozenView
 from server.leases import Participant
 from server.nodes import Nodes
-from server.record.history import History
+from server.record.run import RunRecord
+from server.replies import Replies
+from server.reporting.reporter import Reporters
 from server.rounds import RoundLoop
+from server.update import Update, records_of
 from tests.server.nodes import GOOD, Config, LocalGrid, Metrics, NullNode, Table, Values, keep, lose, shift
 
 
@@ -33,8 +37,8 @@ def test_every_message_carries_hyperparameters_and_its_nodes_part() -> None:
         proximal_mu=0.125,
         seed=9,
     )
-    table.ask("train", number=4)
-    table.ask("evaluate", number=4)
+    table.collect("train", number=4)
+    table.collect("evaluate", number=4)
     expected = {
         **Hyperparameters(3, 7, learning_rate=0.5, momentum=0.25, proximal_mu=0.125).to_config(),
         "server-round": 4,
@@ -48,7 +52,7 @@ def test_every_message_carries_hyperparameters_and_its_nodes_part() -> None:
 
 def test_fedprox_sends_its_weight() -> None:
     node = NullNode()
-    Table([node], strategy="fedprox", proximal_mu=0.5).ask("train")
+    Table([node], strategy="fedprox", proximal_mu=0.5).collect("train")
     assert node.asked_to("train")[0]["proximal-mu"] == 0.5
 
 
@@ -58,7 +62,7 @@ def test_the_same_seed_samples_the_same_partitions_whatever_others_draw() -> Non
         drawn = []
         for number in range(1, 6):
             random.random()  # noqa: S311 - somebody else's draw
-            table.ask("train", number)
+            table.collect("train", number)
             drawn.append(table.asked())
         return drawn
 
@@ -72,9 +76,9 @@ def test_the_same_seed_samples_the_same_partitions_whatever_others_draw() -> Non
 def test_another_attempt_samples_again_among_those_who_are_left() -> None:
     bad = NullNode(lambda values, _: (values, GOOD | {"num-examples": 0}))
     table = Table([bad] * 8, strategy_args={"fraction_train": 0.5})
-    replies = table.ask("train")
+    replies = table.collect("train")
     first = table.asked()
-    table.ask("train", attempt=1, replies=replies)
+    table.collect("train", attempt=1, replies=replies)
     assert table.asked() != first
     assert (replies.present, replies.wanted) == (8, 4)
 
@@ -82,18 +86,18 @@ def test_another_attempt_samples_again_among_those_who_are_left() -> None:
 def test_a_step_without_nodes_asks_nobody() -> None:
     table = Table([NullNode()])
     table.grid.nodes.clear()
-    replies = table.ask("train")
+    replies = table.collect("train")
     assert replies == Replies(seconds=replies.seconds)
     assert replies.explain() == "nodes present: 0"
 
 
 def test_replies_are_in_the_order_of_partitions_whoever_answers_first() -> None:
     table = Table([NullNode() for _ in range(12)])
-    straight = table.ask("train").in_order()
+    straight = table.collect("train").in_order()
     table.grid._reverse = True
-    reversed_ = table.ask("train").in_order()
-    assert [who.partition for who, _ in straight] == list(range(12))
-    assert [who for who, _ in reversed_] == [who for who, _ in straight]
+    reversed_ = table.collect("train").in_order()
+    assert [update.participant.partition for update in straight] == list(range(12))
+    assert [update.participant for update in reversed_] == [update.participant for update in straight]
 
 
 def fail(_: Values, __: Config) -> tuple[Values, Metrics]:
@@ -101,7 +105,7 @@ def fail(_: Values, __: Config) -> tuple[Values, Metrics]:
 
 
 def test_an_error_is_a_reason_in_one_line() -> None:
-    replies = Table([NullNode(fail), NullNode()]).ask("train")
+    replies = Table([NullNode(fail), NullNode()]).collect("train")
     assert replies.refused == {"0": "the columns\\ndo not fit"}
     assert replies.explain() == "node 0: the columns\\ndo not fit"
     assert [who.name for who in replies.admitted] == ["1"]
@@ -114,9 +118,9 @@ def test_a_refusal_is_forgotten_once_the_node_is_admitted() -> None:
         return next(steps)(values, config)
 
     table = Table([NullNode(), NullNode(train)])
-    replies = table.ask("train")
+    replies = table.collect("train")
     assert list(replies.refused) == ["1"]
-    table.ask("train", attempt=1, replies=replies)
+    table.collect("train", attempt=1, replies=replies)
     assert table.asked() == [1], "the other one was admitted"
     assert (replies.refused, len(replies.admitted)) == ({}, 2)
 
@@ -124,9 +128,9 @@ def test_a_refusal_is_forgotten_once_the_node_is_admitted() -> None:
 def test_who_would_answer_the_same_is_not_asked_again() -> None:
     nodes = [NullNode(fail), NullNode(shift(1, **{"num-examples": 0})), NullNode(lose), NullNode()]
     table = Table(nodes)
-    replies = table.ask("train")
+    replies = table.collect("train")
     assert sorted(replies.refused) == ["0", "1", "2"]
-    table.ask("train", attempt=1, replies=replies)
+    table.collect("train", attempt=1, replies=replies)
     assert table.asked() == [2]
     assert (replies.present, replies.wanted) == (4, 4)
 
@@ -152,11 +156,11 @@ def test_a_node_without_an_answer_is_missing_even_when_it_cannot_be_asked_again(
         return keep(values, config)
 
     table = Table([NullNode(drop), NullNode()])
-    replies = table.ask("train")
-    table.ask("train", attempt=1, replies=replies)
+    replies = table.collect("train")
+    table.collect("train", attempt=1, replies=replies)
     assert [len(sent) for sent in table.grid.sent] == [2, 0]
     assert list(replies.missing) == ["1"]
-    assert replies.explain() == "node 1: no reply within ROUND_TIMEOUT=600"
+    assert replies.explain() == "node 1: no reply within ROUND_TIMEOUT=600, and it is not connected"
 
 
 def test_a_node_that_answers_in_another_attempt_is_not_missing() -> None:
@@ -167,21 +171,21 @@ def test_a_node_that_answers_in_another_attempt_is_not_missing() -> None:
         return keep(values, config)
 
     table = Table([NullNode(leave), NullNode()])
-    replies = table.ask("train")
+    replies = table.collect("train")
     assert list(replies.missing) == ["1"]
     table.grid.nodes[1] = NullNode()
-    table.ask("train", attempt=1, replies=replies)
+    table.collect("train", attempt=1, replies=replies)
     assert (replies.missing, len(replies.admitted)) == ({}, 2)
 
 
-def test_replies_are_whole_only_if_they_are_of_every_partition() -> None:
+def test_replies_are_complete_only_if_they_are_of_every_partition() -> None:
     table = Table([NullNode(), NullNode()])
-    assert table.ask("evaluate").are_whole(table.nodes.number)
+    assert table.collect("evaluate").are_complete(table.nodes.number)
     del table.grid.nodes[0]
-    partial = table.ask("evaluate")
+    partial = table.collect("evaluate")
     assert len(partial.admitted) == partial.present == 1
-    assert not partial.are_whole(table.nodes.number)
-    assert not Replies().are_whole(0)
+    assert not partial.are_complete(table.nodes.number)
+    assert not Replies().are_complete(0)
 
 
 class Watched(bytes):
@@ -212,7 +216,7 @@ def test_updates_and_old_models_are_let_go_before_evaluation(tmp_path: Path) -> 
     class Watching(LocalGrid):
         def _call(self, message: Message) -> Message | None:
             reply = super()._call(message)
-            for record in admission.records_of(reply.content, ArrayRecord) if reply else []:
+            for record in records_of(reply.content, ArrayRecord) if reply else []:
                 record.update(watch(record))
             self.sent.clear()
             return reply
@@ -227,8 +231,11 @@ def test_updates_and_old_models_are_let_go_before_evaluation(tmp_path: Path) -> 
     table = Table([node, node])
     table.model.arrays = watch(table.model.arrays)
     assert Watched.alive == 1
-    history = History.begin(tmp_path, "run", table.settings)
-    RoundLoop(grid, Nodes(grid, table.settings), table.plan, table.settings).run(table.model, history)
+    record = RunRecord.begin("run", dataclasses.replace(table.settings, runs_dir=tmp_path))
+    engine = adapt(grid)
+    nodes = Nodes(engine, table.settings)
+    collector = Collector(engine, nodes, table.plan, table.settings, table.model.layout)
+    RoundLoop(collector, nodes, table.plan, table.settings, Reporters([])).run(table.model, record)
     assert seen == [0] * 6
     # The last round's arrays are the average of the updates, not one of them.
     assert Watched.alive == 0
@@ -259,15 +266,15 @@ def test_a_strategy_gets_the_frozen_view_and_trained_arrays_in_the_models_order(
         return configure(number, arrays, config, grid)
 
     table.strategy.configure_train = look
-    table.ask("train")
+    table.collect("train")
     assert seen == [FrozenView, [0, 1], ["0.weight"]]
 
 
 def test_a_partition_that_was_admitted_is_not_asked_of_its_next_holder() -> None:
-    set_identity(run_id=1, node_id=1)
-    reply = Message(RecordDict(), dst_node_id=1, message_type="train")
-    replies = Replies(admitted={Participant(2, "first", 0): reply, Participant(3, "site", None): reply})
-    assert replies.has_reply_of(Participant(4, "second", 0))
-    assert not replies.has_reply_of(Participant(4, "second", 1))
-    assert replies.has_reply_of(Participant(3, "site", None))
-    assert not replies.has_reply_of(Participant(5, "another site", None))
+    replies = Replies()
+    for participant in (Participant(2, "first", 0), Participant(3, "site", None)):
+        replies.admit(Update(participant, ArrayRecord(), {}, 1))
+    assert replies.has_update_of(Participant(4, "second", 0))
+    assert not replies.has_update_of(Participant(4, "second", 1))
+    assert replies.has_update_of(Participant(3, "site", None))
+    assert not replies.has_update_of(Participant(5, "another site", None))

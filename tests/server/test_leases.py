@@ -1,5 +1,6 @@
 """The rules of leases, as plain functions of plain values."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedmx.link.member import NodeView
-from fedmx.settings import ServerSettings
-from fedmx.values import PartitionRule
 from server import leases as ledger
+from server.leases import StartRules
 
 READY = ConfigRecord()
 GRACE_S = 10.0
@@ -117,8 +117,9 @@ def test_sites_are_listed_by_name_once_they_are_ready() -> None:
     assert [(who.partition, who.name) for who in listed] == [(None, "a"), (None, "c"), (None, "gone")]
 
 
-def may_start(nodes: list[NodeView], now: float = 100.0, **settings: Any) -> bool:
-    return ledger.may_start(nodes, ServerSettings(**settings), now=now)
+def may_start(nodes: list[NodeView], now: float = 100.0, **rules: Any) -> bool:
+    defaults = StartRules(num_partitions=0, min_clients=2, join_window_s=5.0, lease_grace_s=120.0)
+    return ledger.may_start(nodes, replace(defaults, **rules), now=now)
 
 
 def test_a_run_with_a_number_of_partitions_starts_when_so_many_nodes_are_ready() -> None:
@@ -132,9 +133,9 @@ def test_a_run_with_a_number_of_partitions_starts_when_so_many_nodes_are_ready()
 
 def test_a_run_without_one_waits_until_nobody_joined_for_the_join_window() -> None:
     nodes = [node("a", since=10.0), node("b", since=20.0)]
-    assert not may_start(nodes, now=24.9, min_clients=2, join_window=5.0)
-    assert may_start(nodes, now=25.0, min_clients=2, join_window=5.0)
-    assert not may_start(nodes, now=25.0, min_clients=3, join_window=5.0)
+    assert not may_start(nodes, now=24.9, min_clients=2, join_window_s=5.0)
+    assert may_start(nodes, now=25.0, min_clients=2, join_window_s=5.0)
+    assert not may_start(nodes, now=25.0, min_clients=3, join_window_s=5.0)
 
 
 def test_a_run_without_one_waits_for_whoever_is_still_loading() -> None:
@@ -150,7 +151,7 @@ def test_a_node_that_left_neither_counts_nor_delays() -> None:
 
 
 def test_no_node_is_never_enough() -> None:
-    assert not may_start([], min_clients=1, join_window=0.0)
+    assert not may_start([], min_clients=1, join_window_s=0.0)
 
 
 @pytest.mark.parametrize(
@@ -160,16 +161,11 @@ def test_more_partitions_than_examples_are_noticed_with_the_first_ready_node(
     kind: str, said: dict[str, Any]
 ) -> None:
     nodes = [node("a", loading=True), node("b", **said)]
-    assert ledger.find_shortage(nodes, ServerSettings(num_partitions=7)) is None
-    assert ledger.find_shortage(nodes, ServerSettings(num_partitions=8)) == (
+    assert ledger.find_shortage(nodes, 7) is None
+    assert ledger.find_shortage(nodes, 8) == (
         f"NUM_PARTITIONS=8: node b has 7 {kind} examples; expected at most 7 partitions"
     )
 
 
-def test_a_site_with_data_of_its_own_may_be_small() -> None:
-    settings = ServerSettings(num_partitions=8, partition=PartitionRule("none"))
-    assert ledger.find_shortage([node("a", train_examples=1)], settings) is None
-
-
 def test_a_node_that_does_not_say_how_much_it_has_is_no_shortage() -> None:
-    assert ledger.find_shortage([node("a")], ServerSettings(num_partitions=8)) is None
+    assert ledger.find_shortage([node("a")], 8) is None

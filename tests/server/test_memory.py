@@ -167,11 +167,11 @@ def test_a_node_that_joins_later_and_exceeds_the_memory_is_one_warning(
         limits, "find_limit", lambda: limits.Limit(memory.estimate(layout, 2, ServerSettings()))
     )
     table = Table([NullNode(), NullNode()], num_partitions=0, partition=PartitionRule("none"))
-    table.ask("train", number=1)
+    table.collect("train", number=1)
     assert caplog.text == ""
     table.grid.nodes[2] = NullNode()
     for number in (2, 3):
-        table.ask("train", number=number)
+        table.collect("train", number=number)
     [record] = caplog.records
     assert record.levelname == "WARNING"
     assert "updates=3" in record.getMessage()

@@ -1,25 +1,17 @@
 """The global model: its layout, what is merged into it, and the file it becomes."""
 
 import json
-import resource
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from flwr.app import ConfigRecord
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from fedmx import arrays
-from fedmx.errors import DataError
 from server import model
 from server.model import Layout
-from tests.server.nodes import pack, unpack
+from tests.server.nodes import unpack
 
 BATCH_NORM = Layout(
     arrays={
@@ -65,8 +57,6 @@ def test_a_layout_is_read_from_a_nodes_description_in_its_order() -> None:
             {"metrics": ["loss", "a\nb"]},
             "metric 'a\\nb': expected at most 64 letters, digits, '.', '_' or '-'",
         ),
-        ({"metrics": ["loss", "seconds"]}, "metric 'seconds': the history has this name for something else"),
-        ({"metrics": ["loss", "level"]}, "metric 'level': the history has this name for something else"),
     ],
 )
 def test_a_description_that_cannot_be_used_is_told_why(said: dict[str, Any], words: str) -> None:
@@ -151,67 +141,3 @@ def test_running_arrays_are_averaged_by_examples_and_integers_rounded() -> None:
 def test_one_update_is_its_own_average() -> None:
     averaged = model.average_running(BATCH_NORM, [(full(), 3)])
     assert arrays.view(averaged["running_var"]).tolist() == [3, 4]
-
-
-DTYPES = st.sampled_from(["float16", "float32", "float64", "int8", "int64", "uint8", "bool"])
-
-
-@settings(max_examples=50)
-@given(
-    st.dictionaries(
-        st.sampled_from(["0.weight", "1.bias", "running_mean", "a/b", "ü"]),
-        DTYPES.flatmap(lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=1, max_dims=3, min_side=0))),
-    )
-)
-def test_a_saved_model_is_read_back_by_numpy_alone(values: dict[str, NDArray[Any]]) -> None:
-    with tempfile.TemporaryDirectory() as folder:  # a folder for each of hypothesis' examples
-        path = Path(folder) / "model.npz"
-        model.save(pack(values), path)
-        with np.load(path, allow_pickle=False) as file:
-            assert list(file) == list(values)
-            for name, value in values.items():
-                assert file[name].dtype == value.dtype
-                np.testing.assert_array_equal(file[name], value)
-
-
-def test_the_same_model_is_the_same_file(tmp_path: Path) -> None:
-    record = pack({"w": np.arange(4, dtype=np.float32)})
-    model.save(record, tmp_path / "one.npz")
-    model.save(record, tmp_path / "two.npz")
-    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
-
-
-@pytest.fixture
-def _full_disk() -> Iterator[None]:
-    """Have every file of this process end at 64 KiB, as a full disk would."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-@pytest.mark.usefixtures("_full_disk")
-@pytest.mark.parametrize("size", [20_000, 2_000_000])
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path, size: int) -> None:
-    path = tmp_path / "model.npz"
-    model.save(pack({"w": np.ones(3, np.float32)}), path)
-    before = path.read_bytes()
-    with pytest.raises(DataError) as caught:
-        model.save(pack({"w": np.ones(size, np.float32)}), path)
-    assert str(caught.value) == f"{path}: cannot be written: File too large{ADVICE}"
-    assert list(tmp_path.iterdir()) == [path]
-    assert path.read_bytes() == before
-
-
-def test_a_signal_in_the_middle_of_a_write_leaves_nothing(tmp_path: Path) -> None:
-    class Stop(BaseException):
-        """As the signal handler raises it."""
-
-    class Record(dict[str, Any]):
-        def items(self) -> Any:
-            yield from super().items()
-            raise Stop
-
-    with pytest.raises(Stop):
-        model.save(Record(full()), tmp_path / "model.npz")
-    assert list(tmp_path.iterdir()) == []

@@ -5,10 +5,14 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from flwr.app import ConfigRecord
 
 from fedmx import log
+from fedmx.errors import SettingsError, TooFewNodesError
 from fedmx.settings import ServerSettings
-from server.leases import Participant
+from fedmx.values import PartitionRule
+from server.engine import adapt
+from server.leases import Membership, Participant
 from server.nodes import Nodes
 from tests.bounds import HANG_S
 from tests.fedmx.link.loopback import FOREVER_S, Hub, RawNode
@@ -18,7 +22,7 @@ from tests.server.nodes import LocalGrid, NullNode
 def test_waiting_for_any_node_ends_with_the_timeout() -> None:
     grid = LocalGrid({})
     started = time.monotonic()
-    Nodes(grid, ServerSettings()).await_any(1, 0.2)
+    Nodes(adapt(grid), ServerSettings()).await_any(1, 0.2)
     assert 0.2 <= time.monotonic() - started < HANG_S
 
 
@@ -26,7 +30,7 @@ def test_waiting_for_any_node_ends_when_it_comes() -> None:
     grid = LocalGrid({})
     timer = threading.Timer(0.1, grid.nodes.update, [{10: NullNode()}])
     timer.start()
-    Nodes(grid, ServerSettings()).await_any(1, 30)
+    Nodes(adapt(grid), ServerSettings()).await_any(1, 30)
     assert 10 in grid.nodes
     timer.join()
 
@@ -88,9 +92,22 @@ def test_a_partition_that_nobody_holds_is_a_warning_of_every_start(
 ) -> None:
     log.configure("WARNING", "text")
     for _ in range(2):
-        nodes = Nodes(LocalGrid({2: NullNode(), 3: NullNode()}), ServerSettings())
-        nodes.restore({"2": 0, "3": 1}, 3)
+        nodes = Nodes(adapt(LocalGrid({2: NullNode(), 3: NullNode()})), ServerSettings())
+        nodes.restore(Membership({"2": 0, "3": 1}, 3))
         nodes.participants()
         nodes.participants()
         lines = [line for line in capsys.readouterr().err.splitlines() if "partition=2 partitions=3" in line]
         assert len(lines) == 1
+
+
+@pytest.mark.parametrize(("rule", "is_refused"), [("iid", True), ("none", False)])
+def test_only_a_node_that_shares_a_dataset_needs_an_example_per_partition(
+    hub: Hub, rule: str, *, is_refused: bool
+) -> None:
+    raw = RawNode(hub.address)
+    raw.get_ready(description=ConfigRecord({"train-examples": 1, "test-examples": 9}))
+    hub.wait_until(lambda: hub.roster.nodes()[0].is_ready)
+    settings = ServerSettings(num_partitions=8, partition=PartitionRule(rule))
+    with pytest.raises(SettingsError if is_refused else TooFewNodesError):
+        Nodes(hub.grid, settings).await_start(0.0)
+    raw.hang_up()

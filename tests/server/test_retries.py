@@ -63,13 +63,13 @@ def test_an_adaptive_clipping_norm_moves_once_a_round() -> None:
 
 def test_a_strategy_that_makes_nothing_of_its_updates_fails_the_round() -> None:
     table = Table([NullNode()] * 3, strategy="bulyan")
-    # As if it could do with fewer: it says nothing then, and gives nothing.
-    table.plan = replace(table.plan, least_nodes=1)
+    # With fewer updates than it needs, it silently returns nothing.
+    table.loop = replace(table.loop, plan=replace(table.plan, least_nodes=1))
     table.strategy.num_malicious_nodes = 1
     before = unpack(table.model.arrays)
     with pytest.raises(TrainingFailedError) as caught:
         table.train_round()
-    words = "round 1 failed: STRATEGY=bulyan gave no arrays for 3 updates"
+    words = "round 1 failed: the strategy Bulyan returned no arrays for 3 updates"
     assert str(caught.value) == words
     np.testing.assert_array_equal(unpack(table.model.arrays)["0.weight"], before["0.weight"])
 

@@ -126,7 +126,7 @@ def test_an_evaluation_passes_the_same_door(federation: Federation) -> None:
     line = federation.history[0]
     reason = "metric 'loss' is inf, expected a finite number"
     assert line["refused"] == [{"name": "bad", "step": "evaluate", "reason": reason}]
-    assert line["evaluate"] == {"loss": 0.5, "accuracy": 0.75, "num_examples": 10}
+    assert line["evaluate"] == {"num_examples": 10, "metrics": {"loss": 0.5, "accuracy": 0.75}}
     assert federation.facts["best"] is None, "not all partitions were evaluated"
 
 
@@ -203,11 +203,11 @@ def test_accuracy_and_loss_in_the_history_are_weighted_means(federation: Federat
     federation.run({"a": node(1.0, 0.5, 10), "b": node(2.0, 1.0, 30)})
     line = federation.history[0]
     # By hand: (1 * 10 + 2 * 30) / 40 and (0.5 * 10 + 1 * 30) / 40.
-    assert line["evaluate"] == {"loss": 1.75, "accuracy": 0.875, "num_examples": 40}
-    assert line["train"] == {"loss": 3.5, "accuracy": 0.4375, "num_examples": 80}
-    assert [(n["examples"], n["loss"], n["accuracy"]) for n in line["nodes"]] == [
-        (20, 2.0, 0.25),
-        (60, 4.0, 0.5),
+    assert line["evaluate"] == {"num_examples": 40, "metrics": {"loss": 1.75, "accuracy": 0.875}}
+    assert line["train"] == {"num_examples": 80, "metrics": {"loss": 3.5, "accuracy": 0.4375}}
+    assert [(node["examples"], node["metrics"]) for node in line["nodes"]] == [
+        (20, {"loss": 2.0, "accuracy": 0.25}),
+        (60, {"loss": 4.0, "accuracy": 0.5}),
     ]
 
 
@@ -236,12 +236,13 @@ def test_a_metric_that_is_undefined_at_one_site_is_left_out_there_alone(
     text = (federation.folder / "history.jsonl").read_text()
     lines = [json.loads(line, parse_constant=refuse_constant) for line in text.splitlines()]
     for line in lines:
-        assert line["train"] == line["evaluate"] == {"loss": 0.5, "accuracy": 0.875, "num_examples": 60}
+        means = {"num_examples": 60, "metrics": {"loss": 0.5, "accuracy": 0.875}}
+        assert line["train"] == line["evaluate"] == means
         assert line["refused"] == []
         assert line["undefined"] == [
             {"name": "b", "step": step, "metrics": ["accuracy"]} for step in ("train", "evaluate")
         ]
-        assert [node.get("accuracy") for node in line["nodes"]] == [0.5, None, 1.0]
+        assert [node["metrics"].get("accuracy") for node in line["nodes"]] == [0.5, None, 1.0]
     assert federation.facts["best"] == {"round": 1, "loss": 0.5}
     warnings = [line for line in caplog.messages if line.startswith("undefined metrics")]
     assert len(warnings) == 2, "one for each step, not for each round"
@@ -252,7 +253,9 @@ def test_a_metric_that_is_undefined_everywhere_is_absent_and_the_run_goes_on(fed
     metrics = GOOD | {"accuracy": math.nan}
     nodes = {name: NullNode(shift(1.0, **metrics), lambda _, __: metrics) for name in ("a", "b")}
     federation.run(nodes, num_rounds=2)
-    assert [line["evaluate"] for line in federation.history] == [{"loss": 0.5, "num_examples": 20}] * 2
+    assert [line["evaluate"] for line in federation.history] == [
+        {"num_examples": 20, "metrics": {"loss": 0.5}}
+    ] * 2
     assert federation.facts["best"] == {"round": 1, "loss": 0.5}
     assert federation.model["0.weight"][0, 0] == 2.0
 
@@ -280,10 +283,12 @@ def test_a_line_of_the_history_has_the_documented_keys(federation: Federation) -
     federation.run({"a": NullNode()})
     line = federation.history[0]
     assert list(line) == ["round", "train", "evaluate", "nodes", "refused", "undefined", "missing", "seconds"]
-    assert set(line["train"]) == set(line["evaluate"]) == {"loss", "accuracy", "num_examples"}
+    assert set(line["train"]) == set(line["evaluate"]) == {"num_examples", "metrics"}
     (node,) = line["nodes"]
-    measured = {"name", "partition", "examples", "loss", "accuracy"}
-    assert set(node) == measured | {"seconds", "bytes_up", "bytes_down"}
+    for measured in (line["train"], line["evaluate"], node):
+        assert set(measured["metrics"]) == {"loss", "accuracy"}
+    names = {"name", "partition", "examples", "metrics", "seconds", "bytes_up", "bytes_down"}
+    assert set(node) == names
     assert list(line["seconds"]) == ["train", "aggregate", "evaluate", "checkpoint", "total"]
     assert line["seconds"]["total"] >= line["seconds"]["train"] + line["seconds"]["evaluate"] > 0
 
@@ -323,7 +328,7 @@ def test_the_best_round_has_the_lowest_loss_of_an_evaluation_on_all_partitions(
         return GOOD | {"loss": losses[config["server-round"]], "num-examples": 0 if is_lost else 10}
 
     federation.run({"a": NullNode(evaluate=evaluate), "b": NullNode(evaluate=evaluate)}, num_rounds=4)
-    assert [line["evaluate"]["loss"] for line in federation.history] == [0.5, 0.25, 0.125, 0.75]
+    assert [line["evaluate"]["metrics"]["loss"] for line in federation.history] == [0.5, 0.25, 0.125, 0.75]
     assert federation.facts["best"] == {"round": 2, "loss": 0.25}
 
 
@@ -362,8 +367,31 @@ def test_a_metric_of_the_users_own_reaches_the_history(federation: Federation) -
         return NullNode(lambda values, _: (values, metrics), lambda _, __: metrics, description=said)
 
     federation.run({"a": node(0.5), "b": node(1.0)})
-    assert federation.history[0]["evaluate"]["top-5"] == 0.75
-    assert [n["top-5"] for n in federation.history[0]["nodes"]] == [0.5, 1.0]
+    line = federation.history[0]
+    assert line["evaluate"]["metrics"]["top-5"] == 0.75
+    assert [node["metrics"]["top-5"] for node in line["nodes"]] == [0.5, 1.0]
+
+
+def test_no_name_of_a_metric_is_reserved(
+    federation: Federation, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedmx.log.logger.propagate", True)
+    caplog.set_level("INFO", logger="fedmx")
+    names = ["time", "level", "event", "name", "seconds", "round", "rounds", "nodes", "epsilon", "partition"]
+    names += ["examples", "bytes_up", "num_examples", "metrics", "traceback", "loss"]
+    metrics = {"num-examples": 10, **{name: float(n) for n, name in enumerate(names)}}
+    node = NullNode(shift(1.0), lambda _, __: metrics, description={"metrics": names})
+    node.train = lambda values, _: (values, metrics)
+    federation.run({"a": node}, num_rounds=1)
+    expected = {name: float(n) for n, name in enumerate(names)}
+    line = federation.history[0]
+    for measured in (line["train"], line["evaluate"], line["nodes"][0]):
+        assert measured["metrics"] == expected
+    assert (line["round"], line["evaluate"]["num_examples"]) == (1, 10)
+    (logged,) = [record for record in caplog.records if "round finished" in record.message]
+    fields = vars(logged)["fields"]
+    assert (fields["round"], fields["metrics"]) == (1, expected)
+    assert "metrics.round=5" in logged.message
 
 
 def test_run_json_says_how_it_was_run_and_how_it_ended(federation: Federation) -> None:

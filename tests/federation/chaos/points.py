@@ -9,10 +9,10 @@ _FRAMES = (
     "fedmx.link.requests:Requests.frames"  # of a server: for two queries, two trainings, two evaluations
 )
 _SETTLE = "fedmx.link.requests:Requests.settle"  # likewise
-_CONFIGURE = "server.collect:Asker._configure"
+_CONFIGURE = "server.collect:Collector._configure"
 _AGGREGATE = "server.rounds:RoundLoop._aggregate"
 # In a server that resumes, this is first called for the line of its checkpoint.
-_ADD_ROUND = "server.record.history:History.add_round"
+_ADD_LINE = "server.record.run:RunRecord._add_line"
 # Of rounds alone: a client's rehearsal calls what is below them.
 _TRAIN, _EVALUATE = "client.trainer:Trainer.train", "client.trainer:Trainer.evaluate"
 _FSYNC, _RENAME = "os:fsync", "pathlib:Path.replace"
@@ -20,7 +20,7 @@ _FSYNC, _RENAME = "os:fsync", "pathlib:Path.replace"
 # Each server is started after the one before has died: it begins with the first round that is not on disk.
 OF_SERVER = (
     Kill("after", "fedmx.link.server:LinkServer.start"),
-    Kill("before", "server.agreement:_agree"),
+    Kill("before", "server.agreement:_agree_on_layout"),
     # round 1: configure, send, wait, aggregate
     Kill("before", _CONFIGURE, about="train 1"),
     Kill("before", _SUBMIT, call=2),
@@ -40,16 +40,16 @@ OF_SERVER = (
     Kill("after", _RENAME, about="round-0001"),
     # round 2, and what a server does that finds its checkpoint
     Kill("after", "server.record.checkpoint:save"),
-    Kill("before", _ADD_ROUND),
+    Kill("before", _ADD_LINE),
     Kill("halved", _FSYNC, about="history.jsonl"),
-    Kill("after", _ADD_ROUND),
+    Kill("after", _ADD_LINE),
     # between rounds 3 and 4
-    Kill("after", _ADD_ROUND, call=2),
+    Kill("after", _ADD_LINE, call=2),
     # round 4
     Kill("before", _CONFIGURE, about="evaluate 4"),
     Kill("before", "server.record.checkpoint:remove_others"),
     # the end
-    Kill("before", "server.record.history:History.finish"),
+    Kill("before", "server.record.run:RunRecord.finish"),
     Kill("halved", _FSYNC, about="model.npz"),
     Kill("after", _FSYNC, about="model.npz"),
     Kill("after", _RENAME, about="model.npz"),
@@ -57,7 +57,7 @@ OF_SERVER = (
     Kill("after", _FSYNC, about="model.params"),
     Kill("after", _RENAME, about="model.params"),
     Kill("halved", _FSYNC, call=4, about="run.json"),
-    Kill("after", "server.record.history:History.finish"),
+    Kill("after", "server.record.run:RunRecord.finish"),
     Kill("before", "fedmx.protocol.control:build_goodbye"),
     Kill("after", "fedmx.link.server:LinkServer.stop"),
 )

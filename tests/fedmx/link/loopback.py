@@ -219,11 +219,11 @@ class RawNode:
         said = {"is_name_given": False, "max_model_bytes": GIGABYTE, **changes}
         self.send(control.build_hello(Hello(name, **said)))
 
-    def get_ready(self, name: str = "raw", **changes: Any) -> None:
+    def get_ready(self, name: str = "raw", description: ConfigRecord | None = None, **changes: Any) -> None:
         """Join as a node whose model and data are loaded."""
         self.send_hello(name, **changes)
         assert self.receive("welcome").name == name
-        self.send(control.build_ready(ConfigRecord()))
+        self.send(control.build_ready(description or ConfigRecord()))
 
     def receive(self, kind: str) -> Any:
         """Return the next frame, which has to be of this kind."""

@@ -18,8 +18,8 @@ from client import model
 from client.mx import gluon, mx
 from fedmx import arrays
 from fedmx.errors import DataError
-from server.model import Layout, save
-from server.record import mxnet_params
+from server.model import Layout
+from server.record import mxnet_params, npz
 from tests.server.nodes import pack
 
 Values = dict[str, NDArray[Any]]
@@ -88,7 +88,7 @@ def test_a_new_network_that_loads_the_file_gives_the_outputs_of_the_one_that_was
     outputs = trained(examples).asnumpy()
     record = model.read(model.name_parameters(trained))
     mxnet_params.save(record, tmp_path / "model.params")
-    save(record, tmp_path / "model.npz")
+    npz.save(npz.members_of(record), tmp_path / "model.npz")
 
     loaded = make()
     loaded.load_parameters(str(tmp_path / "model.params"))

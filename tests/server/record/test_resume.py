@@ -1,4 +1,4 @@
-"""Which run is taken up, with what, and who is waited for."""
+"""Which run is resumed, from which round, and which nodes it waits for."""
 
 import dataclasses
 import io
@@ -15,36 +15,36 @@ from flwr.app import ConfigRecord
 
 from fedmx import arrays, log
 from fedmx.errors import DataError, SettingsError, StopSignal
-from fedmx.fields import describe_model
 from fedmx.link.member import NodeView
 from fedmx.settings import ServerSettings
 from server import leases, privacy, strategies
 from server.app import federate
+from server.leases import Membership, StartRules
+from server.model import GlobalModel, Layout
 from server.record import checkpoint
-from server.record.checkpoint import Checkpoint, Facts
-from server.record.history import History, versions
 from server.record.resume import choose_run, find_unannounced
+from server.record.run import RunRecord
 from server.record.runs import RunsFolder, read_newest
+from server.record.versions import versions
+from server.report import Outcome
 from tests.server.nodes import GOOD, LocalGrid, Metrics, NullNode, Table, pack, shift
+from tests.server.reports import make_report
 
 MODEL = pack({"w": np.arange(3, dtype=np.float32)})
+GLOBAL = GlobalModel(MODEL, Layout({"w": ("float32", (3,))}, frozenset("w"), frozenset({"loss"})))
 
 
 def make_settings(folder: Path, **given: Any) -> ServerSettings:
     return dataclasses.replace(ServerSettings(runs_dir=folder), **given)
 
 
-def make_run(settings: ServerSettings, rounds: int, status: str = "") -> History:
+def make_run(settings: ServerSettings, rounds: int, status: str = "") -> RunRecord:
     """Leave a run on disk as it is after so many rounds."""
-    record = History.begin(settings.runs_dir, "one", settings)
+    record = RunRecord.begin("one", settings)
     for number in range(1, rounds + 1):
-        line = {"round": number, "evaluate": {"loss": 1 / number}}
-        best = record.judge(line)
-        facts = Facts("one", number, describe_model(settings), 2, {"a": 0, "b": 1}, line, record.size, best)
-        checkpoint.save(Checkpoint(facts, MODEL, {}), record.folder / checkpoint.FOLDER)
-        record.add_round(line, best)
+        record.keep(make_report(number, 1 / number), GLOBAL, {})
     if status:
-        record.end(status, reason="because", exit_code=4)
+        record.end(Outcome(status, reason="because", exit_code=4))
     return record
 
 
@@ -61,7 +61,7 @@ def test_an_unfinished_run_goes_on_after_its_newest_round(tmp_path: Path, status
     assert start.run_id == "one"
     assert start.done is not None
     assert start.done.round == 2
-    assert start.held == ({"a": 0, "b": 1}, 2)
+    assert start.membership == Membership({"a": 0, "b": 1}, 2)
 
 
 def test_a_finished_run_is_not_touched(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_run_killed_in_its_first_round_keeps_its_name_and_one_that_failed_then
     record = make_run(settings, 0)
     assert choose_run(settings).run_id == "one"
     assert choose_run(dataclasses.replace(settings, seed=7)).run_id != "one"
-    record.end("failed", reason="because", exit_code=3)
+    record.end(Outcome("failed", reason="because", exit_code=3))
     assert choose_run(settings).run_id != "one"
 
 
@@ -89,8 +89,8 @@ def test_other_settings_are_named_and_not_mixed(tmp_path: Path) -> None:
         choose_run(other)
     assert str(caught.value) == (
         "run one is unfinished, after round 2, and has other settings: LEARNING_RATE=0.05 there, 0.1 here;"
-        " NUM_PARTITIONS=2 there, 3 here; expected the same to go on with it, RESUME=force to go on with"
-        " these, or RESUME=never to start anew"
+        " NUM_PARTITIONS=2 there, 3 here; expected the same settings, RESUME=force to resume with these, or"
+        " RESUME=never to start a new run"
     )
     assert choose_run(dataclasses.replace(other, resume="force")).run_id == "one"
     assert choose_run(dataclasses.replace(other, resume="never")).run_id != "one"
@@ -116,7 +116,7 @@ def test_a_resume_is_logged_at_once_with_run_round_task_and_the_way_out(
     tmp_path: Path, rounds: int, logged: Log
 ) -> None:
     settings = make_settings(tmp_path)
-    make_run(settings, rounds).note_nodes({"b": 1, "a": 0}, 2, {"task": "mnist"}, 0)
+    make_run(settings, rounds).note_nodes(Membership({"b": 1, "a": 0}, 2), {"task": "mnist"}, 0)
     choose_run(settings)
     (line,) = logged.lines
     assert (line["event"], line["run"], line["after_round"]) == ("resuming a run", "one", rounds)
@@ -198,7 +198,7 @@ def test_without_a_whole_checkpoint_nothing_is_guessed(tmp_path: Path) -> None:
     for number in (1, 2):
         checkpoint.path_of(folder, number).write_bytes(b"")
     with pytest.raises(
-        DataError, match=r"none of its 2 checkpoints can be read, and 2 .* RESUME=never to start anew$"
+        DataError, match=r"none of its 2 checkpoints can be read, and 2 .* RESUME=never to start a new run$"
     ):
         choose_run(settings)
 
@@ -206,7 +206,7 @@ def test_without_a_whole_checkpoint_nothing_is_guessed(tmp_path: Path) -> None:
 def test_a_record_that_cannot_be_read_is_no_reason_to_begin_another_beside_it(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
     (make_run(settings, 2).folder / "run.json").write_bytes(b"")
-    with pytest.raises(DataError, match=r"RESUME=never to start anew$"):
+    with pytest.raises(DataError, match=r"RESUME=never to start a new run$"):
         choose_run(settings)
     assert choose_run(dataclasses.replace(settings, resume="never")).before is None
 
@@ -229,7 +229,7 @@ def test_rounds_that_are_done_cannot_be_undone(tmp_path: Path, resume: str) -> N
         choose_run(dataclasses.replace(settings, num_rounds=4))
     assert str(caught.value) == (
         "run one is unfinished, after round 5: NUM_ROUNDS=4: expected at least 5, or RESUME=never to start"
-        " anew"
+        " a new run"
     )
 
 
@@ -241,12 +241,12 @@ def test_privacy_does_not_begin_in_the_middle_of_a_run(tmp_path: Path) -> None:
 
 
 def test_what_was_left_out_does_not_count_as_newest_any_more(tmp_path: Path) -> None:
-    settings = make_settings(tmp_path, keep_checkpoints=1)
+    settings = make_settings(tmp_path)
     folder = make_run(settings, 3).folder / checkpoint.FOLDER
     checkpoint.path_of(folder, 3).write_bytes(b"")
     start = choose_run(settings)
     assert start.before is not None
-    History.resume(start.before, settings, start.done)
+    RunRecord.resume(start.before, settings, start.done)
     assert checkpoint.list_rounds(folder) == [2, 1]
     assert (folder / "round-0003.npz.newer").exists()
 
@@ -268,7 +268,7 @@ def test_only_who_restarts_a_server_as_it_was_hears_that_its_run_is_finished(
     record = make_run(settings, 2)
     now = dataclasses.replace(settings, **given)
     with RunsFolder(tmp_path) as runs:
-        runs.untold = "one"
+        runs.unannounced = "one"
         assert find_unannounced(runs, now) is None, "it is not finished"
         record.finish(MODEL)
         assert (find_unannounced(runs, now) is None) == bool(given)
@@ -280,15 +280,15 @@ def test_what_came_after_the_checkpoint_is_taken_back(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
     record = make_run(settings, 2)
     start = choose_run(settings)
-    record.add_round({"round": 3, "evaluate": {"loss": 0.1}}, None)
+    record.keep(make_report(3, 0.1), GLOBAL, {})
     with (record.folder / "history.jsonl").open("a") as file:
         file.write('{"round": 4, "ev')
     newest = read_newest(tmp_path)
     assert newest is not None
-    resumed = History.resume(newest, settings, start.done)
+    resumed = RunRecord.resume(newest, settings, start.done)
     lines = (resumed.folder / "history.jsonl").read_text().splitlines()
     assert [json.loads(line)["round"] for line in lines] == [1, 2]
-    assert resumed.best == {"round": 2, "loss": 0.5}
+    assert json.loads((resumed.folder / "run.json").read_text())["best"] == {"round": 2, "loss": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -347,8 +347,8 @@ def node(name: str, *, is_ready: bool = True, since: float = 0.0) -> NodeView:
     ],
 )
 def test_those_who_took_part_are_waited_for(nodes: list[NodeView], now: float, *, may: bool) -> None:
-    settings = ServerSettings(min_clients=2)
-    assert leases.can_resume(nodes, {"a", "b", "c"}, settings, now=now, since=0.0) is may
+    rules = StartRules(num_partitions=0, min_clients=2, join_window_s=5.0, lease_grace_s=120.0)
+    assert leases.can_resume(nodes, {"a", "b", "c"}, rules, now=now, since=0.0) is may
 
 
 def test_with_privacy_a_model_that_was_sent_counts_although_its_round_was_lost(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ import pytest
 from fedmx import __version__, run_state
 from fedmx.errors import DataError
 from fedmx.settings import ServerSettings
-from server.record.history import History
 from server.record.resume import choose_run, find_unannounced
+from server.record.run import RunRecord
 from server.record.runs import FORMAT, RunsFolder, new_run_id, read_newest
+from server.report import Outcome
 from tests.strangers import UID, run_as_stranger
 
 
@@ -33,7 +34,7 @@ def test_the_runs_folder_is_made_and_locked(tmp_path: Path) -> None:
             f"RUNS_DIR={runs_dir}: another server writes in this folder; expected a folder for each server"
         )
     with RunsFolder(runs_dir) as runs:
-        assert runs.untold == ""
+        assert runs.unannounced == ""
 
 
 @pytest.mark.parametrize(("below", "words"), [("", "File exists"), ("runs", "Not a directory")])
@@ -49,13 +50,17 @@ def test_a_runs_folder_that_cannot_be_one_is_a_line(tmp_path: Path, below: str, 
 
 def test_a_server_that_was_killed_leaves_no_lock(tmp_path: Path) -> None:
     hold = "import sys, os; from pathlib import Path; from server.record.runs import RunsFolder; "
-    hold += "runs = RunsFolder(Path(sys.argv[1])); runs.untold = 'one'; os.kill(os.getpid(), 9)"
+    hold += "runs = RunsFolder(Path(sys.argv[1])); runs.unannounced = 'one'; os.kill(os.getpid(), 9)"
     killed = subprocess.run([sys.executable, "-c", hold, str(tmp_path)], check=False)
     assert killed.returncode == -9
     with RunsFolder(tmp_path) as runs:
-        assert runs.untold == "one"
-        runs.untold = ""
-        assert runs.untold == ""
+        assert runs.unannounced == "one"
+        runs.unannounced = ""
+        assert runs.unannounced == ""
+
+
+def begin(runs_dir: Path) -> RunRecord:
+    return RunRecord.begin("one", ServerSettings(runs_dir=runs_dir))
 
 
 def status_of(runs_dir: Path) -> str:
@@ -68,7 +73,7 @@ def test_a_run_is_running_while_its_server_holds_the_folder_and_interrupted_afte
     tmp_path: Path,
 ) -> None:
     with RunsFolder(tmp_path):
-        History.begin(tmp_path, "one", ServerSettings())
+        begin(tmp_path)
         run_state.settle(tmp_path)
         assert status_of(tmp_path) == "running"
     assert status_of(tmp_path) == "interrupted"
@@ -76,9 +81,10 @@ def test_a_run_is_running_while_its_server_holds_the_folder_and_interrupted_afte
 
 def test_the_run_of_a_server_that_was_killed_is_interrupted_for_the_next_one(tmp_path: Path) -> None:
     begin = "import sys, os; from pathlib import Path; from fedmx.settings import ServerSettings; "
-    begin += "from server.record.history import History; from server.record.runs import RunsFolder; "
+    begin += "from server.record.run import RunRecord; from server.record.runs import RunsFolder; "
     begin += "path = Path(sys.argv[1]); "
-    begin += "runs = RunsFolder(path); History.begin(path, 'one', ServerSettings()); os.kill(os.getpid(), 9)"
+    begin += "runs = RunsFolder(path); RunRecord.begin('one', ServerSettings(runs_dir=path)); "
+    begin += "os.kill(os.getpid(), 9)"
     assert subprocess.run([sys.executable, "-c", begin, str(tmp_path)], check=False).returncode == -9
     assert status_of(tmp_path) == "running", "nobody could write"
     with RunsFolder(tmp_path):
@@ -91,8 +97,8 @@ def test_the_run_of_a_server_that_was_killed_is_interrupted_for_the_next_one(tmp
 
 @pytest.mark.parametrize("status", ["finished", "failed", "interrupted"])
 def test_a_run_that_ended_stays_as_it_ended(tmp_path: Path, status: str) -> None:
-    record = History.begin(tmp_path, "one", ServerSettings())
-    record.end(status, reason="because")
+    record = begin(tmp_path)
+    record.end(Outcome(status, reason="because"))
     before = (record.folder / "run.json").read_bytes()
     with RunsFolder(tmp_path):
         run_state.settle(tmp_path)
@@ -101,7 +107,7 @@ def test_a_run_that_ended_stays_as_it_ended(tmp_path: Path, status: str) -> None
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff"])
 def test_a_record_that_cannot_be_read_is_left_as_it_is(tmp_path: Path, content: bytes) -> None:
-    path = History.begin(tmp_path, "one", ServerSettings()).folder / "run.json"
+    path = begin(tmp_path).folder / "run.json"
     path.write_bytes(content)
     run_state.settle(tmp_path)
     assert path.read_bytes() == content
@@ -110,7 +116,7 @@ def test_a_record_that_cannot_be_read_is_left_as_it_is(tmp_path: Path, content: 
 
 
 def write_facts(folder: Path, **changes: object) -> Path:
-    path = History.begin(folder, "one", ServerSettings()).folder / "run.json"
+    path = begin(folder).folder / "run.json"
     facts = {k: v for k, v in (json.loads(path.read_text()) | changes).items() if v != "missing"}
     path.write_text(json.dumps(facts))
     return path
@@ -135,7 +141,7 @@ def test_a_finished_run_of_another_format_is_in_nobodys_way(tmp_path: Path) -> N
     assert read_newest(tmp_path) is None
     settings = ServerSettings(runs_dir=tmp_path)
     with RunsFolder(tmp_path) as runs:
-        runs.untold = "one"
+        runs.unannounced = "one"
         assert find_unannounced(runs, settings) is None
     assert choose_run(settings).before is None
 
@@ -144,14 +150,15 @@ IMPORTS = """
 from pathlib import Path
 from fedmx.errors import FederationError
 from fedmx.settings import ServerSettings
-from server.record.history import History
+from server.record.run import RunRecord
+from server.report import Outcome
 from server.record.resume import choose_run
 """
 READ = """
 settings = ServerSettings(runs_dir=Path(sys.argv[1]))
 try:
     start = choose_run(settings)
-    History.resume(start.before, settings, start.done)
+    RunRecord.resume(start.before, settings, start.done)
 except FederationError as error:
     print(error.exit_code, error)
 """
@@ -161,7 +168,7 @@ except FederationError as error:
 def test_what_cannot_be_read_of_a_run_is_named_with_the_user(unreadable: str) -> None:
     runs_dir = Path(tempfile.mkdtemp(prefix="fedmx-runs-"))
     try:
-        folder = History.begin(runs_dir, "one", ServerSettings()).folder
+        folder = begin(runs_dir).folder
         (folder / "checkpoints").mkdir()
         (folder / "history.jsonl").touch()
         for path in (runs_dir, folder):
@@ -179,7 +186,7 @@ def test_what_cannot_be_read_of_a_run_is_named_with_the_user(unreadable: str) ->
 
 def test_the_newest_run_is_found_by_its_own_name_below_the_folder_as_it_was_given(tmp_path: Path) -> None:
     assert read_newest(tmp_path) is None
-    History.begin(tmp_path, "one", ServerSettings())
+    begin(tmp_path)
     found = read_newest(tmp_path)
     assert found is not None
     assert (found.folder, found.status) == (tmp_path / "one", "running")
@@ -196,15 +203,17 @@ def test_the_newest_run_is_found_by_its_own_name_below_the_folder_as_it_was_give
         (b"\xff", "codec can't decode"),
         (b"[]", "it is no JSON object"),
         (b"null", "it is no JSON object"),
-        (b'{"format": 2}', "its 'run_id' is no str"),
-        (b'{"format": 2, "run_id": "one", "status": "running"}', "its 'resumed' is no list"),
+        (b'{"format": 3}', "its 'run_id' is no str"),
+        (b'{"format": 3, "run_id": "one", "status": "running"}', "its 'resumed' is no list"),
     ],
 )
 def test_a_record_that_is_none_is_named(tmp_path: Path, content: bytes | None, words: str) -> None:
-    path = History.begin(tmp_path, "one", ServerSettings()).folder / "run.json"
+    path = begin(tmp_path).folder / "run.json"
     if content is None:
         path.unlink()
     else:
         path.write_bytes(content)
-    with pytest.raises(DataError, match=f"^{path}: cannot be read: .*{words}.* RESUME=never to start anew$"):
+    with pytest.raises(
+        DataError, match=f"^{path}: cannot be read: .*{words}.* RESUME=never to start a new run$"
+    ):
         read_newest(tmp_path)

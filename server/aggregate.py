@@ -1,0 +1,46 @@
+"""Updates -> the new global arrays: trained arrays by Flower's strategy, all others as a plain average."""
+
+from flwr.app import ArrayRecord, Message, MessageType, MetricRecord, RecordDict
+
+from fedmx.link.flower import make_reply
+from server.model import Layout, average_running
+from server.strategies import Plan
+from server.update import NUM_EXAMPLES, Update, records_of
+
+
+def aggregate(plan: Plan, layout: Layout, number: int, updates: list[Update]) -> ArrayRecord:
+    """Aggregate the updates of a round.
+
+    Args:
+        plan: the strategy.
+        layout: of the model.
+        number: the round.
+        updates: in the fixed order.
+
+    Raises:
+        ValueError: the strategy cannot aggregate them, or its arrays are not those of a model.
+        ArithmeticError: likewise.
+    """
+    replies = [_to_reply(plan, layout, number, update) for update in updates]
+    try:
+        trained, _ = plan.strategy.aggregate_train(number, replies)
+    finally:
+        # Flower's strategies leave reference cycles behind, which would keep every update until Python's
+        # garbage collector runs.
+        for reply in replies:
+            for record in records_of(reply.content, ArrayRecord):
+                record.clear()
+    if not trained:
+        name = type(plan.strategy).__name__
+        raise ValueError(f"the strategy {name} returned no arrays for {len(updates)} updates")
+    running = average_running(layout, [(update.arrays, update.num_examples) for update in updates])
+    return layout.merge(trained, running)
+
+
+def _to_reply(plan: Plan, layout: Layout, number: int, update: Update) -> Message:
+    """Wrap the trained arrays alone as Flower's strategies expect them; the strategy may change the copy."""
+    # Noise is calibrated to equal weights.
+    weight = update.num_examples if plan.privacy is None else 1
+    metrics = MetricRecord({**update.metrics, NUM_EXAMPLES: weight})
+    content = RecordDict({"arrays": layout.pick_trained(update.arrays), "metrics": metrics})
+    return make_reply(update.participant.node_id, MessageType.TRAIN, str(number), content)

@@ -1,0 +1,219 @@
+"""The record of one run: the one owner of its folder, from `run.json` to the final model."""
+
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from flwr.app import Array
+
+from fedmx import arrays
+from fedmx.errors import DataError
+from fedmx.fields import describe, describe_model
+from fedmx.files import atomic_write, disk_errors, fsync_directory
+from fedmx.settings import ServerSettings
+from server.leases import Membership
+from server.model import GlobalModel
+from server.record import checkpoint, mxnet_params, npz
+from server.record.checkpoint import Checkpoint, Facts, State
+from server.record.history import History
+from server.record.runs import FORMAT, NewestRun
+from server.record.versions import versions
+from server.report import Outcome, RoundReport
+
+
+class RunRecord:
+    """The record of one run, also of one that ends before its first round.
+
+    All of it raises `DataError` where the disk fails, which fails the run: what is not on the disk is lost.
+
+    Args:
+        folder: the run's, which exists.
+        facts: the content of `run.json`.
+        settings: the server's.
+    """
+
+    def __init__(self, folder: Path, facts: dict[str, Any], settings: ServerSettings) -> None:
+        self.folder = folder
+        self._facts = facts
+        self._settings = settings
+        self._history = History(folder)
+        self._write_facts()
+
+    @classmethod
+    def begin(cls, run_id: str, settings: ServerSettings) -> "RunRecord":
+        """Create the folder of a new run, to which `latest` then points."""
+        folder = settings.runs_dir / run_id
+        facts: dict[str, Any] = {
+            "format": FORMAT,
+            "run_id": run_id,
+            "status": "running",
+            "started": _now(),
+            "finished": None,
+            "resumed": [],
+            "seed": settings.seed,
+            "partitions": 0,
+            "nodes": {},
+            "description": None,
+            "model_bytes": None,
+            "rounds": 0,
+            "releases": [],
+            "best": None,
+            "model_sha256": None,
+            "settings": describe(settings),
+            "versions": versions(),
+        }
+        with disk_errors(folder):
+            folder.mkdir(parents=True)
+        try:
+            record = cls(folder, facts, settings)
+            _point_latest_to(folder)
+        except DataError:
+            # A run without a complete record must not be found by the next server.
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return record
+
+    @classmethod
+    def resume(cls, run: NewestRun, settings: ServerSettings, done: Facts | None) -> "RunRecord":
+        """Continue a record after the round of its checkpoint; what was recorded later is undone.
+
+        Args:
+            run: as it is on disk.
+            settings: the server's now.
+            done: the checkpoint's facts; None before the end of round 1.
+        """
+        if done:
+            checkpoint.set_aside(run.folder / checkpoint.FOLDER, after=done.round)
+        facts = {name: value for name, value in run.facts.items() if name not in ("reason", "exit_code")}
+        facts |= {
+            "status": "running",
+            "finished": None,
+            "resumed": [*facts["resumed"], _now()],
+            "best": done.best if done else None,
+            "settings": describe(settings),
+            "versions": versions(),
+        }
+        History(run.folder).truncate(done.history_bytes if done else 0)
+        record = cls(run.folder, facts, settings)
+        if done:
+            record._add_line(done.line, done.best)
+        return record
+
+    @property
+    def releases(self) -> list[float]:
+        """The noise multiplier of each model that may have reached nodes, with differential privacy."""
+        releases: list[float] = self._facts["releases"]
+        return releases
+
+    def note_nodes(self, membership: Membership, description: Mapping[str, Any], model_bytes: int) -> None:
+        """Record who takes part before anything is trained, so that a repeated round 1 finds the same.
+
+        Args:
+            membership: the nodes.
+            description: what all of them agree on.
+            model_bytes: the size of its arrays.
+        """
+        self._facts |= {**asdict(membership), "description": dict(description), "model_bytes": model_bytes}
+        self._write_facts()
+
+    def note_release(self, noise_multiplier: float) -> None:
+        """Record that a model with this noise is about to be sent: from now on it counts as spent."""
+        self.releases.append(noise_multiplier)
+        self._write_facts()
+
+    def keep(self, report: RoundReport, model: GlobalModel, state: State) -> RoundReport:
+        """Write a round to the disk: first its checkpoint, then its line in the history.
+
+        Args:
+            report: the round.
+            model: the global model after it.
+            state: what the strategy carries to the next round.
+
+        Returns:
+            The report with the seconds of the checkpoint.
+        """
+        started = time.monotonic()
+        best = self._judge(report)
+        facts = Facts(
+            run_id=self.folder.name,
+            round=report.round,
+            settings=describe_model(self._settings),
+            partitions=report.membership.partitions,
+            nodes=report.membership.nodes,
+            line=report.to_line(),
+            history_bytes=self._history.size,
+            best=best,
+        )
+        folder = self.folder / checkpoint.FOLDER
+        # The checkpoint has the line too: whatever ends the server from here on, this round is not lost.
+        checkpoint.save(Checkpoint(facts, model.arrays, state), folder)
+        rounds = checkpoint.list_rounds(folder)
+        best_round = best["round"] if best else None
+        checkpoint.remove_others(
+            folder, checkpoint.choose_kept(rounds, best_round, self._settings.keep_checkpoints)
+        )
+        written_s = round(time.monotonic() - started, 4)
+        total_s = round(report.seconds.total + written_s, 4)
+        report = replace(report, seconds=replace(report.seconds, checkpoint=written_s, total=total_s))
+        self._add_line(report.to_line(), best)
+        return report
+
+    def finish(self, model: Mapping[str, Array]) -> Outcome:
+        """Write the final model, for numpy and for MXNet, and note that the run is finished."""
+        path = self.folder / "model.npz"
+        npz.save(npz.members_of(model), path)
+        mxnet_params.save(model, self.folder / "model.params")
+        digest = arrays.sha256(model)
+        self._facts["model_sha256"] = digest
+        self.end(Outcome("finished"))
+        return Outcome("finished", model=path, model_sha256=digest, is_evaluated=self._history.is_evaluated)
+
+    def end(self, outcome: Outcome) -> None:
+        """Note how the run ended."""
+        self._facts |= {"status": outcome.status, "finished": _now()}
+        if outcome.status == "failed":
+            self._facts |= {"reason": outcome.reason, "exit_code": outcome.exit_code}
+        self._write_facts()
+
+    def _judge(self, report: RoundReport) -> Mapping[str, Any] | None:
+        """Return round and loss of the best round up to this one, of those evaluated on all partitions."""
+        best: Mapping[str, Any] | None = self._facts["best"]
+        if report.evaluate is None or not report.is_complete:
+            return best
+        if best is None or report.evaluate.loss < best["loss"]:
+            return {"round": report.round, "loss": report.evaluate.loss}
+        return best
+
+    def _add_line(self, line: Mapping[str, Any], best: Mapping[str, Any] | None) -> None:
+        self._history.append(line)
+        self._facts |= {"rounds": line["round"], "best": best}
+        self._write_facts()
+
+    def _write_facts(self) -> None:
+        with atomic_write(self.folder / "run.json") as file:
+            file.write((json.dumps(self._facts, indent=2) + "\n").encode())
+
+
+def _point_latest_to(folder: Path) -> None:
+    runs_dir = folder.parent
+    link = runs_dir / ".latest.part"
+    try:
+        with disk_errors(runs_dir / "latest"):
+            link.unlink(missing_ok=True)
+            link.symlink_to(folder.name)
+            link.replace(runs_dir / "latest")
+            fsync_directory(runs_dir)
+    except DataError:
+        with contextlib.suppress(OSError):
+            link.unlink()
+        raise
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

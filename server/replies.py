@@ -1,0 +1,127 @@
+"""The replies to one step of a round, over all its attempts."""
+
+from dataclasses import dataclass, field
+
+from fedmx.link.requests import Transfer
+from server.leases import Participant
+from server.report import NodeReport, Refusal, Undefined
+from server.update import Update
+
+
+@dataclass
+class Replies:
+    """What came back in a step.
+
+    Attributes:
+        present: the most nodes that could be asked or had been admitted.
+        wanted: the most nodes that the strategy asked or had been admitted.
+        admitted: the newest update of each node whose reply was admitted.
+        refused: node name -> why its newest reply was rejected; an error is a reason too.
+        failed: names of refused nodes that would send the same reply if they were asked again.
+        missing: node name -> why there was no reply when it was last asked.
+        seconds: from sending to the last reply, all attempts together.
+        transfers: of each node, by name.
+    """
+
+    present: int = 0
+    wanted: int = 0
+    admitted: dict[Participant, Update] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
+    missing: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    transfers: dict[str, list[Transfer]] = field(default_factory=dict)
+
+    def in_order(self) -> list[Update]:
+        """Return the updates by partition, then node name, whichever node replied first."""
+        return sorted(
+            self.admitted.values(),
+            key=lambda update: (update.participant.partition or 0, update.participant.name),
+        )
+
+    def has_update_of(self, who: Participant) -> bool:
+        """Whether a node, or another that held its partition before it, was admitted already."""
+        return who in self.admitted or (
+            who.partition is not None and who.partition in {other.partition for other in self.admitted}
+        )
+
+    def can_use(self, who: Participant) -> bool:
+        """Whether a reply of a node is wanted and may be admitted."""
+        return who.name not in self.failed and not self.has_update_of(who)
+
+    def note_transfer(self, who: Participant, transfer: Transfer | None) -> None:
+        """Add the cost of a node's reply, where it was measured."""
+        if transfer is not None:
+            self.transfers.setdefault(who.name, []).append(transfer)
+
+    def admit(self, update: Update) -> None:
+        """Add an update; what was held against its node before is settled."""
+        name = update.participant.name
+        self.missing.pop(name, None)
+        self.refused.pop(name, None)
+        self.admitted[update.participant] = update
+
+    def refuse(self, who: Participant, reason: str, *, is_final: bool) -> None:
+        """Note why a node's reply was rejected.
+
+        Args:
+            who: the node.
+            reason: why.
+            is_final: whether the node would send the same reply again.
+        """
+        self.missing.pop(who.name, None)
+        self.refused[who.name] = reason
+        if is_final:
+            self.failed.add(who.name)
+
+    def miss(self, who: Participant, reason: str) -> None:
+        """Note why there is no reply of a node."""
+        self.refused.pop(who.name, None)
+        self.missing[who.name] = reason
+
+    def are_complete(self, partitions: int) -> bool:
+        """Whether every partition was admitted; with data of the sites' own, every site."""
+        return 0 < len(self.admitted) == (partitions or self.present)
+
+    def drop_arrays(self) -> None:
+        """Release the updates' arrays, each of them a whole model; metrics stay."""
+        for update in self.admitted.values():
+            update.arrays.clear()
+
+    def explain(self) -> str:
+        """Return why replies were not admitted: each reason once, with its nodes."""
+        nodes: dict[str, list[str]] = {}
+        for name, reason in [*sorted(self.refused.items()), *sorted(self.missing.items())]:
+            nodes.setdefault(reason, []).append(name)
+        reasons = [
+            f"node{'s' if len(names) > 1 else ''} {', '.join(names)}: {reason}"
+            for reason, names in nodes.items()
+        ]
+        return "; ".join(reasons) or f"nodes present: {self.present}"
+
+    def list_refusals(self, step: str) -> list[Refusal]:
+        """List the rejected replies by node name, for the report."""
+        return [Refusal(name, step, reason) for name, reason in sorted(self.refused.items())]
+
+    def list_undefined(self, step: str) -> list[Undefined]:
+        """List the undefined metrics of admitted replies, for the report."""
+        return [
+            Undefined(update.participant.name, step, names)
+            for update in self.in_order()
+            if (names := update.undefined_metrics)
+        ]
+
+    def describe_nodes(self, evaluated: "Replies") -> list[NodeReport]:
+        """Describe the nodes that were admitted, for the report.
+
+        Args:
+            evaluated: the replies to the evaluation of the same round.
+        """
+        return [
+            NodeReport.build(
+                update,
+                self.transfers.get(update.participant.name, []),
+                evaluated.transfers.get(update.participant.name, []),
+            )
+            for update in self.in_order()
+        ]

@@ -1,0 +1,186 @@
+"""What is reported of a run: its facts at the start, each of its rounds, and its outcome."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fedmx.link.requests import Transfer
+from server.leases import Membership
+from server.update import Update, weighted_means
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """A run that starts or is resumed.
+
+    Attributes:
+        run_id: its name.
+        folder: its folder, which has `run.json`.
+        first_round: the round that comes next.
+        nodes: how many take part.
+        is_resumed: whether an earlier server has begun it.
+        settings: the server's, by environment name, as `run.json` has them.
+    """
+
+    run_id: str
+    folder: Path
+    first_round: int
+    nodes: int
+    is_resumed: bool
+    settings: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """The averages of one step, over the nodes that were admitted.
+
+    Attributes:
+        num_examples: of all nodes together.
+        metrics: the means by name, weighted by examples; `loss` is among them.
+    """
+
+    num_examples: float
+    metrics: Mapping[str, float]
+
+    @classmethod
+    def average(cls, updates: list[Update]) -> "StepReport | None":
+        """Average the metrics of updates; None where there are none."""
+        if not updates:
+            return None
+        return cls(sum(update.num_examples for update in updates), weighted_means(updates))
+
+    @property
+    def loss(self) -> float:
+        """The mean loss, which every task measures."""
+        return self.metrics["loss"]
+
+
+@dataclass(frozen=True)
+class NodeReport:
+    """One node that trained, its evaluation and all attempts included.
+
+    Attributes:
+        name: the node's.
+        partition: which it trained on; None where each site has data of its own.
+        examples: how many it trained on.
+        metrics: of its training, without those that are undefined.
+        seconds: from the request to the reply, of its training.
+        bytes_up: what it sent.
+        bytes_down: what it was sent.
+    """
+
+    name: str
+    partition: int | None
+    examples: float
+    metrics: Mapping[str, float]
+    seconds: float
+    bytes_up: int
+    bytes_down: int
+
+    @classmethod
+    def build(cls, update: Update, trainings: list[Transfer], evaluations: list[Transfer]) -> "NodeReport":
+        """Build it from an admitted update and all transfers of its node."""
+        transfers = [*trainings, *evaluations]
+        return cls(
+            update.participant.name,
+            update.participant.partition,
+            update.num_examples,
+            update.defined_metrics,
+            round(math.fsum(transfer.seconds for transfer in trainings), 4),
+            sum(transfer.bytes_up for transfer in transfers),
+            sum(transfer.bytes_down for transfer in transfers),
+        )
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The newest reply of a node that was rejected in a step."""
+
+    name: str
+    step: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Undefined:
+    """The metrics that have no finite value at a node in a step."""
+
+    name: str
+    step: str
+    metrics: list[str]
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """How long the parts of a round took."""
+
+    train: float
+    aggregate: float
+    evaluate: float
+    checkpoint: float
+    total: float
+
+
+@dataclass(frozen=True)
+class RoundReport:
+    """A finished round.
+
+    Attributes:
+        round: its number, from 1.
+        rounds: of the run in all.
+        train: averages of the nodes' training.
+        evaluate: averages of the evaluation of the new model; None where no evaluation was admitted.
+        nodes: those whose updates were admitted, by partition, then name.
+        refused: whose newest replies were rejected, and why.
+        undefined: metrics without a finite value.
+        missing: names of nodes that did not reply.
+        privacy: epsilon and delta spent so far; None without differential privacy.
+        seconds: how long its parts took.
+        is_complete: whether the evaluation covers every partition, or every site.
+        membership: the nodes that take part, admitted or not.
+    """
+
+    round: int
+    rounds: int
+    train: StepReport | None
+    evaluate: StepReport | None
+    nodes: list[NodeReport]
+    refused: list[Refusal]
+    undefined: list[Undefined]
+    missing: list[str]
+    privacy: Mapping[str, float] | None
+    seconds: Seconds
+    is_complete: bool
+    membership: Membership
+
+    def to_line(self) -> dict[str, Any]:
+        """Return it as `history.jsonl` has it."""
+        line = asdict(self)
+        for name in ("rounds", "is_complete", "membership"):
+            del line[name]
+        if self.privacy is None:
+            del line["privacy"]
+        return line
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        status: finished, failed or interrupted.
+        reason: why it failed.
+        exit_code: of the server, where it failed.
+        model: the file of the final model, where it finished.
+        model_sha256: the model's digest, where it finished.
+        is_evaluated: whether at least one round was evaluated.
+    """
+
+    status: str
+    reason: str | None = None
+    exit_code: int | None = None
+    model: Path | None = None
+    model_sha256: str | None = None
+    is_evaluated: bool = True
