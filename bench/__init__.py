@@ -1,1 +1,1 @@
-"""What a round costs on each engine, and what federation adds to training: measured, never tested."""
+"""Benchmarks: the cost of a round on each engine, and the overhead of federation over plain training."""

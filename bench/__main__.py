@@ -1,4 +1,4 @@
-"""`python -m bench`: measures what was asked for, prints tables, writes JSON. `--help` lists the parts."""
+"""`python -m bench`: measures the selected parts, prints tables and writes JSON. `--help` lists the parts."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from bench.machine import describe_machine
 from bench.outcome import Job, Outcome
 from bench.processes import MeasurementError
 from bench.report import Report
-from fedmx.program import run_program
+from fedmx.program import ArgumentParser, run_program
 
 ENGINES: dict[str, Callable[[Job], Outcome]] = {
     "link": direct_link.measure,
@@ -20,11 +20,12 @@ ENGINES: dict[str, Callable[[Job], Outcome]] = {
 }
 PARTS = ("floor", *ENGINES, "memory", "tax")
 ROUNDS = {"small": 30, "large": 7}
-SUPERLINK_ROUNDS = 3  # of 12 s and more
+# A round on SuperLink takes 12 s or more.
+SUPERLINK_ROUNDS = 3
 
 
 def main() -> None:
-    """Measure what was asked for; what is done is shown and written even when the rest is interrupted."""
+    """Measure the selected parts; if interrupted, show and write the parts that are done."""
     options = _parse_options()
     report = Report(describe_machine())
     try:
@@ -33,7 +34,7 @@ def main() -> None:
         _measure_rest(options, report)
     finally:
         report.show()
-        print(f"written to {report.write()}")
+        print(f"wrote {report.write()}")
 
 
 def _measure_rounds(size: str, options: argparse.Namespace, report: Report) -> None:
@@ -66,26 +67,28 @@ def _make_job(engine: str, size: str, options: argparse.Namespace) -> Job:
 
 
 def _parse_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure rounds on three engines.")
-    parser.add_argument("--only", type=_choose(PARTS), default=PARTS, help=f"parts, of {','.join(PARTS)}")
-    parser.add_argument("--sizes", type=_choose(tuple(SHAPES)), default=tuple(SHAPES), help="of small,large")
+    parser = ArgumentParser(prog="python -m bench", description="Measure rounds on three engines.")
+    parser.add_argument("--only", type=_choose(PARTS), default=PARTS, help=f"parts: {','.join(PARTS)}")
     parser.add_argument(
-        "--rounds", type=int, default=0, help="rounds after the first; SuperLink plays at most 3"
+        "--sizes", type=_choose(tuple(SHAPES)), default=tuple(SHAPES), help="sizes: small,large"
     )
     parser.add_argument(
-        "--limit", type=float, default=180.0, help="seconds that one engine may take at one size"
+        "--rounds", type=int, default=0, help="rounds after the first; at most 3 on SuperLink"
+    )
+    parser.add_argument(
+        "--limit", type=float, default=180.0, help="seconds after which an engine is stopped, per size"
     )
     return parser.parse_args()
 
 
 def _choose(known: Sequence[str]) -> Callable[[str], list[str]]:
     def parse(text: str) -> list[str]:
-        words = [word.strip() for word in text.split(",")]
-        if unknown := set(words) - set(known):
+        chosen = [name.strip() for name in text.split(",")]
+        if unknown := set(chosen) - set(known):
             raise argparse.ArgumentTypeError(
-                f"{', '.join(sorted(unknown))}: expected some of {','.join(known)}"
+                f"{', '.join(sorted(unknown))}: expected names from {','.join(known)}"
             )
-        return words
+        return chosen
 
     return parse
 

@@ -1,6 +1,6 @@
-"""A node's training and evaluation without a federation: each step when it is told to, over a line of text.
+"""A node's training and evaluation without a federation, one step per line of text from the parent process.
 
-`python -m bench.alone PORT PARTITION` connects to the parent, says `ready`, and `done` after every step.
+`python -m bench.alone PORT PARTITION` connects to the parent, sends `ready`, and `done` after every step.
 """
 
 import socket
@@ -16,15 +16,17 @@ from fedmx.settings import ClientSettings, ServerSettings, load
 
 
 class LoneNode:
-    """The task on one partition, with the settings that both programs would have."""
+    """The task on one partition, with the settings of server and client."""
 
     def __init__(self, partition: int) -> None:
-        mine, self._settings = load(ClientSettings), load(ServerSettings)
+        client_settings = load(ClientSettings)
+        self._settings = load(ServerSettings)
         self._partition = partition
-        self._task = load_task(mine.task)
-        train, test = self._task.load_data(mine.data_dir)
-        device = find_devices(mine.device, mine.gpu_index).for_partition(partition)
-        rule, seed = self._settings.partition, self._settings.seed
+        self._task = load_task(client_settings.task)
+        train, test = self._task.load_data(client_settings.data_dir)
+        device = find_devices(client_settings.device, client_settings.gpu_index).for_partition(partition)
+        rule = self._settings.partition
+        seed = self._settings.seed
         chosen = split_indices(train.labels, rule, NODES, seed)[partition]
         self._train_data = DeviceData.put(train.examples, train.labels, device, chosen=chosen)
         chosen = split_test_indices(len(test), NODES, seed)[partition]
@@ -35,18 +37,18 @@ class LoneNode:
         self._net.hybridize(static_alloc=True, static_shape=True)
 
     def train(self, number: int) -> None:
-        """Train a round's epochs, from where the round before ended."""
+        """Train a round's epochs, continuing from the round before."""
         settings = self._settings
         seed = [settings.seed, number, self._partition]
         training.train(self._net, self._task, self._train_data, settings.hyperparameters, seed)
 
     def evaluate(self) -> None:
-        """Measure on this partition's part of the test set."""
+        """Evaluate on this partition's part of the test set."""
         training.evaluate(self._net, self._task, self._test_data, self._settings.batch_size)
 
 
 def main(port: str, partition: str) -> None:
-    """Make steps until the parent hangs up."""
+    """Carry out steps until the parent closes the connection."""
     with socket.create_connection(("127.0.0.1", int(port))) as link, link.makefile("rw") as lines:
         node = LoneNode(int(partition))
         print("ready", file=lines, flush=True)

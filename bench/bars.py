@@ -1,4 +1,4 @@
-"""The bars that the project holds itself to, as plain functions of what was measured."""
+"""The performance targets of the project, as plain functions of the measurements."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ TLS_SMALL_S, TLS_LARGE = 0.010, 1.4
 
 @dataclass(frozen=True)
 class Bar:
-    """A figure and its bar; `is_met` is None when it was not measured in this call."""
+    """A measured figure and its target."""
 
     claim: str
     figure: str
-    is_met: bool | None
+    is_met: bool
 
 
 def judge(outcomes: Iterable[Outcome], tax: float | None) -> list[Bar]:
-    """Compare the outcomes with every bar; those that lack a figure are left out."""
+    """Compare the outcomes with the targets; targets without a measurement are left out."""
     found = {(outcome.engine, outcome.size): outcome for outcome in outcomes}
     keys = (("link", "small"), ("link", "large"), ("deprecated", "large"))
     bars = list(_judge_link(*(found.get(key) for key in keys)))

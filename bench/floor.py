@@ -1,8 +1,8 @@
-"""What no engine can beat here: a round's bytes over plain loopback TCP, and the weighted average alone.
+"""The lower bound for any engine on this machine: a round's bytes over plain TCP, and the weighted average.
 
-The bytes take a round's way: the model goes to two processes at once and comes back from each, then goes to
-each again for the evaluation, which is answered with one byte. In pieces of 1 MiB, between buffers that are
-there already; nothing is checked or decoded.
+The bytes travel as in a round: the model goes to two processes at once and comes back from each, then goes to
+each again for the evaluation, which is answered with one byte. They travel in pieces of 1 MiB between
+existing buffers; nothing is checked or decoded.
 """
 
 import socket
@@ -25,7 +25,7 @@ PIECE_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class Floor:
-    """Seconds of a round's two parts that stay when an engine costs nothing (medians)."""
+    """Median seconds of the two parts of a round that remain if the engine costs nothing."""
 
     size: str
     transfer_s: float
@@ -33,12 +33,12 @@ class Floor:
 
     @property
     def total_s(self) -> float:
-        """The floor of a whole round."""
+        """The lower bound for a whole round."""
         return self.transfer_s + self.average_s
 
 
 def measure(size: str, rounds: int) -> Floor:
-    """Time both parts for some rounds after a first one."""
+    """Time both parts over some rounds, after one that does not count."""
     return Floor(size, _time_transfer(model_bytes(size), rounds), _time_average(size, rounds))
 
 
@@ -54,7 +54,7 @@ def _time_transfer(count: int, rounds: int) -> float:
         model, replies = memoryview(bytes(count)), [memoryview(bytearray(count)) for _ in links]
 
         def play_round() -> None:
-            # A list waits for both nodes: training ends before evaluation begins.
+            # `list` waits for both nodes: training ends before evaluation begins.
             list(pool.map(lambda link, reply: _exchange(link, model, reply), links, replies))
             list(pool.map(lambda link: _exchange(link, model, memoryview(bytearray(1))), links))
 
@@ -97,12 +97,12 @@ def _receive(link: socket.socket, buffer: memoryview) -> None:
     while len(buffer):
         count = link.recv_into(buffer[:PIECE_BYTES])
         if not count:
-            raise ConnectionError("the other end closed the connection")
+            raise ConnectionError("the other process closed the connection")
         buffer = buffer[count:]
 
 
 def serve_node(port: int, count: int, rounds: int) -> None:
-    """Be a node: give the model back, then answer its evaluation."""
+    """Act as a node: return the model, then reply to its evaluation."""
     with socket.create_connection(("127.0.0.1", port)) as link:
         model = memoryview(bytearray(count))
         for _ in range(rounds):

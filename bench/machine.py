@@ -1,4 +1,4 @@
-"""Facts about the machine, so that figures of two machines are not compared by mistake."""
+"""A description of the machine, so that figures of two machines are not compared by mistake."""
 
 import importlib.metadata
 import os
@@ -9,7 +9,7 @@ _PACKAGES = ("flwr", "grpcio", "protobuf", "numpy", "mxnet")
 
 
 def describe_machine() -> dict[str, object]:
-    """Give processor, cores, memory, load and versions, as values that JSON can hold."""
+    """Return processor, cores, memory, load and versions, as JSON values."""
     return {
         "cpu": _read_field("/proc/cpuinfo", "model name"),
         "cores": len(os.sched_getaffinity(0)),

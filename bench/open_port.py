@@ -1,8 +1,8 @@
-"""`python -m bench.open_port`: what a crowd at the server's port costs a round, and a node that joins.
+"""`python -m bench.open_port`: how much a crowd at the server's port slows down rounds and joining nodes.
 
-500 connections that say nothing, and 50 nodes that say a valid hello and then a byte a second, all on
-loopback and with mutual TLS. Rounds without and with them are played by turns, so that a machine that changes
-its speed changes both; a round sends the model to two nodes and back, then to both again.
+The crowd is 500 connections that send nothing, and 50 nodes that send a valid hello and then one byte per
+second, all on loopback with mutual TLS. Rounds with and without it alternate, so that a change of the
+machine's speed affects both; a round sends the model to two nodes and back, then to both again.
 """
 
 import json
@@ -11,7 +11,6 @@ import socket
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +20,7 @@ from flwr.app import ArrayRecord, Message, MessageType, RecordDict
 from rich.console import Console
 from rich.table import Table
 
-from bench.engines.direct_link import MAX_MODEL_BYTES, make_certificates
+from bench.engines.direct_link import MAX_MODEL_BYTES, create_certificates
 from bench.flower_app.null_app.model import make_arrays
 from bench.flower_app.null_app.rounds import NODES
 from bench.processes import Children, free_port, wait_for_port, wait_until
@@ -54,11 +53,12 @@ class Samples:
 
 
 def main() -> None:
-    """Measure, and print a table."""
+    """Measure and print a table."""
     quiet, crowded = Samples(), Samples()
     with Children() as children, ExitStack() as stack:
-        pki, port = children.folder / "pki", free_port()
-        make_certificates(pki)
+        pki = children.folder / "pki"
+        port = free_port()
+        create_certificates(pki)
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         listener.settimeout(_LIMIT_S)
 
@@ -74,43 +74,45 @@ def main() -> None:
                 f"node-{node}", "bench.engines.direct_link", "node", str(port), str(node), str(pki)
             )
         for size in ROUNDS:
-            _tell(server, f"{size} 3")
+            _request(server, f"{size} 3")
         for _ in range(REPEATS):
             _measure(server, port, pki, quiet)
             crowd = start("crowd")
-            crowd.readline()  # once all are there
+            # The crowd is complete.
+            crowd.readline()
             _measure(server, port, pki, crowded)
-            _tell(crowd, "go")
+            _request(crowd, "go")
     _show(quiet, crowded)
 
 
 def _measure(server: TextIO, port: int, pki: Path, samples: Samples) -> None:
     for size, number in ROUNDS.items():
-        samples.rounds[size] += json.loads(_tell(server, f"{size} {number}"))
+        samples.rounds[size] += json.loads(_request(server, f"{size} {number}"))
     samples.joins += [_time_joining(port, pki) for _ in range(JOINS)]
 
 
 def _time_joining(port: int, pki: Path) -> float:
-    """Dial as another node, and wait for the welcome; it stays until this process ends."""
+    """Return the seconds in which another node joins; it stays until this process ends."""
     options = LinkOptions(
         address=Address("127.0.0.1", port),
         hello=Hello(f"late-{secrets.token_hex(4)}", is_name_given=True, max_model_bytes=MAX_MODEL_BYTES),
         wait_timeout_s=_LIMIT_S,
         credentials=read_credentials(pki / "sites" / LOCAL_SITE, SITE),
     )
-    link, started = NodeLink(options), time.perf_counter()
+    link = NodeLink(options)
+    started = time.perf_counter()
     link.start()
     wait_until(lambda: link.is_member, _LIMIT_S, "joining", every_s=0.0005)
     return time.perf_counter() - started
 
 
-def _tell(program: TextIO, line: str) -> str:
+def _request(program: TextIO, line: str) -> str:
     print(line, file=program, flush=True)
     return program.readline()
 
 
 def _show(quiet: Samples, crowded: Samples) -> None:
-    table = Table(title=f"{SILENT} silent connections, {DRIBBLING} that dribble; medians in milliseconds")
+    table = Table(title=f"{SILENT} silent connections, {DRIBBLING} slow ones; medians in milliseconds")
     for title in ("", "samples", "without", "with", "ratio"):
         table.add_column(title, justify="right" if title else "left")
     rows = {f"a round of the {size} model": (quiet.rounds[size], crowded.rounds[size]) for size in ROUNDS}
@@ -122,7 +124,7 @@ def _show(quiet: Samples, crowded: Samples) -> None:
 
 
 def serve(lines: TextIO, port: int, pki: Path) -> None:
-    """Play as many rounds as each line says."""
+    """Run the number of rounds in each line."""
     verifier = PeerVerifier(read_credentials(pki / "server", SERVER), pki / "server" / REVOKED_FILE)
     address = Address("127.0.0.1", port)
     roster = Roster(lambda _first, _second: None)
@@ -135,44 +137,42 @@ def serve(lines: TextIO, port: int, pki: Path) -> None:
     models = {size: ArrayRecord(make_arrays(size)) for size in ROUNDS}
     for line in lines:
         size, number = line.split()
-        seconds = [_time(lambda size=size: _play_round(grid, models[size])) for _ in range(int(number))]  # type: ignore[misc]
+        seconds = [_run_round(grid, models[size]) for _ in range(int(number))]
         print(json.dumps(seconds), file=lines, flush=True)
     server.stop(pb.Goodbye.FINISHED)
 
 
-def _play_round(grid: LinkGrid, model: ArrayRecord) -> None:
-    group = secrets.token_hex(8)  # an equal request would be answered from what the node has kept
+def _run_round(grid: LinkGrid, model: ArrayRecord) -> float:
+    """Train and evaluate once; return the seconds."""
+    # Nodes would answer an equal request from their reply caches.
+    group = secrets.token_hex(8)
+    started = time.perf_counter()
     for step in (MessageType.TRAIN, MessageType.EVALUATE):
         content = RecordDict({"arrays": model})
         messages = [Message(content, node, step, group_id=group) for node in grid.get_node_ids()]
         replies = list(grid.send_and_receive(messages, timeout=_LIMIT_S))
         if len(replies) != NODES or any(reply.has_error() for reply in replies):
-            raise RuntimeError(f"{len(replies)} replies of {NODES} to {step}")
-
-
-def _time(step: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    step()
+            raise RuntimeError(f"{step}: {len(replies)} of {NODES} nodes replied, or a reply is an error")
     return time.perf_counter() - started
 
 
-def stand(lines: TextIO, port: int, pki: Path) -> None:
-    """Be the crowd until a line comes."""
-    own = read_credentials(pki / "sites" / LOCAL_SITE, SITE)
-    crowd = Crowd(Address("127.0.0.1", port), SILENT, DRIBBLING, own)
+def gather(lines: TextIO, port: int, pki: Path) -> None:
+    """Act as the crowd until a line arrives."""
+    credentials = read_credentials(pki / "sites" / LOCAL_SITE, SITE)
+    crowd = Crowd(Address("127.0.0.1", port), SILENT, DRIBBLING, credentials)
     wait_until(lambda: (crowd.silent, crowd.welcomed) == (SILENT, DRIBBLING), _LIMIT_S, "the crowd")
-    print("here", file=lines, flush=True)
+    print("ready", file=lines, flush=True)
     lines.readline()
     crowd.close()
     print("gone", file=lines, flush=True)
 
 
-def be(role: str, control: str, port: str, pki: str) -> None:
-    """Be the server or the crowd of a measurement."""
+def run_role(role: str, control: str, port: str, pki: str) -> None:
+    """Act as the server or the crowd of a measurement."""
     share_heap()
     with socket.create_connection(("127.0.0.1", int(control))) as link, link.makefile("rw") as lines:
-        {"server": serve, "crowd": stand}[role](lines, int(port), Path(pki))
+        {"server": serve, "crowd": gather}[role](lines, int(port), Path(pki))
 
 
 if __name__ == "__main__":
-    run_program(lambda: be(*sys.argv[1:]) if sys.argv[1:] else main())
+    run_program(lambda: run_role(*sys.argv[1:]) if sys.argv[1:] else main())

@@ -1,4 +1,4 @@
-"""The result of one engine at one size: the stopwatch's lines, reduced to what the table shows."""
+"""The result of one engine at one size: the stopwatch's lines, reduced to the figures of the table."""
 
 import json
 import statistics
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Job:
-    """What to measure: an engine, a model size, the rounds after the warm-up, and the time all may take."""
+    """What to measure: an engine, a model size, the rounds after the warm-up, and a time limit."""
 
     engine: str
     size: str
@@ -21,11 +21,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Seconds of each round after the first, bytes per round as the server's process saw them, its memory.
+    """Seconds of each round after the first, bytes per round, and the server's memory.
 
-    `received` and `sent` are counted at the server's TCP connections; `loopback` is all that moved over the
-    loopback interface, between any processes, acknowledgements and headers included. `peaks` are the highest
-    memories that `peak_rss` comes from: by step of the round, or by process.
+    `received` and `sent` are counted at the server's TCP connections; `loopback` is all traffic of the
+    loopback interface, between any processes, with acknowledgements and headers. `peaks` are the peaks that
+    `peak_rss` is the maximum or the sum of: by step of the round, or by process.
     """
 
     engine: str
@@ -42,7 +42,7 @@ class Outcome:
 
     @property
     def median_s(self) -> float | None:
-        """The median round, or nothing when no round after the first was finished."""
+        """The median round, or None if no round after the first finished."""
         return statistics.median(self.seconds) if self.seconds else None
 
 
@@ -54,13 +54,13 @@ def read_marks(path: Path) -> list[dict[str, Any]]:
 
 
 def is_over(path: Path) -> bool:
-    """Whether the stopwatch was left, in order or by an error."""
+    """Return whether the stopwatch has stopped, at the end or after an error."""
     lines = read_marks(path)
     return bool(lines) and lines[-1]["kind"] == "end"
 
 
 def reduce_marks(job: Job, path: Path, failure: str | None = None) -> Outcome:
-    """Turn the stopwatch's lines into an outcome, a run that was cut short included."""
+    """Turn the stopwatch's lines into an outcome, also for an interrupted run."""
     lines = read_marks(path)
     marks = [line for line in lines if line["kind"] == "mark"]
     seconds = [after["ended"] - before["resumed"] for before, after in pairwise(marks)]
@@ -83,13 +83,14 @@ def reduce_marks(job: Job, path: Path, failure: str | None = None) -> Outcome:
 
 def _per_round(marks: list[dict[str, Any]], key: str) -> int | None:
     """Average a counter over the rounds after the warm-up."""
-    if len(marks) < 3:  # noqa: PLR2004 - the start, the warm-up, and one round
+    # The start, the end of the warm-up, and the end of at least one round.
+    if len(marks) < 3:  # noqa: PLR2004 - see above
         return None
     return int((marks[-1][key] - marks[1][key]) / (len(marks) - 2))
 
 
 def _highest(notes: Iterable[dict[str, int]]) -> dict[str, int]:
-    """Give each step's highest memory over all rounds."""
+    """Return each step's peak memory over all rounds."""
     highest: dict[str, int] = {}
     for note in notes:
         for step, peak in note.items():

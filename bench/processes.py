@@ -1,4 +1,4 @@
-"""Starts the processes of a measurement, watches their memory, and ends every one of them."""
+"""Starts the processes of a measurement, reads their memory, and ends all of them."""
 
 import contextlib
 import os
@@ -21,13 +21,13 @@ _MARK = "FEDMX_BENCH"
 
 
 class MeasurementError(Exception):
-    """An engine did not get to the end; the words go into the table."""
+    """An engine did not finish; the message is shown in the table."""
 
 
 class Children:
-    """The processes of one measurement and their temporary folder; leaving the block ends and removes them.
+    """The processes of one measurement and their temporary folder, ended and removed when the block is left.
 
-    Each carries a random mark in its environment, which its own children inherit: SuperLink starts some in
+    Each process has a random mark in its environment, which its children inherit: SuperLink starts some in
     sessions of their own, and they outlive their parents.
     """
 
@@ -49,7 +49,7 @@ class Children:
     def start(
         self, name: str, *command: str, env: Mapping[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
-        """Start a program whose output goes to the folder's `name`.log."""
+        """Start a program; its output goes to `NAME.log` in the folder."""
         with (self.folder / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
                 command,
@@ -59,7 +59,8 @@ class Children:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for the parent, which ends them all in order
+                # Ctrl-C reaches only the parent, which then ends all processes.
+                start_new_session=True,
             )
         self._started.append(process)
         return process
@@ -71,7 +72,7 @@ class Children:
         return self.start(name, sys.executable, "-m", module, *arguments, env=env)
 
     def find(self, name: str = "") -> list[int]:
-        """List the living processes of this measurement, or those of one `name`, and what they started."""
+        """List the live processes of this measurement, or those of one `name`, with their children."""
         wanted = f"{_MARK}={self._mark}:{name}".encode()
 
         def is_ours(process: Path) -> bool:
@@ -80,33 +81,34 @@ class Children:
         return [int(process.name) for process in Path("/proc").glob("[0-9]*") if is_ours(process)]
 
     def read_peaks(self, name: str) -> dict[str, int]:
-        """Read the highest memory, in bytes, of the living processes of one `name`, by `program (pid)`."""
+        """Read the peak memory of the live processes of one `name`, in bytes, by `program (pid)`."""
         return {f"{_name_program(pid)} ({pid})": read_memory("VmHWM", pid) for pid in self.find(name)}
 
     def end(self) -> None:
-        """End what still runs: a request first, and no choice after five seconds."""
+        """End all processes: SIGTERM first, SIGKILL after five seconds."""
         for number, patience_s in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
             for pid in self.find():
                 _send(pid, number)
             deadline = time.monotonic() + patience_s
             while time.monotonic() < deadline:
                 for process in self._started:
-                    process.poll()  # collects those that ended, so that they are not found as zombies
+                    # Reaps processes that ended; zombies would be found below.
+                    process.poll()
                 if not self.find():
                     return
                 time.sleep(0.05)
 
     def tail(self, name: str, lines: int = 3) -> str:
-        """Give the last lines of a program's output, for an error's words."""
+        """Return the last lines of a program's output, for an error message."""
         text = (self.folder / f"{name}.log").read_text(errors="replace")
         return " | ".join(text.strip().splitlines()[-lines:])
 
 
 def wait_until(is_done: Callable[[], bool], timeout_s: float, what: str, every_s: float = 0.1) -> None:
-    """Ask again and again until `is_done`.
+    """Poll until `is_done` returns True.
 
     Raises:
-        MeasurementError: when the time is over.
+        MeasurementError: after `timeout_s` seconds.
     """
     deadline = time.monotonic() + timeout_s
     while not is_done():
@@ -118,14 +120,14 @@ def wait_until(is_done: Callable[[], bool], timeout_s: float, what: str, every_s
 def wait_for_port(port: int, timeout_s: float = 60.0) -> None:
     """Wait until something listens on a loopback port."""
 
-    def does_listen() -> bool:
+    def is_listening() -> bool:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
         except OSError:
             return False
         return True
 
-    wait_until(does_listen, timeout_s, f"waiting for port {port}")
+    wait_until(is_listening, timeout_s, f"waiting for port {port}")
 
 
 def free_port() -> int:
@@ -138,13 +140,14 @@ def free_port() -> int:
 def _read_strings(path: Path) -> list[bytes]:
     try:
         return path.read_bytes().split(b"\0")
-    except OSError:  # ended meanwhile, or another user's
+    except OSError:
+        # The process ended, or belongs to another user.
         return []
 
 
 def _name_program(pid: int) -> str:
-    words = [word.decode(errors="replace") for word in _read_strings(Path(f"/proc/{pid}/cmdline"))]
-    names = [Path(word).name for word in words]
+    arguments = _read_strings(Path(f"/proc/{pid}/cmdline"))
+    names = [Path(argument.decode(errors="replace")).name for argument in arguments]
     return next((name for name in names if name and not name.startswith(("python", "-"))), "?")
 
 

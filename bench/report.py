@@ -1,4 +1,4 @@
-"""Tables for a person and JSON for a file. Takes what was measured, measures nothing."""
+"""The report of a measurement: tables on the screen and JSON in a file."""
 
 import dataclasses
 import json
@@ -21,7 +21,7 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass
 class Report:
-    """All that one call measured."""
+    """Everything that one call measured."""
 
     machine: Mapping[str, object]
     floors: list[Floor] = field(default_factory=list)
@@ -32,7 +32,7 @@ class Report:
 
     @property
     def bars(self) -> list[Bar]:
-        """The bars, judged."""
+        """The targets, compared with the measurements."""
         return judge(self.outcomes, None if self.tax is None else self.tax.ratio)
 
     def show(self) -> None:
@@ -52,7 +52,7 @@ class Report:
             print(problem)
 
     def write(self, folder: Path = RESULTS) -> Path:
-        """Write everything, each round's seconds included, to a file named after the time."""
+        """Write everything, with each round's seconds, to a file named after the time."""
         folder.mkdir(exist_ok=True)
         path = folder / time.strftime("%Y-%m-%dT%H%M%S.json")
         content = {
@@ -69,9 +69,9 @@ class Report:
 
 
 def _table_rounds(outcomes: Sequence[Outcome]) -> Table:
-    table = Table(title="One round: train, aggregate, evaluate; two nodes with nothing to do")
+    table = Table(title="One round: train, aggregate, evaluate; two nodes that compute nothing")
     table.add_column("engine")
-    for title in ("model MB", "rounds", "first s", "median s", "least - most s"):
+    for title in ("model MB", "rounds", "first s", "median s", "min - max s"):
         table.add_column(title, justify="right")
     for title in ("down MB", "up MB", "loopback MB", "base MB", "peak MB"):
         table.add_column(title, justify="right")
@@ -100,7 +100,7 @@ def _describe(outcome: Outcome) -> list[str]:
 
 
 def _table_floors(floors: Sequence[Floor]) -> Table:
-    table = Table(title="The floor of a round on this machine")
+    table = Table(title="Lower bound for a round on this machine")
     for title in ("model MB", "plain TCP s", "weighted average s", "both s"):
         table.add_column(title, justify="right")
     for floor in floors:
@@ -110,7 +110,7 @@ def _table_floors(floors: Sequence[Floor]) -> Table:
 
 
 def _table_memory(memory: Outcome | None) -> Table:
-    table = Table("step", "MB", "models over base", title="The link's server, highest memory by step")
+    table = Table("step", "MB", "models over base", title="The link's server: peak memory by step")
     if memory is not None:
         for step, peak in memory.peaks.items():
             over = (peak - (memory.base_rss or 0)) / model_bytes(memory.size)
@@ -119,9 +119,9 @@ def _table_memory(memory: Outcome | None) -> Table:
 
 
 def _table_tax(tax: Tax | None) -> Table:
-    table = Table(title="MNIST, two nodes: seconds of each round")
+    table = Table(title="MNIST, two nodes: seconds per round")
     table.add_column("repeat")
-    for title in ("federated", "all", "the same steps alone", "all", "ratio"):
+    for title in ("federated", "total", "the same steps alone", "total", "ratio"):
         table.add_column(title, justify="right")
     if tax is not None:
         for number, rounds in enumerate(zip(tax.federated_s, tax.alone_s, strict=True)):
@@ -135,7 +135,7 @@ def _list(seconds: Sequence[float]) -> str:
 
 
 def _table_bars(bars: Sequence[Bar]) -> Table:
-    table = Table("bar", "measured", "", title="Bars")
+    table = Table("target", "measured", "", title="Targets")
     for bar in bars:
         table.add_row(bar.claim, bar.figure, "met" if bar.is_met else "MISSED")
     return table
@@ -146,4 +146,6 @@ def _seconds(value: float | None) -> str:
 
 
 def _megabytes(count: int | None) -> str:
-    return "-" if count is None else f"{count / MB:.2f}" if count < 10 * MB else f"{count / MB:.0f}"
+    if count is None:
+        return "-"
+    return f"{count / MB:.2f}" if count < 10 * MB else f"{count / MB:.0f}"

@@ -1,7 +1,7 @@
-"""What federation adds to training: fedmx's own programs on MNIST, against the same steps with no server.
+"""The federation tax: fedmx's own programs on MNIST, compared with the same steps without a server.
 
-Alone, two processes train and evaluate on the partitions that the nodes had, step by step together: a step is
-as long as the slower one, as in the federation.
+Without a server, two processes train and evaluate on the nodes' partitions, one step at a time: a step takes
+as long as the slower process, as in the federation.
 """
 
 import json
@@ -27,24 +27,24 @@ STEPS = ("train", "evaluate")
 
 @dataclass(frozen=True)
 class Tax:
-    """Seconds of each round, with federation and without, of each repeat."""
+    """Seconds of each round of each repeat, with and without federation."""
 
     federated_s: list[list[float]]
     alone_s: list[list[float]]
 
     @property
     def ratios(self) -> list[float]:
-        """How many times longer the rounds of each repeat are with federation."""
+        """The ratio of the seconds with federation to those without, by repeat."""
         return [sum(f) / sum(a) for f, a in zip(self.federated_s, self.alone_s, strict=True)]
 
     @property
     def ratio(self) -> float:
-        """The median of the repeats."""
+        """The median ratio."""
         return statistics.median(self.ratios)
 
 
 def measure() -> Tax:
-    """Run both by turns, so that a machine that changes its speed changes both."""
+    """Run both alternately, so that a change of the machine's speed affects both."""
     tax = Tax([], [])
     for _ in range(REPEATS):
         tax.alone_s.append(_measure_alone())
@@ -53,17 +53,18 @@ def measure() -> Tax:
 
 
 def _measure_federated() -> list[float]:
-    """Run the server and the clients, and read the rounds' seconds from the history they leave."""
+    """Run the server and the clients, and read the rounds' seconds from the run's history."""
     with Children() as children:
-        address, runs = f"127.0.0.1:{free_port()}", children.folder / "runs"
+        address = f"127.0.0.1:{free_port()}"
+        runs = children.folder / "runs"
         settings = {"NUM_ROUNDS": str(ROUNDS), "NUM_PARTITIONS": str(NODES), "RUNS_DIR": str(runs)}
         pki = children.folder / "pki"
-        direct_link.make_certificates(pki)
-        listening = {"LISTEN_ADDRESS": address, "CERTS_DIR": str(pki / "server")}
-        server = children.start_module("server", "server", env={**settings, **listening})
-        dialling = {"SERVER_ADDRESS": address, "CERTS_DIR": str(pki / "sites" / LOCAL_SITE)}
+        direct_link.create_certificates(pki)
+        of_server = {"LISTEN_ADDRESS": address, "CERTS_DIR": str(pki / "server")}
+        server = children.start_module("server", "server", env={**settings, **of_server})
+        of_clients = {"SERVER_ADDRESS": address, "CERTS_DIR": str(pki / "sites" / LOCAL_SITE)}
         for node in range(NODES):
-            children.start_module(f"client-{node}", "client", env={**dialling, **_NODE})
+            children.start_module(f"client-{node}", "client", env={**of_clients, **_NODE})
         wait_until(lambda: server.poll() is not None, _LIMIT_S, "the federation")
         if server.returncode != 0:
             raise MeasurementError(f"python -m server: exit {server.returncode}: {children.tail('server')}")
@@ -75,7 +76,7 @@ def _read_seconds(history: Path) -> list[float]:
 
 
 def _measure_alone() -> list[float]:
-    """Have two processes make each step at once, and wait for the slower one."""
+    """Run each step in two processes at once, waiting for the slower one."""
     with Children() as children, ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         listener.settimeout(_START_S)
@@ -99,4 +100,4 @@ def _measure_alone() -> list[float]:
 def _await(children: Children, workers: Sequence[TextIO]) -> None:
     for node, worker in enumerate(workers):
         if not worker.readline():
-            raise MeasurementError(f"training alone ended: {children.tail(f'alone-{node}')}")
+            raise MeasurementError(f"training without a server failed: {children.tail(f'alone-{node}')}")

@@ -1,1 +1,1 @@
-"""The engines that are measured, a module each: `measure` for the parent, then what its processes run."""
+"""The engines, one module each: `measure` for the parent process, and the child processes' programs."""

@@ -1,7 +1,7 @@
-"""Flower's deprecated gRPC server, `start_server` and `start_client`, with its FedAvg of that time.
+"""Flower's deprecated gRPC server, `start_server` and `start_client`, with the FedAvg of that API.
 
-The node is a `Client` that gives back the encoded parameters it got, like the null ClientApp. A `NumPyClient`
-would decode and encode them, and make this engine look slower than it is.
+The node is a `Client` that returns the encoded parameters as they came, like the null ClientApp. A
+`NumPyClient` would decode and encode them, which would make this engine look slower than it is.
 """
 
 import logging
@@ -32,23 +32,23 @@ def measure(job: Job) -> Outcome:
 
 
 class NullClient(Client):
-    """A node of the old API with nothing to do."""
+    """A node of the old API that computes nothing."""
 
     def __init__(self, node: int) -> None:
         self._metrics: Metrics = dict(make_metrics(node))
         self._examples = int(make_metrics(node)["num-examples"])
 
     def fit(self, ins: FitIns) -> FitRes:
-        """Reply with the parameters as they came."""
+        """Return the parameters as they came."""
         return FitRes(_OK, ins.parameters, self._examples, self._metrics)
 
     def evaluate(self, ins: EvaluateIns) -> EvaluateRes:  # noqa: ARG002 - the old API's signature
-        """Reply with metrics."""
+        """Return metrics."""
         return EvaluateRes(_OK, float(self._metrics["loss"]), self._examples, self._metrics)
 
 
 def serve(port: int, size: str, rounds: int, path: Path) -> None:
-    """Play the rounds; the old server calls the evaluation's aggregation at the end of each."""
+    """Run the rounds; the old server aggregates the evaluation's metrics at the end of each."""
     nodes = SimpleClientManager()
     with Stopwatch(path) as stopwatch:
 
@@ -86,7 +86,7 @@ def serve(port: int, size: str, rounds: int, path: Path) -> None:
 
 
 def main(role: str, port: str, *rest: str) -> None:
-    """Be the server or a node."""
+    """Act as the server or a node."""
     logging.getLogger("flwr").setLevel(logging.WARNING)
     if role == "server":
         size, rounds, path = rest

@@ -1,4 +1,4 @@
-"""The direct link: a `LinkGrid` in the server's process, a `NodeLink` in each node's."""
+"""fedmx's direct link: a `LinkGrid` in the server's process, a `NodeLink` in each node's."""
 
 import logging
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 from flwr.app import ConfigRecord
 
 from bench.engines.pair import measure_pair
-from bench.flower_app.null_app.rounds import play_rounds
+from bench.flower_app.null_app.rounds import run_rounds
 from bench.outcome import Job, Outcome
 from fedmx import log
 from fedmx.link.grid import LinkGrid
@@ -27,7 +27,8 @@ from fedmx.values import Address
 
 MAX_MODEL_BYTES = 4 * 1024**3
 _RUN_ID = 1
-# mallopt(3): blocks from this size up are mapped one by one. gRPC's own buffers are about as small as that.
+# Blocks of at least this size are mapped separately, see mallopt(3). gRPC's buffers are about as small as
+# that.
 _FREE_AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "131072"}
 
 
@@ -37,30 +38,30 @@ def measure(job: Job) -> Outcome:
 
 
 def measure_tls(job: Job) -> Outcome:
-    """Run them with mutual TLS."""
+    """Run a server and two nodes with mutual TLS, and read the stopwatch."""
     with tempfile.TemporaryDirectory() as folder:
-        make_certificates(Path(folder))
+        create_certificates(Path(folder))
         return measure_pair(job, __name__, extra=[folder])
 
 
-def make_certificates(folder: Path) -> None:
-    """Make an authority with certificates for a server and nodes on this machine."""
+def create_certificates(folder: Path) -> None:
+    """Create an authority, and certificates for a server and nodes on this machine."""
     authority = Authority(PkiSettings(pki_dir=folder))
     with authority.locked():
         authority.ensure()
 
 
 def measure_steps(size: str) -> Outcome:
-    """Measure the server's memory by step, with an allocator that gives back at once what is freed.
+    """Measure the server's memory by step, with an allocator that returns freed memory at once.
 
-    Left alone, the C library keeps freed blocks for the next round, and every step seems to need what the
-    highest one needed. Slow, so its seconds do not count.
+    By default, the C library keeps freed blocks for the next round, and every step seems to need as much as
+    the largest one. This setting is slow, so its seconds do not count.
     """
     return measure_pair(Job("link", size, rounds=3, limit_s=120), __name__, _FREE_AT_ONCE)
 
 
 def serve(port: int, size: str, rounds: int, marks: Path, certs: Path | None) -> None:
-    """Play the rounds over the link; without certificates in plain text, like the other engines."""
+    """Run the rounds over the link; without certificates, TLS is disabled, as in the other engines."""
     verifier = PeerVerifier(read_credentials(certs, SERVER), certs / REVOKED_FILE) if certs else None
     roster = Roster(lambda _first, _second: None)
     server = LinkServer(
@@ -71,13 +72,13 @@ def serve(port: int, size: str, rounds: int, marks: Path, certs: Path | None) ->
         verifier=verifier,
     )
     server.start()
-    play_rounds(LinkGrid(server, _RUN_ID), size, rounds, marks)
+    run_rounds(LinkGrid(server, _RUN_ID), size, rounds, marks)
     server.stop(pb.Goodbye.FINISHED)
 
 
 def join(port: int, node: int, certs: Path | None) -> None:
-    """Be a node until the server's goodbye."""
-    # The app is what SuperNodes load, so nodes import it and the server does not.
+    """Act as a node until the server's goodbye."""
+    # Only nodes import the app, as only SuperNodes do.
     from bench.flower_app.null_app.client_app import app  # noqa: PLC0415
 
     options = LinkOptions(
@@ -92,8 +93,9 @@ def join(port: int, node: int, certs: Path | None) -> None:
 
 
 def main(role: str, port: str, *rest: str) -> None:
-    """Be the server or a node."""
-    share_heap()  # as both programs of fedmx do
+    """Act as the server or a node."""
+    # Both programs of fedmx do so.
+    share_heap()
     log.configure("INFO", "text")
     logging.getLogger("flwr").setLevel(logging.WARNING)
     if role == "server":

@@ -1,4 +1,4 @@
-"""Runs an engine that is one server program and one node program, both in one module of this package."""
+"""Runs an engine that has a server program and a node program, both in one module of this package."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,16 +11,17 @@ from bench.processes import Children, MeasurementError, free_port, wait_for_port
 def measure_pair(
     job: Job, module: str, server_env: Mapping[str, str] | None = None, extra: Sequence[str] = ()
 ) -> Outcome:
-    """Run `module` as a server and as two nodes, each a process, and read the server's stopwatch.
+    """Run `module` as a server and two nodes, each in a process, and read the server's stopwatch.
 
     Args:
         job: what to measure.
-        module: takes `server PORT SIZE ROUNDS MARKS`, the warm-up counted, or `node PORT NUMBER`.
-        server_env: environment of the server beside the inherited one.
-        extra: further arguments of both.
+        module: takes `server PORT SIZE ROUNDS MARKS`, with the warm-up in ROUNDS, or `node PORT NUMBER`.
+        server_env: the server's environment, in addition to the inherited one.
+        extra: additional arguments of both.
     """
     with Children() as children:
-        marks, failure = children.folder / "marks.jsonl", None
+        marks = children.folder / "marks.jsonl"
+        failure = None
         try:
             _run(children, job, (module, *extra), marks, server_env)
         except MeasurementError as error:

@@ -1,4 +1,4 @@
-"""Flower's SuperLink with two stock SuperNodes and `flwr run` of the null app, all of it as it comes."""
+"""Flower's SuperLink with two stock SuperNodes, and `flwr run` of the null app."""
 
 import sys
 from collections.abc import Mapping
@@ -15,8 +15,9 @@ _START_S = 60.0
 
 
 def measure(job: Job) -> Outcome:
-    """Start SuperLink and SuperNodes, run the app, and read the stopwatch that its ServerApp carries."""
-    failure, peaks = None, dict[str, int]()
+    """Start SuperLink and SuperNodes, run the app, and read the stopwatch of its ServerApp."""
+    failure = None
+    peaks: dict[str, int] = {}
     with Children() as children:
         marks = children.folder / "marks.jsonl"
 
@@ -26,7 +27,7 @@ def measure(job: Job) -> Outcome:
 
         try:
             _start_run(children, job, marks)
-            # Looking through /proc takes the time of a core that is measured: seldom is enough.
+            # Reading /proc takes time of a core that is being measured, so poll rarely.
             wait_until(has_ended, job.limit_s, "rounds", every_s=0.5)
         except MeasurementError as error:
             failure = str(error)
@@ -58,7 +59,7 @@ def _make_environment(folder: Path) -> Mapping[str, str]:
 
 
 def _with_server_memory(outcome: Outcome, peaks: Mapping[str, int]) -> Outcome:
-    """Add up the highest memory of the processes that make the server; each peaks at a time of its own.
+    """Add up the peak memory of the server's processes, although they may peak at different times.
 
     The bytes at the ServerApp's connections are not those of the nodes, so they are left out.
     """

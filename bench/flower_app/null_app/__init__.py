@@ -1,1 +1,1 @@
-"""The same model, nodes, strategy and stopwatch for every engine. Shipped, so it stands on flwr alone."""
+"""The same model, nodes, strategy and stopwatch for every engine. It imports only flwr, for `flwr run`."""

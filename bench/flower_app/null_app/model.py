@@ -18,11 +18,11 @@ def model_bytes(size: str) -> int:
 
 
 def make_arrays(size: str) -> list[NDArray[np.float32]]:
-    """Draw a model's arrays, float32, standard normal: nothing on the way can compress them."""
+    """Draw a model's arrays, float32, from the standard normal distribution, which does not compress."""
     generator = np.random.default_rng(0)
     return [generator.standard_normal(shape, dtype=np.float32) for shape in SHAPES[size]]
 
 
 def make_metrics(node: int) -> dict[str, int | float]:
-    """Give a node's metrics; `num-examples` differs between nodes, so that the average is a weighted one."""
+    """Return a node's metrics; `num-examples` differs between nodes, to make the average weighted."""
     return {"loss": 0.5, "accuracy": 0.9, "num-examples": EXAMPLES * (1 + node % 2)}

@@ -1,7 +1,7 @@
-"""Flower's own FedAvg in the steps of its `start`, with a stopwatch at the end of each round.
+"""Flower's FedAvg, with the steps of its `start` and a stopwatch at the end of each round.
 
-`start` itself is not called, because it keeps the initial model, and the replies of a round until the next
-replies are there: three models of memory that say nothing about an engine.
+`start` itself is not called: it keeps the initial model, and the replies of a round until the next replies
+arrive. Those three models are memory of the strategy, not of the engine.
 """
 
 import time
@@ -15,17 +15,18 @@ from .model import make_arrays
 from .stopwatch import Stopwatch
 
 NODES = 2
-_TIMEOUT_S = 3600.0  # as in Flower's `start`
+# The default of Flower's `start`.
+_TIMEOUT_S = 3600.0
 
 
-def play_rounds(grid: Grid, size: str, rounds: int, marks: Path) -> None:
-    """Train and evaluate on two nodes for some rounds.
+def run_rounds(grid: Grid, size: str, rounds: int, marks: Path) -> None:
+    """Train and evaluate on two nodes.
 
     Args:
         grid: the engine.
         size: `small` or `large`.
-        rounds: number of rounds, the warm-up included.
-        marks: file that takes the stopwatch's lines.
+        rounds: number of rounds, with the warm-up.
+        marks: file for the stopwatch's lines.
     """
     with Stopwatch(marks) as stopwatch:
         while len(list(grid.get_node_ids())) < NODES:
@@ -50,7 +51,7 @@ def _train(
     del messages, replies
     stopwatch.note_peak("aggregate")
     if aggregated is None or metrics is None:
-        raise RuntimeError(f"round {number}: no update to aggregate")
+        raise RuntimeError(f"round {number}: no update")
     return aggregated
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from .rounds import play_rounds
+from .rounds import run_rounds
 
 app = ServerApp()
 
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Play the rounds that the run's config asks for."""
+    """Run the number of rounds in the run's config."""
     config = context.run_config
-    play_rounds(grid, str(config["size"]), int(config["rounds"]), Path(str(config["marks"])))
+    run_rounds(grid, str(config["size"]), int(config["rounds"]), Path(str(config["marks"])))

@@ -1,6 +1,6 @@
-"""What the server's process sees of each round: its time, the bytes moved, the highest memory of each step.
+"""A stopwatch in the server's process: the seconds and bytes of each round, and the peak memory of each step.
 
-Lines of JSON in a file, written as they happen, so that a run that is cut short still has its rounds.
+It writes lines of JSON to a file as they happen, so that an interrupted run keeps its rounds.
 """
 
 import json
@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 _TCP_ESTABLISHED = 1
-# Linux's struct tcp_info: u64 tcpi_bytes_acked and tcpi_bytes_received stand behind 8 u8, 24 u32 and two u64.
+# Linux's struct tcp_info: u64 tcpi_bytes_acked and tcpi_bytes_received follow 8 u8, 24 u32 and two u64.
 _TCP_INFO_BYTES = struct.Struct("<B119xQQ")
 
 
@@ -35,13 +35,13 @@ class Stopwatch:
         self._file.close()
 
     def note_peak(self, step: str) -> None:
-        """Note the highest memory since the last note as that of a step."""
+        """Record the peak memory since the last call as that of a step."""
         self._peaks[step] = read_memory("VmHWM")
-        # Has the kernel forget the peak so far: proc(5), /proc/PID/clear_refs, value 5.
+        # Resets the kernel's peak, see /proc/PID/clear_refs in proc(5).
         Path("/proc/self/clear_refs").write_text("5")
 
     def mark(self) -> None:
-        """Note the end of a round; what noting costs is left out of the next round."""
+        """Record the end of a round; the time that this takes does not count towards the next round."""
         ended = time.perf_counter()
         self.note_peak("rest of the round")
         received, sent = count_socket_bytes()
@@ -62,7 +62,7 @@ class Stopwatch:
 
 
 def read_memory(field: str, pid: int | str = "self") -> int:
-    """Read a process's memory in bytes: `VmRSS` (now) or `VmHWM` (its highest); 0 when it is gone."""
+    """Read a process's memory in bytes: `VmRSS` (now) or `VmHWM` (peak); 0 if the process has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
@@ -71,13 +71,13 @@ def read_memory(field: str, pid: int | str = "self") -> int:
 
 
 def count_loopback_bytes() -> int:
-    """Read the bytes that the loopback interface moved since boot, headers included, whoever moved them."""
+    """Read the bytes over the loopback interface since boot, of all processes and with headers."""
     lines = Path("/proc/net/dev").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.strip().startswith("lo:"))
 
 
 def count_socket_bytes() -> tuple[int, int]:
-    """Ask the kernel for the bytes (received, sent) over this process's living TCP connections."""
+    """Return the bytes (received, sent) over this process's established TCP connections."""
     counted = [_count_descriptor(entry) for entry in Path("/proc/self/fd").iterdir()]
     return sum(received for received, _ in counted), sum(sent for _, sent in counted)
 
@@ -90,7 +90,8 @@ def _count_descriptor(entry: Path) -> tuple[int, int]:
             if connection.type != socket.SOCK_STREAM or connection.family == socket.AF_UNIX:
                 return 0, 0
             info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES.size)
-    except OSError:  # closed meanwhile
+    except OSError:
+        # The descriptor was closed in the meantime.
         return 0, 0
     state, acknowledged, received = _TCP_INFO_BYTES.unpack(info)
     return (received, acknowledged) if state == _TCP_ESTABLISHED else (0, 0)
