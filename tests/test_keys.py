@@ -1,4 +1,4 @@
-"""No private key is committed by `git add .`, and none gets into an image, wherever a person put it."""
+"""No private key is committed by `git add .` or copied into an image, wherever in a checkout it is."""
 
 import shutil
 import subprocess
@@ -13,13 +13,13 @@ from tests.compose.conftest import find_fault
 
 ROOT = Path(__file__).parents[1]
 MARK = b"PRIVATE KEY"
-# Where bundles, requests and an authority end up in a checkout.
+# Folders of a checkout in which someone may write bundles, requests and an authority.
 FOLDERS = [
     "",
     "hospital-a",
     "any name",
     "client/north",
-    "server/site/north",
+    "server/authority/site/north",
     "data/mnist",
     "fedmx/pki",
 ]
@@ -29,7 +29,7 @@ FOLDERS = [
 def checkout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> Path:
-    """A folder with the project's rules and, everywhere in it, files with keys as the commands leave them."""
+    """A folder with the project's ignore files and, in every folder, the commands' files with keys."""
     root = tmp_path / "checkout"
     for index, name in enumerate(FOLDERS):
         folder = root / name
@@ -53,13 +53,13 @@ def checkout(
 
 
 def git(folder: Path, *arguments: str) -> list[str]:
-    """Return what a command of git prints, between null characters."""
+    """Return the output of a git command, split at null characters."""
     command = ["git", "-C", str(folder), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0")[:-1]
 
 
 def find_keys(paths: list[Path]) -> list[Path]:
-    """Return the files that hold a key, or may: requests and archives."""
+    """Return the files that contain a key or may contain one: requests and archives."""
     named = (".csr", ".gz", ".x1Y2z3")
     return [path for path in paths if path.suffix in named or MARK in path.read_bytes()]
 
@@ -73,7 +73,7 @@ def test_git_adds_no_key(checkout: Path) -> None:
     assert len([path for path in added if path.name == "docker-compose.yml"]) == len(FOLDERS)
 
 
-def test_a_bundle_in_a_sites_own_repository_keeps_its_key_out_of_that(checkout: Path, tmp_path: Path) -> None:
+def test_the_key_of_a_bundle_in_a_sites_repository_is_ignored(checkout: Path, tmp_path: Path) -> None:
     repository = tmp_path / "repository"
     shutil.copytree(checkout / "unpacked 0", repository / "bundle")
     git(repository, "init", "--quiet")
@@ -84,16 +84,16 @@ def test_a_bundle_in_a_sites_own_repository_keeps_its_key_out_of_that(checkout: 
     assert repository / "bundle" / "certs" / "site.crt" in added
 
 
-def test_nothing_that_the_project_has_is_ignored() -> None:
+def test_no_file_of_the_project_is_ignored() -> None:
     if not (ROOT / ".git").exists():
-        pytest.skip("this is no clone")
+        pytest.skip("not a git clone")
     command = ["git", "ls-files", "--cached", "--ignored", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert listed == ""
 
 
 @pytest.mark.compose
-def test_no_key_gets_into_a_build(checkout: Path, tmp_path: Path) -> None:
+def test_no_key_is_copied_into_an_image(checkout: Path, tmp_path: Path) -> None:
     if fault := find_fault():
         pytest.skip(fault)
     built = tmp_path / "built"

@@ -1,4 +1,4 @@
-"""`python -m client pki`: a key that stays where it was made, and files for the user that needs them."""
+"""`python -m client pki`: signing requests, and bundles installed for the user of the clients."""
 
 import os
 import re
@@ -30,18 +30,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def command(folder: Path, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Carries out one command, and gives the lines that it says."""
+    """Carries out a command and returns the lines of its output."""
 
     def do(*arguments: str) -> list[str]:
         main(["pki", *arguments])
-        said = capsys.readouterr()
-        assert said.err == ""
-        return said.out.splitlines()
+        output = capsys.readouterr()
+        assert output.err == ""
+        return output.out.splitlines()
 
     return do
 
 
-def test_a_request_is_made_beside_a_key_that_is_for_its_owner_alone(command: Command, folder: Path) -> None:
+def test_request_writes_a_request_and_a_key_that_only_its_owner_can_read(
+    command: Command, folder: Path
+) -> None:
     assert command("request", "south") == [
         f"wrote {folder}/site.key, which stays here, and {folder}/south.csr, for the federation's authority"
     ]
@@ -53,7 +55,7 @@ def test_a_request_is_made_beside_a_key_that_is_for_its_owner_alone(command: Com
     assert read_all(folder) == before
 
 
-def test_a_site_that_made_its_own_key_is_complete_with_what_comes_back(
+def test_a_site_with_its_own_key_needs_only_the_returned_certificates(
     command: Command, folder: Path, tmp_path: Path
 ) -> None:
     command("request", "south")
@@ -63,11 +65,12 @@ def test_a_site_that_made_its_own_key_is_complete_with_what_comes_back(
     assert credentials.read_credentials(folder, SITE).name == "south"
 
 
-def test_what_is_installed_is_the_bundles_and_its_key_is_the_users_alone(
+def test_install_copies_the_bundle_with_a_key_that_only_its_owner_can_read(
     command: Command, folder: Path, tmp_path: Path
 ) -> None:
     source = make_pki(tmp_path / "pki", "north").folder_of(SITE, "north")
-    (source / "site.key").chmod(0o644)  # as a careless unpacker left it
+    # Some tools unpack archives with other modes.
+    (source / "site.key").chmod(0o644)
     folder.mkdir()
     assert command("install", str(source)) == []
     assert read_all(folder) == read_all(source)
@@ -82,15 +85,15 @@ def test_what_is_installed_is_the_bundles_and_its_key_is_the_users_alone(
     assert read_all(folder) == read_all(source)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
-def test_files_are_given_to_the_user_who_reads_them(command: Command, folder: Path, tmp_path: Path) -> None:
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can change owners")
+def test_install_changes_the_owner_of_the_files(command: Command, folder: Path, tmp_path: Path) -> None:
     source = make_pki(tmp_path / "pki", "north").folder_of(SITE, "north")
     folder.mkdir()
     command("install", str(source), "--owner", "10001")
     assert {path.stat().st_uid for path in folder.iterdir()} == {10001}
 
 
-def test_what_does_not_fit_is_not_installed(command: Command, folder: Path, tmp_path: Path) -> None:
+def test_invalid_files_are_not_installed(command: Command, folder: Path, tmp_path: Path) -> None:
     source = make_pki(tmp_path / "pki", "north").folder_of(SITE, "north")
     folder.mkdir()
     command("install", str(source))
@@ -103,7 +106,9 @@ def test_what_does_not_fit_is_not_installed(command: Command, folder: Path, tmp_
     assert read_all(folder) == before
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(command: Command, folder: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_a_one_line_error(
+    command: Command, folder: Path, tmp_path: Path
+) -> None:
     source = make_pki(tmp_path / "pki", "north").folder_of(SITE, "north")
     folder.touch()
     for arguments in (("install", str(source)), ("request", "south")):
@@ -114,7 +119,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(command: Command, folder: P
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (
             (),
@@ -135,15 +140,15 @@ def test_a_folder_that_cannot_be_written_is_one_line(command: Command, folder: P
         ),
     ],
 )
-def test_wrong_arguments_are_one_line(arguments: tuple[str, ...], said: str, folder: Path) -> None:
+def test_wrong_arguments_are_a_one_line_error(arguments: tuple[str, ...], message: str, folder: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         main(["pki", *arguments])
     (line,) = caught.value.problems
-    assert line.startswith(said)
+    assert line.startswith(message)
     assert not folder.exists()
 
 
-def test_the_program_tells_mistakes_from_help_by_its_exit_code(tmp_path: Path) -> None:
+def test_mistakes_exit_with_2_and_help_with_0(tmp_path: Path) -> None:
     runs = {
         ("nonsense",): (2, r".*: unrecognized arguments: nonsense; .*\n"),
         ("pki", "request"): (
@@ -167,8 +172,8 @@ def test_the_program_tells_mistakes_from_help_by_its_exit_code(tmp_path: Path) -
         )
         for arguments, wanted in runs.items()
     ]
-    for process, code, said in started:
+    for process, code, message in started:
         out, err = process.communicate(timeout=HANG_S)
         assert process.returncode == code, err
-        assert re.fullmatch(said, err), err
+        assert re.fullmatch(message, err), err
         assert out.startswith("usage: python -m client pki") == (code == 0)

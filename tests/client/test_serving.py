@@ -1,4 +1,4 @@
-"""How a node without a name is called."""
+"""The name of a node without NODE_NAME."""
 
 import socket
 
@@ -17,7 +17,7 @@ from client import serving
         ("-host", "node"),
     ],
 )
-def test_a_node_is_called_like_its_host_if_that_may_be_a_name(
+def test_a_node_is_named_after_its_host_if_that_is_a_valid_name(
     monkeypatch: pytest.MonkeyPatch, host: str, name: str
 ) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: host)

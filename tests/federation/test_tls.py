@@ -22,14 +22,14 @@ from tests.federation.chaos.reference import Plan, Reference
 from tests.federation.chaos.stage import Stage
 from tests.federation.programs import Program
 from tests.fedmx.pki.papers import (
-    SAID,
+    MESSAGES,
     Mistakes,
     SecureRawNode,
     credentials_of,
     make_pki,
+    message_of,
     open_authority,
     own_serial,
-    said_of,
 )
 
 TINY = {"TASK": "tiny_task"}
@@ -107,7 +107,7 @@ def test_a_program_whose_own_files_do_not_do_says_why_and_neither_dials_nor_list
 ) -> None:
     programs: dict[tuple[str, str], tuple[Program, Path]] = {}
     for role, start in ((SITE, stage.start_client), (SERVER, stage.start_server)):
-        for mistake in SAID:
+        for mistake in MESSAGES:
             folder = mistakes.make(mistake, role)
             runs_dir = folder.with_suffix(".runs")
             runs_dir.mkdir()
@@ -118,7 +118,7 @@ def test_a_program_whose_own_files_do_not_do_says_why_and_neither_dials_nor_list
     for (mistake, role), (program, folder) in programs.items():
         assert program.wait() == 2, program.log
         (line,) = program.log.splitlines()
-        assert re.fullmatch(said_of(mistake, folder, role), words_of(line)), line
+        assert re.fullmatch(message_of(mistake, folder, role), words_of(line)), line
 
 
 def test_a_run_goes_on_undisturbed_through_all_who_do_not_belong(

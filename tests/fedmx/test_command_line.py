@@ -1,4 +1,4 @@
-"""What the programs make of their arguments."""
+"""The arguments of the programs."""
 
 import dataclasses
 import subprocess
@@ -31,7 +31,7 @@ def run(program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_help_lists_every_setting_of_a_program_once_and_its_commands(program: str) -> None:
+def test_help_lists_every_setting_once_and_the_commands(program: str) -> None:
     done = run(program, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     listed = [line.split("=")[0].strip() for line in done.stdout.splitlines() if line.startswith("  ")]
@@ -42,7 +42,7 @@ def test_help_lists_every_setting_of_a_program_once_and_its_commands(program: st
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_version_is_the_version(program: str) -> None:
+def test_version_prints_the_version(program: str) -> None:
     done = run(program, "--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"fedmx {__version__}\n", "")
 
@@ -51,7 +51,7 @@ def test_version_is_the_version(program: str) -> None:
 @pytest.mark.parametrize(
     "arguments", [["--rounds", "5"], ["nonsense"], ["--vers"], ["a\nb"], ["NUM_ROUNDS=5"]]
 )
-def test_wrong_arguments_are_one_line_with_exit_code_2(program: str, arguments: list[str]) -> None:
+def test_wrong_arguments_are_a_one_line_error_with_exit_code_2(program: str, arguments: list[str]) -> None:
     done = run(program, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     [line] = done.stderr.splitlines()

@@ -1,4 +1,4 @@
-"""Authorities and certificates for tests: right ones, and wrong ones that no command would make."""
+"""Authorities and credentials for tests: valid ones, and invalid ones that no command would write."""
 
 import functools
 import shutil
@@ -26,12 +26,12 @@ IN_A_YEAR = datetime.now(UTC) + timedelta(days=365)
 
 
 def open_authority(folder: Path, now: datetime | None = None, **settings: Any) -> Authority:
-    """Open an authority's folder, as a command of this time would."""
+    """Open an authority's folder, as a command at this time would."""
     return Authority(PkiSettings(pki_dir=folder, **settings), now)
 
 
 def make_pki(folder: Path, *sites: str, **settings: Any) -> Authority:
-    """Make an authority that has been there for long, its server's files, and those of sites."""
+    """Create an authority that is 100 days old, with the files of its server and of sites."""
     with open_authority(folder, LONG_AGO, **settings).locked():
         open_authority(folder, LONG_AGO, **settings).create()
     authority = open_authority(folder, **settings)
@@ -42,13 +42,13 @@ def make_pki(folder: Path, *sites: str, **settings: Any) -> Authority:
 
 
 def credentials_of(authority: Authority, name: str = SERVER) -> Credentials:
-    """Give the files of the server, or of a site."""
+    """Return the credentials of the server or of a site."""
     role = SERVER if name == SERVER else SITE
     return read_credentials(authority.folder_of(role, name), role)
 
 
 def verifier_of(authority: Authority) -> PeerVerifier:
-    """Give the verifier of the authority's server."""
+    """Return the peer verifier of the authority's server."""
     return PeerVerifier(credentials_of(authority), authority.folder / "server" / "revoked.txt")
 
 
@@ -61,7 +61,7 @@ def own_serial(authority: Authority, name: str) -> str:
 
 
 def read_revoked(authority: Authority) -> list[str]:
-    """Give what the server reads."""
+    """Return the revoked serial numbers that the server reads."""
     return (authority.folder / "server" / "revoked.txt").read_text().split()
 
 
@@ -70,7 +70,7 @@ def read_all(folder: Path) -> dict[str, bytes]:
 
 
 def ask_python(folder: Path, host: str) -> bool:
-    """Shake hands in memory."""
+    """Return whether a handshake in memory accepts the server's certificate for a host."""
     ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ours.load_cert_chain(folder / "server.crt", folder / "server.key")
     theirs = ssl.create_default_context(cafile=folder / "authority.crt")
@@ -91,13 +91,13 @@ def ask_python(folder: Path, host: str) -> bool:
 
 
 class SecureRawNode(RawNode):
-    """A node that says what it is told to, and shows what it is given.
+    """A node that sends the frames and the credentials of the test.
 
     Args:
         address: the server's.
-        credentials: what it shows; None is no certificate at all.
-        authority: whom it believes, PEM, where it shows nothing.
-        reads: whether it takes what the server sends.
+        credentials: its credentials; None for no certificate.
+        authority: the authority that it trusts, PEM, if it has no certificate.
+        reads: whether it reads what the server sends.
     """
 
     def __init__(
@@ -126,12 +126,12 @@ def start_node(
 
 
 class Mistakes:
-    """Wrong files of a program, each wrong in one way.
+    """Invalid credentials of a program, each with one mistake.
 
     Args:
-        authority: of the federation.
-        other: another federation's.
-        folder: where they are made.
+        authority: the federation's authority.
+        other: another federation's authority.
+        folder: where they are written.
     """
 
     def __init__(self, authority: Authority, other: Authority, folder: Path) -> None:
@@ -140,7 +140,7 @@ class Mistakes:
         self._folder = folder
 
     def make(self, mistake: str, role: str) -> Path:
-        """Make the files of a program of this role with one of the mistakes, and give their folder."""
+        """Write credentials of this role with one of the mistakes; return their folder."""
         folder = self._folder / f"{role}-{mistake.replace(' ', '-')}"
         shutil.copytree(self._authority.folder_of(role, "local"), folder)
         getattr(self, f"_{mistake.replace(' ', '_')}")(folder, role)
@@ -180,7 +180,7 @@ class Mistakes:
         shutil.copy(self._other.folder_of(role, "local") / f"{role}.key", folder)
 
     def _issue(self, folder: Path, role: str, now: datetime) -> None:
-        """Put a certificate of another time there."""
+        """Replace the credentials by those issued at another time."""
         aside = open_authority(folder.with_suffix(".pki"), now, certificate_days=30.0)
         shutil.copytree(self._authority.folder / "authority", aside.folder / "authority")
         if role == SERVER:
@@ -192,7 +192,7 @@ class Mistakes:
 
 
 # The error message of each mistake, word for word.
-SAID = {
+MESSAGES = {
     "missing folder": r"{folder}/authority\.crt: no such file; expected {how}, or LINK_SECURITY=insecure",
     "missing key": r"{folder}/{role}\.key: no such file; expected {how}",
     "garbage": r"{folder}/{role}\.crt: not a valid PEM certificate; expected {how}",
@@ -218,7 +218,7 @@ _HOW = {
 }
 
 
-def said_of(mistake: str, folder: Path, role: str) -> str:
-    """Give a pattern of the line that a program of this role says about a mistake."""
+def message_of(mistake: str, folder: Path, role: str) -> str:
+    """Return a pattern of the error message of a mistake."""
     other = SITE if role == SERVER else SERVER
-    return SAID[mistake].format(folder=folder, role=role, other=other, how=_HOW[role])
+    return MESSAGES[mistake].format(folder=folder, role=role, other=other, how=_HOW[role])

@@ -1,4 +1,4 @@
-"""Who reaches the roster of a server with certificates, and who is put out again, by name on both sides."""
+"""Which nodes a server with certificates accepts, and which it disconnects later, with the reason."""
 
 import io
 import os
@@ -48,16 +48,16 @@ class Clocks:
 
     Attributes:
         ahead: how far the wall clock is ahead.
-        passed_s: on the monotonic clock.
-        looks: how often the wall clock was asked.
+        passed_s: seconds on the monotonic clock.
+        checks: how often the wall clock was read.
     """
 
     ahead: timedelta = field(default_factory=timedelta)
     passed_s: float = 0.0
-    looks: int = 0
+    checks: int = 0
 
     def now(self) -> datetime:
-        self.looks += 1
+        self.checks += 1
         return datetime.now(UTC) + self.ahead
 
     def verifier(self, authority: Authority) -> PeerVerifier:
@@ -74,22 +74,22 @@ def clocks() -> Clocks:
 def hub(
     open_hub: Callable[..., Hub], authority: Authority, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
 ) -> Hub:
-    """A server with certificates, which looks often whether somebody is revoked."""
+    """A server with certificates that checks often whether one is revoked."""
     monkeypatch.setattr(watch, "PERIOD_S", 0.05)
     return open_hub(verifier=clocks.verifier(authority), lease_grace_s=FOREVER_S)
 
 
-def look_often(hub: Hub, clocks: Clocks) -> None:
-    """Wait until the server has looked at everybody several times."""
-    looks = clocks.looks
-    hub.wait_until(lambda: clocks.looks > looks + 5)
+def wait_for_checks(hub: Hub, clocks: Clocks) -> None:
+    """Wait until the server has checked all sessions several times."""
+    checks = clocks.checks
+    hub.wait_until(lambda: clocks.checks > checks + 5)
 
 
 def pem_of(authority: Authority, site: str) -> bytes:
     return (authority.folder / "sites" / site / "site.crt").read_bytes()
 
 
-def test_a_site_of_the_authority_is_admitted_under_its_certificates_name(authority: Authority) -> None:
+def test_a_site_is_identified_by_the_name_in_its_certificate(authority: Authority) -> None:
     site = verifier_of(authority).identify(pem_of(authority, "north"))
     assert (site.name, site.serial) == ("north", own_serial(authority, "north"))
 
@@ -104,13 +104,11 @@ def test_a_site_of_the_authority_is_admitted_under_its_certificates_name(authori
         ("northx", "north.northx"),
     ],
 )
-def test_a_nodes_name_begins_with_its_site_whatever_it_calls_itself(
-    instance: str, name: str, authority: Authority
-) -> None:
+def test_a_nodes_name_always_begins_with_its_site(instance: str, name: str, authority: Authority) -> None:
     assert verifier_of(authority).identify(pem_of(authority, "north")).name_node(instance) == name
 
 
-def test_who_is_revoked_is_refused_by_name_and_serial_from_the_next_look_on(authority: Authority) -> None:
+def test_a_revoked_site_is_refused_by_name_and_serial_at_the_next_check(authority: Authority) -> None:
     verifier = verifier_of(authority)
     north, south = (verifier.identify(pem_of(authority, name)) for name in ("north", "south"))
     authority.revoke("north")
@@ -123,7 +121,7 @@ def test_who_is_revoked_is_refused_by_name_and_serial_from_the_next_look_on(auth
     assert verifier.identify(pem_of(authority, "north")).name == "north", "a new certificate is another one"
 
 
-def test_every_change_of_the_list_is_seen_even_within_one_tick_of_the_clock(authority: Authority) -> None:
+def test_a_change_of_the_list_is_noticed_even_within_one_clock_tick(authority: Authority) -> None:
     verifier, path = verifier_of(authority), authority.folder / "server" / "revoked.txt"
     north = verifier.identify(pem_of(authority, "north"))
     before = path.stat()
@@ -133,12 +131,12 @@ def test_every_change_of_the_list_is_seen_even_within_one_tick_of_the_clock(auth
 
 
 @pytest.mark.parametrize("spoil", ["missing", "folder", "binary"])
-def test_a_list_that_cannot_be_read_takes_nothing_back_and_is_said_once_at_the_second_look(
+def test_an_unreadable_list_keeps_revocations_and_logs_one_warning_once_it_lasts(
     spoil: str, authority: Authority, clocks: Clocks, log: io.StringIO
 ) -> None:
     authority.revoke("north")
     verifier, path = clocks.verifier(authority), authority.folder / "server" / "revoked.txt"
-    kept = path.read_bytes()
+    before = path.read_bytes()
     path.unlink()
     if spoil == "folder":
         path.mkdir()
@@ -153,13 +151,13 @@ def test_a_list_that_cannot_be_read_takes_nothing_back_and_is_said_once_at_the_s
     assert f"file={path}" in log.getvalue()
     if spoil == "folder":
         path.rmdir()
-    path.write_bytes(kept + f"{own_serial(authority, 'south')}\n".encode())
+    path.write_bytes(before + f"{own_serial(authority, 'south')}\n".encode())
     with pytest.raises(RefusedError, match="site south is revoked"):
         verifier.identify(pem_of(authority, "south"))
 
 
 @pytest.mark.parametrize("content", [None, b"\xff", b"all of them\n", b"AB:CD\n", b"\n"])
-def test_a_server_does_not_start_without_the_list(
+def test_a_server_does_not_start_without_a_valid_list(
     authority: Authority, tmp_path: Path, content: bytes | None
 ) -> None:
     path = tmp_path / "revoked.txt"
@@ -172,7 +170,7 @@ def test_a_server_does_not_start_without_the_list(
 
 
 def forge(authority: Authority, subject: Subject, days: float = 1.0) -> bytes:
-    """Make a certificate that no command of the authority makes."""
+    """Issue a certificate that no command of the authority issues."""
     path = authority.folder / "authority" / "authority.crt"
     _, key = certificates.read_key(path.with_suffix(".key"), load(path), "")
     validity = Validity(LONG_AGO if days < 0 else IN_A_YEAR, abs(days))
@@ -182,23 +180,25 @@ def forge(authority: Authority, subject: Subject, days: float = 1.0) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("subject", "said"),
+    ("subject", "message"),
     [
         (Subject("server", "server"), "the certificate of 'server' has role 'server'; expected a site's"),
         (Subject("site\n", "north"), r"the certificate of 'north' has role 'site\\n'; expected a site's"),
     ],
 )
-def test_another_role_than_a_sites_is_refused(subject: Subject, said: str, authority: Authority) -> None:
+def test_a_certificate_with_another_role_is_refused(
+    subject: Subject, message: str, authority: Authority
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(signing._USAGES, subject.role, signing._USAGES["site"])
         pem = forge(authority, subject)
     with pytest.raises(RefusedError) as caught:
         verifier_of(authority).identify(pem)
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(message)
 
 
 @pytest.mark.parametrize("rest", ["", "half"])
-def test_a_list_that_is_written_anew_takes_nothing_back_while_lines_are_missing(
+def test_a_list_that_lacks_lines_while_it_is_rewritten_keeps_revocations(
     rest: str, authority: Authority, log: io.StringIO
 ) -> None:
     authority.revoke("north")
@@ -211,25 +211,25 @@ def test_a_list_that_is_written_anew_takes_nothing_back_while_lines_are_missing(
 
 
 @pytest.mark.parametrize(
-    ("days", "said"),
+    ("days", "message"),
     [
         (-1.0, r"the certificate of site north: expired on .* UTC .*"),
         (1.0, r"the certificate of site north: not valid before .* UTC .*"),
     ],
 )
-def test_who_is_not_in_date_is_refused_at_the_second_look(
-    days: float, said: str, authority: Authority, clocks: Clocks
+def test_a_certificate_that_is_not_valid_is_refused_once_that_lasts(
+    days: float, message: str, authority: Authority, clocks: Clocks
 ) -> None:
     verifier, pem = clocks.verifier(authority), forge(authority, Subject("site", "north"), days)
     for clocks.passed_s in (0.0, 2.0, 4.0):
         assert verifier.identify(pem).name == "north"
     clocks.passed_s = 6.0
-    with pytest.raises(RefusedError, match=said):
+    with pytest.raises(RefusedError, match=message):
         verifier.identify(pem)
 
 
 @pytest.mark.parametrize("days", [400, -400, -20_000])
-def test_a_clock_that_is_wrong_for_five_seconds_expels_nobody_however_often(
+def test_a_clock_that_is_wrong_for_five_seconds_disconnects_no_site(
     days: int, authority: Authority, clocks: Clocks
 ) -> None:
     verifier = clocks.verifier(authority)
@@ -246,7 +246,9 @@ def test_a_clock_that_is_wrong_for_five_seconds_expels_nobody_however_often(
     assert found == [False, False, False, True, True], "found two seconds apart, it counts within ten"
 
 
-def test_revocation_counts_at_once_whatever_the_clock_says(authority: Authority, clocks: Clocks) -> None:
+def test_revocation_takes_effect_at_once_even_if_the_clock_is_wrong(
+    authority: Authority, clocks: Clocks
+) -> None:
     verifier = clocks.verifier(authority)
     north = verifier.identify(pem_of(authority, "north"))
     clocks.ahead = timedelta(days=400)
@@ -255,12 +257,12 @@ def test_revocation_counts_at_once_whatever_the_clock_says(authority: Authority,
 
 
 @pytest.mark.parametrize("pem", [b"", b"garbage"])
-def test_what_is_no_certificate_is_refused(pem: bytes, authority: Authority) -> None:
+def test_an_invalid_certificate_is_refused(pem: bytes, authority: Authority) -> None:
     with pytest.raises(RefusedError, match=r"^not a valid certificate; expected a site's"):
         verifier_of(authority).identify(pem)
 
 
-def test_a_node_of_a_site_is_welcomed_as_the_sites(hub: Hub, authority: Authority) -> None:
+def test_a_node_is_welcomed_under_its_sites_name(hub: Hub, authority: Authority) -> None:
     raw = SecureRawNode(hub.address, credentials_of(authority, "north"))
     raw.send_hello("x")
     assert raw.receive("welcome").name == "north.x"
@@ -294,7 +296,7 @@ def test_a_revoked_site_is_refused_at_hello_by_name(hub: Hub, authority: Authori
     assert hub.roster.nodes() == []
 
 
-def test_a_revoked_site_that_is_started_again_and_again_is_one_line_and_a_number(
+def test_repeated_refusals_of_a_revoked_site_are_one_line_and_a_count(
     hub: Hub, authority: Authority, log: io.StringIO
 ) -> None:
     authority.revoke("north")
@@ -311,7 +313,7 @@ def test_a_revoked_site_that_is_started_again_and_again_is_one_line_and_a_number
 
 
 @pytest.mark.parametrize("kind", ["none", "other"])
-def test_who_has_no_certificate_of_the_authority_says_nothing_that_is_received(
+def test_a_peer_without_a_certificate_of_the_authority_reaches_neither_roster_nor_log(
     kind: str, hub: Hub, authority: Authority, tmp_path: Path, log: io.StringIO
 ) -> None:
     theirs = None
@@ -326,7 +328,7 @@ def test_who_has_no_certificate_of_the_authority_says_nothing_that_is_received(
     assert log.getvalue() == "", "nor can it fill the log"
 
 
-def test_living_streams_of_a_revoked_site_end_with_a_reason_and_no_others(
+def test_open_streams_of_a_revoked_site_end_with_a_reason_and_others_continue(
     hub: Hub, authority: Authority, log: io.StringIO
 ) -> None:
     doomed = [start_node(hub, credentials_of(authority, "north"), name) for name in ("x", "y")]
@@ -346,7 +348,7 @@ def test_living_streams_of_a_revoked_site_end_with_a_reason_and_no_others(
         assert log.getvalue().count(f"refused a node node={name} reason=") == 1
 
 
-def test_nobody_waits_for_an_answer_of_a_node_that_was_put_out(hub: Hub, authority: Authority) -> None:
+def test_replies_of_a_disconnected_node_are_no_longer_awaited(hub: Hub, authority: Authority) -> None:
     worker = Worker()
     worker.gate.clear()
     node = start_node(hub, credentials_of(authority, "north"), "x", worker)
@@ -360,7 +362,7 @@ def test_nobody_waits_for_an_answer_of_a_node_that_was_put_out(hub: Hub, authori
     assert isinstance(node.join(), RefusedError)
 
 
-def test_one_that_is_put_out_and_reads_nothing_is_dropped(
+def test_a_revoked_node_that_reads_nothing_is_dropped(
     hub: Hub, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "GOODBYE_TIMEOUT_S", 0.2)
@@ -377,36 +379,36 @@ def test_one_that_is_put_out_and_reads_nothing_is_dropped(
     raw.hang_up()
 
 
-def test_a_living_stream_ends_with_its_certificate(
+def test_an_open_stream_ends_when_its_certificate_expires(
     hub: Hub, authority: Authority, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = start_node(hub, credentials_of(authority, "north"), "x")
     monkeypatch.setattr(certificates, "find_date_problem", lambda *_: "expired just now")
-    look_often(hub, clocks)
+    wait_for_checks(hub, clocks)
     clocks.passed_s += 6
     error = node.join()
     assert "the certificate of site north: expired just now" in str(error)
 
 
-def test_a_server_that_ends_waits_for_no_further_look(hub: Hub) -> None:
+def test_a_server_that_stops_does_not_wait_for_the_next_check(hub: Hub) -> None:
     hub.stop(None)
     assert hub.server._watching.cancelled()
     assert not hub.server._thread.is_alive()
 
 
 @pytest.mark.parametrize("days", [400, -400])
-def test_living_streams_outlast_a_clock_that_is_wrong_for_a_moment_and_not_one_that_stays_so(
+def test_open_streams_survive_a_clock_that_is_wrong_for_a_moment_but_not_for_long(
     days: int, hub: Hub, authority: Authority, clocks: Clocks, log: io.StringIO
 ) -> None:
     node = start_node(hub, credentials_of(authority, "north"), "x")
     for ahead in (days, 0):
         clocks.ahead = timedelta(days=ahead)
-        look_often(hub, clocks)
+        wait_for_checks(hub, clocks)
     clocks.passed_s += 3600
-    look_often(hub, clocks)
+    wait_for_checks(hub, clocks)
     assert len(hub.ask(hub.message(name="north.x"))) == 1
     assert [word for word in ("refused", "left", "lost") if word in log.getvalue()] == []
     clocks.ahead = timedelta(days=days)
-    look_often(hub, clocks)
+    wait_for_checks(hub, clocks)
     clocks.passed_s += 6
     assert isinstance(node.join(), RefusedError)

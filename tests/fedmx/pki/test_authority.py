@@ -1,4 +1,4 @@
-"""What an authority keeps in order: files that heal, are made anew in time, and are for their owner alone."""
+"""The authority's files: repaired after crashes, reissued in time, and readable only by their owner."""
 
 import dataclasses
 import json
@@ -39,18 +39,18 @@ from tests.fedmx.pki.papers import (
     read_revoked,
 )
 
-# What an entry of the record has now and once had not.
+# Fields that entries of older registers lack.
 NEW_FIELDS = {"since", "hosts", "reason"}
 
 
 @pytest.fixture
 def changing(tmp_path: Path) -> Authority:
-    """One that a test may change."""
+    """An authority that a test may change."""
     return make_pki(tmp_path / "pki", "north")
 
 
 @pytest.mark.parametrize("mask", [0, 0o077, 0o277])
-def test_keys_are_for_their_owner_alone_whatever_the_umask(mask: int, tmp_path: Path) -> None:
+def test_only_their_owner_can_read_keys_under_every_umask(mask: int, tmp_path: Path) -> None:
     before = os.umask(mask)
     try:
         made = make_pki(tmp_path / "pki", "north")
@@ -114,7 +114,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.mark.parametrize("role", [SERVER, SITE])
 @pytest.mark.parametrize("reason", NEEDS)
-def test_ensure_makes_anew_what_is_damaged_or_does_not_fit_and_nothing_else(
+def test_ensure_reissues_only_what_is_damaged_or_does_not_match(
     reason: str, role: str, changing: Authority, other: Authority
 ) -> None:
     folder = changing.folder_of(role, LOCAL_SITE)
@@ -127,7 +127,7 @@ def test_ensure_makes_anew_what_is_damaged_or_does_not_fit_and_nothing_else(
     assert changing.ensure() == []
 
 
-def test_a_site_with_another_sites_files_gets_its_own(changing: Authority) -> None:
+def test_a_site_with_another_sites_files_is_reissued(changing: Authority) -> None:
     shutil.copytree(
         changing.folder_of(SITE, "north"), changing.folder_of(SITE, LOCAL_SITE), dirs_exist_ok=True
     )
@@ -144,7 +144,7 @@ NAMED = {*ALWAYS_NAMED, "fl.example.org", "192.0.2.7"}
 
 
 def make_named(folder: Path) -> Authority:
-    """Make an authority whose server has two names for clients elsewhere; give it as a shell without them."""
+    """Create an authority whose server has two added names, opened without SERVER_NAMES."""
     make_pki(folder, server_names=("fl.example.org", "192.0.2.7"))
     return open_authority(folder)
 
@@ -160,7 +160,7 @@ def test_the_servers_certificate_is_reissued_when_a_name_is_added(changing: Auth
 
 
 @pytest.mark.parametrize("command", [Authority.ensure, renew])
-def test_a_command_without_names_changes_nothing_where_nothing_expires(
+def test_a_command_without_names_changes_nothing_if_nothing_expires(
     command: Callable[[Authority], object], tmp_path: Path
 ) -> None:
     authority = make_named(tmp_path)
@@ -170,9 +170,7 @@ def test_a_command_without_names_changes_nothing_where_nothing_expires(
 
 
 @pytest.mark.parametrize("command", [Authority.ensure, renew, Authority.issue_server])
-def test_names_that_were_given_once_outlive_every_reissue(
-    command: Callable[[Authority], object], tmp_path: Path
-) -> None:
+def test_added_names_survive_every_reissue(command: Callable[[Authority], object], tmp_path: Path) -> None:
     make_named(tmp_path)
     late = open_authority(tmp_path, IN_A_YEAR)
     command(late)
@@ -181,7 +179,7 @@ def test_names_that_were_given_once_outlive_every_reissue(
 
 
 @pytest.mark.parametrize("loss", [damage, Path.unlink])
-def test_names_are_on_record_where_the_certificate_is_lost(
+def test_names_are_read_from_the_register_if_the_certificate_is_lost(
     loss: Callable[[Path], object], tmp_path: Path
 ) -> None:
     authority = make_named(tmp_path)
@@ -190,7 +188,7 @@ def test_names_are_on_record_where_the_certificate_is_lost(
     assert names_of(authority) == NAMED
 
 
-def test_a_name_is_removed_on_purpose_and_the_others_stay(tmp_path: Path) -> None:
+def test_removing_a_name_keeps_the_others(tmp_path: Path) -> None:
     make_named(tmp_path)
     narrower = open_authority(tmp_path, server_names=("-192.0.2.7", "new.example.org"))
     (made,) = narrower.ensure()
@@ -202,7 +200,7 @@ def test_a_name_is_removed_on_purpose_and_the_others_stay(tmp_path: Path) -> Non
     assert open_authority(tmp_path).ensure() == [], "a removed name does not come back"
 
 
-def test_a_record_from_before_names_were_on_it_keeps_the_certificates_own(tmp_path: Path) -> None:
+def test_a_register_without_names_keeps_those_of_the_certificate(tmp_path: Path) -> None:
     authority = make_named(tmp_path)
     path = tmp_path / "authority" / "issued.json"
     entries = json.loads(path.read_text())
@@ -212,7 +210,7 @@ def test_a_record_from_before_names_were_on_it_keeps_the_certificates_own(tmp_pa
 
 
 @pytest.mark.parametrize("names", [("192.0.2.7", "::ffff:192.0.2.7"), ("2001:DB8::7",), ("FL.Example.org",)])
-def test_names_that_can_be_written_otherwise_are_no_change(names: tuple[str, ...], tmp_path: Path) -> None:
+def test_another_spelling_of_a_name_is_no_change(names: tuple[str, ...], tmp_path: Path) -> None:
     settings = settings_module.load(
         PkiSettings, environ={"SERVER_NAMES": ",".join(names), "PKI_DIR": str(tmp_path)}
     )
@@ -221,7 +219,7 @@ def test_names_that_can_be_written_otherwise_are_no_change(names: tuple[str, ...
         assert Authority(settings).ensure() == []
 
 
-def test_what_ends_within_the_days_of_the_setting_is_made_anew(changing: Authority) -> None:
+def test_certificates_that_expire_within_renew_days_are_reissued(changing: Authority) -> None:
     ends = datetime.now(UTC) + timedelta(days=365)
     assert open_authority(changing.folder, ends - timedelta(days=30.1)).ensure() == []
     assert open_authority(changing.folder, ends - timedelta(days=29.9), renew_days=5.0).ensure() == []
@@ -233,7 +231,7 @@ def test_what_ends_within_the_days_of_the_setting_is_made_anew(changing: Authori
     assert [one.name for one in expired.ensure()] == ["server", LOCAL_SITE]
 
 
-def test_an_authority_that_is_out_of_date_signs_nothing(tmp_path: Path) -> None:
+def test_an_expired_authority_signs_nothing(tmp_path: Path) -> None:
     with open_authority(tmp_path, LONG_AGO, authority_days=10.0).locked():
         open_authority(tmp_path, LONG_AGO, authority_days=10.0).create()
     with pytest.raises(DataError, match=r"authority\.crt: expired on .* expected a valid authority"):
@@ -274,25 +272,27 @@ def go_through_crashes(
     folder: Path, do: Callable[[], object], check: Callable[[], object], monkeypatch: pytest.MonkeyPatch
 ) -> int:
     """Crash a command before each of its writes, always from the same files; return their number."""
-    kept = folder.with_name("kept")
-    shutil.copytree(folder, kept)
+    original = folder.with_name("original")
+    shutil.copytree(folder, original)
     for number in range(20):
         shutil.rmtree(folder)
-        shutil.copytree(kept, folder)
+        shutil.copytree(original, folder)
         with crash_before_write(number, monkeypatch):
             try:
                 do()
             except Crash:
-                is_whole = False
+                is_complete = False
             else:
-                is_whole = True
+                is_complete = True
         check()
-        if is_whole:
+        if is_complete:
             return number
     raise AssertionError("the command never finishes")
 
 
-def test_an_ensure_that_was_cut_short_anywhere_heals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ensure_that_crashed_anywhere_is_repaired_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "pki"
     (folder / "authority").mkdir(parents=True)
 
@@ -302,9 +302,9 @@ def test_an_ensure_that_was_cut_short_anywhere_heals(tmp_path: Path, monkeypatch
         assert again.ensure() == []
         assert credentials_of(again).name == "server"
         assert credentials_of(again, LOCAL_SITE).name == LOCAL_SITE
-        on_record = {one.serial for one in again.list()}
-        shown = [load(folder / part) for part in ("server/server.crt", "sites/local/site.crt")]
-        assert {certificates.serial_of(one) for one in shown} <= on_record, (
+        registered = {one.serial for one in again.list()}
+        current = [load(folder / part) for part in ("server/server.crt", "sites/local/site.crt")]
+        assert {certificates.serial_of(one) for one in current} <= registered, (
             "otherwise it could not be revoked"
         )
 
@@ -314,7 +314,9 @@ def test_an_ensure_that_was_cut_short_anywhere_heals(tmp_path: Path, monkeypatch
     )
 
 
-def test_a_reissue_that_was_cut_short_anywhere_heals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reissue_that_crashed_anywhere_is_repaired_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     changing = make_pki(tmp_path / "pki")
     wider = open_authority(changing.folder, server_names=("fl.example.org",))
 
@@ -327,7 +329,7 @@ def test_a_reissue_that_was_cut_short_anywhere_heals(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("heal", ["ensure", "revoke"])
-def test_a_revocation_that_was_cut_short_is_made_good(
+def test_a_revocation_that_crashed_anywhere_is_completed_by_the_next_command(
     heal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changing = make_pki(tmp_path / "pki", "north")
@@ -364,12 +366,10 @@ def test_one_command_waits_for_another(changing: Authority) -> None:
 
 
 @pytest.mark.parametrize("name", list_numeric(PkiSettings))
-def test_an_authority_issues_certificates_for_every_number_of_days_that_is_accepted(
-    name: str, tmp_path: Path
-) -> None:
+def test_certificates_are_issued_for_every_accepted_number_of_days(name: str, tmp_path: Path) -> None:
     for index, settings in enumerate(list_accepted(PkiSettings, name).values()):
         authority = Authority(dataclasses.replace(settings, pki_dir=tmp_path / str(index)))
-        # Days of which no second is left are over at once, and then there is nothing to sign with.
+        # An authority that is valid for less than a second has expired before it can sign.
         with authority.locked(), suppress(DataError):
             authority.ensure()
             assert load(authority.folder / "server" / "server.crt").not_valid_after_utc.year < 2200

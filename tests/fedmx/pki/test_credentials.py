@@ -1,4 +1,4 @@
-"""What a program makes of its own files before it dials or listens: each fault has a line of its shown."""
+"""Loading a program's credentials: each mistake has its own error message."""
 
 import io
 import os
@@ -17,7 +17,7 @@ from fedmx.log import configure
 from fedmx.pki import certificates, credentials
 from fedmx.pki.authority import Authority
 from fedmx.pki.certificates import SERVER, SITE
-from tests.fedmx.pki.papers import SAID, Mistakes, credentials_of, make_pki, open_authority, said_of
+from tests.fedmx.pki.papers import MESSAGES, Mistakes, credentials_of, make_pki, message_of, open_authority
 
 ROLES = (SERVER, SITE)
 ROOT = Path(__file__).parents[3]
@@ -30,34 +30,34 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="module")
 def mistakes(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mistakes]:
-    """Files in a folder that all users reach, unlike those that pytest makes."""
+    """Credentials in a folder that all users can access, unlike pytest's."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o711)
         yield Mistakes(authority, make_pki(tmp_path_factory.mktemp("other")), Path(name))
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_files_that_fit_are_what_a_program_shows(role: str, authority: Authority) -> None:
+def test_valid_files_are_a_programs_credentials(role: str, authority: Authority) -> None:
     folder = authority.folder_of(role, "local")
-    shown = credentials.read_credentials(folder, role)
-    assert shown.name == ("server" if role == SERVER else "local")
-    assert shown.authority == (folder / "authority.crt").read_bytes()
-    assert shown.certificate == (folder / f"{role}.crt").read_bytes()
-    assert shown.key == (folder / f"{role}.key").read_bytes()
-    assert shown.paths == (folder / f"{role}.crt", folder / f"{role}.key")
+    loaded = credentials.read_credentials(folder, role)
+    assert loaded.name == ("server" if role == SERVER else "local")
+    assert loaded.authority == (folder / "authority.crt").read_bytes()
+    assert loaded.certificate == (folder / f"{role}.crt").read_bytes()
+    assert loaded.key == (folder / f"{role}.key").read_bytes()
+    assert loaded.paths == (folder / f"{role}.crt", folder / f"{role}.key")
 
 
-def test_a_key_is_in_no_description_of_what_a_program_shows(authority: Authority) -> None:
+def test_the_key_is_not_in_the_repr_of_credentials(authority: Authority) -> None:
     assert "PRIVATE" not in repr(credentials_of(authority))
 
 
 @pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize("mistake", [mistake for mistake in SAID if mistake != "unreadable key"])
-def test_each_mistake_has_a_line_of_its_own(mistake: str, role: str, mistakes: Mistakes) -> None:
+@pytest.mark.parametrize("mistake", [mistake for mistake in MESSAGES if mistake != "unreadable key"])
+def test_each_mistake_has_its_own_error_message(mistake: str, role: str, mistakes: Mistakes) -> None:
     folder = mistakes.make(mistake, role)
     with pytest.raises(DataError) as caught:
         credentials.read_credentials(folder, role)
-    assert re.fullmatch(said_of(mistake, folder, role), str(caught.value)), caught.value
+    assert re.fullmatch(message_of(mistake, folder, role), str(caught.value)), caught.value
 
 
 CHILD = """
@@ -76,25 +76,23 @@ except DataError as error:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_key_that_this_user_cannot_read_is_said_with_the_users_number(
-    role: str, mistakes: Mistakes
-) -> None:
+def test_an_unreadable_key_is_reported_with_the_user_id(role: str, mistakes: Mistakes) -> None:
     folder = mistakes.make("unreadable key", role)
     done = subprocess.run(
         [sys.executable, "-c", CHILD, str(folder), role], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert re.fullmatch(said_of("unreadable key", folder, role) + "\n", done.stdout), done.stdout
+    assert re.fullmatch(message_of("unreadable key", folder, role) + "\n", done.stdout), done.stdout
     assert f"(uid {65534 if os.getuid() == 0 else os.getuid()})" in done.stdout
 
 
-def test_a_folder_in_place_of_a_file_is_one_line(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_a_file_is_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "authority.crt").mkdir()
     with pytest.raises(DataError, match=r"authority\.crt: Is a directory; expected a file that this user"):
         credentials.read_credentials(tmp_path, SITE)
 
 
 @pytest.mark.parametrize(
-    ("clock", "fault"),
+    ("clock", "problem"),
     [
         ("2026-01-01T00:00", "not valid before 2026-01-02 03:04 UTC (now: 2026-01-01 00:00)"),
         ("2026-01-02T03:04", None),
@@ -102,16 +100,17 @@ def test_a_folder_in_place_of_a_file_is_one_line(tmp_path: Path) -> None:
         ("2026-01-12T03:05", "expired on 2026-01-12 03:04 UTC (now: 2026-01-12 03:05)"),
     ],
 )
-def test_a_certificate_holds_from_its_first_day_to_its_last(
-    clock: str, fault: str | None, tmp_path: Path
+def test_a_certificate_is_valid_from_its_first_minute_to_its_last(
+    clock: str, problem: str | None, tmp_path: Path
 ) -> None:
-    made = datetime.fromisoformat("2026-01-02T04:04+00:00")  # it holds from an hour before, as clocks differ
-    authority = open_authority(tmp_path, made, certificate_days=9 + 23 / 24)
+    # A certificate is valid from an hour before it is issued, because clocks differ.
+    issued = datetime.fromisoformat("2026-01-02T04:04+00:00")
+    authority = open_authority(tmp_path, issued, certificate_days=9 + 23 / 24)
     with authority.locked():
         authority.create()
     authority.issue_site("north")
     certificate = certificates.read_certificate(tmp_path / "sites/north/site.crt", "")
-    assert certificates.find_date_problem(certificate, datetime.fromisoformat(f"{clock}+00:00")) == fault
+    assert certificates.find_date_problem(certificate, datetime.fromisoformat(f"{clock}+00:00")) == problem
 
 
 @pytest.mark.parametrize("role", ROLES)

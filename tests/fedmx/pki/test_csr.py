@@ -1,4 +1,4 @@
-"""A site that keeps its own key: what it asks for, and what is signed."""
+"""Signing requests of sites that keep their own keys."""
 
 import base64
 import shutil
@@ -22,19 +22,19 @@ from tests.fedmx.pki.papers import credentials_of, load, make_pki, read_all
 
 @pytest.fixture
 def changing(tmp_path: Path) -> Authority:
-    """One that a test may change."""
+    """An authority that a test may change."""
     return make_pki(tmp_path / "pki", "north")
 
 
 @pytest.mark.parametrize("name", ["a", "9", "hospital-a", "a" * 32])
-def test_names_of_sites(name: str) -> None:
+def test_valid_names_of_sites_are_accepted(name: str) -> None:
     csr.check_site_name(name)
 
 
 @pytest.mark.parametrize(
     "name", ["", "A", "-a", "a-", "a.b", "a/b", "..", "a_b", "a b", "a\n", "\u00e4", "a" * 33]
 )
-def test_what_is_no_sites_name_gets_no_certificate(name: str, changing: Authority) -> None:
+def test_an_invalid_name_of_a_site_gets_no_certificate(name: str, changing: Authority) -> None:
     before = read_all(changing.folder)
     for do in (
         lambda: changing.issue_site(name),
@@ -77,13 +77,13 @@ def test_a_site_that_keeps_its_key_gets_a_certificate_for_it(changing: Authority
     assert changing.find_need(SITE, "south") is None
 
 
-def test_a_request_with_another_key_than_the_site_has_needs_that_revoked(changing: Authority) -> None:
+def test_a_request_with_another_key_requires_a_revocation(changing: Authority) -> None:
     with pytest.raises(DataError, match=r"^the request: from site north, .*`.* pki revoke north`$"):
         changing.sign(make_request("north"), "north")
     assert credentials_of(changing, "north").name == "north", "its key is still here"
 
 
-def test_a_site_that_begins_to_keep_its_key_has_none_here_any_more(changing: Authority) -> None:
+def test_the_key_of_a_site_that_starts_to_keep_its_own_is_deleted(changing: Authority) -> None:
     assert not changing.keeps_own_key("north")
     changing.revoke("north")
     changing.sign(make_request("north"), "north")
@@ -91,13 +91,13 @@ def test_a_site_that_begins_to_keep_its_key_has_none_here_any_more(changing: Aut
     assert changing.keeps_own_key("north")
 
 
-def test_what_a_request_asks_for_beside_a_name_is_not_given(changing: Authority) -> None:
-    wishes = (
+def test_a_certificate_has_nothing_of_the_request_but_name_and_key(changing: Authority) -> None:
+    requested = (
         x509.BasicConstraints(ca=True, path_length=None),
         x509.SubjectAlternativeName([x509.DNSName("server")]),
         x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]),
     )
-    made = changing.sign(make_request("south", extensions=wishes, unit="server"), "south")
+    made = changing.sign(make_request("south", extensions=requested, unit="server"), "south")
     certificate = load(changing.folder_of(SITE, "south") / "site.crt")
     assert (made.role, certificates.role_of(certificate)) == ("site", "site")
     extensions = certificate.extensions
@@ -109,7 +109,7 @@ def test_what_a_request_asks_for_beside_a_name_is_not_given(changing: Authority)
         extensions.get_extension_for_class(x509.SubjectAlternativeName)
 
 
-def test_a_request_that_was_altered_is_refused_wherever_it_was(changing: Authority) -> None:
+def test_a_request_with_any_byte_altered_is_refused(changing: Authority) -> None:
     pem = make_request("south")
     lines = pem.splitlines()
     body = base64.b64decode(b"".join(lines[1:-1]))
@@ -123,7 +123,7 @@ def test_a_request_that_was_altered_is_refused_wherever_it_was(changing: Authori
 
 
 @pytest.mark.parametrize("data", [b"", b"garbage", b"-----BEGIN CERTIFICATE REQUEST-----\n\n"])
-def test_what_is_no_request_is_refused(data: bytes, changing: Authority) -> None:
+def test_an_invalid_request_is_refused(data: bytes, changing: Authority) -> None:
     with pytest.raises(DataError, match=r"^the request: .*`python -m client pki request`"):
         changing.sign(data, "south")
 
@@ -138,12 +138,12 @@ def test_what_is_no_request_is_refused(data: bytes, changing: Authority) -> None
     ],
     ids=["p-384", "secp256k1", "rsa", "ed25519"],
 )
-def test_a_request_with_a_key_of_another_kind_is_refused(key: Any, changing: Authority) -> None:
+def test_a_request_with_an_unsupported_kind_of_key_is_refused(key: Any, changing: Authority) -> None:
     with pytest.raises(DataError, match=r"^the request: .* P-256$"):
         changing.sign(make_request("south", key), "south")
 
 
-def test_a_request_of_another_site_than_expected_is_refused(changing: Authority) -> None:
+def test_a_request_from_another_site_is_refused(changing: Authority) -> None:
     with pytest.raises(DataError, match=r"^the request: from site north; expected one from site south$"):
         changing.sign(make_request("north"), "south")
     assert credentials_of(changing, "north").name == "north", "its key is still here"
@@ -154,7 +154,7 @@ def test_the_local_site_needs_no_request(changing: Authority) -> None:
         changing.sign(make_request("local"), "local")
 
 
-def test_a_key_that_is_there_is_never_written_over(changing: Authority, tmp_path: Path) -> None:
+def test_an_existing_key_is_never_overwritten(changing: Authority, tmp_path: Path) -> None:
     csr.create("south", tmp_path / "own")
     before = read_all(tmp_path / "own")
     with pytest.raises(DataError, match=r"site\.key: a key exists already; expected a folder without one"):
@@ -162,9 +162,7 @@ def test_a_key_that_is_there_is_never_written_over(changing: Authority, tmp_path
     assert read_all(tmp_path / "own") == before
 
 
-def test_a_request_that_was_cut_short_can_be_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_request_can_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original, folder = files.atomic_write, tmp_path / "own"
 
     def write(path: Path, mode: int | None = None) -> AbstractContextManager[IO[bytes]]:

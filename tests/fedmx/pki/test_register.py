@@ -1,4 +1,4 @@
-"""What is on record of an authority, what is taken back, and what its server is read_revoked."""
+"""The authority's register, revocations, and the list of them that the server reads."""
 
 import json
 from datetime import datetime
@@ -15,11 +15,11 @@ from tests.fedmx.pki.papers import load, make_pki, open_authority, own_serial, r
 
 @pytest.fixture
 def changing(tmp_path: Path) -> Authority:
-    """One that a test may change."""
+    """An authority that a test may change."""
     return make_pki(tmp_path / "pki", "north")
 
 
-def test_a_sites_certificates_are_all_taken_back_and_no_other_sites(changing: Authority) -> None:
+def test_revoking_a_site_revokes_all_its_certificates_and_no_others(changing: Authority) -> None:
     first = own_serial(changing, "north")
     changing.issue_site("north")
     changing.issue_site("south")
@@ -34,7 +34,7 @@ def test_a_sites_certificates_are_all_taken_back_and_no_other_sites(changing: Au
 
 
 @pytest.mark.parametrize("name", ["nort", "server", "", "north\n"])
-def test_revoking_a_name_that_nobody_has_says_who_has_one(name: str, changing: Authority) -> None:
+def test_revoking_an_unknown_site_lists_the_known_ones(name: str, changing: Authority) -> None:
     with pytest.raises(DataError) as caught:
         changing.revoke(name)
     assert str(caught.value) == (
@@ -45,7 +45,7 @@ def test_revoking_a_name_that_nobody_has_says_who_has_one(name: str, changing: A
         changing.revoke("north")
 
 
-def test_a_site_may_be_revoked_before_there_is_a_server(tmp_path: Path) -> None:
+def test_a_site_can_be_revoked_before_the_server_has_a_certificate(tmp_path: Path) -> None:
     made = open_authority(tmp_path)
     with made.locked():
         made.create()
@@ -55,7 +55,7 @@ def test_a_site_may_be_revoked_before_there_is_a_server(tmp_path: Path) -> None:
     assert read_revoked(made) == [own_serial(made, "north")]
 
 
-def test_a_list_of_the_revoked_that_is_lost_or_damaged_is_written_again(changing: Authority) -> None:
+def test_a_lost_or_damaged_list_of_revocations_is_written_again(changing: Authority) -> None:
     changing.revoke("north")
     path = changing.folder / "server" / "revoked.txt"
     before = path.read_bytes()
@@ -65,7 +65,7 @@ def test_a_list_of_the_revoked_that_is_lost_or_damaged_is_written_again(changing
         assert path.read_bytes() == before
 
 
-def test_all_that_was_issued_is_listed_oldest_first(changing: Authority) -> None:
+def test_certificates_are_listed_oldest_first(changing: Authority) -> None:
     assert [(one.role, one.name, one.is_revoked) for one in changing.list()] == [
         ("server", "server", False),
         ("site", "local", False),
@@ -78,7 +78,7 @@ def test_all_that_was_issued_is_listed_oldest_first(changing: Authority) -> None
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '[{"serial": "1"}]', "\xff"])
-def test_a_record_that_is_damaged_is_one_line_and_nothing_is_issued(text: str, changing: Authority) -> None:
+def test_a_damaged_register_is_a_one_line_error_and_nothing_is_issued(text: str, changing: Authority) -> None:
     path = changing.folder / "authority" / "issued.json"
     path.write_bytes(text.encode("latin1"))
     before = read_all(changing.folder)
@@ -89,6 +89,6 @@ def test_a_record_that_is_damaged_is_one_line_and_nothing_is_issued(text: str, c
     assert read_all(changing.folder) == before
 
 
-def test_the_record_is_json_that_a_person_can_read(changing: Authority) -> None:
+def test_the_register_is_readable_json(changing: Authority) -> None:
     found = json.loads((changing.folder / "authority" / "issued.json").read_text())
     assert [Issued(**{**one, "hosts": tuple(one["hosts"])}) for one in found] == changing.list()

@@ -1,4 +1,4 @@
-"""Which names the server's certificate gets from what was given before and what is given now."""
+"""The names in the server's certificate, from those it has and those in SERVER_NAMES."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from fedmx.pki.server_names import ALWAYS_NAMED, choose
 
 
 @pytest.mark.parametrize(
-    ("given", "kept", "elsewhere"),
+    ("given", "registered", "elsewhere"),
     [
         ((), (), []),
         (("a",), (), ["a"]),
@@ -20,22 +20,22 @@ from fedmx.pki.server_names import ALWAYS_NAMED, choose
         (("localhost",), (), []),
     ],
 )
-def test_names_are_kept_until_they_are_removed(
-    given: tuple[str, ...], kept: tuple[str, ...], elsewhere: list[str]
+def test_names_stay_until_they_are_removed(
+    given: tuple[str, ...], registered: tuple[str, ...], elsewhere: list[str]
 ) -> None:
-    names = choose(given, kept, kept)
+    names = choose(given, registered, registered)
     assert list(names.wanted) == [*ALWAYS_NAMED, *elsewhere]
     assert list(names.unknown) == []
 
 
-def test_a_removed_name_that_was_never_given_is_reported() -> None:
+def test_removing_an_unknown_name_is_reported() -> None:
     names = choose(("-nmae", "-a"), ("a", "name"), ("a", "name"))
     assert list(names.unknown) == ["nmae"]
     assert list(names.wanted) == [*ALWAYS_NAMED, "name"]
 
 
 @pytest.mark.parametrize("name", ALWAYS_NAMED)
-def test_a_name_that_the_server_always_has_cannot_be_removed(name: str) -> None:
+def test_a_fixed_name_cannot_be_removed(name: str) -> None:
     with pytest.raises(SettingsError, match=f"^SERVER_NAMES=-{name}: "):
         choose((f"-{name}",), (), ())
 
@@ -49,7 +49,7 @@ def test_a_name_that_the_server_always_has_cannot_be_removed(name: str) -> None:
         (("-a", "b"), (*ALWAYS_NAMED, "a"), "names added (b), names removed (a)"),
     ],
 )
-def test_a_change_names_what_is_added_and_what_is_removed(
+def test_a_change_lists_added_and_removed_names(
     given: tuple[str, ...], current: tuple[str, ...], change: str | None
 ) -> None:
     assert choose(given, current, current).describe_change() == change

@@ -1,4 +1,4 @@
-"""What certificates say, and that others than this project believe them."""
+"""The contents of certificates, and that other implementations accept them."""
 
 import ipaddress
 import shutil
@@ -31,7 +31,7 @@ NOT_ITS_HOSTS = ("example.org", "a.fl.example.org", "server.example.org", "192.0
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """One that tests do not change."""
+    """An authority that tests do not change."""
     return make_pki(tmp_path_factory.mktemp("pki"), "north", server_names=ELSEWHERE)
 
 
@@ -39,7 +39,7 @@ def is_address(host: str) -> bool:
     return host.replace(".", "").isdigit() or ":" in host
 
 
-# Three implementations that are not this project's: each says whether a server's certificate is for a host.
+# Three independent implementations, each of which checks whether a server's certificate is valid for a host.
 def ask_openssl(folder: Path, host: str, usage: str = "sslserver", name: str = "server") -> bool:
     kind = "-verify_ip" if is_address(host) else "-verify_hostname"
     about_host = [kind, host] if host else []
@@ -70,7 +70,7 @@ VERIFIERS = [
 
 
 @pytest.mark.parametrize("is_for", VERIFIERS)
-def test_the_servers_certificate_is_for_every_name_by_which_it_is_dialled_and_no_other(
+def test_the_servers_certificate_is_valid_for_its_names_and_no_others(
     is_for: Callable[[Path, str], bool], authority: Authority
 ) -> None:
     folder = authority.folder_of(SERVER)
@@ -79,14 +79,14 @@ def test_the_servers_certificate_is_for_every_name_by_which_it_is_dialled_and_no
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl")
-def test_a_sites_certificate_is_a_clients_and_never_a_servers(authority: Authority) -> None:
+def test_a_sites_certificate_is_valid_for_clients_only(authority: Authority) -> None:
     folder = authority.folder_of(SITE, "north")
     assert ask_openssl(folder, "", "sslclient", "site")
     assert not ask_openssl(folder, "", "sslserver", "site")
     assert ask_openssl(authority.folder_of(SERVER), "", "sslclient")
 
 
-def test_the_certificate_of_another_authority_is_for_nothing(authority: Authority, tmp_path: Path) -> None:
+def test_a_certificate_of_another_authority_is_not_valid(authority: Authority, tmp_path: Path) -> None:
     folder = make_pki(tmp_path).folder_of(SERVER)
     shutil.copy(authority.folder_of(SERVER) / "authority.crt", folder)
     assert not ask_python(folder, "localhost")
@@ -105,7 +105,7 @@ def test_the_certificate_of_another_authority_is_for_nothing(authority: Authorit
         ("sites/north/site", "site", "north", {ExtendedKeyUsageOID.CLIENT_AUTH}),
     ],
 )
-def test_a_certificate_says_whose_it_is_and_what_for(
+def test_a_certificate_has_a_role_a_name_and_its_usages(
     part: str, role: str, name: str, usages: set[x509.ObjectIdentifier], authority: Authority
 ) -> None:
     certificate = load(authority.folder / f"{part}.crt")
@@ -125,7 +125,7 @@ def test_a_certificate_says_whose_it_is_and_what_for(
     assert has_hosts == (role == "server")
 
 
-def test_an_authority_signs_certificates_and_no_other_authorities(authority: Authority) -> None:
+def test_an_authority_can_sign_certificates_but_no_authorities(authority: Authority) -> None:
     extensions = load(authority.folder / "authority/authority.crt").extensions
     constraints = extensions.get_extension_for_class(x509.BasicConstraints)
     assert constraints.critical
@@ -134,7 +134,7 @@ def test_an_authority_signs_certificates_and_no_other_authorities(authority: Aut
     assert (usage.key_cert_sign, usage.crl_sign, usage.digital_signature) == (True, True, False)
 
 
-def test_all_keys_are_on_the_curve_p_256_and_all_serial_numbers_differ(authority: Authority) -> None:
+def test_all_keys_use_p_256_and_all_serial_numbers_differ(authority: Authority) -> None:
     paths = list(authority.folder.rglob("*.crt"))
     found = {load(path).serial_number for path in paths}
     assert len(found) == 4, "the authority's, the server's, the local site's and north's"
@@ -148,7 +148,7 @@ def test_all_keys_are_on_the_curve_p_256_and_all_serial_numbers_differ(authority
         assert isinstance(public.curve, ec.SECP256R1)
 
 
-def test_lifetimes_are_those_of_the_settings(tmp_path: Path) -> None:
+def test_lifetimes_come_from_the_settings(tmp_path: Path) -> None:
     now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     made = open_authority(tmp_path, now, authority_days=100.0, certificate_days=0.5)
     with made.locked():

@@ -1,4 +1,4 @@
-"""What only a handshake can tell ends a node with one line about TLS; a server that is away never does."""
+"""Diagnosis of TLS: a problem ends a node with one line about TLS, an unreachable server never does."""
 
 import contextlib
 import shutil
@@ -37,7 +37,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 def past(authority: Authority, folder: Path, role: str) -> Credentials:
-    """Give what was a program's own 50 days ago, and ended 20 days ago."""
+    """Return credentials that were issued 50 days ago and expired 20 days ago."""
     shutil.copytree(authority.folder / "authority", folder / "authority")
     late = open_authority(folder, LONG_AGO + timedelta(days=50), certificate_days=30.0)
     if role == "server":
@@ -84,7 +84,7 @@ def stage(open_hub: Callable[..., Hub], authority: Authority, other: Authority, 
 
 
 def end_of(address: Address, credentials: Credentials | None, **options: Any) -> FederationError | None:
-    """Give how a node ended, which has to be long before its wait for the server is over."""
+    """Return how a node ended, which must be long before its wait for the server is over."""
     return (
         Node(address, "x", credentials=credentials, **{"wait_timeout_s": FOREVER_S, **options}).serve().join()
     )
@@ -106,8 +106,8 @@ _NOT_TAKEN = (
     "the server refuses the certificate of a: it belongs to another authority or is not valid on the"
     f" server's clock; {_REMEDY}"
 )
-# What is wrong: what the server shows, what the node shows, and what the node says.
-FAULTS: dict[str, tuple[str | None, str | None, str]] = {
+# The server's credentials, the node's credentials, and the error message, word for word, by problem.
+PROBLEMS: dict[str, tuple[str | None, str | None, str]] = {
     "only the server uses TLS": (
         "server",
         None,
@@ -134,23 +134,23 @@ FAULTS: dict[str, tuple[str | None, str | None, str]] = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_of_tls_ends_a_node_within_seconds_in_one_line_that_says_so(fault: str, stage: Stage) -> None:
-    server, site, said = FAULTS[fault]
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_a_tls_problem_ends_a_node_within_seconds_with_a_one_line_error(problem: str, stage: Stage) -> None:
+    server, site, message = PROBLEMS[problem]
     hub = stage.open(getattr(stage, server) if server else None)
     credentials = getattr(stage, site) if site else None
     error = end_of(hub.address, credentials)
     assert isinstance(error, RefusedError)
     folder = credentials.paths[0].parent if credentials else ""
-    assert str(error) == f"SERVER_ADDRESS={hub.address}: TLS: {said.format(site=folder)}"
+    assert str(error) == f"SERVER_ADDRESS={hub.address}: TLS: {message.format(site=folder)}"
     assert hub.roster.nodes() == []
 
 
-class Way:
-    """A way to a server from another address, which knows CONNECT where it is a proxy.
+class Relay:
+    """A relay to a server from another address, which accepts CONNECT if it is a proxy.
 
     Attributes:
-        asked: the first lines of what a proxy was asked.
+        asked: the first line of each request to the proxy.
     """
 
     def __init__(self, host: str, port: int, *, is_proxy: bool = False) -> None:
@@ -194,23 +194,23 @@ def _copy(source: socket.socket, sink: socket.socket) -> None:
 
 
 @pytest.fixture
-def open_way(stage: Stage) -> Iterator[Callable[..., Way]]:
-    """Opens ways to a server with certificates."""
-    port, ways = stage.open(stage.server).address.port, []
+def open_relay(stage: Stage) -> Iterator[Callable[..., Relay]]:
+    """Opens relays to a server with certificates."""
+    port, relays = stage.open(stage.server).address.port, []
 
-    def open_one(host: str = "127.0.0.1", **options: bool) -> Way:
-        ways.append(Way(host, port, **options))
-        return ways[-1]
+    def open_one(host: str = "127.0.0.1", **options: bool) -> Relay:
+        relays.append(Relay(host, port, **options))
+        return relays[-1]
 
     yield open_one
-    for way in ways:
-        way.close()
+    for relay in relays:
+        relay.close()
 
 
-def test_a_name_that_is_not_in_the_certificate_is_said_with_where_it_belongs(
-    open_way: Callable[..., Way], stage: Stage
+def test_a_name_that_is_not_in_the_certificate_is_reported_with_the_remedy(
+    open_relay: Callable[..., Relay], stage: Stage
 ) -> None:
-    address = open_way("127.0.0.2").address
+    address = open_relay("127.0.0.2").address
     error = end_of(address, stage.site)
     assert isinstance(error, RefusedError)
     assert str(error) == (
@@ -220,32 +220,30 @@ def test_a_name_that_is_not_in_the_certificate_is_said_with_where_it_belongs(
 
 
 @pytest.mark.parametrize(
-    ("site", "said"),
+    ("site", "message"),
     [
         ("site", "the server's certificate is not valid for 'fl.example.org'; expected that name in"),
         ("other_site", "the server's certificate belongs to another authority than the files in "),
         (None, "the server uses TLS, but LINK_SECURITY=insecure here"),
     ],
 )
-def test_what_is_wrong_is_found_out_through_a_proxy(
-    site: str | None, said: str, open_way: Callable[..., Way], stage: Stage
+def test_a_tls_problem_is_diagnosed_through_a_proxy(
+    site: str | None, message: str, open_relay: Callable[..., Relay], stage: Stage
 ) -> None:
-    proxy, far = open_way(is_proxy=True), Address("fl.example.org", 8080)
+    proxy, far = open_relay(is_proxy=True), Address("fl.example.org", 8080)
     error = end_of(far, getattr(stage, site) if site else None, proxy=proxy.address)
     assert isinstance(error, RefusedError)
-    assert str(error).startswith(f"SERVER_ADDRESS={far}: TLS: {said}")
+    assert str(error).startswith(f"SERVER_ADDRESS={far}: TLS: {message}")
     assert set(proxy.asked) == {"CONNECT fl.example.org:8080 HTTP/1.1"}
 
 
-def test_through_a_proxy_a_server_that_is_right_has_no_fault(
-    open_way: Callable[..., Way], stage: Stage
-) -> None:
-    proxy = open_way(is_proxy=True)
+def test_a_valid_server_behind_a_proxy_has_no_problem(open_relay: Callable[..., Relay], stage: Stage) -> None:
+    proxy = open_relay(is_proxy=True)
     assert tls_diagnosis.find_problem(Address("localhost", 8080), stage.site, proxy.address) is None
 
 
 class _Answering(socketserver.BaseRequestHandler):
-    """Answers with what the test chose, and hangs up."""
+    """Sends the reply of the test and closes the connection."""
 
     answer: bytes
 
@@ -266,7 +264,7 @@ class _Answering(socketserver.BaseRequestHandler):
         b"\r\n\r\n",
     ],
 )
-def test_a_proxy_that_does_not_connect_says_nothing_about_tls(answer: bytes, stage: Stage) -> None:
+def test_a_proxy_that_does_not_connect_is_not_a_tls_problem(answer: bytes, stage: Stage) -> None:
     handler = type("Handler", (_Answering,), {"answer": answer})
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as opened:
         threading.Thread(target=opened.serve_forever, args=(0.01,), daemon=True).start()
@@ -277,7 +275,7 @@ def test_a_proxy_that_does_not_connect_says_nothing_about_tls(answer: bytes, sta
 
 
 class _Endless(socketserver.BaseRequestHandler):
-    """Answers without an end."""
+    """Sends an endless reply."""
 
     def handle(self) -> None:
         with contextlib.suppress(OSError):
@@ -285,7 +283,7 @@ class _Endless(socketserver.BaseRequestHandler):
                 self.request.sendall(b"x" * 4096)
 
 
-def test_a_proxy_whose_answer_has_no_end_is_left(stage: Stage) -> None:
+def test_an_endless_reply_of_a_proxy_is_not_a_tls_problem(stage: Stage) -> None:
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Endless) as opened:
         threading.Thread(target=opened.serve_forever, args=(0.01,), daemon=True).start()
         near = Address("127.0.0.1", opened.server_address[1])
@@ -295,27 +293,28 @@ def test_a_proxy_whose_answer_has_no_end_is_left(stage: Stage) -> None:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What says nothing is waited for a moment only."""
+    """Waits only a moment for a silent server."""
     monkeypatch.setattr(tls_diagnosis, "_TIMEOUT_S", 0.2)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "a..b", "x" * 70 + ".example.org", "no-such-host.invalid"])
-@pytest.mark.parametrize("shows", [True, False])
-def test_where_nobody_listens_there_is_no_fault_of_tls(host: str, shows: bool, stage: Stage) -> None:
-    assert tls_diagnosis.find_problem(Address(host, find_free_port()), stage.site if shows else None) is None
+@pytest.mark.parametrize("has_credentials", [True, False])
+def test_an_unreachable_server_is_not_a_tls_problem(host: str, has_credentials: bool, stage: Stage) -> None:
+    assert (
+        tls_diagnosis.find_problem(Address(host, find_free_port()), stage.site if has_credentials else None)
+        is None
+    )
 
 
-@pytest.mark.parametrize("shows", [True, False])
-def test_a_server_that_takes_connections_and_is_stopped_has_no_fault_of_tls(
-    shows: bool, short: None, stage: Stage
-) -> None:
+@pytest.mark.parametrize("has_credentials", [True, False])
+def test_a_silent_server_is_not_a_tls_problem(has_credentials: bool, short: None, stage: Stage) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = Address("127.0.0.1", silent.getsockname()[1])
-        assert tls_diagnosis.find_problem(address, stage.site if shows else None) is None
+        assert tls_diagnosis.find_problem(address, stage.site if has_credentials else None) is None
 
 
 class Ending:
-    """A server that always ends at one point of a handshake, as one that is killed may do once."""
+    """A server that always closes the connection at one point of the handshake, as a killed one does once."""
 
     def __init__(self, credentials: Credentials, when: str) -> None:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -350,21 +349,21 @@ class Ending:
             connection.recv(16)  # the rest of it is never read
 
 
-def test_a_server_that_hangs_up_after_the_handshake_does_not_take_the_certificate(
+def test_a_server_that_closes_after_the_handshake_refuses_the_certificate(
     stage: Stage,
 ) -> None:
     ending = Ending(stage.server, "after it")
     try:
         for _ in range(5):
-            fault = tls_diagnosis.find_problem(ending.address, stage.site)
-            assert fault is not None
-            assert fault.startswith("the server refuses the certificate of a")
+            problem = tls_diagnosis.find_problem(ending.address, stage.site)
+            assert problem is not None
+            assert problem.startswith("the server refuses the certificate of a")
     finally:
         ending.close()
 
 
 @pytest.mark.parametrize("when", ["at once", "in the hello", "in its answer"])
-def test_a_server_that_ends_in_the_handshake_is_away_and_nothing_else(when: str, stage: Stage) -> None:
+def test_a_server_that_stops_during_the_handshake_is_unreachable(when: str, stage: Stage) -> None:
     ending = Ending(stage.server, when)
     try:
         assert [tls_diagnosis.find_problem(ending.address, stage.site) for _ in range(5)] == [None] * 5
@@ -374,27 +373,27 @@ def test_a_server_that_ends_in_the_handshake_is_away_and_nothing_else(when: str,
     assert isinstance(error, UnreachableError)
 
 
-def test_a_node_whose_server_is_right_has_no_fault(stage: Stage) -> None:
+def test_a_valid_server_has_no_problem(stage: Stage) -> None:
     for server, site in ((stage.server, stage.site), (None, None)):
         hub = stage.open(server)
         assert [tls_diagnosis.find_problem(hub.address, site) for _ in range(5)] == [None] * 5
 
 
-def test_files_that_went_away_meanwhile_are_no_fault_of_tls(stage: Stage, tmp_path: Path) -> None:
+def test_files_that_were_deleted_meanwhile_are_not_a_tls_problem(stage: Stage, tmp_path: Path) -> None:
     credentials = replace(stage.site, paths=(tmp_path / "site.crt", tmp_path / "site.key"))
     assert tls_diagnosis.find_problem(stage.open(stage.server).address, credentials) is None
 
 
-def test_a_node_waits_for_a_server_that_starts_ends_and_starts_again(
+def test_a_node_waits_for_a_server_that_starts_and_stops_repeatedly(
     open_hub: Callable[..., Hub], authority: Authority
 ) -> None:
     port, credentials = find_free_port(), credentials_of(authority, "a")
     node = Node(Address("127.0.0.1", port), "x", credentials=credentials, wait_timeout_s=60).serve()
     verifier = verifier_of(authority)
     for seconds in (0.02, 0.1, 0.3, 0.05, 0.2, 0.0):
-        time.sleep(0.1)  # nobody is there
+        time.sleep(0.1)
         hub = open_hub(port=port, verifier=verifier)
-        time.sleep(seconds)  # somebody is, for a moment
+        time.sleep(seconds)
         hub.stop(None)
         assert node.outcome is None
     last = open_hub(port=port, verifier=verifier)

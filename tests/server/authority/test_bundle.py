@@ -1,4 +1,4 @@
-"""A site's archive: what is in it, who may read it, and whether the address in it will be believed."""
+"""A site's bundle: its files and their modes, and whether clients will accept the server at its address."""
 
 import io
 import re
@@ -26,7 +26,7 @@ HOSTS = {"server", "localhost", "127.0.0.1", "::1", "fl.example.org", "2001:db8:
 @pytest.fixture
 def certs(tmp_path: Path) -> Path:
     for name in ("authority.crt", "site.crt", "site.key", "site.csr"):
-        (tmp_path / name).write_text(f"of {name}\n")
+        (tmp_path / name).write_text(f"content of {name}\n")
     return tmp_path
 
 
@@ -43,7 +43,7 @@ def read(archive: tarfile.TarFile, name: str) -> str:
 
 
 def read_defaults(certs: Path) -> dict[str, set[str]]:
-    """Give the values that the compose file has for what it would read from `.env`, by name."""
+    """Return the defaults in the compose file of everything that it reads from `.env`, by name."""
     defaults: dict[str, set[str]] = {}
     for name, default in re.findall(r"\$\{(\w+)([^}]*)\}", read(pack(certs), "docker-compose.yml")):
         assert default.startswith(":-"), name
@@ -51,7 +51,7 @@ def read_defaults(certs: Path) -> dict[str, set[str]]:
     return defaults
 
 
-def test_it_holds_what_a_site_needs_in_a_folder_of_its_name_and_only_the_key_is_secret(certs: Path) -> None:
+def test_a_bundle_is_a_folder_named_after_the_site_in_which_only_the_key_is_secret(certs: Path) -> None:
     modes = {member.name: member.mode for member in pack(certs).getmembers()}
     assert modes == {
         "hospital-a/docker-compose.yml": 0o644,
@@ -61,15 +61,15 @@ def test_it_holds_what_a_site_needs_in_a_folder_of_its_name_and_only_the_key_is_
         "hospital-a/certs/site.crt": 0o644,
         "hospital-a/certs/site.key": 0o600,
     }
-    assert read(pack(certs), "certs/site.key") == "of site.key\n"
+    assert read(pack(certs), "certs/site.key") == "content of site.key\n"
 
 
-def test_a_site_that_keeps_its_own_key_gets_none(certs: Path) -> None:
+def test_the_bundle_of_a_site_that_keeps_its_own_key_has_none(certs: Path) -> None:
     (certs / "site.key").unlink()
     assert [name for name in pack(certs).getnames() if name.endswith(".key")] == []
 
 
-def test_what_the_server_decides_is_in_the_compose_file_and_all_else_has_a_clients_default(
+def test_the_compose_file_has_the_servers_settings_and_defaults_for_all_others(
     certs: Path,
 ) -> None:
     defaults = {name: " or ".join(values) for name, values in read_defaults(certs).items()}
@@ -85,19 +85,17 @@ def test_what_the_server_decides_is_in_the_compose_file_and_all_else_has_a_clien
     }
 
 
-def test_each_site_is_a_project_of_its_own(certs: Path) -> None:
+def test_each_site_has_its_own_compose_project(certs: Path) -> None:
     assert "name: cancer-hospital-a" in read(pack(certs), "docker-compose.yml").splitlines()
 
 
-def test_unpacking_a_new_archive_over_an_old_one_replaces_only_what_it_holds(
-    certs: Path, tmp_path: Path
-) -> None:
+def test_unpacking_a_new_archive_keeps_the_sites_own_files(certs: Path, tmp_path: Path) -> None:
     pack(certs).extractall(tmp_path, filter="data")
     folder = tmp_path / "hospital-a"
     own = {
         ".env": "TASK=hospital.task\n",
         "docker-compose.override.yml": "services: {}\n",
-        "certs/site.key": "kept by the site\n",
+        "certs/site.key": "the site's own key\n",
     }
     for name, text in own.items():
         (folder / name).write_text(text)
@@ -108,7 +106,7 @@ def test_unpacking_a_new_archive_over_an_old_one_replaces_only_what_it_holds(
     assert (folder / "certs" / "site.crt").read_text() == "renewed\n"
 
 
-def test_its_readme_says_how_a_new_bundle_is_unpacked(certs: Path) -> None:
+def test_the_readme_explains_how_to_unpack_a_new_bundle(certs: Path) -> None:
     lines = read(pack(certs), "README.md").splitlines()
     assert len(lines) == 6
     assert "tar xzf" in lines[5]
@@ -117,12 +115,12 @@ def test_its_readme_says_how_a_new_bundle_is_unpacked(certs: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["fl.example.org:8080", "FL.Example.org:1", "127.0.0.1:8080", "[2001:DB8:0::7]:8080"]
 )
-def test_an_address_by_a_name_of_the_servers_certificate_will_be_believed(text: str) -> None:
+def test_an_address_with_a_name_of_the_servers_certificate_has_no_problem(text: str) -> None:
     assert bundle.find_address_problem(Address.parse(text), HOSTS) is None
 
 
 @pytest.mark.parametrize("text", ["example.org:8080", "192.0.2.7:8080", "[2001:db8::8]:8080"])
-def test_an_address_by_another_name_is_a_fault_that_names_it(text: str) -> None:
+def test_an_address_with_another_name_is_reported_with_the_remedy(text: str) -> None:
     fault = bundle.find_address_problem(Address.parse(text), HOSTS)
     assert fault is not None
     assert fault.startswith(f"SERVER_ADDRESS={text}: ")

@@ -1,4 +1,4 @@
-"""`python -m server pki`: what each command says and leaves behind, as a person and as a script sees it."""
+"""`python -m server pki`: the output and the files of each command."""
 
 import io
 import math
@@ -32,13 +32,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def command(folder: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> Command:
-    """Carries out one command, and gives the lines that it says."""
+    """Carries out a command and returns the lines of its output."""
 
     def do(*arguments: str) -> list[str]:
         main(["pki", *arguments])
-        said = capsysbinary.readouterr()
-        assert said.err == b""
-        return said.out.decode().splitlines()
+        output = capsysbinary.readouterr()
+        assert output.err == b""
+        return output.out.decode().splitlines()
 
     return do
 
@@ -55,13 +55,13 @@ def start(*arguments: str, **settings: object) -> "subprocess.Popen[str]":
     )
 
 
-def test_an_authority_is_made_once(command: Command, folder: Path) -> None:
+def test_an_authority_is_created_once(command: Command, folder: Path) -> None:
     assert command("init") == [f"created the authority in {folder}/authority; keep its key there, and secret"]
     with pytest.raises(DataError, match="an authority exists already"):
         command("init")
 
 
-def test_ensure_says_what_it_issued_and_nothing_where_nothing_is_to_be_issued(
+def test_ensure_prints_what_it_issued_and_otherwise_nothing(
     command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = command("ensure")
@@ -80,7 +80,7 @@ def test_ensure_says_what_it_issued_and_nothing_where_nothing_is_to_be_issued(
 
 
 @pytest.mark.parametrize("name", ["ensure", "server", "renew"])
-def test_a_shell_without_the_servers_names_keeps_them(
+def test_the_servers_names_stay_without_server_names(
     name: str, command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SERVER_NAMES", "fl.example.org")
@@ -88,6 +88,20 @@ def test_a_shell_without_the_servers_names_keeps_them(
     monkeypatch.delenv("SERVER_NAMES")
     assert "fl.example.org" not in "".join(command(name))
     assert ask_python(folder / "server", "fl.example.org")
+
+
+@pytest.mark.parametrize("name", ["ensure", "list", "renew", "server"])
+def test_an_authority_that_expires_soon_is_a_warning_of_every_command_that_shows_certificates(
+    name: str, monkeypatch: pytest.MonkeyPatch, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AUTHORITY_DAYS", "10")
+    monkeypatch.setenv("RENEW_DAYS", "5")
+    main(["pki", "ensure"])
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("RENEW_DAYS", "11")
+    main(["pki", name])
+    [line] = capsys.readouterr().err.splitlines()
+    assert re.search(r"^WARNING the authority expires on \d{4}-\d\d-\d\d", line)
 
 
 @pytest.mark.parametrize("name", ["ensure", "server", "renew"])
@@ -102,19 +116,19 @@ def test_a_name_is_removed_by_every_command_that_issues_the_servers_certificate(
     assert not ask_python(folder / "server", "fl.example.org")
 
 
-def test_a_name_that_cannot_be_removed_for_want_of_it_is_a_warning(
+def test_removing_an_unknown_name_is_a_warning(
     command: Command, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     command("ensure")
     monkeypatch.setenv("SERVER_NAMES", "-fl.exmaple.org")
     main(["pki", "ensure"])
-    said = capsysbinary.readouterr()
-    assert said.out == b""
-    (line,) = said.err.decode().splitlines()
+    output = capsysbinary.readouterr()
+    assert output.out == b""
+    (line,) = output.err.decode().splitlines()
     assert re.search(r"^WARNING SERVER_NAMES=-fl\.exmaple\.org: .*localhost", line)
 
 
-def test_the_servers_and_a_sites_files_are_issued_by_name(command: Command, folder: Path) -> None:
+def test_server_and_site_issue_certificates(command: Command, folder: Path) -> None:
     command("init")
     (line,) = command("server")
     assert re.fullmatch(rf"issued the certificate of server, {UNTIL}, in {folder}/server", line)
@@ -129,7 +143,7 @@ def test_the_servers_and_a_sites_files_are_issued_by_name(command: Command, fold
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\dZ"
 
 
-def test_the_servers_certificate_needs_no_authority_before(
+def test_issuing_the_servers_certificate_creates_the_authority(
     command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SERVER_NAMES", "fl.example.org")
@@ -139,7 +153,7 @@ def test_the_servers_certificate_needs_no_authority_before(
     assert ask_python(folder / "server", "fl.example.org")
 
 
-def test_a_site_that_keeps_its_key_gets_another_only_after_it_was_revoked(
+def test_a_site_that_keeps_its_own_key_gets_another_only_after_revocation(
     command: Command, folder: Path, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     command("ensure")
@@ -155,7 +169,7 @@ def test_a_site_that_keeps_its_key_gets_another_only_after_it_was_revoked(
 
 
 @pytest.mark.parametrize("way", ["site", "sign", "bundle", "bundle with a request"])
-def test_a_revoked_site_comes_back_only_with_a_warning(
+def test_issuing_a_certificate_for_a_revoked_site_warns(
     way: str, command: Command, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     command("ensure")
@@ -173,15 +187,15 @@ def test_a_revoked_site_comes_back_only_with_a_warning(
         assert capsysbinary.readouterr().err.count(b"WARNING site north was revoked") == count
 
 
-def test_a_bundle_says_beside_the_archive_what_it_issued(
+def test_bundle_reports_on_standard_error_what_it_issued(
     command: Command, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     command("ensure")
     for lines in (1, 0):
         main(["pki", "bundle", "north", "localhost:8080"])
-        said = capsysbinary.readouterr()
-        assert said.err.count(b"issued the certificate of site north") == lines
-        assert "north/certs/site.key" in unpack(said.out)
+        output = capsysbinary.readouterr()
+        assert output.err.count(b"issued the certificate of site north") == lines
+        assert "north/certs/site.key" in unpack(output.out)
 
 
 def test_the_local_site_gets_no_bundle(command: Command, folder: Path) -> None:
@@ -192,7 +206,7 @@ def test_the_local_site_gets_no_bundle(command: Command, folder: Path) -> None:
     assert read_all(folder) == before
 
 
-def test_all_that_was_issued_is_listed_with_what_became_of_it(
+def test_list_prints_every_certificate_with_its_state(
     command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert command("list") == ["no certificates issued"]
@@ -210,7 +224,7 @@ def test_all_that_was_issued_is_listed_with_what_became_of_it(
     assert empty == ""
     assert names.split(": ")[1] == "127.0.0.1, ::1, localhost, server"
     line = rf"(\S+) +(\S+) +(current|replaced|revoked|expired) +{TIME} +{TIME} +([0-9a-f]+)"
-    found = [match.groups() for match in (re.fullmatch(line, said) for said in lines) if match]
+    found = [match.groups() for match in (re.fullmatch(line, text) for text in lines) if match]
     assert [(role, name, state) for role, name, state, _ in found] == [
         ("server", "server", "current"),
         ("site", "gone", "revoked"),
@@ -227,7 +241,7 @@ def own_serial_of(folder: Path, name: str) -> str:
     return certificates.serial_of(certificates.read_certificate(folder / "sites" / name / "site.crt", ""))
 
 
-def test_a_site_is_revoked_by_its_name(command: Command, folder: Path) -> None:
+def test_revoke_revokes_a_site_by_name(command: Command, folder: Path) -> None:
     command("ensure")
     command("site", "north")
     serial = own_serial_of(folder, "north")
@@ -239,7 +253,7 @@ def test_a_site_is_revoked_by_its_name(command: Command, folder: Path) -> None:
         command("revoke", "nroth")
 
 
-def test_renew_says_what_it_issued_or_that_nothing_was(
+def test_renew_prints_what_it_issued_or_that_nothing_expires(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command("ensure")
@@ -248,18 +262,18 @@ def test_renew_says_what_it_issued_or_that_nothing_was(
     assert "RENEW_DAYS=30" in line
     monkeypatch.setenv("RENEW_DAYS", "366")
     monkeypatch.setenv("CERTIFICATE_DAYS", "400")
-    said = command("renew")
-    assert [line.split(",")[0] for line in said] == [
+    output = command("renew")
+    assert [line.split(",")[0] for line in output] == [
         "issued the certificate of server",
         "issued the certificate of site local",
         "issued the certificate of site north",
     ]
-    assert all("RENEW_DAYS=366" in line for line in said)
+    assert all("RENEW_DAYS=366" in line for line in output)
     (line,) = command("renew")
     assert "RENEW_DAYS=366" in line
 
 
-def test_renew_names_the_sites_that_have_to_send_a_request(
+def test_renew_lists_the_sites_that_must_send_a_request(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command("ensure")
@@ -295,7 +309,7 @@ def unpack(data: bytes) -> dict[str, bytes]:
 
 @pytest.fixture
 def pack(folder: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> Callable[..., dict[str, bytes]]:
-    """Writes a site's archive, and gives its certificates by name."""
+    """Writes a site's bundle and returns its certificates by name."""
 
     def do(name: str, *arguments: str) -> dict[str, bytes]:
         main(["pki", "bundle", name, "fl.example.org:8080", *arguments])
@@ -311,7 +325,7 @@ def pack(folder: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> Callable[.
 Pack = Callable[..., dict[str, bytes]]
 
 
-def test_a_site_is_packed_with_its_key_and_again_with_the_same(
+def test_a_bundle_contains_the_sites_key_and_the_next_one_the_same(
     pack: Pack, command: Command, folder: Path
 ) -> None:
     command("ensure")
@@ -321,7 +335,7 @@ def test_a_site_is_packed_with_its_key_and_again_with_the_same(
     assert pack("north") == first
 
 
-def test_what_a_site_has_in_common_with_the_server_is_packed(
+def test_a_bundle_contains_the_settings_shared_with_the_server(
     command: Command,
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -336,7 +350,7 @@ def test_what_a_site_has_in_common_with_the_server_is_packed(
         assert f"${{{value}}}" in text
 
 
-def test_a_sites_clients_wait_without_limit_unless_the_site_says_otherwise(
+def test_a_sites_clients_wait_without_limit_by_default(
     command: Command, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     command("ensure")
@@ -347,7 +361,7 @@ def test_a_sites_clients_wait_without_limit_unless_the_site_says_otherwise(
     assert waits == math.inf
 
 
-def test_a_site_that_keeps_its_key_is_packed_without_one_each_time(
+def test_every_bundle_of_a_site_that_keeps_its_own_key_has_none(
     pack: Pack, command: Command, folder: Path, tmp_path: Path
 ) -> None:
     command("ensure")
@@ -360,7 +374,7 @@ def test_a_site_that_keeps_its_key_is_packed_without_one_each_time(
         pack("south")
 
 
-def test_a_request_of_another_site_is_not_packed(
+def test_a_bundle_refuses_the_request_of_another_site(
     pack: Pack, command: Command, folder: Path, tmp_path: Path
 ) -> None:
     command("ensure")
@@ -372,7 +386,9 @@ def test_a_request_of_another_site_is_not_packed(
     assert read_all(folder) == before
 
 
-def test_a_revoked_site_is_packed_with_a_new_certificate(pack: Pack, command: Command, folder: Path) -> None:
+def test_the_bundle_of_a_revoked_site_has_a_new_certificate(
+    pack: Pack, command: Command, folder: Path
+) -> None:
     command("ensure")
     first = pack("north")
     command("revoke", "north")
@@ -380,7 +396,7 @@ def test_a_revoked_site_is_packed_with_a_new_certificate(pack: Pack, command: Co
 
 
 @pytest.mark.parametrize("name", ["../sites/local", "North", "a.b", "-"])
-def test_what_is_no_sites_name_is_no_way_to_other_files(
+def test_an_invalid_name_of_a_site_reaches_no_other_files(
     name: str, pack: Pack, command: Command, folder: Path
 ) -> None:
     command("ensure")
@@ -392,7 +408,7 @@ def test_what_is_no_sites_name_is_no_way_to_other_files(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (
             (),
@@ -411,11 +427,11 @@ def test_what_is_no_sites_name_is_no_way_to_other_files(
         ),
     ],
 )
-def test_wrong_arguments_are_one_line(arguments: tuple[str, ...], said: str, folder: Path) -> None:
+def test_wrong_arguments_are_a_one_line_error(arguments: tuple[str, ...], message: str, folder: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         main(["pki", *arguments])
     (line,) = caught.value.problems
-    assert line.startswith(said)
+    assert line.startswith(message)
     assert "\n" not in line
     assert not folder.exists()
 
@@ -424,7 +440,7 @@ def test_wrong_arguments_are_one_line(arguments: tuple[str, ...], said: str, fol
     ("name", "text"),
     [("CERTIFICATE_DAYS", "0"), ("SERVER_NAMES", "fl.example.org:8080"), ("RENEW_DAYS", "-1")],
 )
-def test_wrong_settings_are_said_by_name(
+def test_wrong_settings_are_reported_by_name(
     name: str, text: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, text)
@@ -433,30 +449,32 @@ def test_wrong_settings_are_said_by_name(
     assert not folder.exists()
 
 
-def test_commands_that_come_at_once_make_one_authority_and_one_of_each(tmp_path: Path) -> None:
+def test_concurrent_commands_create_one_authority_and_one_certificate_each(tmp_path: Path) -> None:
     both = [start("pki", "ensure", PKI_DIR=tmp_path) for _ in range(2)]
-    said = [process.communicate(timeout=HANG_S) for process in both]
-    assert [(process.returncode, err) for process, (_, err) in zip(both, said, strict=True)] == [(0, "")] * 2
-    assert sorted(len(out.splitlines()) for out, _ in said) == [0, 3]
+    output = [process.communicate(timeout=HANG_S) for process in both]
+    assert [(process.returncode, err) for process, (_, err) in zip(both, output, strict=True)] == [
+        (0, "")
+    ] * 2
+    assert sorted(len(out.splitlines()) for out, _ in output) == [0, 3]
     assert credentials.read_credentials(tmp_path / "server", SERVER).name == "server"
     assert credentials.read_credentials(tmp_path / "sites" / "local", SITE).name == "local"
 
 
-def test_the_program_tells_mistakes_from_help_by_its_exit_code(tmp_path: Path) -> None:
+def test_mistakes_exit_with_2_and_help_with_0(tmp_path: Path) -> None:
     runs = {
         ("nonsense",): (2, r".*: unrecognized arguments: nonsense; .*\n"),
         ("pki", "revoke", "x"): (2, r"site 'x' has no certificate to revoke; .*: none\n"),
         ("pki", "--help"): (0, ""),
     }
     started = [(start(*arguments, PKI_DIR=tmp_path), *wanted) for arguments, wanted in runs.items()]
-    for process, code, said in started:
+    for process, code, message in started:
         out, err = process.communicate(timeout=HANG_S)
         assert process.returncode == code, err
-        assert re.fullmatch(said, err), err
+        assert re.fullmatch(message, err), err
         assert out.startswith("usage: python -m server pki") == (code == 0)
 
 
-def test_clients_of_another_server_are_refused_before_an_authority_is_made_for_them(
+def test_clients_of_another_server_are_refused_before_an_authority_is_created(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The environment of the tests is not a container's.
@@ -481,7 +499,7 @@ def test_clients_of_another_server_are_refused_before_an_authority_is_made_for_t
         {"SERVER_ADDRESS": "server:8080", "DEVICE": "tpu"},
     ],
 )
-def test_clients_of_the_server_here_are_not(
+def test_clients_of_this_server_are_accepted(
     folder: Path, given: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("server.authority.command.check_container", lambda _: None)
