@@ -1,7 +1,7 @@
-"""Whether a run that says it is running does: for as long, its server holds the lock of the runs folder.
+"""Detects interrupted runs: a run is in progress only while its server holds the lock of the runs folder.
 
-A server that is killed cannot write that its run ended. Whoever finds it gone does: the next server, the
-launcher, the parent in a container.
+A server that is killed cannot record the end of its run. The next server, the launcher or the supervisor in a
+container records it instead.
 """
 
 import fcntl
@@ -23,10 +23,10 @@ def open_lock(runs_dir: Path, name: str = ".lock") -> IO[bytes]:
 
     Args:
         runs_dir: the folder.
-        name: of the file; the server's by default.
+        name: the name of the file; the default is the server's lock.
 
     Raises:
-        BlockingIOError: another process has it.
+        BlockingIOError: another process holds it.
         OSError: the file cannot be opened.
     """
     file = (runs_dir / name).open("ab+", buffering=0)
@@ -39,15 +39,16 @@ def open_lock(runs_dir: Path, name: str = ".lock") -> IO[bytes]:
 
 
 def settle(runs_dir: Path) -> None:
-    """Note that the newest run is interrupted, if it says that it is running and no server is here."""
+    """Record that the newest run was interrupted, if its status is `running` and no server holds the lock."""
     with suppress(OSError), open_lock(runs_dir):
         note_interrupted(runs_dir)
 
 
 def note_interrupted(runs_dir: Path) -> None:
-    """Note that the newest run is interrupted, if it says that it is running; for who holds the lock."""
+    """Record that the newest run was interrupted, if its status is `running`. The caller holds the lock."""
     path = (runs_dir / "latest").resolve() / "run.json"
-    with suppress(OSError, ValueError, DataError):  # a record that cannot be read is a matter of `RESUME`
+    # A run.json that cannot be read is reported by the next server.
+    with suppress(OSError, ValueError, DataError):
         facts = json.loads(path.read_bytes())
         if not isinstance(facts, dict) or facts.get("status") != RUNNING:
             return

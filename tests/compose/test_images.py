@@ -1,4 +1,4 @@
-"""What the images hold, and what a container may do."""
+"""The contents of the images, and what a container is allowed to do."""
 
 import os
 import re
@@ -24,40 +24,46 @@ pytestmark = [pytest.mark.compose, pytest.mark.usefixtures("images")]
 
 SERVER, CLIENT = name_image("server"), name_image("client")
 BASE = "debian:bookworm-slim"
-PROGRAMS = {SERVER: "server", CLIENT: "client"}  # what each runs, and its lock
+# The program of each image, and the name of its lock.
+PROGRAMS = {SERVER: "server", CLIENT: "client"}
 
 
 @pytest.mark.parametrize("image", [SERVER, CLIENT], ids=["server", "client"])
 class TestBothImages:
-    def test_the_packages_are_the_locks_and_fit_each_other(self, image: str) -> None:
+    def test_the_packages_are_those_of_the_lock_and_are_compatible(self, image: str) -> None:
         assert list_packages(image) == read_lock(PROGRAMS[image])
         assert list_unmet_requirements(image) == []
 
-    def test_the_user_is_nobody_special_and_can_write_nothing_but_tmp(self, image: str) -> None:
+    def test_the_user_is_unprivileged_and_can_write_to_tmp_alone(self, image: str) -> None:
         assert run_in(image, "id", "-u").strip() == "10001"
-        find = r"find / -xdev \( -type f -o -type d \) -writable 2>/dev/null || true"  # what it cannot read
+        # It fails in folders that the user cannot read.
+        find = r"find / -xdev \( -type f -o -type d \) -writable 2>/dev/null || true"
         writable = run_in(image, "sh", "-c", find)
         of_pki = {"/pki", "/pki/server", "/pki/sites", "/pki/sites/local"}
         assert set(writable.split()) <= {"/runs", "/tmp", *of_pki}  # noqa: S108 - named, not used
 
-    def test_no_key_is_in_it(self, image: str) -> None:
+    def test_no_private_key_is_in_it(self, image: str) -> None:
         script = (
             "find / -xdev -type f -name '*.key'; find /pki /certs -type f 2>/dev/null;"
             " grep -rlsE 'BEGIN( EC)? PRIVATE KEY' /etc /opt/fedmx /pki; true"
         )
-        found = run_container(image, "sh", "-c", script, options=["--user", "0:0"])  # who can read all
+        # Root can read every file.
+        found = run_container(image, "sh", "-c", script, options=["--user", "0:0"])
         assert (found.stdout, found.stderr, found.returncode) == ("", "", 0)
 
-    def test_nothing_that_builds_or_fetches_is_left(self, image: str) -> None:
+    def test_no_tool_that_builds_or_downloads_is_left(self, image: str) -> None:
         assert list_tools(image) == ""
 
-    def test_it_starts_by_exec_with_what_flower_asks_outside_turned_off(self, image: str) -> None:
+    def test_it_starts_by_exec_with_flowers_telemetry_turned_off(self, image: str) -> None:
         config = inspect(image)["Config"]
-        assert config["Cmd"] == ["python", "-S", "-m", "fedmx.supervisor", PROGRAMS[image]]
+        assert config["Cmd"][:5] == ["python", "-S", "-m", "fedmx.supervisor", PROGRAMS[image]]
         assert {"PYTHONUNBUFFERED=1", "FLWR_TELEMETRY_ENABLED=0", "FLWR_DISABLE_UPDATE_CHECK=1"} <= set(
             config["Env"]
         )
         assert config["Labels"]["org.opencontainers.image.version"] == __version__
+
+    def test_the_launcher_is_not_in_it(self, image: str) -> None:
+        assert "local" not in run_in(image, "ls", "/opt/fedmx").split()
 
     def test_its_size_above_the_base_is_bounded(self, image: str) -> None:
         megabytes = (inspect(image)["Size"] - inspect(BASE)["Size"]) / 1e6
@@ -71,7 +77,7 @@ def test_the_server_has_no_mxnet_and_the_client_imports_both() -> None:
     assert "No module named 'mxnet'" in failure.value.stderr
 
 
-def test_mxnets_library_finds_all_that_it_needs() -> None:
+def test_mxnets_library_finds_its_dependencies() -> None:
     libraries = run_in(CLIENT, "sh", "-c", "ldd /opt/venv/lib/python3.11/site-packages/mxnet/libmxnet.so")
     assert "libgomp.so.1" in libraries
     assert "not found" not in libraries
@@ -96,21 +102,34 @@ def serving(stack: Stack) -> Iterator[Stack]:
         up.wait(PATIENCE_S)
 
 
-def probe(stack: Stack) -> int:
-    return stack.run("exec", "--no-TTY", "server", "python", "-S", "-m", "fedmx.probe").returncode
+def check_health(stack: Stack) -> int:
+    """Run the health check of the image and return its exit code."""
+    [_, command] = inspect(SERVER)["Config"]["Healthcheck"]["Test"]
+    return stack.run("exec", "--no-TTY", "server", "sh", "-c", command).returncode
+
+
+def find_mark(stack: Stack) -> str:
+    """Describe the file that makes further health checks cheap, if a probe has written to it."""
+    script = "test -s /tmp/serving && stat --format '%i %y' /tmp/serving"
+    return stack.run("exec", "--no-TTY", "server", "sh", "-c", script).stdout
 
 
 def test_the_server_is_healthy_only_while_it_serves(serving: Stack) -> None:
-    server = serving.container("server")
-    assert probe(serving) == 0
-    *_, program = server.process_ids
-    os.kill(program, signal.SIGSTOP)
-    assert probe(serving) == 1
-    os.kill(program, signal.SIGCONT)
-    assert probe(serving) == 0
+    assert check_health(serving) == 0
+    before = find_mark(serving)
+    assert before
+    *_, program = serving.container("server").process_ids
+    os.kill(program, signal.SIGKILL)
+    serving.wait_for("crashed, restarting", "server")
+    serving.wait_for("(?s)listening.*listening", "server")
+    while check_health(serving) != 0:
+        pass
+    after = find_mark(serving)
+    assert after
+    assert after != before
 
 
-def test_a_container_has_what_compose_grants_and_no_more(serving: Stack) -> None:
+def test_a_container_has_only_what_compose_grants(serving: Stack) -> None:
     facts = serving.container("server").facts["HostConfig"]
     assert facts["ReadonlyRootfs"]
     assert facts["CapDrop"] == ["ALL"]

@@ -1,4 +1,4 @@
-"""Whether this machine's server answers: more than an open port, and less than a certificate."""
+"""The probe checks that this machine's server answers: more than an open port, less than a certificate."""
 
 import contextlib
 import os
@@ -44,7 +44,7 @@ def served(request: pytest.FixtureRequest, authority: Authority) -> Iterator[tup
     server.stop(None)
 
 
-def test_a_server_that_serves_is_serving_and_only_in_its_own_way(served: tuple[int, str]) -> None:
+def test_a_server_is_serving_with_its_own_link_security_alone(served: tuple[int, str]) -> None:
     port, security = served
     for _ in range(3):
         assert probe.is_serving("127.0.0.1", port, by_tls=security == "mtls")
@@ -52,12 +52,12 @@ def test_a_server_that_serves_is_serving_and_only_in_its_own_way(served: tuple[i
 
 
 @pytest.mark.parametrize("by_tls", [True, False])
-def test_a_port_that_nobody_listens_on_is_not_serving(by_tls: bool) -> None:
+def test_a_closed_port_is_not_serving(by_tls: bool) -> None:
     assert not probe.is_serving("127.0.0.1", find_free_port(), by_tls=by_tls)
 
 
 @pytest.mark.parametrize("by_tls", [True, False])
-def test_a_port_that_takes_connections_and_says_nothing_is_not_serving(
+def test_a_port_that_accepts_connections_and_sends_nothing_is_not_serving(
     by_tls: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probe, "_TIMEOUT_S", 0.2)
@@ -66,30 +66,31 @@ def test_a_port_that_takes_connections_and_says_nothing_is_not_serving(
 
 
 class _Speaking(socketserver.BaseRequestHandler):
-    """Says what the test chose, and hangs up."""
+    """Sends what the test chose, and closes the connection."""
 
-    words: bytes
+    reply: bytes
 
     def handle(self) -> None:
         with contextlib.suppress(OSError):
-            self.request.sendall(self.words)
+            self.request.sendall(self.reply)
             self.request.recv(4096)
 
 
 @pytest.mark.parametrize("by_tls", [True, False])
 @pytest.mark.parametrize(
-    "words",
+    "reply",
     [
         b"SSH-2.0-OpenSSH_9.6\r\n",
         b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
         b"220 mail.example.org ESMTP\r\n",
-        b"\x15\x03\x03\x00\x02\x02\x28",  # an alert of TLS: no certificate that would do
+        # A TLS alert: the handshake failed.
+        b"\x15\x03\x03\x00\x02\x02\x28",
         b"",
         b"\0" * 9,
     ],
 )
-def test_a_port_that_speaks_something_else_is_not_serving(words: bytes, by_tls: bool) -> None:
-    handler = type("Handler", (_Speaking,), {"words": words})
+def test_a_port_with_another_protocol_is_not_serving(reply: bytes, by_tls: bool) -> None:
+    handler = type("Handler", (_Speaking,), {"reply": reply})
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as other:
         threading.Thread(target=other.serve_forever, args=(0.01,), daemon=True).start()
         assert not probe.is_serving("127.0.0.1", other.server_address[1], by_tls=by_tls)
@@ -117,7 +118,7 @@ threading.Event().wait()
 
 
 @pytest.mark.parametrize("security", ["mtls", "insecure"])
-def test_a_server_that_is_stopped_is_not_serving_until_it_goes_on(
+def test_a_server_that_is_stopped_by_a_signal_is_not_serving_until_it_continues(
     security: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port, folder = find_free_port(), authority.folder / "server" if security == "mtls" else Path()
@@ -133,7 +134,7 @@ def test_a_server_that_is_stopped_is_not_serving_until_it_goes_on(
         try:
             assert ask()
             os.kill(process.pid, signal.SIGSTOP)
-            os.waitid(os.P_PID, process.pid, os.WSTOPPED)  # all of its threads
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED)
             with monkeypatch.context() as patch:
                 patch.setattr(probe, "_TIMEOUT_S", 0.3)
                 assert not ask()
@@ -144,7 +145,7 @@ def test_a_server_that_is_stopped_is_not_serving_until_it_goes_on(
     assert not ask()
 
 
-def test_the_program_says_it_by_its_exit_code_with_the_settings_of_its_server(
+def test_the_exit_code_is_0_for_a_server_with_these_settings_alone(
     served: tuple[int, str],
 ) -> None:
     port, security = served
@@ -152,10 +153,49 @@ def test_the_program_says_it_by_its_exit_code_with_the_settings_of_its_server(
     asked = {(security, port): 0, (other, port): 1, (security, find_free_port()): 1}
     started = [
         subprocess.Popen(
-            [sys.executable, "-S", "-m", "fedmx.probe"],  # as in the image: of the standard library alone
+            [sys.executable, "-S", "-m", "fedmx.probe"],
             cwd=ROOT,
             env={**environment(), "LISTEN_ADDRESS": f"0.0.0.0:{at}", "LINK_SECURITY": how},
         )
         for how, at in asked
     ]
     assert [process.wait(HANG_S) for process in started] == list(asked.values())
+
+
+def probe_with(health_file: Path, port: int, security: str) -> int:
+    return subprocess.run(
+        [sys.executable, "-S", "-m", "fedmx.probe", str(health_file)],
+        cwd=ROOT,
+        env={**environment(), "LISTEN_ADDRESS": f"127.0.0.1:{port}", "LINK_SECURITY": security},
+        timeout=HANG_S,
+        check=False,
+    ).returncode
+
+
+def test_an_answer_is_written_to_a_health_file_that_exists(served: tuple[int, str], tmp_path: Path) -> None:
+    port, security = served
+    file = tmp_path / "serving"
+    assert probe_with(file, port, security) == 0
+    assert not file.exists()
+    file.touch()
+    assert probe_with(file, find_free_port(), security) == 1
+    assert file.read_text() == ""
+    assert probe_with(file, port, security) == 0
+    assert file.read_text() != ""
+
+
+def test_a_probe_that_was_answered_by_a_server_before_its_end_does_not_mark_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "serving"
+    file.touch()
+
+    def answer_and_restart(*_: object, **__: object) -> bool:
+        file.unlink()
+        file.touch()
+        return True
+
+    monkeypatch.setattr(probe, "is_serving", answer_and_restart)
+    monkeypatch.setattr(sys, "argv", ["probe", str(file)])
+    assert probe.main() == 0
+    assert file.read_text() == ""

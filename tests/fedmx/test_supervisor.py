@@ -1,4 +1,4 @@
-"""The supervisor over real child processes: what it restarts, what it passes on, and who dies with whom."""
+"""The supervisor with real child processes: restarts, signals, and processes that must not outlive others."""
 
 import json
 import os
@@ -36,11 +36,11 @@ SLOW = "from fedmx import supervisor; supervisor._PAUSES_S = (60.0,) * 5; superv
 class Supervised:
     """A supervisor whose program is a script."""
 
-    def __init__(self, folder: Path, body: str, program: str = QUICK) -> None:
+    def __init__(self, folder: Path, body: str, program: str, health_file: str) -> None:
         self.folder = folder
         (folder / "server.py").write_text(CHILD.format(body=body))
         self.process = subprocess.Popen(
-            [sys.executable, "-c", program, "server"],
+            [sys.executable, "-c", program, "server", *([health_file] if health_file else [])],
             cwd=folder,
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "RUNS_DIR": str(folder / "runs")},
             stdin=subprocess.DEVNULL,
@@ -96,8 +96,8 @@ def supervise(tmp_path: Path) -> Iterator[Callable[..., Supervised]]:
     """Make supervisors, which are killed with the test if they still run."""
     made: list[Supervised] = []
 
-    def start(body: str, program: str = QUICK) -> Supervised:
-        made.append(Supervised(tmp_path, body, program))
+    def start(body: str, program: str = QUICK, health_file: str = "") -> Supervised:
+        made.append(Supervised(tmp_path, body, program, health_file))
         return made[-1]
 
     yield start
@@ -106,7 +106,7 @@ def supervise(tmp_path: Path) -> Iterator[Callable[..., Supervised]]:
 
 
 @pytest.mark.parametrize("code", [0, 2, 3, 4, 5, 70, 129, 130, 143])
-def test_what_another_start_would_not_change_is_passed_on_silently(
+def test_an_exit_code_that_is_no_crash_is_passed_on_silently(
     supervise: Callable[..., Supervised], code: int
 ) -> None:
     supervised = supervise(f"note('ends'); sys.exit({code})")
@@ -137,7 +137,7 @@ def test_a_crash_is_restarted_five_times_with_a_line_each(
     assert all(f"exit_code={code}" in line for line in lines)
 
 
-def test_a_program_that_comes_back_ends_as_it_would_have(supervise: Callable[..., Supervised]) -> None:
+def test_a_program_that_recovers_ends_with_its_own_exit_code(supervise: Callable[..., Supervised]) -> None:
     supervised = supervise("note('starts')\nif start < 3: sys.exit(1)")
     code, output = supervised.end()
     assert (code, len(supervised.starts), len(output.splitlines())) == (0, 3, 2)
@@ -169,15 +169,15 @@ def test_the_pauses_between_restarts_grow_and_stay_short() -> None:
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
 )
 class TestStops:
-    def test_a_stop_reaches_the_program_which_ends_it_in_its_own_way(
+    def test_a_stop_reaches_the_program_which_chooses_how_to_end(
         self, supervise: Callable[..., Supervised], number: int, code: int
     ) -> None:
-        handles = f"signal.signal({number}, lambda *_: (note('told'), sys.exit({code})))"
+        handles = f"signal.signal({number}, lambda *_: (note('stopped'), sys.exit({code})))"
         supervised = supervise(f"{handles}\n{WAITS}")
         supervised.wait_for_start()
         supervised.process.send_signal(number)
         assert supervised.end() == (code, "")
-        assert [text for _, text in supervised.starts] == ["started", "told"]
+        assert [text for _, text in supervised.starts] == ["started", "stopped"]
 
     def test_a_program_that_a_stop_kills_is_not_restarted(
         self, supervise: Callable[..., Supervised], number: int, code: int
@@ -188,7 +188,7 @@ class TestStops:
         assert supervised.end() == (code, "")
         assert len(supervised.starts) == 1
 
-    def test_a_stop_of_the_program_itself_is_one_too(
+    def test_a_stop_that_is_sent_to_the_program_itself_ends_both(
         self, supervise: Callable[..., Supervised], number: int, code: int
     ) -> None:
         supervised = supervise(f"signal.signal({number}, signal.SIG_DFL)\n{WAITS}")
@@ -206,7 +206,7 @@ class TestStops:
 
 
 def test_a_program_killed_after_a_stop_is_not_restarted(supervise: Callable[..., Supervised]) -> None:
-    supervised = supervise("signal.signal(signal.SIGTERM, lambda *_: note('told'))\n" + WAITS)
+    supervised = supervise("signal.signal(signal.SIGTERM, lambda *_: note('stopped'))\n" + WAITS)
     child = supervised.wait_for_start()
     supervised.process.terminate()
     supervised.wait_for_start(2)
@@ -234,7 +234,7 @@ def test_the_program_dies_with_its_supervisor(supervise: Callable[..., Supervise
     wait_until(lambda: not is_alive(child))
 
 
-def test_nothing_that_a_crashed_program_started_outlives_it(supervise: Callable[..., Supervised]) -> None:
+def test_workers_of_a_crashed_program_do_not_outlive_it(supervise: Callable[..., Supervised]) -> None:
     worker = "worker = subprocess.Popen(['sleep', '60']); note(f'{worker.pid}')"
     supervised = supervise(f"{worker}\nif start == 1: os.kill(os.getpid(), signal.SIGKILL)\ntime.sleep(60)")
     supervised.wait_for_start(2)
@@ -246,7 +246,34 @@ def test_nothing_that_a_crashed_program_started_outlives_it(supervise: Callable[
     wait_until(lambda: not is_alive(second))
 
 
-def test_the_kernel_takes_the_program_before_its_supervisor(supervise: Callable[..., Supervised]) -> None:
+class TestHealthFile:
+    def test_it_exists_while_the_program_runs_and_is_empty_after_a_restart(
+        self, supervise: Callable[..., Supervised], tmp_path: Path
+    ) -> None:
+        file = tmp_path / "serving"
+        file.write_text("of an earlier container")
+        # The first start writes what the probe would have written, and crashes.
+        body = "note(os.path.getsize('serving')); Path('serving').write_text('serving')"
+        supervised = supervise(f"{body}\nif start == 1: sys.exit(1)\ntime.sleep(60)", health_file="serving")
+        supervised.wait_for_start(2)
+        assert [text for _, text in supervised.starts] == ["0", "0"]
+        supervised.process.terminate()
+        supervised.end()
+        assert not file.exists()
+
+    def test_it_is_removed_before_the_pause_that_follows_a_crash(
+        self, supervise: Callable[..., Supervised], tmp_path: Path
+    ) -> None:
+        supervised = supervise("sys.exit(1)", SLOW, health_file="serving")
+        assert "restart=1 " in supervised.read_line()
+        assert not (tmp_path / "serving").exists()
+
+    def test_a_folder_that_cannot_be_written_is_no_error(self, supervise: Callable[..., Supervised]) -> None:
+        supervised = supervise("sys.exit(3)", health_file="nowhere/serving")
+        assert supervised.end() == (3, "")
+
+
+def test_the_kernel_kills_the_program_before_its_supervisor(supervise: Callable[..., Supervised]) -> None:
     supervised = supervise(WAITS)
     child = supervised.wait_for_start()
 
@@ -270,7 +297,7 @@ def test_the_kernel_takes_the_program_before_its_supervisor(supervise: Callable[
         (None, False),
     ],
 )
-def test_a_kill_for_want_of_memory_is_one_line_with_the_sizes_of_the_run_that_was_under_way(
+def test_a_kill_because_memory_ran_out_is_one_line_with_the_sizes_of_the_run_in_progress(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, facts: str | None, *, sizes: bool
 ) -> None:
     (tmp_path / "latest").mkdir()
@@ -283,8 +310,8 @@ def test_a_kill_for_want_of_memory_is_one_line_with_the_sizes_of_the_run_that_wa
     assert supervisor._describe_kill("client").startswith("CLIENT_MEMORY")
 
 
-@pytest.mark.parametrize("arguments", [[], ["both"], ["server", "client"]])
-def test_it_supervises_one_of_the_two_programs_alone(arguments: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [[], ["both"], ["both", "file"], ["server", "file", "file"]])
+def test_other_arguments_are_rejected_in_one_line(arguments: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "fedmx.supervisor", *arguments],
         cwd=ROOT,
@@ -296,7 +323,7 @@ def test_it_supervises_one_of_the_two_programs_alone(arguments: list[str]) -> No
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_the_programs_own_words_about_wrong_settings_are_all_that_is_printed() -> None:
+def test_invalid_settings_are_reported_by_the_program_alone() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "fedmx.supervisor", "server"],
         cwd=ROOT,
