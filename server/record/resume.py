@@ -1,8 +1,7 @@
-"""What a server that starts finds on disk: a run to resume, one to announce the end of, or neither."""
+"""What a server finds on disk when it starts: a run to resume, one whose end to announce, or neither."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from flwr.app import ConfigRecord
@@ -14,21 +13,22 @@ from fedmx.settings import ServerSettings
 from server.compatibility import find_difference
 from server.leases import Membership
 from server.record import checkpoint
-from server.record.checkpoint import Checkpoint, Facts
+from server.record.checkpoint import Checkpoint, Facts, Values
 from server.record.runs import NEW_RUN, NewestRun, RunsFolder, new_run_id, read_newest
 from server.record.versions import versions
 
-_RESTART_S = 60.0  # in which its supervisor has started a server again
+# A supervisor restarts a server within this time.
+_RESTART_S = 60.0
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where a run is taken up.
+    """A run that begins, or is resumed.
 
     Attributes:
         run_id: its name, and its folder's.
-        before: what is on disk of it already; None where it is new.
-        checkpoint: the newest whole one; None before the end of round 1.
+        before: what is on disk of it; None for a new run.
+        checkpoint: the newest complete one; None before the end of round 1.
     """
 
     run_id: str
@@ -37,12 +37,12 @@ class Start:
 
     @property
     def done(self) -> Facts | None:
-        """What is known of the last round that need not be trained again."""
+        """The facts of the newest round that is not trained again."""
         return None if self.checkpoint is None else self.checkpoint.facts
 
     @property
     def description(self) -> ConfigRecord | None:
-        """What its nodes agreed on, if they did."""
+        """What its nodes agreed on; None before they did."""
         found = None if self.before is None else self.before.facts.get("description")
         return ConfigRecord(found) if found else None
 
@@ -62,11 +62,15 @@ class Start:
 
 
 def find_unannounced(runs: RunsFolder, settings: ServerSettings) -> NewestRun | None:
-    """Give the newest run if it is finished and its server ended before all nodes were told so.
+    """Return the newest run if it is finished and its server died before notifying all nodes.
 
-    That is what a supervisor restarts within seconds. Whoever starts a server later wants another run.
+    Only a restart announces it: the same settings, within a minute. Later, a new run is wanted.
     """
-    run = _find_readable(runs.path)
+    try:
+        run = read_newest(runs.path)
+    except DataError:
+        # `choose_run` reads it again, and raises unless RESUME=never.
+        return None
     if run is None or run.status != "finished" or run.folder.name != runs.unannounced:
         return None
     is_restart = settings.resume != "never" and run.settings == describe(settings) and run.age_s < _RESTART_S
@@ -74,14 +78,14 @@ def find_unannounced(runs: RunsFolder, settings: ServerSettings) -> NewestRun | 
 
 
 def choose_run(settings: ServerSettings) -> Start:
-    """Choose the newest run if it is unfinished, as RESUME says, and log that; else a new one.
+    """Choose the newest run if it is unfinished and RESUME allows it, and log that; else a new one.
 
-    A run that was stopped or killed in its first round has nothing to lose: it begins again under its name,
-    where the settings are the same. One that failed then is left as it is.
+    A run that was stopped or killed in its first round has nothing to lose: it begins again under its name
+    if the settings are the same. One that failed in its first round is left as it is.
 
     Raises:
         SettingsError: the unfinished run has other settings.
-        DataError: its record, or all of its checkpoints, cannot be read.
+        DataError: its record, or each of its checkpoints, cannot be read.
     """
     new = Start(new_run_id())
     if settings.resume == "never":
@@ -91,27 +95,84 @@ def choose_run(settings: ServerSettings) -> Start:
         return new
     found = _load_newest(newest)
     if found is None:
-        is_same = newest.status != "failed" and not list(_differences(newest.settings, settings))
-        return _resume(Start(newest.folder.name, newest)) if is_same else new
-    words = f"run {found.facts.run_id} is unfinished, after round {found.facts.round}"
-    if lost := list(_find_losses(found.facts, settings)):
-        raise SettingsError(f"{words}: {'; '.join(lost)}, or RESUME=never to start a new run")
+        is_same = newest.status != "failed" and not list(_list_settings(newest.settings, settings))
+        return _log_resume(Start(newest.folder.name, newest)) if is_same else new
+    _check_settings(newest, found.facts, settings)
+    return _log_resume(Start(newest.folder.name, newest, found))
+
+
+def check_nodes(start: Start, description: Mapping[str, Any], settings: ServerSettings) -> None:
+    """Check that the nodes are like those that a resumed run had.
+
+    On the direct link others cannot join; Flower's engines have no such check.
+
+    Raises:
+        SettingsError: they differ.
+    """
+    if start.description is None or settings.resume == "force":
+        return
+    is_shared = settings.partition.is_shared
+    difference = find_difference(ConfigRecord({**description}), start.description, is_shared=is_shared)
+    if difference:
+        raise SettingsError(f"the nodes differ from {start.label}: {difference}; {NEW_RUN}")
+
+
+def _check_settings(run: NewestRun, done: Facts, settings: ServerSettings) -> None:
+    """Check that an unfinished run can be resumed with these settings.
+
+    Raises:
+        SettingsError: it cannot.
+    """
+    label = f"run {done.run_id} is unfinished, after round {done.round}"
+    if impossible := list(_list_impossible(done, settings)):
+        raise SettingsError(f"{label}: {'; '.join(impossible)}, or RESUME=never to start a new run")
     differences = [
-        *_differences(found.facts.settings, settings),
-        *_difference_of_partitions(found.facts.partitions, settings),
+        *_list_settings(done.settings, settings),
+        *_list_partitions(done.partitions, settings),
+        *_list_numpy(run.facts["versions"]),
     ]
-    if differences and settings.resume != "force":
+    if not differences:
+        return
+    changed = "; ".join(differences)
+    if settings.resume != "force":
         raise SettingsError(
-            f"{words}, and has other settings: {'; '.join(differences)}; expected the same settings,"
-            " RESUME=force to resume with these, or RESUME=never to start a new run"
+            f"{label}, and has other settings: {changed}; expected the same settings, RESUME=force to resume"
+            " with these, or RESUME=never to start a new run"
         )
-    if differences:
-        warn("resuming with other settings, as RESUME=force says", changed="; ".join(differences))
-    return _resume(Start(newest.folder.name, newest, found))
+    warn("resuming with other settings, as RESUME=force allows", changed=changed)
 
 
-def _resume(start: Start) -> Start:
-    """Log which run is resumed and what its nodes have to have, before any of them is there."""
+def _list_settings(before: Values, settings: ServerSettings) -> Iterator[str]:
+    """List the settings that shape the model and have changed."""
+    for name, value in describe_model(settings).items():
+        if before.get(name) != value:
+            yield f"{name}={before.get(name)} there, {value} here"
+
+
+def _list_partitions(partitions: int, settings: ServerSettings) -> Iterator[str]:
+    """List the number of partitions if it has changed."""
+    if settings.partition.is_shared and settings.num_partitions not in (0, partitions):
+        yield f"NUM_PARTITIONS={partitions} there, {settings.num_partitions} here"
+
+
+def _list_numpy(before: Mapping[str, str]) -> Iterator[str]:
+    """List numpy's version if its major number has changed: numpy 2 computes other bits than numpy 1."""
+    there = str(before.get("numpy"))
+    here = versions()["numpy"]
+    if there.partition(".")[0] != here.partition(".")[0]:
+        yield f"numpy {there} there, {here} here"
+
+
+def _list_impossible(done: Facts, settings: ServerSettings) -> Iterator[str]:
+    """List what no resumed run can do: undo rounds, or make rounds private that were not."""
+    if settings.num_rounds < done.round:
+        yield f"NUM_ROUNDS={settings.num_rounds}: expected at least {done.round}"
+    if settings.dp_mode != "off" and done.settings["DP_MODE"] == "off":
+        yield f"DP_MODE={settings.dp_mode}: its rounds so far were without; expected off"
+
+
+def _log_resume(start: Start) -> Start:
+    """Log which run is resumed and which nodes it needs, before any of them is there."""
     before = {} if start.before is None else start.before.facts["versions"]
     others = [
         f"{name} {before.get(name)} there, {here} here"
@@ -131,63 +192,27 @@ def _resume(start: Start) -> Start:
     return start
 
 
-def check_nodes(start: Start, description: Mapping[str, Any], settings: ServerSettings) -> None:
-    """Check that nodes agree with those that a resumed run had; on the direct link others never join.
+def _load_newest(run: NewestRun) -> Checkpoint | None:
+    """Load the newest checkpoint that is complete; None before the end of round 1.
 
     Raises:
-        SettingsError: they do not.
+        DataError: none of the run's checkpoints can be read.
     """
-    if start.description is None or settings.resume == "force":
-        return
-    is_shared = settings.partition.is_shared
-    difference = find_difference(ConfigRecord({**description}), start.description, is_shared=is_shared)
-    if difference:
-        raise SettingsError(f"the nodes differ from {start.label}: {difference}; {NEW_RUN}")
-
-
-def _find_readable(runs_dir: Path) -> NewestRun | None:
-    try:
-        return read_newest(runs_dir)
-    except DataError:
-        return None  # `choose_run` says so, unless nobody asks for the run
-
-
-def _differences(before: checkpoint.Values, settings: ServerSettings) -> Iterator[str]:
-    """Name the settings that shape the model and are other ones now."""
-    for name, value in describe_model(settings).items():
-        if before.get(name) != value:
-            yield f"{name}={before.get(name)} there, {value} here"
-
-
-def _difference_of_partitions(partitions: int, settings: ServerSettings) -> Iterator[str]:
-    if settings.partition.is_shared and settings.num_partitions not in (0, partitions):
-        yield f"NUM_PARTITIONS={partitions} there, {settings.num_partitions} here"
-
-
-def _find_losses(done: Facts, settings: ServerSettings) -> Iterator[str]:
-    """Name what no run can do that goes on: undo rounds, or hide what they have shown."""
-    if settings.num_rounds < done.round:
-        yield f"NUM_ROUNDS={settings.num_rounds}: expected at least {done.round}"
-    if settings.dp_mode != "off" and done.settings["DP_MODE"] == "off":
-        yield f"DP_MODE={settings.dp_mode}: its rounds so far were without; expected off"
-
-
-def _load_newest(run: NewestRun) -> Checkpoint | None:
-    """Load the newest checkpoint that is whole; None before the end of round 1."""
     folder = run.folder / checkpoint.FOLDER
     rounds = checkpoint.list_rounds(folder)
-    reasons = []
+    problems = []
     for number in rounds:
         path = checkpoint.path_of(folder, number)
         try:
             return checkpoint.load(path)
         except ValueError as error:
             warn("left out a checkpoint", file=path, reason=error)
-            reasons.append(f"{path.name}: {error}")
-    if done := run.facts["rounds"]:
+            problems.append(f"{path.name}: {error}")
+    done = run.facts["rounds"]
+    if done:
         raise DataError(
             f"{folder}: none of its {len(rounds)} checkpoints can be read, and {done} rounds are done"
-            f"{''.join(f' ({reason})' for reason in reasons[:1])};"
-            " expected one that can, or RESUME=never to start a new run"
+            f"{''.join(f' ({problem})' for problem in problems[:1])};"
+            " expected one that can be read, or RESUME=never to start a new run"
         )
     return None

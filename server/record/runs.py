@@ -1,4 +1,4 @@
-"""The runs folder: the name of a new run, what is on record of the newest, and the lock for one server."""
+"""The runs folder: the name of a new run, the record of the newest one, and the lock for one server."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from fedmx import __version__, run_state
 from fedmx.errors import DataError
@@ -16,16 +16,18 @@ from fedmx.files import disk_errors, expected_readable
 
 
 def new_run_id() -> str:
-    """Make the name of a run: when it began, and four random digits for runs of one second."""
+    """Return the name of a new run: the time, and four random digits for runs that begin in one second."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
 FORMAT = 3
-"""Of a run's record, counted up with every change that another version of fedmx could not resume from."""
+"""The format of a run's record. It rises with every change that keeps another version from resuming a run."""
 
 NEW_RUN = "RESUME=never starts a new run"
+# How long another program may hold the lock to note that a server was killed.
+_SETTLING_S = 0.2
 
-# What a server that takes a run up needs of its record.
+# What resuming a run needs of its record.
 _FACTS: Mapping[str, type] = {
     "run_id": str,
     "status": str,
@@ -40,9 +42,9 @@ _FACTS: Mapping[str, type] = {
 
 
 class RunsFolder:
-    """The runs folder, for one server alone, until this is closed.
+    """The runs folder, locked for one server until this is closed.
 
-    Its lock file holds the name of the run that was begun, until all its nodes were told that it is finished.
+    The lock file has the name of the run that was begun, until all of its nodes were notified of its end.
 
     Raises:
         DataError: another server has it, or it cannot be written.
@@ -52,7 +54,7 @@ class RunsFolder:
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._lock = run_state.open_lock(path)
+            self._lock = _open_lock(path)
         except BlockingIOError:
             raise DataError(
                 f"RUNS_DIR={path}: another server writes in this folder; expected a folder for each server"
@@ -73,7 +75,7 @@ class RunsFolder:
 
     @property
     def unannounced(self) -> str:
-        """The run whose nodes were not told that it is finished; empty if all of them were."""
+        """The run whose nodes were not all notified of its end; empty if there is none."""
         self._lock.seek(0)
         return self._lock.read().decode()
 
@@ -84,9 +86,22 @@ class RunsFolder:
             self._lock.write(run_id.encode())
 
 
+def _open_lock(path: Path) -> IO[bytes]:
+    """Take the lock of a runs folder.
+
+    A launcher or a supervisor holds it for a moment while it notes that an earlier server was killed, which
+    is why one failure is not enough.
+    """
+    try:
+        return run_state.open_lock(path)
+    except BlockingIOError:
+        time.sleep(_SETTLING_S)
+        return run_state.open_lock(path)
+
+
 @dataclass(frozen=True)
 class NewestRun:
-    """What is on disk of the newest run: its folder, and what `run.json` says."""
+    """The newest run on disk: its folder, and the content of `run.json`."""
 
     folder: Path
     facts: Mapping[str, Any]
@@ -98,23 +113,23 @@ class NewestRun:
 
     @property
     def age_s(self) -> float:
-        """Seconds since the record changed."""
+        """Seconds since the record last changed."""
         return time.time() - (self.folder / "run.json").stat().st_mtime
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What its server was told, by name."""
+        """The settings of its server, by environment name."""
         settings: Mapping[str, Any] = self.facts["settings"]
         return settings
 
 
 def read_newest(runs_dir: Path) -> NewestRun | None:
-    """Give the newest run, if there is one.
+    """Return the newest run, if there is one.
 
-    One of another format that is finished is none: there is nothing to resume, or to announce.
+    A finished run of another format is ignored: there is nothing to resume, or to announce.
 
     Raises:
-        DataError: what is on record of it cannot be read, or has another format.
+        DataError: its record cannot be read, or it is unfinished and has another format.
     """
     latest = runs_dir / "latest"
     path = latest / "run.json"
@@ -141,10 +156,10 @@ def read_newest(runs_dir: Path) -> NewestRun | None:
 
 
 def _is_of_another_format(path: Path, facts: object) -> bool:
-    """Return whether a record is a finished run's of another format.
+    """Return whether a record belongs to a finished run of another format.
 
     Raises:
-        DataError: it is an unfinished one's.
+        DataError: it belongs to an unfinished run of another format.
     """
     if not isinstance(facts, dict) or (found := facts.get("format", 1)) == FORMAT:
         return False
@@ -159,13 +174,13 @@ def _is_of_another_format(path: Path, facts: object) -> bool:
 
 
 def _check_facts(facts: object) -> None:
-    """Check that a record is one of this version's.
+    """Check that a record has what this version needs.
 
     Raises:
-        ValueError: it is not.
+        ValueError: something is missing.
     """
     if not isinstance(facts, dict):
-        raise ValueError("it is no JSON object")  # noqa: TRY004 - of a file, not of a call
+        raise ValueError("it is not a JSON object")  # noqa: TRY004 - the content of a file is at fault
     for name, kind in _FACTS.items():
         if not isinstance(facts.get(name), kind):
-            raise ValueError(f"its {name!r} is no {kind.__name__}")  # noqa: TRY004 - of a file, not of a call
+            raise ValueError(f"its {name!r} is not a {kind.__name__}")  # noqa: TRY004 - see above

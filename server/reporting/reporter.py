@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from fedmx.log import warn
 from fedmx.settings import ServerSettings
@@ -13,8 +13,8 @@ from server.report import Outcome, RoundReport, RunFacts
 T = TypeVar("T")
 
 
-class Reporter(Protocol):
-    """Watches a run. A class that inherits from this one overrides what it needs."""
+class Reporter:
+    """Watches a run. A reporter overrides what it needs of this."""
 
     def on_run(self, facts: RunFacts) -> None:
         """Report that a run starts, or is resumed."""

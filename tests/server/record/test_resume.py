@@ -132,18 +132,34 @@ def test_a_resume_with_other_settings_is_one_event_with_what_changed(tmp_path: P
     assert [line["changed"] for line in warnings] == ["LEARNING_RATE=0.05 there, 0.1 here"]
 
 
+@pytest.mark.parametrize("resume", ["auto", "force"])
+def test_a_resume_compares_the_major_version_of_numpy(tmp_path: Path, resume: str, logged: Log) -> None:
+    settings = make_settings(tmp_path, resume=resume)
+    path = make_run(settings, 1).folder / "run.json"
+    facts = json.loads(path.read_text())
+    facts["versions"] |= {"numpy": "9.4.6"}
+    path.write_text(json.dumps(facts))
+    changed = f"numpy 9.4.6 there, {versions()['numpy']} here"
+    if resume == "force":
+        assert choose_run(settings).before is not None
+        assert changed in logged.lines[0]["changed"]
+        return
+    with pytest.raises(SettingsError, match=changed):
+        choose_run(settings)
+
+
 def test_a_resume_with_other_versions_is_a_warning_with_each_of_them(tmp_path: Path, logged: Log) -> None:
     settings = make_settings(tmp_path)
     path = make_run(settings, 1).folder / "run.json"
     facts = json.loads(path.read_text())
-    facts["versions"] |= {"fedmx": "0.0.9", "numpy": "1.25.0"}
+    facts["versions"] |= {"fedmx": "0.0.9", "grpcio": "1.25.0"}
     path.write_text(json.dumps(facts))
     choose_run(settings)
     (line,) = (line for line in logged.lines if line["level"] == "WARNING")
     here = versions()
     assert (
         line["changed"]
-        == f"fedmx 0.0.9 there, {here['fedmx']} here; numpy 1.25.0 there, {here['numpy']} here"
+        == f"fedmx 0.0.9 there, {here['fedmx']} here; grpcio 1.25.0 there, {here['grpcio']} here"
     )
 
 

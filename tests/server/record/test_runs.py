@@ -37,6 +37,15 @@ def test_the_runs_folder_is_made_and_locked(tmp_path: Path) -> None:
         assert runs.unannounced == ""
 
 
+def test_a_server_waits_for_who_notes_that_another_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settling = run_state.open_lock(tmp_path)
+    monkeypatch.setattr("server.record.runs.time.sleep", lambda _: settling.close())
+    with RunsFolder(tmp_path) as runs:
+        assert runs.unannounced == ""
+
+
 @pytest.mark.parametrize(("below", "words"), [("", "File exists"), ("runs", "Not a directory")])
 def test_a_runs_folder_that_cannot_be_one_is_a_line(tmp_path: Path, below: str, words: str) -> None:
     (tmp_path / "file").write_text("")
@@ -201,10 +210,10 @@ def test_the_newest_run_is_found_by_its_own_name_below_the_folder_as_it_was_give
         (b"", "Expecting value"),
         (b'{"run_id": "one"', "Expecting"),
         (b"\xff", "codec can't decode"),
-        (b"[]", "it is no JSON object"),
-        (b"null", "it is no JSON object"),
-        (b'{"format": 3}', "its 'run_id' is no str"),
-        (b'{"format": 3, "run_id": "one", "status": "running"}', "its 'resumed' is no list"),
+        (b"[]", "it is not a JSON object"),
+        (b"null", "it is not a JSON object"),
+        (b'{"format": 3}', "its 'run_id' is not a str"),
+        (b'{"format": 3, "run_id": "one", "status": "running"}', "its 'resumed' is not a list"),
     ],
 )
 def test_a_record_that_is_none_is_named(tmp_path: Path, content: bytes | None, words: str) -> None:
