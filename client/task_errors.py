@@ -12,7 +12,7 @@ from types import ModuleType
 from client.mx import mx
 from fedmx.children import ending_forks
 from fedmx.errors import FederationError, SettingsError, StopSignal
-from fedmx.program import restore_signal_handlers
+from fedmx.signals import restore_handlers
 
 _PACKAGES = ("client", "fedmx", "local", "server")
 
@@ -54,11 +54,11 @@ def guard_task() -> Iterator[None]:
             yield
     except KeyboardInterrupt:
         # Python's own handler raised it if the task had set that one. The client's raises StopSignal.
-        if signal.SIGINT in restore_signal_handlers():
+        if signal.SIGINT in restore_handlers():
             signal.raise_signal(signal.SIGINT)
         raise
     finally:
-        restore_signal_handlers()
+        restore_handlers()
 
 
 def explain(error: BaseException, module: ModuleType | None) -> str:

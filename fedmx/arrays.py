@@ -1,7 +1,9 @@
-"""Flower's `Array` seen as numpy without a copy, and the digest that names a model.
+"""Flower's `Array` as numpy without a copy. A regular expression parses its npy header, which is not trusted.
 
-A Flower `Array` holds an npy file as bytes; its `dtype` and `shape` fields are claims beside it. Here the npy
-header is compared with the size of the bytes before anything is believed.
+The expression accepts what numpy writes and nothing else. numpy itself evaluates it as a Python literal:
+hostile bytes make that fail in many ways, and two threads cannot do it at once before Python 3.11.9. A Flower
+`Array` holds a whole npy file as bytes, and states `dtype` and `shape` once more beside it; neither is used
+before the header agrees with the number of bytes.
 """
 
 import hashlib
@@ -18,24 +20,26 @@ from numpy.typing import NDArray
 _NUMPY_STYPE = "numpy.ndarray"
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 DTYPES = frozenset(("bool", *_INTEGERS, "float16", "float32", "float64"))
-_MAX_DIMENSIONS = 32  # of numpy 1.26
-_MAX_ADDRESSABLE = 2**63  # numpy refuses larger shapes, also of arrays that are empty
-# What numpy writes. It reads it with Python's parser, which hostile bytes make fail in many ways.
+# The limit of numpy 1.26.
+_MAX_DIMENSIONS = 32
+# numpy refuses larger shapes, even of arrays that are empty.
+_MAX_ADDRESSABLE = 2**63
 _HEADER = re.compile(
     rb"\{'descr': '([<>|](?:b1|[iu][1248]|f[248]))', 'fortran_order': (True|False),"
     rb" 'shape': \((|[0-9]+,|[0-9]+(?:, [0-9]+)+)\), \} *\n"
 )
-_LENGTH_BYTES = {b"\x93NUMPY\x01\x00": 2, b"\x93NUMPY\x02\x00": 4}  # npy versions 1.0 and 2.0
+# How many bytes hold the header's length, in the npy versions 1.0 and 2.0.
+_LENGTH_BYTES = {b"\x93NUMPY\x01\x00": 2, b"\x93NUMPY\x02\x00": 4}
 _MAX_HEADER_BYTES = 4096
 
 _Order = Literal["C", "F"]
 
 
 def byte_count(dtype: str, shape: tuple[int, ...]) -> int:
-    """Give the size of an array's values.
+    """Return the number of bytes of an array's values.
 
     Raises:
-        ValueError: it is no dtype of numbers, or a shape that numpy does not take.
+        ValueError: the dtype is not of numbers, or numpy cannot hold the shape.
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype {dtype[:20]!r}, expected numbers or bool")
@@ -48,10 +52,10 @@ def byte_count(dtype: str, shape: tuple[int, ...]) -> int:
 
 
 def view(array: Array) -> NDArray[np.generic]:
-    """Look at an `Array`'s values in place, read-only.
+    """Return an `Array`'s values without a copy, read-only.
 
     Raises:
-        ValueError: the bytes are no npy file of numbers, or not as long as their header says.
+        ValueError: the bytes are not an npy file of numbers, or not as long as its header says.
     """
     if array.stype != _NUMPY_STYPE:
         raise ValueError(f"serialization {array.stype!r}, expected {_NUMPY_STYPE!r}")
@@ -63,16 +67,16 @@ def view(array: Array) -> NDArray[np.generic]:
 
 
 def pack(values: NDArray[np.generic]) -> Array:
-    """Make an `Array` from numpy values, with one copy of them (`Array(values)` makes two to three)."""
+    """Build an `Array` from numpy values with one copy of them; `Array(values)` makes two or three."""
     file = new_file(values.dtype.name, values.shape)
     file.write(_as_sent(values))
     return close_file(file, values.dtype.name, values.shape)
 
 
 def new_file(dtype: str, shape: tuple[int, ...]) -> io.BytesIO:
-    """Open an npy file in memory for these values: its header is written, nothing is reserved for the rest.
+    """Open an npy file in memory with the header for these values; no memory is reserved for the values.
 
-    It grows by an eighth at a time, by moving pages where it is large, and `getvalue` gives its very buffer.
+    It grows by an eighth at a time, a large one by moving pages, and `getvalue` returns its buffer uncopied.
     """
     file = io.BytesIO()
     header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
@@ -86,16 +90,16 @@ def close_file(file: io.BytesIO, dtype: str, shape: tuple[int, ...]) -> Array:
 
 
 def raw_bytes(array: Array) -> memoryview:
-    """Give the values as they travel: C order, little endian.
+    """Return the values as they are sent: in C order, little endian.
 
     Raises:
-        ValueError: as `view`.
+        ValueError: as in `view`.
     """
     return _as_sent(view(array))
 
 
 def sha256(arrays: Mapping[str, Array]) -> str:
-    """Name a set of arrays: SHA-256 over name, dtype, shape and bytes of each, in name order."""
+    """Return a model's digest: SHA-256 over name, dtype, shape and bytes of each array, in name order."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         values = view(arrays[name])
@@ -105,20 +109,20 @@ def sha256(arrays: Mapping[str, Array]) -> str:
 
 
 def _as_sent(values: NDArray[np.generic]) -> memoryview:
-    """Give the bytes in C order and little endian; in place where they are so already."""
+    """Return the bytes in C order and little endian, without a copy if they are so already."""
     values = np.asarray(values, dtype=values.dtype.newbyteorder("<"), order="C")
-    # A memoryview casts no empty array.
+    # A memoryview cannot cast an empty array.
     return values.reshape(-1).data.cast("B") if values.size else memoryview(b"")
 
 
 def _read_header(data: bytes) -> tuple[int, np.dtype[np.generic], tuple[int, ...], _Order]:
-    """Read an npy header: where the values start, their dtype, shape and order."""
+    """Parse an npy header: where the values start, their dtype, shape and order."""
     head = data[:_MAX_HEADER_BYTES]
     length_bytes = _LENGTH_BYTES.get(head[:8], 0)
     start = 8 + length_bytes + int.from_bytes(head[8 : 8 + length_bytes], "little")
     found = _HEADER.fullmatch(head, 8 + length_bytes, start)
     if found is None or found.end() != start:
-        raise ValueError("no npy file of numbers")
+        raise ValueError("not an npy file of numbers")
     descr, is_fortran, sizes = found.groups()
     shape = tuple(int(size) for size in sizes.split(b",") if size)
     return start, np.dtype(descr.decode()), shape, "F" if is_fortran == b"True" else "C"

@@ -40,7 +40,7 @@ def read(path: Path) -> str:
 
 
 def count_cores(root: Path = ROOT, own: Path = OWN) -> int:
-    """Count the cores this process may use: its affinity, capped by the quotas of its control groups."""
+    """Count the cores that this process may use: its affinity, capped by the quotas of its control groups."""
     quotas = [
         _parse_quota(" ".join(read(folder / file) for file in files))
         for folder in list_groups("cpu", root, own)

@@ -1,8 +1,9 @@
-"""Processes that a program's code starts: they treat signals as any process does, and end with the program.
+"""Processes that a program starts: signals end them as they end any process, and they end with the program.
 
 A task may load its data with `multiprocessing.Pool`, with the workers of MXNet's `DataLoader` or with
-`os.fork`. A forked process is a copy of the program: unless something is done, it keeps the program's signal
-handlers and the descriptor through which signals wake it, so that a signal to a worker ends the program.
+`os.fork`. A forked process is a copy of the program. Without the measures below it would keep the program's
+signal handlers and the descriptor through which signals wake the program, so that a signal to a worker would
+end the program.
 """
 
 import ctypes
@@ -20,18 +21,18 @@ from typing import Any, NoReturn
 
 _PR_SET_PDEATHSIG = 1
 
-# Per thread: what the fork that is under way began with.
+# Per thread: the state before the fork that it is making.
 _fork = threading.local()
 
 
 def isolate_forks(numbers: Collection[int], handlers: Collection[Any]) -> None:
-    """Have processes that are forked from now on end by signals as any process does, and end with this one.
+    """Give processes that are forked from now on the default signal handlers, and end them with this process.
 
     Args:
         numbers: the signals that the program handles.
         handlers: the program's own. A child keeps others: `DataLoader` ignores SIGINT while it forks.
     """
-    # Not in the child: another thread may have held the loader's lock at the fork.
+    # Not in the child, because another thread may have held the loader's lock at the fork.
     _load_libc()
 
     def block() -> None:
@@ -47,18 +48,19 @@ def isolate_forks(numbers: Collection[int], handlers: Collection[Any]) -> None:
         for number in numbers:
             if signal.getsignal(number) in handlers:
                 signal.signal(number, signal.SIG_DFL)
-        # The kernel means the thread that forked, not its process, and only the main thread lasts as long.
+        # To the kernel the parent is the thread that forked, and only the main thread lasts as long as
+        # its process.
         if _fork.is_main:
             end_with_parent(_fork.parent)
         unblock()
 
-    # A signal to a child that has only just been forked waits until the child is rid of the handlers.
+    # A signal to a child that was just forked stays blocked until the child has replaced the handlers.
     os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=begin)
 
 
 @contextmanager
 def ending_forks() -> Iterator[None]:
-    """End a process that was forked in the block where it leaves the block: it is not the program."""
+    """End a process that was forked in the block when it leaves the block: it is not the program."""
     program = os.getpid()
     error: BaseException | None = None
     try:
@@ -72,21 +74,22 @@ def ending_forks() -> Iterator[None]:
 
 
 def end_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
-    """Have the kernel signal this process when the thread that started it ends.
+    """Request that the kernel signal this process when the thread that started it ends.
 
     Args:
         parent: the process of that thread.
-        number: the signal.
+        number: the signal to send.
     """
     if sys.platform != "linux":
         return
     _load_libc().prctl(_PR_SET_PDEATHSIG, number)
-    if os.getppid() != parent:  # it ended before it could be asked for
+    # The parent ended before the request took effect.
+    if os.getppid() != parent:
         os.kill(os.getpid(), number)
 
 
 def end_children() -> None:
-    """Kill the workers of `multiprocessing`, and send SIGTERM to other programs that were started."""
+    """Kill the workers of `multiprocessing`, and send SIGTERM to the other child processes."""
     for worker in multiprocessing.active_children():
         worker.kill()
     for pid in _find_children():

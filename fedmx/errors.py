@@ -1,19 +1,19 @@
-"""Everything that can go wrong and be mended by a person, each with the exit code it leads to.
+"""User-facing errors and the exit code of each.
 
-Whatever is not a `FederationError` is a bug and keeps its traceback (exit code 1).
+Any other exception is a bug: it keeps its traceback, and the exit code is 1.
 """
 
 from collections.abc import Iterable
 
 
 class FederationError(Exception):
-    """A failure that one line can explain: what was found, what was expected, what to do."""
+    """An error that one line explains: what was found, what was expected, what to do."""
 
     exit_code = 1
 
 
 class SettingsError(FederationError):
-    """Wrong settings or arguments; one line for each problem."""
+    """Invalid settings or arguments; one line for each problem."""
 
     exit_code = 2
 
@@ -23,19 +23,19 @@ class SettingsError(FederationError):
 
 
 class DataError(FederationError):
-    """A file or folder that is missing, damaged, or cannot be used."""
+    """A file or folder is missing, damaged or unusable."""
 
     exit_code = 2
 
 
 class TooFewNodesError(FederationError):
-    """Not enough nodes joined within CLIENT_WAIT_TIMEOUT."""
+    """Too few nodes joined within CLIENT_WAIT_TIMEOUT."""
 
     exit_code = 3
 
 
 class TrainingFailedError(FederationError):
-    """A round that stayed without an admissible result, or the server's word that the run failed."""
+    """A round has no admissible result, or, at a node, the server reports that the run failed."""
 
     exit_code = 4
 
@@ -47,19 +47,19 @@ class UnreachableError(FederationError):
 
 
 class RefusedError(FederationError):
-    """The server does not take this node, and said why."""
+    """The server refused this node, for the reason in the message."""
 
     exit_code = 5
 
 
 class ProtocolError(FederationError):
-    """A peer broke the link's rules; its stream is closed, nothing else."""
+    """A peer violated the link's protocol; only its own stream is closed."""
 
     exit_code = 5
 
 
 class StopSignal(BaseException):
-    """SIGTERM, SIGINT or SIGHUP arrived. Not an `Exception`, so that no handler of failures swallows it."""
+    """SIGTERM, SIGINT or SIGHUP arrived. Not an `Exception`, so that no handler of errors swallows it."""
 
     def __init__(self, number: int) -> None:
         self.number = number

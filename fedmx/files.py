@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and one line for a disk that cannot take them."""
+"""Files that are written completely or not at all, and disk errors in one line."""
 
 import os
 from collections.abc import Iterator
@@ -11,16 +11,16 @@ from fedmx.errors import DataError
 
 @contextmanager
 def atomic_write(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
-    """Open a file for writing that takes its place at `path` once all of it is on the disk.
+    """Open a file for writing that replaces the one at `path` once all of it is on the disk.
 
     Args:
-        path: its place.
-        mode: who may read and write it, from the first byte on; as the process's umask has it by default.
+        path: where the file appears.
+        mode: its permissions from the first byte on; by default those of the process's umask.
 
     Raises:
-        DataError: it cannot be written; what was at `path` before is still there.
+        DataError: it cannot be written; a file that was at `path` before is still there.
     """
-    # One name for all attempts: what a process that was killed left there is overwritten.
+    # One name for all attempts, so that the next one overwrites what a killed process left behind.
     temporary = path.with_name(f".{path.name}.part")
     try:
         with disk_errors(path), _open(temporary, mode) as file:
@@ -30,22 +30,24 @@ def atomic_write(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
             temporary.replace(path)
             fsync_directory(path.parent)
     finally:
-        with suppress(OSError):  # of a volume that is gone; the error that matters is the one above
+        # This fails if the volume is gone, and would replace the error that tells so.
+        with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
 def _open(path: Path, mode: int | None) -> IO[bytes]:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666 if mode is None else mode)
     if mode is not None:
-        os.fchmod(descriptor, mode)  # of a file that was there
+        # A file that exists already keeps its permissions when it is opened.
+        os.fchmod(descriptor, mode)
     return os.fdopen(descriptor, "wb")
 
 
 def fsync_directory(folder: Path) -> None:
-    """Have the disk keep the names in a folder, which a file's own `fsync` does not.
+    """Write the names in a folder to the disk, which a file's own `fsync` does not do.
 
     Raises:
-        OSError: the disk does not.
+        OSError: they could not be written.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -56,26 +58,24 @@ def fsync_directory(folder: Path) -> None:
 
 @contextmanager
 def disk_errors(path: Path, *, reads: bool = False) -> Iterator[None]:
-    """Turn the system's errors about `path` into one line that names it.
+    """Turn an `OSError` in the block into an error of one line that names the path.
 
     Raises:
-        DataError: in place of an `OSError`.
+        DataError: instead of an `OSError`.
     """
     try:
         yield
     except OSError as error:
-        found = error.strerror or error
+        problem = "cannot be read" if reads else "cannot be written"
         if reads:
-            words = f"cannot be read: {found}; {expected_readable()}"
+            expected = expected_readable()
         elif isinstance(error, PermissionError):
-            words = (
-                f"cannot be written: {found}; expected a folder that this user (uid {os.getuid()}) can write"
-            )
+            expected = f"expected a folder that this user (uid {os.getuid()}) can write"
         else:
-            words = f"cannot be written: {found}; expected a writable folder with room for it"
-        raise DataError(f"{path}: {words}") from None
+            expected = "expected a writable folder with room for it"
+        raise DataError(f"{path}: {problem}: {error.strerror or error}; {expected}") from None
 
 
 def expected_readable() -> str:
-    """Return what is expected of a file that cannot be read: whose permission is missing."""
-    return f"expected what this user (uid {os.getuid()}) can read"
+    """Return what is expected of a file that cannot be read."""
+    return f"expected a file or folder that this user (uid {os.getuid()}) can read"

@@ -1,4 +1,4 @@
-"""Logs: one line an event, as `key=value` text or as JSON, on standard error. No configuration elsewhere."""
+"""The log: one line per event, as text with `key=value` fields or as JSON, on standard error."""
 
 import json
 import logging
@@ -10,8 +10,11 @@ from typing import TextIO
 
 logger = logging.getLogger("fedmx")
 
-_LONGEST = 400  # characters of a text that came over the wire
-_DIGITS_IN_TEXT, _DIGITS_IN_JSON = 4, 6
+# Characters of a text, which may have come over the wire.
+_LONGEST = 400
+# Significant digits: for people, and for programs.
+_DIGITS_IN_TEXT = 4
+_DIGITS_IN_JSON = 6
 
 
 class _TextFormatter(logging.Formatter):
@@ -38,9 +41,9 @@ def _time_of(record: logging.LogRecord) -> str:
 
 
 def configure(level: str, form: str, stream: TextIO | None = None) -> None:
-    """Send this project's log lines to `stream` (default: standard error).
+    """Send this project's log lines to a stream; to standard error by default.
 
-    Flower's own logger is kept to warnings: it narrates what the round lines already say.
+    Flower's own logger is limited to warnings: what it reports is in the lines about rounds already.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
@@ -51,11 +54,11 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
 
 
 def event(name: str, level: int = logging.INFO, **fields: object) -> None:
-    """Log one event: its name, then its fields as `key=value`; a field that is None is left out.
+    """Log one event: its name, then its fields as `key=value`. A field that is None is left out.
 
-    The name is constant: what differs from one line to the next is a field. Text that came over the wire goes
-    through here, so what is not printable is escaped. A mapping is one field in JSON, and one field
-    per entry as text.
+    The name is constant: what differs from one line to the next is a field. Fields may hold text that came
+    over the wire, so unprintable characters are escaped. A mapping is one field in JSON, and one field per
+    entry as text.
     """
     if not logger.isEnabledFor(level):
         return
@@ -70,12 +73,12 @@ def warn(name: str, **fields: object) -> None:
 
 
 def error(line: str) -> None:
-    """Log the line of an error; in JSON it is the `reason` of an event named `error`."""
+    """Log an error's line; in JSON it is the `reason` of an event named `error`."""
     logger.error("%s", line, extra={"event": "error", "fields": {"reason": line}})
 
 
 def printable(text: str, limit: int = _LONGEST) -> str:
-    """Escape what is not printable and bound the length, for text that came over the wire."""
+    """Escape unprintable characters and limit the length, for text that came over the wire."""
     shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: limit + 1])
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."
 
@@ -102,7 +105,8 @@ def _show(value: object) -> str:
 
 def _as_json(value: object) -> object:
     if isinstance(value, str):
-        return value[:_LONGEST]  # JSON escapes what is not printable
+        # JSON escapes unprintable characters itself.
+        return value[:_LONGEST]
     if isinstance(value, float):
         # JSON has no NaN and no infinities.
         return _round(value, _DIGITS_IN_JSON) if math.isfinite(value) else str(value)
@@ -112,7 +116,7 @@ def _as_json(value: object) -> object:
 
 
 def _round(value: float, digits: int) -> float:
-    """Round to significant digits, but never before the decimal point."""
+    """Round to significant digits, but never to the left of the decimal point."""
     if not value or not math.isfinite(value):
         return value
     return round(value, max(0, digits - 1 - math.floor(math.log10(abs(value)))))

@@ -1,4 +1,4 @@
-"""How much memory this process may use, and how often the kernel killed one for using more.
+"""How much memory this process may use, how often the kernel killed one that used more, and its heap.
 
 The standard library alone: the supervisor imports it.
 """
@@ -21,11 +21,11 @@ _PROCESS_LIMITS = {"RLIMIT_AS": resource.RLIMIT_AS, "RLIMIT_DATA": resource.RLIM
 
 @dataclass(frozen=True)
 class Limit:
-    """A number of bytes that a process may use.
+    """A limit on the memory of a process.
 
     Attributes:
-        size: the bytes.
-        name: what sets it; empty for a control group, whose setting depends on who made it.
+        size: in bytes.
+        name: of the resource limit; empty for a control group, which depends on the engine.
     """
 
     size: int
@@ -33,7 +33,7 @@ class Limit:
 
 
 def find_limit(root: Path = cgroups.ROOT, own: Path = cgroups.OWN) -> Limit | None:
-    """Return the smallest limit on this process's memory, or None where there is none.
+    """Return the smallest limit on this process's memory, or None if there is none.
 
     Args:
         root: where the kernel shows control groups.
@@ -53,12 +53,12 @@ def find_limit(root: Path = cgroups.ROOT, own: Path = cgroups.OWN) -> Limit | No
 
 
 def find_physical() -> int:
-    """Return the bytes of memory that this machine has."""
+    """Return this machine's memory in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def count_kills(root: Path = cgroups.ROOT, own: Path = cgroups.OWN) -> int:
-    """Return how many processes of this control group were killed for want of memory."""
+    """Return how many processes of this control group the kernel killed because memory ran out."""
     for folder in cgroups.list_groups("memory", root, own):
         for file in ("memory.events", "memory.oom_control"):
             for line in cgroups.read(folder / file).splitlines():
@@ -69,14 +69,14 @@ def count_kills(root: Path = cgroups.ROOT, own: Path = cgroups.OWN) -> int:
 
 
 def show_size(size: int) -> str:
-    """Write bytes as engines read them in a setting: `2g`, `1536m`; rounded up to whole megabytes."""
+    """Format bytes as container engines write them: `2g`, `1536m`; rounded up to whole megabytes."""
     megabytes = -(-size // _MEGABYTE)
     gigabytes, rest = divmod(megabytes, 1024)
     return f"{megabytes}m" if rest else f"{gigabytes}g"
 
 
 def share_heap() -> None:
-    """Have all threads use one heap, where the C library is glibc; call it before any thread is started.
+    """Have all threads use one heap, if the C library is glibc; call it before any thread is started.
 
     Each thread's own heap would hold freed frames that the others cannot use, and every fresh page costs a
     fault. With one heap a round of a 100 MB model takes half the time, and the server's peak is a sixth

@@ -1,7 +1,7 @@
-"""Names of settings: which of those in a container's environment are none.
+"""Names in `.env` that are not settings.
 
-Compose hands `.env` to the authority's container, the first of each `up`. A wrong name there would be ignored
-silently otherwise, as compose passes on the names that its file lists alone.
+Compose passes all of `.env` to the authority's container, the first of each `up`. Without this check a
+misspelled name would be ignored silently, since other containers get only the names that the file lists.
 """
 
 import difflib
@@ -13,9 +13,9 @@ from fedmx.errors import SettingsError
 from fedmx.fields import list_names
 from fedmx.settings import ClientSettings, ContainerSettings, LocalSettings, ServerSettings
 
-_OF_THE_IMAGE = Path("environment.txt")
-_OF_THE_ENGINE = re.compile(r"HOME|HOSTNAME|PATH|TERM|LC_CTYPE|GRPC_VERBOSITY|container|\w+_proxy|\w+_PROXY")
-_OF_OTHERS = re.compile(r"(X|COMPOSE|DOCKER|BUILDKIT)_.*")
+_IMAGE_NAMES = Path("environment.txt")
+_ENGINE_NAMES = re.compile(r"HOME|HOSTNAME|PATH|TERM|LC_CTYPE|GRPC_VERBOSITY|container|\w+_proxy|\w+_PROXY")
+_OTHER_NAMES = re.compile(r"(X|COMPOSE|DOCKER|BUILDKIT)_.*")
 
 
 def list_settings() -> set[str]:
@@ -25,26 +25,29 @@ def list_settings() -> set[str]:
 
 
 def check_container(environ: Iterable[str]) -> None:
-    """Check the names in the environment of this container, but for those that the image or the engine set.
+    """Check the names in this container's environment, except those that its image or the engine sets.
 
     Raises:
-        SettingsError: some are no settings.
+        SettingsError: some are not settings.
     """
-    of_image = _OF_THE_IMAGE.read_text().split() if _OF_THE_IMAGE.exists() else ()
-    others = [name for name in environ if name not in of_image and not _OF_THE_ENGINE.fullmatch(name)]
-    if problems := find_problems(others):
+    of_image = _IMAGE_NAMES.read_text().split() if _IMAGE_NAMES.exists() else ()
+    others = [name for name in environ if name not in of_image and not _ENGINE_NAMES.fullmatch(name)]
+    problems = find_problems(others)
+    if problems:
         raise SettingsError(problems)
 
 
 def find_problems(names: Iterable[str]) -> list[str]:
-    """Return a line for each name that is no setting, with the nearest one."""
+    """Return a line for each name that is not a setting, with the most similar setting."""
     known = list_settings()
-    unknown = [name for name in names if name not in known and not _OF_OTHERS.fullmatch(name)]
+    unknown = [name for name in names if name not in known and not _OTHER_NAMES.fullmatch(name)]
     return [f"{name} in .env: not a setting{_suggest(name, known)}" for name in unknown]
 
 
 def _suggest(name: str, known: Collection[str]) -> str:
     wanted = name.upper()
-    parts = [word for word in known if wanted in word] if len(wanted) > 2 else []  # noqa: PLR2004 - LR is in too many
-    found = [*difflib.get_close_matches(wanted, known, n=1, cutoff=0.75), *sorted(parts)]
+    similar = difflib.get_close_matches(wanted, known, n=1, cutoff=0.75)
+    # Two letters, such as LR, are part of too many names.
+    containing = sorted(word for word in known if wanted in word and len(wanted) > len("LR"))
+    found = [*similar, *containing]
     return f"; did you mean {found[0]}?" if found else "; names of your own begin with X_"

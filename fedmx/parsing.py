@@ -1,4 +1,4 @@
-"""Text of a setting -> value. Each parser raises `ValueError` saying what was expected."""
+"""Parsers from the text of a setting to its value. Each raises a `ValueError` that names what it expected."""
 
 import ipaddress
 import json
@@ -13,15 +13,19 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LONGEST_NAME = 64
 _HOST = re.compile(r"(?!\d+(\.\d+)*\Z)[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
-# What `float` also reads is refused: digits of other scripts, `1_000`, nan and inf.
+# `float` also accepts digits of other scripts, `1_000`, nan and inf.
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_LARGEST_INTEGER = 2**63 - 1  # of a message's fields
-_LONGEST_WAIT_S = 1e9  # threading and asyncio cannot wait for much longer
+# The fields of messages are signed 64-bit integers.
+_LARGEST_INTEGER = 2**63 - 1
+# threading and asyncio cannot wait for much longer.
+_LONGEST_WAIT_S = 1e9
 _MOST_THREADS = 256
+_LONGEST_HOST_NAME = 253
+_FLOAT32_RANGE = (1e-30, 1e30)
 
 
 def parse_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Parse a host's numeric address; None if it is a name."""
+    """Parse a numeric address; return None for a name."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:
@@ -32,7 +36,7 @@ def integer(*, at_least: int, at_most: int = _LARGEST_INTEGER) -> Callable[[str]
     """Return a parser of integers."""
 
     def parse(text: str) -> int:
-        # Unlike `int`, `Decimal` reads any number of digits.
+        # Unlike `int`, `Decimal` parses any number of digits.
         value = Decimal(text) if _INTEGER.fullmatch(text) else None
         if value is None or value < at_least:
             raise ValueError(f"expected an integer of at least {at_least}")
@@ -81,12 +85,13 @@ def number(
 
 
 def float32(parse: Callable[[str], float]) -> Callable[[str], float]:
-    """Return a parser of numbers that the nodes compute with: MXNet refuses what float32 cannot hold."""
+    """Return a parser of numbers that float32 can hold: nodes compute in it, and MXNet rejects others."""
 
     def parse_float32(text: str) -> float:
         value = parse(text)
-        if value and not 1e-30 <= abs(value) <= 1e30:  # noqa: PLR2004 - they are in the message
-            raise ValueError("expected a number from 1e-30 to 1e+30, since nodes compute in float32")
+        least, most = _FLOAT32_RANGE
+        if value and not least <= abs(value) <= most:
+            raise ValueError(f"expected a number from {least:g} to {most:g}, since nodes compute in float32")
         return value
 
     return parse_float32
@@ -96,15 +101,15 @@ seconds = number(at_least=0, at_most=_LONGEST_WAIT_S)
 
 
 def seconds_or_unlimited(text: str) -> float:
-    """Parse how long to wait; 0 is without limit, which is returned as infinity."""
+    """Parse how long to wait; 0 means no limit, which is returned as infinity."""
     try:
         return seconds(text) or math.inf
     except ValueError as error:
-        raise ValueError(f"{error}; 0 is without limit") from None
+        raise ValueError(f"{error}; 0 means no limit") from None
 
 
 def choice(*words: str) -> Callable[[str], str]:
-    """Make a parser that takes one of some words, in any case."""
+    """Return a parser of one of these words, in upper or lower case."""
 
     def parse(text: str) -> str:
         for known in words:
@@ -116,19 +121,19 @@ def choice(*words: str) -> Callable[[str], str]:
 
 
 def word(text: str) -> str:
-    """Take a text without blanks."""
+    """Parse a text without blanks."""
     if any(character.isspace() or not character.isprintable() for character in text):
         raise ValueError("expected a text without blanks")
     return text
 
 
 def is_name(text: str, longest: int = _LONGEST_NAME) -> bool:
-    """Tell whether a text may stand for a node in a log line and a file name."""
+    """Return whether a text can name a node in log lines and file names."""
     return len(text) <= longest and _NAME.fullmatch(text) is not None
 
 
 def name(text: str) -> str:
-    """Take a name that may stand in a log line and a file name."""
+    """Parse a name that log lines and file names can contain."""
     if not is_name(text):
         raise ValueError(
             f"expected at most {_LONGEST_NAME} letters, digits, '.', '_' or '-', a letter or digit first"
@@ -137,36 +142,39 @@ def name(text: str) -> str:
 
 
 def host_names(text: str) -> tuple[str, ...]:
-    """Parse names and addresses of a machine, between commas; a minus sign in front removes one."""
+    """Parse names and addresses of a machine, separated by commas; a leading minus sign removes one."""
     names = tuple(dict.fromkeys(_host_name(part.strip()) for part in text.split(",") if part.strip()))
-    if both := [name for name in names if f"-{name}" in names]:
+    both = [name for name in names if f"-{name}" in names]
+    if both:
         raise ValueError(f"expected {both[0]!r} to be added or removed, not both")
     return names
 
 
 def _host_name(text: str) -> str:
-    """Parse one name, in the one spelling that it is compared in."""
+    """Parse one name to the spelling in which names are compared."""
     name = text.removeprefix("-")
     address = parse_ip(name)
-    if "%" in name or (address is None and (_HOST.fullmatch(name) is None or len(name) > 253)):  # noqa: PLR2004 - DNS's limit
-        raise ValueError(f"expected host names or addresses between commas, and no ports; found {text!r}")
+    is_host = _HOST.fullmatch(name) is not None and len(name) <= _LONGEST_HOST_NAME
+    # An address with a zone, such as fe80::1%eth0, means something on its own machine alone.
+    if "%" in name or not (address or is_host):
+        raise ValueError(f"expected host names or addresses without ports; found {text!r}")
     sign = "-" if text.startswith("-") else ""
     return f"{sign}{address or name.lower()}"
 
 
 def json_object(text: str) -> Mapping[str, object]:
-    """Read a JSON object."""
+    """Parse a JSON object."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f'expected a JSON object such as {{"eta": 0.1}} ({error})') from None
     if not isinstance(value, dict):
-        raise ValueError('expected a JSON object such as {"eta": 0.1}')  # noqa: TRY004 - parsers raise ValueError
+        raise ValueError('expected a JSON object such as {"eta": 0.1}')  # noqa: TRY004 - the error of all parsers
     return value
 
 
 def threads(text: str) -> int:
-    """Read a number of threads; `auto` is the cores this process may use, a cgroup's limit included."""
+    """Parse a number of threads; `auto` means the cores that this process may use."""
     if text.lower() == "auto":
         return count_cores()
     try:

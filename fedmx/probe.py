@@ -59,7 +59,7 @@ def _open_health_file(path: str) -> int | None:
 def main() -> int:
     """Check the server at LISTEN_ADDRESS."""
     settings = load(ServerSettings)
-    address = settings.listen_address.as_dialled_here()
+    address = settings.listen_address.reachable_locally()
     # Opened before the check: if the server ends meanwhile, this is not the file of its next start.
     health_file = _open_health_file(sys.argv[1]) if sys.argv[1:] else None
     if not is_serving(address.host, address.port, by_tls=settings.link_security == "mtls"):

@@ -179,17 +179,17 @@ class PkiSettings:
     """Settings of `python -m server pki`."""
 
     pki_dir: Path = setting(
-        Path(".fedmx/pki"), Path, "folder of the authority and of the certificates it issues"
+        Path(".fedmx/pki"), Path, "folder of the authority and the certificates it issues"
     )
     server_names: tuple[str, ...] = setting(
         (),
         parsing.host_names,
-        "host names and addresses to add to the server's certificate, separated by commas; -NAME removes one",
+        "names by which clients elsewhere connect to the server, added to its certificate; -NAME removes one",
     )
     authority_days: float = setting(3650.0, _days, "days that the authority's certificate is valid")
     certificate_days: float = setting(365.0, _days, "days that other certificates are valid")
     renew_days: float = setting(
-        30.0, parsing.number(at_least=0), "days before it expires that a certificate is renewed"
+        30.0, parsing.number(at_least=0), "certificates are renewed this many days before they expire"
     )
     compose_project_name: str = setting(
         "fedmx",

@@ -11,21 +11,21 @@ _LARGEST_PORT = 65535
 
 @dataclass(frozen=True)
 class Address:
-    """A TCP endpoint; `str` gives `host:port`, with brackets around an IPv6 host."""
+    """A TCP endpoint; `str` returns `host:port`, with brackets around an IPv6 host."""
 
     host: str
     port: int
 
     @classmethod
     def parse(cls, text: str) -> "Address":
-        """Read `host:port` or `[ipv6]:port`."""
+        """Parse `host:port` or `[ipv6]:port`."""
         found = _ADDRESS.fullmatch(text)
         if found is None or (found["ipv6"] and parse_ip(found["ipv6"]) is None):
             raise ValueError("expected host:port, or [address]:port for IPv6")
-        host, port = found["ipv6"] or found["host"], found["port"]
-        if re.fullmatch("[0-9]{1,5}", port) is None or not 1 <= int(port) <= 65535:  # noqa: PLR2004 - TCP's range
-            raise ValueError("expected a port from 1 to 65535 after the last colon")
-        return cls(host, int(port))
+        port = found["port"]
+        if re.fullmatch("[0-9]{1,5}", port) is None or not 1 <= int(port) <= _LARGEST_PORT:
+            raise ValueError(f"expected a port from 1 to {_LARGEST_PORT} after the last colon")
+        return cls(found["ipv6"] or found["host"], int(port))
 
     @classmethod
     def parse_listening(cls, text: str) -> "Address":
@@ -35,18 +35,18 @@ class Address:
 
     @classmethod
     def parse_peer(cls, text: str) -> "Address":
-        """Read an address to dial; one that only makes sense for listening is refused."""
+        """Parse an address to connect to, which an address for listening on all interfaces is not."""
         address = cls.parse(text)
         ip = parse_ip(address.host)
         if ip is not None and ip.is_unspecified:
             raise ValueError(
-                f"{address.host} means every address of the machine that listens and cannot be dialled;"
+                f"{address.host} means all addresses of a machine, and only a server can listen on it;"
                 " expected the server's name or address"
             )
         return address
 
-    def as_dialled_here(self) -> "Address":
-        """Give where a server that listens on this address is dialled from its own machine."""
+    def reachable_locally(self) -> "Address":
+        """Return the address by which programs on this machine reach a server that listens on it."""
         hosts = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, never bound to
         return Address(hosts.get(self.host, self.host), self.port)
 
@@ -63,7 +63,7 @@ class PartitionRule:
 
     @classmethod
     def parse(cls, text: str) -> "PartitionRule":
-        """Read a rule from its text."""
+        """Parse a rule."""
         kind, colon, parameter = text.partition(":")
         if kind in ("iid", "none") and not colon:
             return cls(kind)
@@ -78,7 +78,7 @@ class PartitionRule:
 
     @property
     def is_shared(self) -> bool:
-        """Whether the nodes divide one dataset, rather than each having its own."""
+        """Whether the nodes divide one dataset, instead of each having its own."""
         return self.kind != "none"
 
     def __str__(self) -> str:

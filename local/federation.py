@@ -92,7 +92,7 @@ class Federation:
                 raise ProgramsFailedError(server.exit_code or 1, self._describe_end(server))
         self._show_early_lines()
         self.run_dir = self._plan.root / server.ready.run_dir
-        return server, str(server.ready.address.as_dialled_here())
+        return server, str(server.ready.address.reachable_locally())
 
     def _conclude(self, processes: Processes, server: Child, clients: Sequence[Child]) -> None:
         """Give the programs time to end by themselves, and raise an error if the federation failed."""

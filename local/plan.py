@@ -60,7 +60,7 @@ def make_plan(environ: Mapping[str, str]) -> Plan:
         # A line is shown as soon as it is written.
         "PYTHONUNBUFFERED": "1",
         "LISTEN_ADDRESS": str(settings.listen_address),
-        "SERVER_ADDRESS": str(settings.listen_address.as_dialled_here()),
+        "SERVER_ADDRESS": str(settings.listen_address.reachable_locally()),
     }
     return Plan(
         server={**everyone, "CERTS_DIR": str(server_certs), **_choose_numbers(settings, given)},
@@ -120,7 +120,7 @@ def _name_clients(settings: _AllSettings) -> list[str]:
 
 def _make_pki(settings: _AllSettings, pki_dir: Path) -> PkiSettings:
     given = {field.name: getattr(settings, field.name) for field in dataclasses.fields(PkiSettings)}
-    dialled = settings.listen_address.as_dialled_here().host
+    dialled = settings.listen_address.reachable_locally().host
     return PkiSettings(**{**given, "pki_dir": pki_dir, "server_names": (*settings.server_names, dialled)})
 
 

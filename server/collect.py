@@ -70,8 +70,8 @@ class Collector:
         for who in asked.values():
             reason = self._nodes.explain_missing(who)
             replies.miss(who, reason)
-            after_s = round(time.monotonic() - started, 1)
-            warn("no answer", round=number, step=step, node=who.name, after_s=after_s, reason=reason)
+            elapsed_s = round(time.monotonic() - started, 1)
+            warn("no answer", round=number, step=step, node=who.name, elapsed_s=elapsed_s, reason=reason)
         replies.seconds += time.monotonic() - started
 
     def _configure(

@@ -70,7 +70,7 @@ class Wait:
             "gone": sorted(outlook.gone) or None,
             "since": _clock_at(self._since, now),
             "until": _clock_at(max(outlook.until, now), now) if is_limited else "without limit",
-            "left_s": max(0, round(outlook.until - now)) if is_limited else None,
+            "remaining_s": max(0, round(outlook.until - now)) if is_limited else None,
             "limit": outlook.limit,
             "then": outlook.then if is_limited else None,
             "hint": outlook.hint,

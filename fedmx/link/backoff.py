@@ -90,7 +90,7 @@ class Wait:
             "still connecting",
             address=self._address,
             waited_s=round(now - self._since),
-            left_s=None if math.isinf(self._timeout_s) else round(self.left_s),
+            remaining_s=None if math.isinf(self._timeout_s) else round(self.left_s),
             cause=self.cause,
             SERVER_WAIT_TIMEOUT=0 if math.isinf(self._timeout_s) else self._timeout_s,
         )

@@ -123,12 +123,12 @@ def test_a_folder_that_cannot_be_written_is_a_one_line_error(
     [
         (
             (),
-            "python -m client pki: the following arguments are required: COMMAND; `python",
+            "python -m client pki: the following arguments are required: COMMAND; see `python",
         ),
         (("sign",), "python -m client pki: argument COMMAND: invalid choice: 'sign'"),
         (
             ("request",),
-            "python -m client pki request: the following arguments are required: name; `",
+            "python -m client pki request: the following arguments are required: name; see `",
         ),
         (
             ("install", "x", "--owner", "me"),

@@ -175,7 +175,7 @@ def test_a_server_that_waits_without_limit_says_so_and_trains_when_a_site_comes(
     server, a = federation.stack, federation.sites["hospital-a"]
     settings = {"CLIENT_WAIT_TIMEOUT": 0, "MIN_CLIENTS": 1, "NUM_ROUNDS": 1, "RESUME": "never"}
     with server.begin("up", "server", **settings) as up:
-        server.wait_for(r"waiting for nodes .*(without limit|left_s=inf)", "server")
+        server.wait_for(r"waiting for nodes .*(without limit|remaining_s=inf)", "server")
         with a.begin("up") as at_a:
             assert up.wait(PATIENCE_S) == 0
             assert at_a.wait(PATIENCE_S) == 0

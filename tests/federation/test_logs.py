@@ -28,7 +28,7 @@ def test_every_line_of_a_run_is_an_event_with_its_fields_apart(federation: Feder
         assert not any(c.isdigit() or c in "=:" for c in line["event"]), line
         # What is a number stays one.
         texts = {name: value for name, value in line.items() if isinstance(value, str)}
-        assert not {"round", "rounds", "partition", "partitions", "nodes", "left_s"} & texts.keys(), line
+        assert not {"round", "rounds", "partition", "partitions", "nodes", "remaining_s"} & texts.keys(), line
     rounds = [line for line in lines if line["event"] == "round finished"]
     assert [(line["round"], line["rounds"], line["nodes"]) for line in rounds] == [(1, 2, 2), (2, 2, 2)]
     assert all(

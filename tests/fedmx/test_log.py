@@ -57,13 +57,13 @@ def test_an_event_is_its_fields_as_key_and_value(text: io.StringIO) -> None:
 def test_numbers_are_rounded_for_people_and_stay_numbers(
     number: float, in_text: str, in_json: float, text: io.StringIO
 ) -> None:
-    event("waiting", left_s=number)
-    assert lines_of(text) == [f"INFO    waiting left_s={in_text}"]
+    event("waiting", remaining_s=number)
+    assert lines_of(text) == [f"INFO    waiting remaining_s={in_text}"]
     jsonl = io.StringIO()
     configure("INFO", "json", jsonl)
-    event("waiting", left_s=number, left=7)
+    event("waiting", remaining_s=number, remaining=7)
     line = json.loads(jsonl.getvalue())
-    assert (line["left_s"], line["left"]) == (in_json, 7)
+    assert (line["remaining_s"], line["remaining"]) == (in_json, 7)
 
 
 @pytest.mark.parametrize("form", ["text", "json"])

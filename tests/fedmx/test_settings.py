@@ -24,7 +24,7 @@ from local.plan import make_plan
 from tests.extremes import EXTREMES, list_accepted, list_numeric
 
 NAME = "expected at most 64 letters, digits, '.', '_' or '-', a letter or digit first"
-SECONDS = "expected a number of at least 0 and at most 1e+09; 0 is without limit"
+SECONDS = "expected a number of at least 0 and at most 1e+09; 0 means no limit"
 
 
 def problems_of(kind: type[CommonSettings], environ: dict[str, str]) -> list[str]:
@@ -185,8 +185,8 @@ def test_the_error_is_one_line_for_each_problem_also_where_the_value_has_several
 def test_an_address_for_listening_cannot_be_dialled_and_the_line_says_why(address: str, host: str) -> None:
     (problem,) = problems_of(ClientSettings, {"SERVER_ADDRESS": address})
     assert problem == (
-        f"SERVER_ADDRESS='{address}': {host} means every address of the machine that listens and cannot be"
-        " dialled; expected the server's name or address"
+        f"SERVER_ADDRESS='{address}': {host} means all addresses of a machine, and only a server can listen"
+        " on it; expected the server's name or address"
     )
 
 

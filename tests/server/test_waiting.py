@@ -46,7 +46,7 @@ def test_a_wait_is_logged_at_once_and_then_every_30_seconds(lines: Lines) -> Non
     wait = Wait("waiting for nodes", clock=lambda: next(seconds))
     for _ in range(100):
         wait.report(Outlook({"ready": 1}, 1300.0, "CLIENT_WAIT_TIMEOUT", "it fails", "start more"))
-    assert [line["left_s"] for line in lines.waits()] == [299, 269, 239, 209]
+    assert [line["remaining_s"] for line in lines.waits()] == [299, 269, 239, 209]
     first = lines.waits()[0]
     since, until = (datetime.fromisoformat(first[name]) for name in ("since", "until"))
     assert until - since == timedelta(seconds=300)
@@ -67,7 +67,7 @@ def test_a_wait_without_limit_has_no_end_and_nothing_that_happens_then(lines: Li
     Wait("waiting for nodes").report(Outlook({}, math.inf, "CLIENT_WAIT_TIMEOUT", "it fails"))
     (line,) = lines.waits()
     assert (line["until"], line["limit"]) == ("without limit", "CLIENT_WAIT_TIMEOUT")
-    assert line.keys().isdisjoint({"left_s", "then"})
+    assert line.keys().isdisjoint({"remaining_s", "then"})
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_the_wait_at_the_start_names_its_settings_and_the_way_out(
         federation.run({"a": NullNode()}, client_wait_timeout=0.1, **settings)
     first = lines.waits("waiting for nodes")[0]
     assert (first["ready"], first["wanted"], first["wanted_by"]) == (1, wanted, wanted_by)
-    assert (first["limit"], first["left_s"]) == ("CLIENT_WAIT_TIMEOUT", 0)
+    assert (first["limit"], first["remaining_s"]) == ("CLIENT_WAIT_TIMEOUT", 0)
     assert "exit code 3" in first["then"]
     assert wanted_by in first["hint"]
 
@@ -108,7 +108,7 @@ def test_replies_that_stay_away_are_awaited_by_name_in_every_step(
     line = next(line for line in lines.waits() if line["step"] == step and line["awaited"] == ["b"])
     assert line["answered"] == 2
     assert line["limit"] == "ROUND_TIMEOUT"
-    assert 0 < line["left_s"] <= 60
+    assert 0 < line["remaining_s"] <= 60
     assert line.get("round") == (None if step == "query" else 1)
 
 
@@ -126,7 +126,7 @@ def test_a_node_that_is_gone_is_awaited_until_lease_grace_ends(lines: Lines, fed
     assert gone[0]["gone"] == ["doomed"]
     assert gone[-1]["awaited"] == ["doomed"]
     assert gone[-1]["limit"] == "LEASE_GRACE"
-    assert gone[-1]["left_s"] <= 3
+    assert gone[-1]["remaining_s"] <= 3
 
 
 @pytest.mark.usefixtures("impatient")

@@ -53,7 +53,7 @@ def test_a_wait_is_logged_soon_then_less_often_but_at_least_every_five_minutes(
 @pytest.mark.parametrize(
     ("timeout_s", "left", "setting"),
     [
-        (300.0, "left_s=295", "SERVER_WAIT_TIMEOUT=300"),
+        (300.0, "remaining_s=295", "SERVER_WAIT_TIMEOUT=300"),
         (math.inf, "waited_s=5 cause=", "SERVER_WAIT_TIMEOUT=0"),
     ],
 )

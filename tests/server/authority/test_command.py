@@ -412,18 +412,18 @@ def test_an_invalid_name_of_a_site_reaches_no_other_files(
     [
         (
             (),
-            "python -m server pki: the following arguments are required: COMMAND; `python",
+            "python -m server pki: the following arguments are required: COMMAND; see `python",
         ),
         (("innit",), "python -m server pki: argument COMMAND: invalid choice: 'innit'"),
         (
             ("site",),
-            "python -m server pki site: the following arguments are required: name; `",
+            "python -m server pki site: the following arguments are required: name; see `",
         ),
-        (("list", "all"), "python -m server: unrecognized arguments: all; `python"),
+        (("list", "all"), "python -m server: unrecognized arguments: all; see `python"),
         (("bundle", "a", "b"), "SERVER_ADDRESS='b': expected host:port, or [address]:port for IPv6"),
         (
             ("bundle", "a", "0.0.0.0:1"),
-            "SERVER_ADDRESS='0.0.0.0:1': 0.0.0.0 means every address",
+            "SERVER_ADDRESS='0.0.0.0:1': 0.0.0.0 means all addresses",
         ),
     ],
 )
