@@ -63,7 +63,8 @@ def event(name: str, level: int = logging.INFO, **fields: object) -> None:
     if not logger.isEnabledFor(level):
         return
     known = {key: value for key, value in fields.items() if value is not None}
-    text = " ".join([printable(name), *(f"{key}={_show(value)}" for key, value in _flatten(known))])
+    shown = [f"{printable(key)}={_show(value)}" for key, value in _flatten(known)]
+    text = " ".join([printable(name), *shown])
     logger.log(level, "%s", text, extra={"event": name, "fields": known})
 
 

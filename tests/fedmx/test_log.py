@@ -158,6 +158,18 @@ def test_json_has_one_object_a_line_with_the_fields_by_name(jsonl: io.StringIO) 
     assert second == {"level": "WARNING", "event": "round failed", "rounds": 2}
 
 
+def test_a_mapping_is_one_field_in_json_and_a_field_per_entry_as_text() -> None:
+    text, jsonl = io.StringIO(), io.StringIO()
+    metrics = {"loss": 0.123456789, "round": 2, "a\nb": float("nan")}
+    for form, stream in (("text", text), ("json", jsonl)):
+        configure("INFO", form, stream)
+        event("round finished", round=1, metrics=metrics)
+    assert lines_of(text) == [r"INFO    round finished round=1 loss=0.1235 metrics.round=2 a\nb=nan"]
+    line = json.loads(jsonl.getvalue())
+    assert line["round"] == 1
+    assert line["metrics"] == {"loss": 0.123457, "round": 2, "a\nb": "nan"}
+
+
 def test_the_line_of_an_error_is_the_reason_of_one_event() -> None:
     text, jsonl = io.StringIO(), io.StringIO()
     for form, stream in (("text", text), ("json", jsonl)):
