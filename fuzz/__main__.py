@@ -1,4 +1,4 @@
-"""`python -m fuzz`: fuzzes each target for its share of the time and prints figures. `--help` says more."""
+"""`python -m fuzz`: fuzzes each target for its share of the time and prints figures; see `--help`."""
 
 import argparse
 import importlib
@@ -12,14 +12,15 @@ from pathlib import Path
 
 TARGETS = ("frames", "session")
 FOUND = Path(__file__).parent / "found"
-_MEMORY_MB = 400  # of the process; 100 of them are its modules
+# Of the process. Its modules need 100 of them.
+_MEMORY_MB = 400
 _INPUT_TIMEOUT_S = 5
 _LONGEST_INPUT = 8192
 _FIGURES = ("number_of_executed_units", "average_exec_per_sec", "peak_rss_mb", "slowest_unit_time_sec")
 
 
 def main() -> int:
-    """Fuzz, or run inputs again; give the exit code."""
+    """Fuzz, or run inputs again; return the exit code."""
     options = _parse_options()
     if options.inputs:
         return _run_again(options.target or TARGETS, options.inputs)
@@ -33,7 +34,8 @@ def main() -> int:
 
 def _fuzz(target: str, seconds: int) -> int:
     with tempfile.TemporaryDirectory(prefix="fedmx-fuzz-") as folder:
-        seeds, found = Path(folder, "seeds"), Path(folder, "found")
+        seeds = Path(folder, "seeds")
+        found = Path(folder, "found")
         seeds.mkdir()
         found.mkdir()
         flags = (
@@ -46,18 +48,20 @@ def _fuzz(target: str, seconds: int) -> int:
         )
         command = [sys.executable, "-m", "fuzz.child", target, str(seeds), *flags]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-        kept = [_keep(path) for path in sorted(found.iterdir())]
+        inputs = [_save(path) for path in sorted(found.iterdir())]
     output = done.stdout.decode(errors="replace")
-    if done.returncode == 0 and not kept:
+    if done.returncode == 0 and not inputs:
         print(f"{target}: {_read_figures(output)}", flush=True)
         return 0
     print(output[-4000:])
-    names = ", ".join(map(str, kept)) or "no input"
-    print(f"{target}: exit {done.returncode}, kept {names}; again: python -m fuzz --target {target} FILE")
+    names = ", ".join(map(str, inputs)) or "no input"
+    print(
+        f"{target}: exit {done.returncode}, saved {names}; run it with: python -m fuzz --target {target} FILE"
+    )
     return 1
 
 
-def _keep(path: Path) -> Path:
+def _save(path: Path) -> Path:
     FOUND.mkdir(exist_ok=True)
     return Path(shutil.move(path, FOUND / path.name))
 
@@ -77,15 +81,17 @@ def _run_again(targets: "str | tuple[str, ...]", paths: list[Path]) -> int:
         run = importlib.import_module(f"fuzz.{target}").run
         for path in paths:
             run(path.read_bytes())
-            print(f"{target}: {path}: nothing wrong")
+            print(f"{target}: {path}: no problem found")
     return 0
 
 
 def _parse_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m fuzz", description="Fuzz what comes over the wire.")
+    parser = argparse.ArgumentParser(
+        prog="python -m fuzz", description="Fuzz everything that arrives over the wire."
+    )
     parser.add_argument("--seconds", type=float, default=60.0, help="for all targets together (default 60)")
-    parser.add_argument("--target", choices=TARGETS, help="only this one")
-    parser.add_argument("inputs", nargs="*", type=Path, help="files to run again, in place of fuzzing")
+    parser.add_argument("--target", choices=TARGETS, help="fuzz only this target")
+    parser.add_argument("inputs", nargs="*", type=Path, help="files to run again, instead of fuzzing")
     return parser.parse_args()
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 def main(target: str, seeds: str, *flags: str) -> None:
     """Fuzz a target."""
-    atheris = importlib.import_module("atheris")  # has no types
+    # It has no types.
+    atheris = importlib.import_module("atheris")
     with atheris.instrument_imports(include=["fedmx"]):
         run = importlib.import_module(f"fuzz.{target}").run
         importlib.import_module("fuzz.seeds").write_seeds(Path(seeds))

@@ -1,4 +1,4 @@
-"""Target: frames through the codec and the assembler. They are read, or refused with a `ProtocolError`."""
+"""Target: frames through the decoder. They are decoded, or refused with a `ProtocolError`."""
 
 # ruff: noqa: S101 - assert is how a target states a claim
 
@@ -11,12 +11,13 @@ from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.decode import Assembler, Received
 from fuzz.script import Event, read_steps
 
-MAX_MODEL_BYTES = 4 * 1024**3  # the default; the process may have far less
+# The default of the setting; the process may use far less memory.
+MAX_MODEL_BYTES = 4 * 1024**3
 _LONGEST_REASON = 2_000
 
 
 def run(data: bytes) -> None:
-    """Read a script's frames one after the other, as one end of a stream does."""
+    """Decode a script's frames one after the other, as either end of a stream does."""
     withdrawn: list[str] = []
     assembler = Assembler(MAX_MODEL_BYTES, lambda header: header.request_id not in withdrawn)
     try:
@@ -42,7 +43,7 @@ def _read(assembler: Assembler, data: bytes) -> None:
 
 
 def _check(received: Received) -> None:
-    """Check that what was read can be used, and be sent on to the same effect."""
+    """Check that a decoded message can be used, and encoded again to the same effect."""
     content = received.content
     encoded = encode.NO_ARRAYS
     if not isinstance(content, Error):
@@ -57,6 +58,7 @@ def _check(received: Received) -> None:
         if frame.WhichOneof("kind") == "begin":
             again.begin(frame.begin)
         elif (copy := again.feed(frame.chunk)) is not None:
-            assert repr(copy.content) == repr(content)  # as text, since NaN is not itself
+            # Compared as text, because NaN does not equal itself.
+            assert repr(copy.content) == repr(content)
             return
-    raise AssertionError("what was read cannot be sent")
+    raise AssertionError("a message that was decoded cannot be encoded")

@@ -1,7 +1,7 @@
-"""How the bytes that the fuzzer invents become frames: a list of steps, most of which are nearly right.
+"""Turns the fuzzer's bytes into frames: a list of steps, most of which are almost valid.
 
-A step is a byte for its kind, two for a length, and that many bytes. Invented at random alone, frames would
-hardly ever be a message with a header that agrees with what was announced.
+A step is a byte for its kind, two for a length, and that many bytes. Purely random frames would hardly ever
+form a message whose header agrees with its announcement.
 """
 
 import contextlib
@@ -17,23 +17,24 @@ from fedmx.protocol import link_pb2 as pb
 FRAME, MESSAGE, BEGIN, CHUNK, READY, HELLO, EVENT = KINDS = range(7)
 _HEAD = struct.Struct("<BH")
 _SIZES = struct.Struct("<QQ")
-_MOST_FILLED = 2**16  # of a message's arrays; of larger ones a single chunk is sent
+# The largest arrays that are sent whole; of larger ones a single chunk is sent.
+_MOST_FILLED = 2**16
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happens at the server between two frames; the target knows what."""
+    """An event at the server between two frames; the target defines it."""
 
     number: int
 
 
 def write_step(kind: int, payload: bytes) -> bytes:
-    """Make a step."""
+    """Encode a step."""
     return _HEAD.pack(kind, len(payload)) + payload
 
 
 def read_steps(script: bytes) -> Iterator[bytes | Event]:
-    """Give the frames of a script, serialized, and the events among them."""
+    """Yield the frames of a script, serialized, and the events among them."""
     at = 0
     while at + _HEAD.size <= len(script):
         kind, length = _HEAD.unpack_from(script, at)
@@ -63,7 +64,7 @@ def _act(kind: int, payload: bytes) -> Iterator[bytes | Event]:
 
 
 def _send(header: bytes) -> Iterator[bytes]:
-    """Send a header, and arrays of zeros as it declares them."""
+    """Yield the frames of a header, and of arrays of zeros as it declares them."""
     size = 0
     with contextlib.suppress(ProtocolError, ValueError):
         for record in encode.parse(pb.Header, header).array_records:
@@ -82,9 +83,10 @@ def _frame(*, begin: pb.Begin | None = None, chunk: bytes | None = None) -> byte
 
 
 def _delimit(data: bytes) -> bytes:
-    """Put a length before data, as protobuf does."""
-    length, left = b"", len(data)
-    while left > 0x7F:  # noqa: PLR2004 - seven bits a byte
+    """Prefix data with its length, as protobuf does."""
+    length = b""
+    left = len(data)
+    while left > 0x7F:  # noqa: PLR2004 - seven bits per byte
         length += bytes([left & 0x7F | 0x80])
         left >>= 7
     return length + bytes([left]) + data

@@ -1,4 +1,4 @@
-"""What the fuzzer starts from: real frames, as both ends of the link make them."""
+"""The fuzzer's seeds: real frames, as both ends of the link build them."""
 
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ def write_seeds(folder: Path) -> None:
     """Write the seeds of both targets; a session's begin with a byte more."""
     for number, script in enumerate(_make_scripts()):
         (folder / f"seed-{number:02}").write_bytes(script)
-        for has_gate in range(2):
-            (folder / f"seed-{number:02}-{has_gate}").write_bytes(bytes([has_gate]) + script)
+        for is_secure in range(2):
+            (folder / f"seed-{number:02}-{is_secure}").write_bytes(bytes([is_secure]) + script)
 
 
 def _make_scripts() -> list[bytes]:
@@ -41,9 +41,8 @@ def _make_scripts() -> list[bytes]:
     replies = [_message(content) for content in _make_contents()]
     messages = [b"".join(write_step(FRAME, frame) for frame in reply.frames()) for reply in replies]
     headers = [write_step(MESSAGE, _header_of(reply)) for reply in replies]
-    huge = pb.Array(
-        name="a", dtype="float32", shape=[2**14, 2**14]
-    )  # a gibibyte, of which a mebibyte is sent
+    # A gibibyte, of which a mebibyte is sent.
+    huge = pb.Array(name="a", dtype="float32", shape=[2**14, 2**14])
     header = pb.Header(
         request_id=make_request(3).request_id, array_records=[pb.ArrayRecord(name="r", arrays=[huge])]
     )

@@ -1,9 +1,9 @@
-"""Target: whole streams through the server's reading side, in one process and without sockets.
+"""Target: whole streams through the server's sessions, in one process and without sockets.
 
-What a stream says may end that stream, with a goodbye that a log can show. It does nothing to another node.
+What arrives on a stream may end that stream, with a goodbye that a log can show. No other node is affected.
 """
 
-# ruff: noqa: S101, SLF001 - assert is how a target states a claim; the reading side has no public face
+# ruff: noqa: S101, SLF001 - assert is how a target states a claim; sessions have no public entry
 
 import asyncio
 import logging
@@ -28,8 +28,10 @@ from fuzz.frames import MAX_MODEL_BYTES
 from fuzz.script import Event, read_steps
 
 RUN_ID = 7
-_LONGEST_LINE, _LONGEST_REASON = 2_000, 400
-_TOKEN = secrets.token_hex(16)  # of the honest node: not to be guessed
+_LONGEST_LINE = 2_000
+_LONGEST_REASON = 400
+# The honest node's token, which the fuzzer cannot guess.
+_TOKEN = secrets.token_hex(16)
 _ASK, _WITHDRAW, _HANG_UP = EVENTS = range(3)
 
 
@@ -46,13 +48,13 @@ class _Lines(logging.Handler):
 
 
 class _OpenVerifier(PeerVerifier):
-    """Takes every stream as one of the same site."""
+    """Accepts every stream as one of the same site."""
 
     def __init__(self) -> None:
         """Needs no files."""
 
     def admit(self, pem: bytes) -> Site:
-        """Give the site."""
+        """Return the site."""
         return Site("north", cast("x509.Certificate", pem))
 
 
@@ -72,7 +74,7 @@ class _Honest:
 
 
 class _Context:
-    """What gRPC gives to the server for a stream: here the steps of a script are what comes."""
+    """Stands in for gRPC's context of a stream; what arrives are the steps of a script."""
 
     def __init__(self, session: "_Session", steps: Iterator[bytes | Event]) -> None:
         self.written: list[bytes] = []
@@ -89,7 +91,8 @@ class _Context:
         await asyncio.sleep(0)
         for step in self._steps:
             if not isinstance(step, Event):
-                return step if len(step) <= encode.FRAME_BYTES else grpc.aio.EOF  # gRPC ends it there, too
+                # gRPC ends a stream at a larger frame, too.
+                return step if len(step) <= encode.FRAME_BYTES else grpc.aio.EOF
             if step.number % len(EVENTS) == _HANG_UP:
                 break
             self._session.act(step.number % len(EVENTS))
@@ -102,7 +105,7 @@ class _Context:
 
 
 class _Session:
-    """A server with an honest node that was asked something, and streams that come one after the other."""
+    """A server with an honest node that was sent a request, and streams that are opened in turn."""
 
     def __init__(self, *, is_secure: bool) -> None:
         verifier = _OpenVerifier() if is_secure else None
@@ -153,15 +156,16 @@ class _Session:
 
 
 def make_request(node_id: int) -> Request:
-    """Make the request that is asked of everybody: the same bytes each time, so that seeds can answer it."""
+    """Return the request that every node is asked: the same bytes each time, so that seeds can answer it."""
     content = RecordDict({"config": ConfigRecord({"seed": 0})})
     header = pb.Header(message_type="train", group_id="1", run_id=RUN_ID)
     return Request(node_id, encode.encode(header, content, encode.NO_ARRAYS))
 
 
 def run(data: bytes) -> None:
-    """Serve a script's streams; its first byte says whether the link has certificates."""
-    lines, loggers = _Lines(), (log.logger, logging.getLogger("asyncio"))
+    """Serve a script's streams; its first byte decides whether the link has certificates."""
+    lines = _Lines()
+    loggers = (log.logger, logging.getLogger("asyncio"))
     for logger in loggers:
         logger.addHandler(lines)
     log.logger.setLevel(logging.INFO)

@@ -31,10 +31,11 @@ class Clocks:
         """Log the jumps that have only been counted so far."""
         self._jumps.report_now()
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Log a jump of the wall clock since the previous call, with the time that passed by both clocks."""
         self._jumps.report()
-        wall, monotonic = self._wall(), self._monotonic()
+        wall = self._wall()
+        monotonic = self._monotonic()
         wall_s = wall - self._last_wall
         monotonic_s = monotonic - self._last_monotonic
         self._last_wall = wall

@@ -1,11 +1,10 @@
 """Every private name of Flower that fedmx uses, each with the upstream reason. flwr 1.42 is pinned for them.
 
-Flower's app API has no place for a transport of one's own: messages are made for Flower's engines alone.
+Flower's app API has no extension point for a transport: only Flower's engines can create all of its messages.
 
-A model is as large as it is, and Flower keeps more of them alive than it needs. Three remedies, each for one
-cause:
+Flower also keeps models in memory for longer than necessary. There are three remedies, each for one cause:
 
-- `break_record_cycles`, here: each look at a message's array records makes a reference cycle, so that an
+- `break_record_cycles`, here: each access to a message's array records creates a reference cycle, so that an
   update stays in memory until Python's collector runs. Every LinkGrid and NodeLink applies it to its process.
 - `clear()` after each aggregation, in `server/rounds.py`: the same cycles on Flower's own engines, where
   Flower's classes are left as they are.

@@ -90,7 +90,7 @@ class NodeStream:
             try:
                 yield self._read()
             except grpc.RpcError:
-                if not watchdog.has_barked:
+                if not watchdog.has_fired:
                     raise
                 raise TimeoutError(f"nothing arrived for {silence.LIMIT_S:g} s") from None
             finally:

@@ -51,7 +51,8 @@ class Request:
         """Return how far the request or its reply got, in array bytes; empty if none are on their way."""
         if self.reply_total:
             return f"{_show(self.reply_arrived, self.reply_total)} of the reply had arrived"
-        sent, size = self.bytes_down, self.message.arrays.size
+        sent = self.bytes_down
+        size = self.message.arrays.size
         return f"{_show(sent, size)} of the request had been sent" if sent < size else ""
 
     def settle(self, answer: Answer | None) -> None:
@@ -122,7 +123,8 @@ class Requests:
     def note_arrival(self, node_id: int, request_id: str, arrived: int, total: int) -> None:
         """Note how many of an answer's array bytes have arrived."""
         for request in self._waiting.get(node_id, {}).get(request_id, []):
-            request.reply_arrived, request.reply_total = arrived, total
+            request.reply_arrived = arrived
+            request.reply_total = total
 
     def settle(self, node_id: int, request_id: str, content: RecordDict | Error, bytes_up: int) -> bool:
         """Pass an answer to all requests that await it; return whether there was any."""

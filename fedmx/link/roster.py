@@ -44,7 +44,8 @@ class Roster:
         self._origin = "this federation"
         self._remedy = ""
         self._changed = threading.Condition()
-        self._has_news = False  # since `nodes` was called
+        # Whether something changed since `nodes` was called.
+        self._has_news = False
 
     def join(
         self, name: str, instance: str, stream: Stream, *, is_name_given: bool, site: Site | None = None
@@ -138,7 +139,8 @@ class Roster:
             member.stream = None
             member.since = -math.inf if is_for_good else self._clock()
             if not self._is_pinned and not any(m.view().is_ready for m in self._members.values()):
-                self._reference = None  # no node is left to differ from
+                # No node is left to differ from.
+                self._reference = None
             self._notify()
             return True
 

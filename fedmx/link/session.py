@@ -121,7 +121,7 @@ class Session:
             passed_s: seconds since the previous check.
             measure: asks the kernel for the age of the newest bytes of each connection.
         """
-        if self._member is not None and self._silence.look(passed_s, measure):
+        if self._member is not None and self._silence.check(passed_s, measure):
             self._cause = f"nothing arrived for {silence.LIMIT_S:g} s"
             self.drop()
 
@@ -170,7 +170,8 @@ class Session:
             raise _NoHelloError(f"no hello within {_HELLO_TIMEOUT_S:g} s") from None
         self.is_greeting = False
         hello = control.parse_hello(frame)
-        name, instance = hello.name, hello.instance
+        name = hello.name
+        instance = hello.instance
         if self._site is not None:
             # Names and tokens of one site cannot be those of another's.
             name = self._site.name_node(name)

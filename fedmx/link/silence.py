@@ -1,6 +1,6 @@
 """Detects that the other end of a stream is gone, because nothing arrives from it.
 
-Each end sends something at least every SIGN_AFTER_S seconds, and takes the other for gone after LIMIT_S
+Each end sends something at least every SIGN_AFTER_S seconds, and considers the other gone after LIMIT_S
 seconds without a single byte. gRPC's keepalive cannot decide this: it waits for the answer to a ping, and on
 a slow line that answer queues behind all data that is already on its way. So its timeout is off
 (`channel.py`), and any byte counts, whatever it belongs to: the end that receives a model keeps receiving
@@ -21,7 +21,7 @@ from fedmx.values import Address
 
 SIGN_AFTER_S = 10.0
 LIMIT_S = 30.0
-_LOOK_S = 1.0
+_CHECK_PERIOD_S = 1.0
 
 # Linux's struct tcp_info: tcpi_last_data_recv, in milliseconds, follows 8 u8 and 11 u32.
 _LAST_ARRIVAL = struct.Struct("=52xI")
@@ -50,7 +50,7 @@ class Silence:
         """Note that something has arrived."""
         self._seconds = 0.0
 
-    def look(self, passed_s: float, measure: Callable[[], Ages]) -> bool:
+    def check(self, passed_s: float, measure: Callable[[], Ages]) -> bool:
         """Return whether the other end is gone.
 
         Args:
@@ -68,31 +68,31 @@ class Watchdog:
 
     Args:
         silence: of the stream.
-        bark: ends the stream.
+        end_stream: ends the stream.
 
     Attributes:
-        has_barked: whether the stream was ended here.
+        has_fired: whether the stream was ended here.
     """
 
-    def __init__(self, silence: Silence, bark: Callable[[], object]) -> None:
-        self.has_barked = False
+    def __init__(self, silence: Silence, end_stream: Callable[[], object]) -> None:
+        self.has_fired = False
         self._silence = silence
-        self._bark = bark
+        self._end_stream = end_stream
         self._is_over = threading.Event()
 
     def start(self) -> None:
         """Start the checks."""
-        threading.Thread(target=self._look, name="silence", daemon=True).start()
+        threading.Thread(target=self._watch, name="silence", daemon=True).start()
 
     def stop(self) -> None:
         """Stop the checks."""
         self._is_over.set()
 
-    def _look(self) -> None:
-        while not self._is_over.wait(_LOOK_S):
-            if self._silence.look(_LOOK_S, measure):
-                self.has_barked = True
-                self._bark()
+    def _watch(self) -> None:
+        while not self._is_over.wait(_CHECK_PERIOD_S):
+            if self._silence.check(_CHECK_PERIOD_S, measure):
+                self.has_fired = True
+                self._end_stream()
                 return
 
 

@@ -15,7 +15,7 @@ PERIOD_S = 2.0
 
 
 class Watch:
-    """Ends the sessions whose node is gone or may not take part any more.
+    """Ends the sessions whose node is gone or has lost its access.
 
     Args:
         sessions: those that are open; its owner adds and removes them.
@@ -35,7 +35,7 @@ class Watch:
             sessions = list(self._sessions)
             self._check_silence(sessions)
             if self._shared.verifier is not None:
-                self._clocks.look()
+                self._clocks.check()
                 self._check_access(sessions, self._shared.verifier)
 
     def report_now(self) -> None:

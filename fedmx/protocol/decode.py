@@ -119,13 +119,16 @@ class Assembler:
 
     def _end_part(self) -> Received | None:
         if self._header is not None:
-            header, self._header = parse(pb.Header, bytes(self._header)), None
+            header = parse(pb.Header, bytes(self._header))
+            self._header = None
             _check(header, self._array_bytes)
             self._body = _Body(header) if self._is_wanted(header) else None
-        self._left, self._array_bytes = self._array_bytes, 0
+        self._left = self._array_bytes
+        self._array_bytes = 0
         if self._left or self._body is None:
             return None
-        body, self._body = self._body, None
+        body = self._body
+        self._body = None
         return body.take()
 
 

@@ -36,7 +36,7 @@ class Crowd:
     """Connections that are made again where the server ends them, until the crowd goes.
 
     Attributes:
-        silent: connections that say nothing, and are up.
+        silent: connections that stay silent, and are up.
         welcomed: streams whose node was welcomed, and are up.
         ended: connections that the server has ended so far.
     """
@@ -96,7 +96,8 @@ class Crowd:
             while True:
                 head = await reader.readexactly(9)
                 payload = await reader.readexactly(int.from_bytes(head[:3], "big"))
-                kind, flags = head[3], head[4]
+                kind = head[3]
+                flags = head[4]
                 if kind in (_SETTINGS, _PING) and not flags & _ACK:
                     writer.write(_frame(kind, payload if kind == _PING else b"", _ACK))
                 elif kind == _DATA and writing is None:

@@ -80,10 +80,12 @@ class Node:
     ) -> None:
         self.worker = worker or Worker()
         self.outcome: FederationError | None = None
-        said: dict[str, Any] = {"is_name_given": True, "max_model_bytes": GIGABYTE}
-        said |= {key: options.pop(key) for key in [each.name for each in fields(Hello)] if key in options}
+        introduction: dict[str, Any] = {"is_name_given": True, "max_model_bytes": GIGABYTE}
+        introduction |= {
+            key: options.pop(key) for key in [each.name for each in fields(Hello)] if key in options
+        }
         chosen = {"wait_timeout_s": PATIENCE_S, "credentials": options.pop("own", None), **options}
-        self._link = NodeLink(LinkOptions(address, Hello(name, **said), **chosen))
+        self._link = NodeLink(LinkOptions(address, Hello(name, **introduction), **chosen))
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._link.start()
 
@@ -216,8 +218,8 @@ class RawNode:
         self._outbox.put(pb.Frame(**frame).SerializeToString() if data is None else data)
 
     def send_hello(self, name: str = "raw", **changes: Any) -> None:
-        said = {"is_name_given": False, "max_model_bytes": GIGABYTE, **changes}
-        self.send(control.build_hello(Hello(name, **said)))
+        introduction = {"is_name_given": False, "max_model_bytes": GIGABYTE, **changes}
+        self.send(control.build_hello(Hello(name, **introduction)))
 
     def get_ready(self, name: str = "raw", description: ConfigRecord | None = None, **changes: Any) -> None:
         """Join as a node whose model and data are loaded."""

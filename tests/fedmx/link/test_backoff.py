@@ -34,7 +34,8 @@ def wait_of(clock: Clock, timeout_s: float) -> Wait:
 
 def report_times(wait: Wait, clock: Clock, log: io.StringIO, until_s: int) -> list[int]:
     """Report every second; return after how many seconds a line was logged."""
-    began, times = clock.now, []
+    began = clock.now
+    times = []
     for second in range(until_s + 1):
         clock.now = began + second
         before = log.getvalue().count("\n")

@@ -234,7 +234,8 @@ def test_a_node_that_reconnects_within_the_grace_is_awaited(hub: Hub, log: io.St
 
 
 def test_a_node_that_leaves_before_it_is_ready_is_logged_as_a_warning(hub: Hub, log: io.StringIO) -> None:
-    early, ready = RawNode(hub.address), RawNode(hub.address)
+    early = RawNode(hub.address)
+    ready = RawNode(hub.address)
     ready.get_ready("ready")
     early.send_hello("early")
     early.receive("welcome")
@@ -262,7 +263,8 @@ def test_a_new_process_takes_over_the_name_and_the_request_of_a_dead_one(hub: Hu
 
 
 def test_the_same_instance_on_a_new_stream_replaces_the_old_one(hub: Hub, log: io.StringIO) -> None:
-    old, new = RawNode(hub.address), RawNode(hub.address)
+    old = RawNode(hub.address)
+    new = RawNode(hub.address)
     old.get_ready("north", instance="same")
     asked = hub.ask_in_background(hub.message(name="north"))
     request = old.receive_header()
@@ -276,7 +278,8 @@ def test_the_same_instance_on_a_new_stream_replaces_the_old_one(hub: Hub, log: i
 
 
 def test_a_node_that_reconnected_is_asked_once_when_it_is_ready_again(hub: Hub) -> None:
-    old, new = RawNode(hub.address), RawNode(hub.address)
+    old = RawNode(hub.address)
+    new = RawNode(hub.address)
     old.get_ready("north", instance="same")
     new.send_hello("north", instance="same")
     new.receive("welcome")

@@ -38,12 +38,12 @@ def test_a_jump_is_logged_once_with_the_time_of_both_clocks(
     wall_s: float, shown: str, hands: Hands, clocks: Clocks, log: io.StringIO
 ) -> None:
     hands.pass_by(wall_s, 2.0)
-    clocks.look()
+    clocks.check()
     assert log.getvalue().count("WARNING") == 1
     assert shown in log.getvalue()
     assert "monotonic_s=2\n" in log.getvalue()
     hands.pass_by(2.0, 2.0)
-    clocks.look()
+    clocks.check()
     assert log.getvalue().count("WARNING") == 1
 
 
@@ -52,13 +52,13 @@ def test_a_small_correction_or_a_late_check_is_not_a_jump(
 ) -> None:
     for wall_s, monotonic_s in ((3.5, 2.0), (0.5, 2.0), (3600.0, 3601.0)):
         hands.pass_by(wall_s, monotonic_s)
-        clocks.look()
+        clocks.check()
     assert log.getvalue() == ""
 
 
 def test_repeated_jumps_are_one_line_and_a_count(hands: Hands, clocks: Clocks, log: io.StringIO) -> None:
     for _ in range(160):
         hands.pass_by(60.0, 2.0)
-        clocks.look()
+        clocks.check()
     assert log.getvalue().count("WARNING") == 2
     assert "times=148" in log.getvalue()

@@ -101,7 +101,7 @@ class Impostors:
 
     def open(self, kind: str, port: int, open_hub: Callable[..., Hub]) -> Callable[[], None]:
         """Start listening; return a function that stops it."""
-        if kind == "nobody":
+        if kind == "nothing":
             return lambda: None
         if kind in self._own:
             return DefaultBackend(port, HTTP, self._own[kind]).close
@@ -133,7 +133,7 @@ ANSWERS = {
     "expired": (True, "has expired"),
     "another federation": (True, "TLS: "),
     "http": (True, "TLS: "),
-    "nobody": (True, "Connection refused"),
+    "nothing": (True, "Connection refused"),
     "no method": (False, "not found"),
     "other answers": (False, "Frame"),
 }

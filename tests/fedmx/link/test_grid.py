@@ -128,7 +128,8 @@ def test_a_transfer_is_counted_in_bytes_and_seconds(hub: Hub) -> None:
     assert 10 < transfer.bytes_up < 300
     assert 0 < transfer.seconds < HANG_S
     hub.ask(hub.message(number=2))
-    assert hub.grid.transfer(reply) is None  # told of the last exchange alone
+    # Only the transfers of the latest exchange are kept.
+    assert hub.grid.transfer(reply) is None
 
 
 def test_equal_messages_to_one_node_are_worked_on_once_and_each_answered(hub: Hub) -> None:
@@ -263,7 +264,8 @@ def test_a_model_is_released_at_once_when_it_is_no_longer_used(hub: Hub) -> None
     gc.disable()
     try:
         ask()
-        assert len(models) == 3  # the server's, the node's, and what came back
+        # The server's, the node's, and the reply's.
+        assert len(models) == 3
         hub.wait_until(lambda: [model() for model in models] == [None] * 3)
     finally:
         gc.enable()

@@ -94,7 +94,8 @@ def test_a_name_that_is_held_for_a_node_is_not_given_to_another_site(
 
 
 def test_a_request_to_a_node_is_not_answered_by_another_site(hub: Hub, authority: Authority) -> None:
-    worker, other = Worker(), Worker()
+    worker = Worker()
+    other = Worker()
     start_node(hub, credentials_of(authority, "a"), "x", worker)
     start_node(hub, credentials_of(authority, "b"), "x", other)
     assert len(hub.ask(hub.message(name="a.x"))) == 1
@@ -117,7 +118,9 @@ def test_clients_of_one_machine_keep_their_granted_names_when_the_server_is_rest
     open_hub: Callable[..., Hub], authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backoff, "_LONGEST_PAUSE_S", 0.2)
-    verifier, port, own = verifier_of(authority), find_free_port(), credentials_of(authority, "a")
+    verifier = verifier_of(authority)
+    port = find_free_port()
+    own = credentials_of(authority, "a")
     first = open_hub(port=port, verifier=verifier)
     nodes = [start_node(first, own, "host", is_name_given=False)]
     nodes.append(Node(first.address, "host", is_name_given=False, credentials=own).serve())

@@ -235,7 +235,8 @@ def test_a_node_cannot_answer_for_another(hub: Hub, raw: RawNode) -> None:
     for frame in encode(RecordDict({"forged": ConfigRecord()}), request_id=request.request_id).frames():
         raw.send(frame)
     raw.send(chunk=b"end")
-    assert reason_of(raw) == "a chunk outside a message"  # so all before it was read
+    # So everything before it was read.
+    assert reason_of(raw) == "a chunk outside a message"
     node.worker.gate.set()
     (reply,) = asked.get()
     assert "forged" not in reply.content

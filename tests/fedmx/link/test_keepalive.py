@@ -32,7 +32,8 @@ MINUTE_S = 60
 
 def spy(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[dict[str, object]]:
     """Record the options with which a function of gRPC is called, and call it."""
-    make, noted = getattr(owner, name), []
+    make = getattr(owner, name)
+    noted = []
 
     def make_and_note(*args: Any, **kwargs: Any) -> Any:
         noted.append(dict(kwargs.get("options") or args[-1]))
@@ -57,7 +58,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> float:
     """Silence is noticed ten times as fast; returns after how many seconds."""
     monkeypatch.setattr(silence, "SIGN_AFTER_S", silence.SIGN_AFTER_S / 10)
     monkeypatch.setattr(silence, "LIMIT_S", silence.LIMIT_S / 10)
-    monkeypatch.setattr(silence, "_LOOK_S", silence._LOOK_S / 10)
+    monkeypatch.setattr(silence, "_CHECK_PERIOD_S", silence._CHECK_PERIOD_S / 10)
     monkeypatch.setattr(watch, "PERIOD_S", watch.PERIOD_S / 10)
     return silence.LIMIT_S
 
@@ -82,7 +83,7 @@ def test_no_stream_is_cut_while_bytes_flow_although_a_frame_takes_longer_than_th
 def noticing(request: pytest.FixtureRequest, hasty: float, monkeypatch: pytest.MonkeyPatch) -> str:
     """The end that notices on its own, and its log line; the other end never checks."""
     if request.param == "server":
-        monkeypatch.setattr(silence, "_LOOK_S", 1000.0)
+        monkeypatch.setattr(silence, "_CHECK_PERIOD_S", 1000.0)
         return f'node left node=node cause="nothing arrived for {hasty:g} s"'
     monkeypatch.setattr(watch, "PERIOD_S", 1000.0)
     return f'cause="nothing arrived for {hasty:g} s"'

@@ -20,7 +20,8 @@ from tests.fedmx.pki.papers import credentials_of, make_pki, verifier_of
 from tests.fedmx.protocol.wire import encode, pack
 
 SITE = "north"
-SILENT, DRIBBLING = 100, 10
+SILENT = 100
+DRIBBLING = 10
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,8 @@ def test_both_targets_run_and_find_nothing() -> None:
 
 
 def test_its_seeds_are_parsed_and_answered(inputs: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    joined, settled = 0, 0
+    joined = 0
+    settled = 0
 
     def check(of: session._Session) -> None:
         nonlocal joined, settled

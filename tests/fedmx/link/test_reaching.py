@@ -165,7 +165,7 @@ def test_a_configured_proxy_that_does_not_answer_is_named_as_the_cause(hub: Hub)
 
 
 @pytest.mark.parametrize(
-    ("outcome", "reason", "kind", "words"),
+    ("outcome", "reason", "kind", "message"),
     [
         (pb.Goodbye.FINISHED, "", None, ""),
         (
@@ -179,13 +179,13 @@ def test_a_configured_proxy_that_does_not_answer_is_named_as_the_cause(hub: Hub)
     ],
 )
 def test_the_goodbye_notifies_each_node_of_the_outcome(
-    outcome: "pb.Goodbye.Outcome", reason: str, kind: type[FederationError] | None, words: str, hub: Hub
+    outcome: "pb.Goodbye.Outcome", reason: str, kind: type[FederationError] | None, message: str, hub: Hub
 ) -> None:
     nodes = [hub.start(name) for name in ("north", "south")]
     hub.stop(outcome, reason)
     for node in nodes:
         error = node.join()
-        assert (error and type(error), str(error or "")) == (kind, words)
+        assert (error and type(error), str(error or "")) == (kind, message)
 
 
 def test_a_node_that_is_still_loading_receives_the_goodbye(hub: Hub) -> None:

@@ -51,7 +51,8 @@ def received(request_id: str) -> Received:
 
 
 def test_equal_requests_are_sent_once_and_answered_together(book: Book) -> None:
-    first, second = make_request(2, "a"), make_request(2, "a")
+    first = make_request(2, "a")
+    second = make_request(2, "a")
     assert [book.requests.add(first), book.requests.add(second)] == [True, False]
     assert book.requests.settle(2, "a", RecordDict(), 9)
     assert first.done.result() == second.done.result()
@@ -112,7 +113,8 @@ def test_an_answer_that_is_not_awaited_is_recognized(book: Book) -> None:
 
 
 def test_withdrawing_one_of_two_equal_requests_leaves_the_other(book: Book) -> None:
-    first, second = book.ask(2, "a"), book.ask(2, "a")
+    first = book.ask(2, "a")
+    second = book.ask(2, "a")
     assert not book.requests.withdraw(first)
     assert book.requests.is_waiting(2, "a")
     assert book.requests.withdraw(second)
@@ -221,15 +223,17 @@ def test_an_end_with_an_error_raises_it(error: FederationError) -> None:
 @pytest.mark.parametrize("last", ["request", "end"])
 def test_a_waiting_thread_is_woken(last: str) -> None:
     inbox = Inbox()
-    taken: list[Received | None] = []
-    worker = threading.Thread(target=lambda: taken.append(inbox.take()), daemon=True)
+    received_requests: list[Received | None] = []
+    worker = threading.Thread(target=lambda: received_requests.append(inbox.take()), daemon=True)
     worker.start()
     if last == "request":
         inbox.put(received("a"))
     else:
         inbox.end(None)
     worker.join(HANG_S)
-    assert [item and item.request_id for item in taken] == (["a"] if last == "request" else [None])
+    assert [item and item.request_id for item in received_requests] == (
+        ["a"] if last == "request" else [None]
+    )
 
 
 def header(step: str, number: int, request_id: str = "", run_id: int = 1) -> pb.Header:
@@ -241,46 +245,48 @@ def header(step: str, number: int, request_id: str = "", run_id: int = 1) -> pb.
     )
 
 
-def answer(kept: ReplyCache, *headers: pb.Header) -> list[bool]:
-    """Answer requests as a node does; return for each whether its reply was cached."""
-    told = []
+def answer(cache: ReplyCache, *headers: pb.Header) -> list[bool]:
+    """Answer requests as a node does; return for each whether its reply was cachedd."""
+    hits = []
     for request in headers:
-        told.append(kept.find(request) is not None)
-        if not told[-1]:
-            kept.make_room(request)
-            kept.add(request, [b"frame"])
-    return told
+        hits.append(cache.find(request) is not None)
+        if not hits[-1]:
+            cache.make_room(request)
+            cache.add(request, [b"frame"])
+    return hits
 
 
-QUERY, TRAIN, EVALUATE = header("query", 0), header("train", 1), header("evaluate", 1)
+QUERY = header("query", 0)
+TRAIN = header("train", 1)
+EVALUATE = header("evaluate", 1)
 
 
 def test_the_replies_of_a_round_are_cached_until_the_next() -> None:
-    kept = ReplyCache()
-    assert answer(kept, TRAIN, EVALUATE, TRAIN, EVALUATE) == [False, False, True, True]
-    assert answer(kept, header("train", 2), TRAIN, EVALUATE) == [False] * 3
+    cache = ReplyCache()
+    assert answer(cache, TRAIN, EVALUATE, TRAIN, EVALUATE) == [False, False, True, True]
+    assert answer(cache, header("train", 2), TRAIN, EVALUATE) == [False] * 3
 
 
 def test_an_evaluation_of_another_round_or_run_releases_the_update() -> None:
     for other in (header("evaluate", 2), header("evaluate", 1, run_id=2)):
-        kept = ReplyCache()
-        assert answer(kept, TRAIN, other) == [False, False]
-        assert kept.find(TRAIN) is None
+        cache = ReplyCache()
+        assert answer(cache, TRAIN, other) == [False, False]
+        assert cache.find(TRAIN) is None
 
 
 def test_a_query_releases_nothing_but_the_query_before() -> None:
-    kept = ReplyCache()
+    cache = ReplyCache()
     other = header("query", 0, run_id=2)
-    assert answer(kept, TRAIN, EVALUATE, QUERY, QUERY, other) == [False, False, False, True, False]
-    assert kept.find(QUERY) is None
-    assert answer(kept, other, TRAIN, EVALUATE) == [True] * 3
+    assert answer(cache, TRAIN, EVALUATE, QUERY, QUERY, other) == [False, False, False, True, False]
+    assert cache.find(QUERY) is None
+    assert answer(cache, other, TRAIN, EVALUATE) == [True] * 3
 
 
 def test_a_reply_that_carries_a_model_is_released_before_the_next_is_computed() -> None:
-    kept = ReplyCache()
-    answer(kept, QUERY)
-    kept.make_room(TRAIN)
-    assert kept.find(QUERY) is None
-    answer(kept, TRAIN)
-    kept.make_room(header("train", 1, request_id="another partition's"))
-    assert kept.find(TRAIN) is None
+    cache = ReplyCache()
+    answer(cache, QUERY)
+    cache.make_room(TRAIN)
+    assert cache.find(QUERY) is None
+    answer(cache, TRAIN)
+    cache.make_room(header("train", 1, request_id="another partition's"))
+    assert cache.find(TRAIN) is None

@@ -17,7 +17,8 @@ from tests.bounds import HANG_S
 def find_difference(description: ConfigRecord, reference: ConfigRecord) -> str | None:
     if "task" not in description:
         return "its task is missing"
-    ours, theirs = str(reference["task"]), str(description["task"])
+    ours = str(reference["task"])
+    theirs = str(description["task"])
     return None if ours == theirs else f"its task is {theirs}, expected {ours}"
 
 
@@ -100,23 +101,23 @@ def test_a_name_that_was_not_given_gets_a_counter_beside_a_living_node(rules: Ru
     assert rules.join("north", "b").name == "north-2"
 
 
-def test_a_gone_nodes_name_is_taken_over_with_its_id_and_without_its_readiness(rules: Rules) -> None:
+def test_a_gone_nodes_name_is_heir_over_with_its_id_and_without_its_readiness(rules: Rules) -> None:
     gone = rules.join("north", "a", given=True)
     rules.roster.ready(gone, of("mnist"))
     rules.leave(gone)
-    taken = rules.join("north", "b", given=True)
-    assert taken is gone
-    assert (taken.view().is_present, taken.view().is_ready) == (True, False)
+    heir = rules.join("north", "b", given=True)
+    assert heir is gone
+    assert (heir.view().is_present, heir.view().is_ready) == (True, False)
 
 
-def test_the_lowest_free_counter_is_taken_over_first(rules: Rules) -> None:
+def test_the_lowest_free_counter_is_heir_over_first(rules: Rules) -> None:
     members = [rules.join("host", token) for token in "abc"]
     rules.leave(members[1])
     assert rules.join("host", "d").name == "host-2"
     assert rules.join("host", "e").name == "host-4"
 
 
-def test_an_instance_whose_name_was_taken_over_gets_another(rules: Rules) -> None:
+def test_an_instance_whose_name_was_heir_over_gets_another(rules: Rules) -> None:
     gone = rules.join("host", "a")
     rules.leave(gone)
     rules.join("host", "b")
@@ -180,7 +181,8 @@ def test_an_empty_description_can_be_the_reference() -> None:
 
 
 def test_once_all_ready_nodes_are_gone_different_nodes_may_join(rules: Rules) -> None:
-    north, south = rules.join("north", "a"), rules.join("south", "b")
+    north = rules.join("north", "a")
+    south = rules.join("south", "b")
     rules.roster.ready(north, of("mnist"))
     rules.leave(north)
     rules.roster.ready(south, of("cifar"))
@@ -188,7 +190,8 @@ def test_once_all_ready_nodes_are_gone_different_nodes_may_join(rules: Rules) ->
 
 
 def test_once_a_run_has_begun_late_nodes_are_compared_with_its_first_nodes(rules: Rules) -> None:
-    north, south = rules.join("north", "a"), rules.join("south", "b")
+    north = rules.join("north", "a")
+    south = rules.join("south", "b")
     rules.roster.ready(north, of("mnist"))
     rules.roster.pin(of("mnist"))
     rules.leave(north)
@@ -197,16 +200,17 @@ def test_once_a_run_has_begun_late_nodes_are_compared_with_its_first_nodes(rules
 
 
 def test_a_node_that_differs_from_a_resumed_run_is_refused_with_origin_and_remedy(rules: Rules) -> None:
-    south, west = rules.join("south", "b"), rules.join("west", "c")
-    rules.roster.pin(of("mnist"), "run one", "; or start anew")
+    south = rules.join("south", "b")
+    west = rules.join("west", "c")
+    rules.roster.pin(of("mnist"), "run one", "; start a new run")
     with pytest.raises(RefusedError) as caught:
         rules.roster.ready(south, of("cifar"))
-    words = "differs from run one: its task is cifar, expected mnist; or start anew"
-    assert str(caught.value) == f"node south {words}"
+    reason = "differs from run one: its task is cifar, expected mnist; start a new run"
+    assert str(caught.value) == f"node south {reason}"
     rules.roster.pin(of("mnist"))
     with pytest.raises(RefusedError) as caught:
         rules.roster.ready(west, of("cifar"))
-    assert str(caught.value) == f"node west {words}", "also once its nodes are there"
+    assert str(caught.value) == f"node west {reason}", "also once its nodes are there"
 
 
 def test_endless_names_do_not_fill_the_memory(rules: Rules, monkeypatch: pytest.MonkeyPatch) -> None:

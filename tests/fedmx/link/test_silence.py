@@ -24,30 +24,30 @@ def never() -> Ages:
     return {}
 
 
-def count_looks(one: Silence, measure: Callable[[], Ages] = never) -> int:
+def count_checks(one: Silence, measure: Callable[[], Ages] = never) -> int:
     """Check every second until the other end is gone; return the number of checks."""
-    return next(count for count in range(1, 1000) if one.look(1.0, measure))
+    return next(count for count in range(1, 1000) if one.check(1.0, measure))
 
 
 def test_without_any_byte_the_other_end_is_gone_after_thirty_seconds() -> None:
-    assert count_looks(Silence(find_newest)) == 30
+    assert count_checks(Silence(find_newest)) == 30
 
 
 def test_each_frame_resets_the_count() -> None:
     one = Silence(find_newest)
     for _ in range(10):
-        assert not any(one.look(1.0, never) for _ in range(29))
+        assert not any(one.check(1.0, never) for _ in range(29))
         one.end()
-    assert count_looks(one) == 30
+    assert count_checks(one) == 30
 
 
 def test_recent_bytes_count_although_no_frame_is_complete() -> None:
     ages = iter([4.0, 29.0, 45.0])
-    assert count_looks(Silence(find_newest), lambda: {("x", 1): next(ages)}) == 30 + 26 + 1
+    assert count_checks(Silence(find_newest), lambda: {("x", 1): next(ages)}) == 30 + 26 + 1
 
 
 def test_a_process_that_was_suspended_first_sees_what_arrived_meanwhile() -> None:
-    assert not Silence(find_newest).look(3600.0, lambda: {("x", 1): 0.2})
+    assert not Silence(find_newest).check(3600.0, lambda: {("x", 1): 0.2})
 
 
 def test_the_kernel_is_asked_only_if_no_frame_arrived() -> None:
@@ -59,7 +59,7 @@ def test_the_kernel_is_asked_only_if_no_frame_arrived() -> None:
 
     one = Silence(find_newest)
     for _ in range(29):
-        one.look(1.0, ask)
+        one.check(1.0, ask)
     assert asked == []
 
 
@@ -143,11 +143,11 @@ def test_a_host_that_cannot_be_looked_up_any_more_is_found_by_its_port() -> None
 def test_a_watchdog_ends_a_silent_stream_once_and_none_after_it_was_stopped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(silence, "_LOOK_S", 0.01)
+    monkeypatch.setattr(silence, "_CHECK_PERIOD_S", 0.01)
     monkeypatch.setattr(silence, "LIMIT_S", 0.05)
-    barked = threading.Event()
+    ended = threading.Event()
     for is_stopped in (True, False):
-        dog = Watchdog(Silence(lambda _: math.inf), barked.set)
+        dog = Watchdog(Silence(lambda _: math.inf), ended.set)
         if is_stopped:
             dog.stop()
         dog.start()
@@ -156,6 +156,6 @@ def test_a_watchdog_ends_a_silent_stream_once_and_none_after_it_was_stopped(
                 if thread.name == "silence":
                     thread.join(HANG_S)
         else:
-            assert barked.wait(HANG_S)
-        assert dog.has_barked is not is_stopped
-        assert barked.is_set() is not is_stopped
+            assert ended.wait(HANG_S)
+        assert dog.has_fired is not is_stopped
+        assert ended.is_set() is not is_stopped

@@ -378,7 +378,8 @@ def test_memory_never_exceeds_a_multiple_of_what_was_sent(header: pb.Header, chu
         for record in header.array_records
         for head in record.arrays
     ]
-    size, sent = sum(sizes), [header.ByteSize()]
+    size = sum(sizes)
+    sent = [header.ByteSize()]
 
     def receive() -> None:
         assembler = Assembler(2**64)
