@@ -1,35 +1,40 @@
 #!/bin/sh
-# Print the names that are no settings, each with the nearest one: names.sh OTHERS ENV_FILE NAME...
-# Settings are the names in the compose files, and the words of OTHERS. Checked are the NAMEs, and those of ENV_FILE.
+# Print the names that are not settings, each with the most similar one: names.sh OTHERS ENV_FILE NAME...
+# It checks the NAMEs and those in ENV_FILE. Settings are the names in the compose files, whose lists `make settings`
+# writes, and the words of OTHERS. It needs no Python, which may not be installed yet.
 cd "$(dirname "$0")/.." || exit 2
 others=$1 env_file=$2
 shift 2
 [ -r "$env_file" ] || env_file=/dev/null
 OTHERS=$others NAMES=$* exec awk 'function is_setting(name) {
-    # What begins with X_ is of no concern here, as in compose; the rest belongs to the engine.
+    # Names that begin with X_ belong to the user, the others to compose and the engine.
     return name in settings || name ~ /^(X|COMPOSE|DOCKER|BUILDKIT)_/
 }
 function least(a, b) { return a < b ? a : b }
-# The distance of Levenshtein, but 1 for a part of a name: EPOCHS means LOCAL_EPOCHS.
-function distance(a, b,    i, j, row, before, kept) {
+# The Levenshtein distance, but 1 if one name is part of the other: EPOCHS means LOCAL_EPOCHS.
+function distance(a, b,    i, j, row, diagonal, above) {
     if (length(a) > 2 && (index(a, b) || index(b, a))) return 1
     for (j = 0; j <= length(b); j++) row[j] = j
     for (i = 1; i <= length(a); i++) {
-        before = row[0]
+        diagonal = row[0]
         row[0] = i
         for (j = 1; j <= length(b); j++) {
-            kept = row[j]
-            row[j] = least(least(row[j], row[j - 1]) + 1, before + (substr(a, i, 1) != substr(b, j, 1)))
-            before = kept
+            above = row[j]
+            row[j] = least(least(row[j], row[j - 1]) + 1, diagonal + (substr(a, i, 1) != substr(b, j, 1)))
+            diagonal = above
         }
     }
     return row[length(b)]
 }
-function nearest(name,    known, found, least_far, far) {
-    least_far = least(4, length(name) / 2)
+function find_similar(name,    known, found, shortest, length_) {
+    shortest = least(4, length(name) / 2)
     for (known in settings) {
-        far = distance(toupper(name), known)
-        if (far < least_far || (far == least_far && found != "" && known < found)) { found = known; least_far = far }
+        length_ = distance(toupper(name), known)
+        # Of several at the same distance the first in the alphabet, whatever order awk has.
+        if (length_ < shortest || (length_ == shortest && found != "" && known < found)) {
+            found = known
+            shortest = length_
+        }
     }
     return found
 }
@@ -59,7 +64,7 @@ match($0, /^ +[A-Z][A-Z_]+:/) {
 END {
     for (i = 1; i <= count; i++) {
         if (is_setting(given[i])) continue
-        found = nearest(given[i])
+        found = find_similar(given[i])
         print given[i] place[i] ": not a setting" (found == "" ? "." : "; did you mean " found "?")
     }
 }

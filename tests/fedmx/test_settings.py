@@ -23,6 +23,10 @@ from fedmx.values import Address, PartitionRule
 from local.plan import make_plan
 from tests.extremes import EXTREMES, list_accepted, list_numeric
 
+ROOT = Path(__file__).parents[2]
+# Containers have other defaults for these.
+IN_CONTAINERS = {"LISTEN_ADDRESS", "SERVER_ADDRESS", "RUNS_DIR"}
+
 NAME = "expected at most 64 letters, digits, '.', '_' or '-', a letter or digit first"
 SECONDS = "expected a number of at least 0 and at most 1e+09; 0 means no limit"
 
@@ -31,6 +35,16 @@ def problems_of(kind: type[CommonSettings], environ: dict[str, str]) -> list[str
     with pytest.raises(SettingsError) as caught:
         load(kind, environ=environ)
     return caught.value.problems
+
+
+@pytest.mark.parametrize("kind", [ServerSettings, ClientSettings, PkiSettings])
+def test_the_defaults_are_those_that_the_env_file_documents(kind: type[CommonSettings]) -> None:
+    lines = (ROOT / ".env").read_text().splitlines()
+    documented = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    names = describe(kind()).keys() - IN_CONTAINERS
+    assert names - documented.keys() <= {"CERTS_DIR", "PKI_DIR"}
+    given = {name: documented[name] for name in names & documented.keys()}
+    assert load(kind, environ=given) == kind()
 
 
 def test_the_launcher_starts_two_clients() -> None:
