@@ -1,1 +1,1 @@
-"""The client program: trains on data that stays where it is. The only place where MXNet is imported."""
+"""The client program: trains on data that stays on its machine. Only this package imports MXNet."""

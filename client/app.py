@@ -14,8 +14,7 @@ from fedmx.errors import SettingsError
 from fedmx.hyperparameters import Hyperparameters
 from fedmx.values import PartitionRule
 
-T = TypeVar("T", int, float, str, bool)
-N = TypeVar("N", int, float)
+T = TypeVar("T", int, str, bool)
 
 app = ClientApp()
 
@@ -31,7 +30,7 @@ def query(message: Message, _: Context) -> Message:
     """Describe this node and the arrays that a run with this seed starts from; send them on request."""
     config = _config(message)
     trainer().load_partition(_read_share(config))
-    initial = trainer().initial_arrays(_at_least(config, "seed", int, 0))
+    initial = trainer().initial_arrays(_at_least(config, "seed", 0))
     description = ConfigRecord({**trainer().description(), "initial-sha256": arrays.sha256(initial)})
     content = RecordDict({"description": description})
     if _get(config, "with-arrays", bool):
@@ -45,8 +44,8 @@ def train(message: Message, _: Context) -> Message:
     config = _config(message)
     share = _read_share(config)
     trainer().load_partition(share)
-    how = Hyperparameters.from_config(config)
-    updated, metrics = trainer().train(_arrays(message), how, _read_seed(config, share))
+    hyperparameters = Hyperparameters.from_config(config)
+    updated, metrics = trainer().train(_arrays(message), hyperparameters, _read_seed(config, share))
     return Message(RecordDict({"arrays": updated, "metrics": MetricRecord({**metrics})}), reply_to=message)
 
 
@@ -67,9 +66,9 @@ def _read_share(config: ConfigRecord) -> DataShare:
         raise SettingsError(f"the message's config has partition-rule={text!r}; {error}") from None
     return DataShare(
         rule=rule,
-        partition=_at_least(config, "partition", int, 0) if rule.is_shared else None,
-        num_partitions=_at_least(config, "num-partitions", int, 1) if rule.is_shared else 1,
-        seed=_at_least(config, "seed", int, 0),
+        partition=_at_least(config, "partition", 0) if rule.is_shared else None,
+        num_partitions=_at_least(config, "num-partitions", 1) if rule.is_shared else 1,
+        seed=_at_least(config, "seed", 0),
     )
 
 
@@ -79,7 +78,7 @@ def _read_seed(config: ConfigRecord, share: DataShare) -> list[int]:
     if owner is None:
         name = _get(config, "node", str)
         owner = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
-    return [share.seed, _at_least(config, "server-round", int, 0), owner]
+    return [share.seed, _at_least(config, "server-round", 0), owner]
 
 
 def _config(message: Message) -> ConfigRecord:
@@ -90,11 +89,10 @@ def _arrays(message: Message) -> ArrayRecord:
     return next(iter(message.content.array_records.values()), ArrayRecord())
 
 
-def _at_least(config: ConfigRecord, key: str, kind: type[N], least: int) -> N:
-    """Read a number of a message's config."""
-    value = _get(config, key, kind)
-    # Written so that NaN is refused too.
-    if not value >= least:
+def _at_least(config: ConfigRecord, key: str, least: int) -> int:
+    """Read an integer of a message's config."""
+    value = _get(config, key, int)
+    if value < least:
         raise SettingsError(f"the message's config has {key}={value!r}; expected at least {least}")
     return value
 
@@ -102,9 +100,7 @@ def _at_least(config: ConfigRecord, key: str, kind: type[N], least: int) -> N:
 def _get(config: ConfigRecord, key: str, kind: type[T]) -> T:
     """Read a value of a message's config."""
     value = config.get(key)
-    if kind is float and type(value) is int:
-        value = float(value)
-    # The exact type, since True is an int too.
+    # Not isinstance: True is an int too.
     if type(value) is not kind:
         raise SettingsError(f"the message's config has {key}={value!r}; expected {kind.__name__}")
     return value

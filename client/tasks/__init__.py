@@ -1,1 +1,1 @@
-"""Tasks that come with fedmx; a task of your own may live anywhere Python can import it from."""
+"""The built-in tasks. Your own task may be any module that Python can import."""

@@ -7,7 +7,7 @@ __all__ = ["build_model", "load_data"]
 
 
 def build_model() -> gluon.HybridBlock:
-    """Build the network: 3x3 convolutions with 16 and 32 channels, and 10 outputs."""
+    """Build the network: 3x3 convolutions with 16 and 32 channels, and a layer of 10 outputs."""
     net = gluon.nn.HybridSequential()
     for channels in (16, 32):
         net.add(

@@ -10,7 +10,7 @@ from client.mx import gluon
 
 
 def build_model() -> gluon.HybridBlock:
-    """Build the network: 256 and 64 rectified units, 10 outputs, on images flattened by the first layer."""
+    """Build the network: layers of 256, 64 and 10 units. The first one flattens the images."""
     net = gluon.nn.HybridSequential()
     net.add(
         gluon.nn.Dense(256, activation="relu"),

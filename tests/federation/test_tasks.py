@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.bounds import HANG_S
 from tests.federation.programs import Federation
 
 
@@ -61,3 +62,17 @@ def test_a_layer_that_is_not_used_is_logged_once_and_keeps_its_values(federation
         assert "UserWarning" not in client.log
     with np.load(federation.runs_dir / "latest" / "model.npz") as arrays:
         np.testing.assert_allclose(arrays["other.bias"], 1, rtol=1e-6)
+
+
+def test_sites_of_equal_data_shuffle_it_in_their_own_way_and_runs_repeat_bit_by_bit(
+    federation: Federation,
+) -> None:
+    digests = []
+    for _ in range(2):
+        server = federation.start_server(PARTITION="none", MIN_CLIENTS=2, RESUME="never")
+        sites = [federation.start_client(TASK="tiny_task", NODE_NAME=name) for name in ("berlin", "paris")]
+        assert [program.wait(HANG_S) for program in (server, *sites)] == [0, 0, 0], federation.logs
+        digests.append(federation.facts["model_sha256"])
+        berlin, paris = federation.history[0]["nodes"]
+        assert berlin["metrics"]["loss"] != paris["metrics"]["loss"]
+    assert digests[0] == digests[1]
