@@ -6,7 +6,7 @@ Flower also keeps models in memory for longer than necessary. There are three re
 
 - `break_record_cycles`, here: each access to a message's array records creates a reference cycle, so that an
   update stays in memory until Python's collector runs. Every LinkGrid and NodeLink applies it to its process.
-- `clear()` after each aggregation, in `server/rounds.py`: the same cycles on Flower's own engines, where
+- `clear()` after each aggregation, in `server/aggregate.py`: the same cycles on Flower's own engines, where
   Flower's classes are left as they are.
 - `gc.freeze()` at the start of `python -m server`: Flower's strategies call `gc.collect()` for every reply
   that they convert to numpy. Objects that exist since the imports are left out of it, which makes it cheap.

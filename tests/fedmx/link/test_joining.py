@@ -71,7 +71,7 @@ def test_another_protocol_version_is_refused_with_both_versions_named(
 def test_another_package_version_joins_and_is_logged(hub: Hub, log: io.StringIO) -> None:
     hub.start(package_version="9.9.9")
     assert len(hub.ask()) == 1
-    assert "node joined node=node version=9.9.9\n" in log.getvalue()
+    assert "node joined node=node version=9.9.9" in log.getvalue()
 
 
 def test_a_stream_without_a_hello_is_closed_without_a_goodbye(
