@@ -18,12 +18,12 @@ _numbers = itertools.count(1)
 
 
 def find_fault() -> str:
-    """Say why containers cannot be tested here, or nothing."""
+    """Return the reason why containers cannot be tested here, empty if they can."""
     for command in (["docker", "version"], ["docker", "compose", "version"], ["docker", "buildx", "version"]):
         try:
             subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
         except FileNotFoundError:
-            return "there is no `docker` on this machine"
+            return "`docker` is not installed"
         except subprocess.CalledProcessError as error:
             return f"`{' '.join(command)}` failed: {error.stderr.strip().splitlines()[-1]}"
     return ""
@@ -31,7 +31,7 @@ def find_fault() -> str:
 
 @pytest.fixture(scope="session")
 def engine() -> None:
-    """An engine that answers; REQUIRE_ENGINE=1 makes its absence a failure."""
+    """An engine that answers; with REQUIRE_ENGINE=1, the tests fail without one."""
     if fault := find_fault():
         if os.environ.get("REQUIRE_ENGINE") == "1":
             pytest.fail(fault)
@@ -40,7 +40,7 @@ def engine() -> None:
 
 @pytest.fixture(scope="session")
 def images(engine: None) -> Iterator[None]:
-    """The images, built from this tree under names of the tests' own; layers that exist are reused."""
+    """The images, built from this tree under separate names; layers that exist are reused."""
     build_images()
     yield
     remove_images(PROJECT)
@@ -59,17 +59,18 @@ def build_images(*arguments: str) -> None:
 
 
 def make_stack(folder: Path) -> Stack:
-    """Make a project with the images that were built already under its own names."""
+    """Create a project, with tags of its own for the images that exist."""
     made = Stack(f"{PROJECT}-{next(_numbers)}", folder)
     for program in PROGRAMS:
         command = ["docker", "tag", name_image(program), name_image(program, made.name)]
-        subprocess.run(command, capture_output=True, check=False)  # the one with CUDA is rarely there
+        # The image with CUDA rarely exists.
+        subprocess.run(command, capture_output=True, check=False)
     return made
 
 
 @pytest.fixture
 def stack(images: None, tmp_path: Path) -> Iterator[Stack]:
-    """A project of this test alone."""
+    """A project for one test."""
     made = make_stack(tmp_path)
     yield made
     made.end()
@@ -77,7 +78,7 @@ def stack(images: None, tmp_path: Path) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def shared_stack(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A project that serves several tests of a module."""
+    """A project that several tests of a module share."""
     made = make_stack(tmp_path_factory.mktemp("stack"))
     yield made
     made.end()

@@ -1,4 +1,4 @@
-"""What is in an image: read in fresh containers that are as narrow as compose makes them."""
+"""Inspects images in fresh containers, which are as restricted as those of compose."""
 
 import json
 import re
@@ -9,10 +9,8 @@ from typing import Any
 from tests.compose.stack import PATIENCE_S, ROOT
 
 _AS_COMPOSE_DOES = ["--rm", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--network", "none"]  # noqa: S108
-_WITHOUT_CARDS = [
-    "--env",
-    "NVIDIA_VISIBLE_DEVICES=void",
-]  # also where NVIDIA's runtime is the engine's default
+# Also where NVIDIA's runtime is the engine's default.
+_WITHOUT_CARDS = ["--env", "NVIDIA_VISIBLE_DEVICES=void"]
 _LIST_VERSIONS = """
 import importlib.metadata as metadata
 for package in metadata.distributions():
@@ -44,7 +42,7 @@ def run_container(
 
 
 def run_in(image: str, *command: str) -> str:
-    """Give what a command prints that has to succeed."""
+    """Return the output of a command that has to succeed."""
     done = run_container(image, *command)
     done.check_returncode()
     return done.stdout
@@ -68,12 +66,12 @@ def list_packages(image: str) -> set[str]:
 
 
 def list_unmet_requirements(image: str) -> list[str]:
-    """Say which package wants another version of another, as `pip check` does, which no image has."""
+    """List packages that require other versions than those installed, as `pip check` does."""
     return run_in(image, "python", "-c", _LIST_UNMET).splitlines()
 
 
 def list_tools(image: str) -> str:
-    """Give the paths of whatever builds or fetches, and of what package managers leave behind."""
+    """Return the paths of tools that build or download, and of files that package managers leave behind."""
     tools = ["pip", "pip3", "gcc", "cc", "make", "git", "curl", "uv"]
     script = "for tool; do if command -v $tool; then :; fi; done"
     found = run_in(image, "sh", "-c", script, "sh", *tools)

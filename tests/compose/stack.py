@@ -1,4 +1,4 @@
-"""The real compose files on the real engine, under project names of the test's own."""
+"""The real compose files on the real engine, under separate project names."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from tests.federation.programs import find_free_port
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 400.0
-"""Seconds after which what has to happen will not happen any more, on a machine that others use too."""
+"""Seconds after which a test gives up waiting, on a machine that others use too."""
 PROJECT = f"fedmx-test-{os.getpid()}"
 PROGRAMS = ("server", "client", "client-gpu")
 
@@ -39,9 +39,10 @@ def remove_images(project: str) -> None:
 
 
 def find_host_address() -> str:
-    """Give the address by which this machine is known on its network."""
+    """Return the address of this machine on its network."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("192.0.2.1", 9))  # nothing is sent: it only chooses a route
+        # This chooses a route and sends nothing.
+        probe.connect(("192.0.2.1", 9))
         address: str = probe.getsockname()[0]
         return address
 
@@ -66,7 +67,7 @@ class Container:
 
     @property
     def node(self) -> str:
-        """The name under which a client on the server's machine joins."""
+        """The node name of a client on the server's machine."""
         return f"{LOCAL_SITE}.{self.host}"
 
     @property
@@ -75,7 +76,7 @@ class Container:
 
     @property
     def mounts(self) -> set[tuple[str, str, bool]]:
-        """The volumes, without the project's name, where they are, and whether they can be written."""
+        """The volumes, without the project's name, with their paths and whether they are writable."""
         return {
             (str(mount["Name"]).rpartition("_")[2], mount["Destination"], mount["RW"])
             for mount in self.facts["Mounts"]
@@ -102,11 +103,11 @@ class Stack:
     """`docker compose` for one project.
 
     Attributes:
-        name: of the project.
-        folder: where copies out of containers go.
+        name: the name of the project.
+        folder: receives copies of files in containers.
         environment: settings, as a shell would export them.
-        override: a second compose file.
-        root: where the compose file is: the project's folder, or a bundle's.
+        override: the text of a second compose file.
+        root: the folder of the compose file: the project's or a bundle's.
     """
 
     name: str
@@ -135,11 +136,16 @@ class Stack:
 
     def variables(self, **settings: object) -> dict[str, str]:
         given = {name: str(value) for name, value in settings.items()}
-        own = {"SERVER_PUBLISH": f"127.0.0.1:{self.port}", "FEDMX_VERSION": __version__}
+        # A run starts with its MIN_CLIENTS: no test waits for more nodes.
+        own = {
+            "SERVER_PUBLISH": f"127.0.0.1:{self.port}",
+            "FEDMX_VERSION": __version__,
+            "JOIN_WINDOW": "0",
+        }
         return {**os.environ, **own, **self.environment, **given}
 
     def run(self, *arguments: str, **settings: object) -> "subprocess.CompletedProcess[str]":
-        """Run a command of compose to its end; `stdout` has all that it printed."""
+        """Run a command of compose to its end; `stdout` has all of its output."""
         return subprocess.run(
             self.command(*arguments),
             env=self.variables(**settings),
@@ -151,11 +157,11 @@ class Stack:
         )
 
     def run_alone(self, *command: str, **settings: object) -> "subprocess.CompletedProcess[str]":
-        """Run a service, or a command in its container, by itself."""
+        """Run a service, or a command in its container, without the other services."""
         return self.run("run", "--rm", "--no-deps", "--no-TTY", *command, **settings)
 
     def make(self, *arguments: str, folder: Path = ROOT) -> "subprocess.CompletedProcess[str]":
-        """Run a target of make on this project; what it writes is in `folder`."""
+        """Run a target of make on this project, in `folder`."""
         variables = {"COMPOSE_PROJECT_NAME": self.name, "COMPOSE_FILE": str(self.root / "docker-compose.yml")}
         for name in ("Makefile", "server", "requirements", "docker-compose.yml"):
             if not (folder / name).exists():
@@ -173,7 +179,7 @@ class Stack:
 
     @contextmanager
     def begin(self, *arguments: str, **settings: object) -> "Iterator[subprocess.Popen[bytes]]":
-        """Start a command of compose, as in a terminal of its own; it is ended with the block."""
+        """Start a command of compose in a session of its own; it ends with the block."""
         with self._start(self.command(*arguments), self.variables(**settings)) as process:
             yield process
 
@@ -190,7 +196,8 @@ class Stack:
             command,
             cwd=ROOT,
             env=variables,
-            stdout=subprocess.DEVNULL,  # it is among the logs anyway
+            # The logs have it.
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
@@ -205,7 +212,7 @@ class Stack:
         return self.run("up", *arguments, **settings)
 
     def containers(self, service: str = "") -> list[Container]:
-        """Describe the project's containers, those that have ended included."""
+        """Return the project's containers, also those that have ended."""
         ids = self.run("ps", "--all", "--quiet", *([service] if service else [])).stdout.split()
         if not ids:
             return []
@@ -225,16 +232,17 @@ class Stack:
         return self.run("logs", "--no-color", *([service] if service else [])).stdout
 
     def wait_for(self, pattern: str, service: str = "", timeout_s: float = PATIENCE_S) -> str:
-        """Wait until a line of the logs matches, and give what matched."""
+        """Wait until the logs match, and return the match."""
         deadline = time.monotonic() + timeout_s
         while (found := re.search(pattern, log := self.log(service))) is None:
             if time.monotonic() > deadline:
                 raise AssertionError(f"{pattern!r} is not in the logs:\n{log}")
-            time.sleep(0.1)  # compose cannot be asked to follow until a line comes
+            # Compose cannot follow its logs until a certain line.
+            time.sleep(0.1)
         return found.group()
 
     def copy_runs(self) -> Path:
-        """Copy the volume of the runs; give the folder of the newest."""
+        """Copy the volume of the runs, and return the folder of the newest run."""
         copied = self.run("cp", "server:/runs/.", str(self.folder / "runs"))
         assert copied.returncode == 0, copied.stdout
         return (self.folder / "runs" / "latest").resolve()
@@ -251,6 +259,6 @@ class Stack:
         return [json.loads(line) for line in (self.copy_runs() / "history.jsonl").read_text().splitlines()]
 
     def end(self) -> None:
-        """Remove all that the project has."""
+        """Remove the project's containers, volumes, networks and images."""
         self.run("--profile", "gpu", "down", "--volumes", "--timeout", "1", "--remove-orphans")
         remove_images(self.name)

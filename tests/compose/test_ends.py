@@ -1,4 +1,4 @@
-"""How a stack ends: failures give `up` a code, wrong settings do not loop, signals are obeyed in time."""
+"""How a stack ends: `up` fails with the run, invalid settings are not retried, signals end it in time."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ services:
 """
 
 
-def test_wrong_settings_end_with_their_line_and_no_restart_loop(stack: Stack) -> None:
+def test_invalid_settings_are_reported_and_not_retried(stack: Stack) -> None:
     up = stack.up("--scale", "client=2", BATCH_SIZE="abc")
     assert up.returncode != 0
     assert "BATCH_SIZE='abc': expected an integer of at least 1" in up.stdout
@@ -45,21 +45,21 @@ def test_wrong_settings_end_with_their_line_and_no_restart_loop(stack: Stack) ->
     assert (server.state, server.exit_code) == ("exited", 2)
 
 
-def test_names_that_cannot_be_certified_end_with_their_line_before_anything_is_made(stack: Stack) -> None:
+def test_invalid_server_names_are_reported_before_anything_is_created(stack: Stack) -> None:
     up = stack.up("--scale", "client=2", SERVER_NAMES="fl.example.org:8080")
     assert up.returncode != 0
     assert "SERVER_NAMES='fl.example.org:8080': expected host names or addresses" in up.stdout
     assert (stack.container("pki").exit_code, stack.container("server").state) == (2, "created")
 
 
-def test_a_client_with_wrong_settings_ends_with_its_line(stack: Stack) -> None:
+def test_invalid_settings_of_a_client_are_reported(stack: Stack) -> None:
     up = stack.run("up", "--no-deps", "client", DEVICE="quantum", CLIENTS=1)
     assert "DEVICE='quantum': expected auto, cpu or gpu" in up.stdout
     client = stack.container("client")
     assert (client.state, client.exit_code) == ("exited", 2)
 
 
-def test_a_run_that_fails_gives_the_command_a_code_and_ends_every_container(stack: Stack) -> None:
+def test_up_fails_with_a_failed_run_and_every_container_ends(stack: Stack) -> None:
     tasks = stack.folder / "tasks"
     tasks.mkdir()
     (tasks / "__init__.py").touch()
@@ -89,10 +89,11 @@ def test_a_run_that_fails_gives_the_command_a_code_and_ends_every_container(stac
     assert ends == {("pki", 0), ("server", 4), ("client", 4), ("outcome", 0)}
     run = stack.read_run()
     assert (run["status"], run["exit_code"]) == ("failed", 4)
-    assert len(list(stack.copy_runs().parent.glob("*/run.json"))) == 2  # `latest` is one of the two names
+    # `latest` is one of the two names.
+    assert len(list(stack.copy_runs().parent.glob("*/run.json"))) == 2
 
 
-def test_whoever_removes_the_cause_of_a_failure_gets_another_run_at_once(stack: Stack) -> None:
+def test_a_failed_run_does_not_delay_the_next_one(stack: Stack) -> None:
     tasks = stack.folder / "tasks"
     tasks.mkdir()
     (tasks / "__init__.py").touch()
@@ -107,7 +108,7 @@ def test_whoever_removes_the_cause_of_a_failure_gets_another_run_at_once(stack: 
         assert (up.returncode == 0) == (code == 0)
 
 
-def test_too_few_clients_give_the_command_a_code(stack: Stack) -> None:
+def test_up_fails_with_too_few_clients(stack: Stack) -> None:
     up = stack.up("--scale", "client=1", CLIENT_WAIT_TIMEOUT=6)
     assert up.returncode != 0
     assert "1 of 2 nodes were ready within 6 s (CLIENT_WAIT_TIMEOUT)" in up.stdout
@@ -135,7 +136,7 @@ def test_one_of_three_clients_with_another_task_neither_fails_nor_delays_the_oth
     assert "TASK=no.such" in errors[0]
 
 
-def test_fewer_clients_than_the_run_needs_give_the_command_a_code_after_one_line_each(stack: Stack) -> None:
+def test_up_fails_with_fewer_clients_than_needed_and_each_program_logs_one_error(stack: Stack) -> None:
     stack.override = _A_STRANGER
     up = stack.up("--scale", "client=1", MIN_CLIENTS=2, CLIENT_WAIT_TIMEOUT=20)
     assert up.returncode != 0
@@ -144,17 +145,17 @@ def test_fewer_clients_than_the_run_needs_give_the_command_a_code_after_one_line
         assert stack.log(service).count(" ERROR ") == 1
 
 
-def test_clients_without_a_server_or_certificates_end_at_once_with_one_line_each(stack: Stack) -> None:
+def test_clients_without_a_server_or_certificates_end_at_once_with_one_error_each(stack: Stack) -> None:
     up = stack.run("up", "--no-deps", "--scale", "client=2", "client")
     assert up.stdout.count(" ERROR ") == 2
     ends = [(container.service, container.state, container.exit_code) for container in stack.containers()]
     assert ends == [("client", "exited", 2)] * 2
-    # Plain `up` of named services has no code for what their containers do.
+    # Plain `up` of named services ignores the exit codes of their containers.
     with_code = ["--exit-code-from", "client"]
     assert stack.run("up", "--no-deps", "--scale", "client=1", *with_code, "client").returncode == 2
 
 
-def test_stop_ends_both_programs_in_time_by_the_signals_code(stack: Stack) -> None:
+def test_stop_ends_both_programs_in_time_with_the_exit_code_of_the_signal(stack: Stack) -> None:
     with stack.begin("up", "--scale", "client=2", NUM_ROUNDS=500) as up:
         stack.wait_for("round finished round=1 ", "server")
         stopped = stack.run("stop")
@@ -178,7 +179,7 @@ def test_the_first_interrupt_of_up_stops_everything(stack: Stack) -> None:
     assert stack.read_run()["status"] == "interrupted"
 
 
-def test_a_folder_that_cannot_be_written_is_one_line_before_the_first_round(stack: Stack) -> None:
+def test_a_folder_that_cannot_be_written_is_reported_before_the_first_round(stack: Stack) -> None:
     folder = stack.folder / "of-another"
     folder.mkdir(mode=0o755)
     stack.override = _FOLDER_OF_ANOTHER_USER.format(folder=folder)
@@ -190,14 +191,13 @@ def test_a_folder_that_cannot_be_written_is_one_line_before_the_first_round(stac
     assert list(folder.iterdir()) == []
 
 
-def test_make_gpu_says_in_one_line_that_the_engine_hands_out_no_gpu(engine: None) -> None:
+def test_make_gpu_reports_in_one_line_that_the_engine_has_no_gpu(engine: None) -> None:
     runtimes = subprocess.run(["docker", "info"], capture_output=True, text=True, check=True).stdout
     if "nvidia" in runtimes:
-        pytest.skip("this engine hands out GPUs")
+        pytest.skip("this engine has GPUs")
     made = subprocess.run(["make", "gpu"], capture_output=True, text=True, check=False)
     assert made.returncode == 2
     line, end = made.stderr.splitlines()
-    assert line.startswith(
-        "make gpu: the engine hands out no GPU; expected NVIDIA's driver and container toolkit"
-    )
+    assert line.startswith("make gpu: ")
+    assert "NVIDIA" in line
     assert end.endswith("Error 2")

@@ -1,4 +1,4 @@
-"""`.env` against the settings classes, and what compose makes of both files."""
+"""`.env` and the settings classes agree, and compose resolves both files as documented."""
 
 import dataclasses
 import io
@@ -21,15 +21,15 @@ from server.authority import bundle
 from tests.compose.conftest import find_fault
 from tests.compose.stack import ROOT
 
-# What is another in containers, and why.
-IN_CONTAINERS = {
-    "LISTEN_ADDRESS": "0.0.0.0:8080",  # whom the host lets in is SERVER_PUBLISH's affair
-    "SERVER_ADDRESS": "server:8080",  # the service's name
-    "RUNS_DIR": "/runs",  # the volume
-}
-ALIASES = {"ROUNDS"}  # other names of settings; they have no lines in .env
-IN_THE_COMPOSE_FILE = {"CERTS_DIR": "/certs", "PKI_DIR": "/pki"}  # the volumes
-OF_BUNDLES = {"MAX_MODEL_BYTES", "LINK_SECURITY"}  # of the server, as its sites' bundles have them
+# Defaults that differ in containers: SERVER_PUBLISH restricts access to the port, the server is a service, and
+# runs are on a volume.
+IN_CONTAINERS = {"LISTEN_ADDRESS": "0.0.0.0:8080", "SERVER_ADDRESS": "server:8080", "RUNS_DIR": "/runs"}
+# Other names of settings, which have no lines in .env.
+ALIASES = {"ROUNDS"}
+# Paths of volumes.
+IN_THE_COMPOSE_FILE = {"CERTS_DIR": "/certs", "PKI_DIR": "/pki"}
+# Settings of the server that bundles contain.
+OF_BUNDLES = {"MAX_MODEL_BYTES", "LINK_SECURITY"}
 OF_COMPOSE_ALONE = {
     *("CLIENTS", "SERVER_PUBLISH", "BASE_IMAGE"),
     *("SERVER_CPUS", "SERVER_MEMORY", "CLIENT_CPUS", "CLIENT_MEMORY"),
@@ -51,21 +51,21 @@ def test_env_has_every_setting_of_the_programs_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("kind", [ServerSettings, ClientSettings, PkiSettings])
-def test_env_gives_the_programs_their_defaults_but_where_containers_need_others(kind: type) -> None:
+def test_env_has_the_defaults_except_where_containers_need_others(kind: type) -> None:
     given = {name: text for name, text in read_env().items() if name not in IN_CONTAINERS}
     assert load(kind, environ=given) == kind()
     assert {name: read_env()[name] for name in IN_CONTAINERS} == IN_CONTAINERS
     load(kind, environ=read_env())
 
 
-def test_every_line_of_env_has_a_line_of_meaning() -> None:
+def test_every_setting_in_env_is_explained() -> None:
     lines = (ROOT / ".env").read_text().splitlines()
     for before, line in itertools.pairwise(lines):
         if "=" in line and not line.startswith("#"):
             assert re.match(r"# [^-]", before), line
 
 
-def test_settings_and_env_use_the_same_words() -> None:
+def test_settings_and_env_have_the_same_explanations() -> None:
     meanings = {
         field.name.upper(): field.metadata["meaning"]
         for kind in (ServerSettings, PkiSettings)
@@ -73,9 +73,9 @@ def test_settings_and_env_use_the_same_words() -> None:
         if field.name.upper() not in IN_THE_COMPOSE_FILE
     }
     lines = (ROOT / ".env").read_text().splitlines()
-    said = {line.split("=")[0]: before[2:] for before, line in itertools.pairwise(lines) if "=" in line}
+    explained = {line.split("=")[0]: before[2:] for before, line in itertools.pairwise(lines) if "=" in line}
     for name, meaning in meanings.items():
-        assert said[name].startswith(meaning), name
+        assert explained[name].startswith(meaning), name
 
 
 def test_env_names_the_version() -> None:
@@ -97,7 +97,7 @@ def test_env_names_the_version() -> None:
         (["client"], "make client: no bundle in bundle; expected one that `make bundle` wrote"),
     ],
 )  # fmt: skip
-def test_make_says_in_one_line_what_it_was_not_given(arguments: list[str], line: str) -> None:
+def test_make_reports_a_missing_variable_in_one_line(arguments: list[str], line: str) -> None:
     made = subprocess.run(
         ["make", *arguments],
         cwd=ROOT,
@@ -106,8 +106,8 @@ def test_make_says_in_one_line_what_it_was_not_given(arguments: list[str], line:
         text=True,
         check=False,
     )
-    said, end = made.stderr.splitlines()
-    assert said.startswith(line)
+    found, end = made.stderr.splitlines()
+    assert found.startswith(line)
     assert end.endswith("Error 2")
     assert made.returncode == 2
 
@@ -163,16 +163,14 @@ class TestConfig:
         ):
             given = services[service]["environment"]
             wanted = names_of(kind) | (OF_BUNDLES if kind is PkiSettings else set())
-            # The authority's container has all of .env, to look for wrong names.
+            # The authority's container has all of .env, to find unknown names.
             found = {n: text for n, text in given.items() if n in wanted or service != "pki"}
             assert {n: text for n, text in found.items() if n not in ALIASES} == {
                 n: expected[n] for n in wanted
             }
 
     @pytest.mark.parametrize("blank", [False, True])
-    def test_without_env_and_with_blank_lines_in_it_all_is_as_env_has_it(
-        self, blank: bool, tmp_path: Path
-    ) -> None:
+    def test_a_missing_or_blank_env_means_the_defaults(self, blank: bool, tmp_path: Path) -> None:
         shutil.copy(ROOT / "docker-compose.yml", tmp_path)
         if blank:
             (tmp_path / ".env").write_text("".join(f"{name}=\n" for name in read_env()))
@@ -187,7 +185,7 @@ class TestConfig:
                 services[name].get("build", {}).pop("context", None)
         assert one == other
 
-    def test_the_shell_wins_over_env(self) -> None:
+    def test_the_shell_takes_precedence_over_env(self) -> None:
         services = config(NUM_ROUNDS="7", SERVER_PUBLISH="0.0.0.0:9000", CLIENTS="5")["services"]
         assert services["server"]["environment"]["NUM_ROUNDS"] == "7"
         [port] = services["server"]["ports"]
@@ -195,7 +193,7 @@ class TestConfig:
         assert services["client"]["deploy"]["replicas"] == 5
 
     @pytest.mark.parametrize("place", ["the shell", ".env"])
-    def test_rounds_and_clients_are_heard_wherever_they_are_written(self, place: str, tmp_path: Path) -> None:
+    def test_rounds_and_clients_can_be_set_in_the_shell_and_in_env(self, place: str, tmp_path: Path) -> None:
         shutil.copy(ROOT / "docker-compose.yml", tmp_path)
         given = {"ROUNDS": "7", "CLIENTS": "5"}
         (tmp_path / ".env").write_text((ROOT / ".env").read_text())
@@ -212,7 +210,7 @@ class TestConfig:
         [port] = config()["services"]["server"]["ports"]
         assert (port["host_ip"], port["published"]) == ("127.0.0.1", "8080")
 
-    def test_every_service_is_confined_and_pinned(self) -> None:
+    def test_every_service_is_restricted_and_pinned(self) -> None:
         for name, service in config("--profile", "gpu")["services"].items():
             assert service["read_only"], name
             assert service["cap_drop"] == ["ALL"]
@@ -255,7 +253,7 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.compose
 class TestConfigOfABundle:
-    def test_it_hands_every_setting_to_the_clients(self, bundle_folder: Path) -> None:
+    def test_it_passes_every_setting_to_the_clients(self, bundle_folder: Path) -> None:
         services = config("--profile", "gpu", folder=bundle_folder)["services"]
         for name in ("client", "client-gpu"):
             given = services[name]["environment"]
@@ -269,7 +267,7 @@ class TestConfigOfABundle:
             "outcome": SITE.image,
         }
 
-    def test_what_a_site_writes_to_its_own_env_file_wins(self, bundle_folder: Path) -> None:
+    def test_a_sites_own_env_file_takes_precedence(self, bundle_folder: Path) -> None:
         own = {"TASK": "hospital.task", "SERVER_ADDRESS": "10.0.0.7:443", "MAX_MODEL_BYTES": "1000"}
         of_compose = {"CLIENT_IMAGE": "mine:1", "CLIENTS": "3", "CLIENT_MEMORY": "512m"}
         path = bundle_folder / ".env"
@@ -285,11 +283,11 @@ class TestConfigOfABundle:
         assert services["client"]["deploy"]["replicas"] == 3
         assert services["client"]["deploy"]["resources"]["limits"]["memory"] == str(512 * 1024**2)
 
-    def test_the_shell_gives_another_address_for_one_command(self, bundle_folder: Path) -> None:
+    def test_the_shell_can_set_another_address_for_one_command(self, bundle_folder: Path) -> None:
         services = config(folder=bundle_folder, SERVER_ADDRESS="192.0.2.7:9000")["services"]
         assert services["client"]["environment"]["SERVER_ADDRESS"] == "192.0.2.7:9000"
 
-    def test_its_services_are_as_confined_as_those_of_the_federation(self, bundle_folder: Path) -> None:
+    def test_its_services_are_as_restricted_as_those_of_the_federation(self, bundle_folder: Path) -> None:
         for_sites = config("--profile", "gpu", folder=bundle_folder)["services"]
         assert set(for_sites) == {"certs", "client", "client-gpu", "outcome"}
         of_federation = config("--profile", "gpu")["services"]
@@ -305,5 +303,5 @@ class TestConfigOfABundle:
             assert for_sites[name]["network_mode"] == "none"
             assert for_sites[name]["restart"] == "no"
 
-    def test_each_site_is_a_project_of_its_own(self, bundle_folder: Path) -> None:
+    def test_each_site_has_its_own_project(self, bundle_folder: Path) -> None:
         assert config(folder=bundle_folder)["name"] == "fedmx-hospital-a"

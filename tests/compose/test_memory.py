@@ -1,4 +1,4 @@
-"""Containers whose memory is too small: a run that cannot fit is refused, a kill is reported once."""
+"""Containers with too little memory: a run that cannot fit is rejected, a kill is reported once."""
 
 import subprocess
 
@@ -25,7 +25,7 @@ def tasks(stack: Stack) -> Stack:
 
 
 def fill_memory(container: Container, megabytes: int) -> None:
-    """Take memory from a container's program: a file in memory counts against the same limit."""
+    """Fill a container's memory with a file in tmpfs, which counts against the same limit."""
     write = ["dd", "if=/dev/zero", "of=/tmp/filler", "bs=1M", f"count={megabytes}"]
     subprocess.run(["docker", "exec", container.id, *write], capture_output=True, check=True)
 
@@ -34,7 +34,7 @@ def find_errors(log: str) -> list[str]:
     return [line for line in log.splitlines() if " ERROR " in line]
 
 
-def test_a_run_that_does_not_fit_is_refused_before_round_1_with_all_sizes(tasks: Stack) -> None:
+def test_a_run_that_does_not_fit_is_rejected_before_round_1_with_all_sizes(tasks: Stack) -> None:
     up = tasks.up("--scale", "client=2", SERVER_MEMORY="400m", **HEAVY)
     assert up.returncode != 0
     assert tasks.container("server").exit_code == 2
@@ -46,13 +46,13 @@ def test_a_run_that_does_not_fit_is_refused_before_round_1_with_all_sizes(tasks:
     assert (run["status"], run["exit_code"]) == ("failed", 2)
 
 
-def test_a_run_for_which_the_estimate_is_enough_trains(tasks: Stack) -> None:
+def test_a_run_with_the_estimated_memory_trains(tasks: Stack) -> None:
     up = tasks.up("--scale", "client=2", SERVER_MEMORY="560m", **HEAVY)
     assert up.returncode == 0, up.stdout
     assert tasks.read_run()["status"] == "finished"
 
 
-def test_a_server_killed_because_memory_ran_out_says_so_once_and_its_run_is_resumed(tasks: Stack) -> None:
+def test_a_server_killed_because_memory_ran_out_reports_it_once_and_its_run_is_resumed(tasks: Stack) -> None:
     with tasks.begin("up", "--scale", "client=2", SERVER_MEMORY="560m", SERVER_WAIT_TIMEOUT=5, **HEAVY) as up:
         tasks.wait_for("listening", "server", PATIENCE_S)
         fill_memory(tasks.container("server"), 200)
@@ -68,7 +68,7 @@ def test_a_server_killed_because_memory_ran_out_says_so_once_and_its_run_is_resu
     assert len(tasks.read_run()["resumed"]) == 1
 
 
-def test_a_client_killed_because_memory_ran_out_says_so_once(tasks: Stack) -> None:
+def test_a_client_killed_because_memory_ran_out_reports_it_once(tasks: Stack) -> None:
     with tasks.begin("up", "--scale", "client=1", MIN_CLIENTS=1, CLIENT_MEMORY="600m", **HUNGRY):
         tasks.wait_for(r"ERROR.* CLIENT_MEMORY=600m", "client", PATIENCE_S)
         wait_for_ends(tasks, "client", 2)

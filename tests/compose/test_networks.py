@@ -1,4 +1,4 @@
-"""Where clients may be: in another project, at the host's address, without an outside, behind a proxy."""
+"""Clients in networks of several kinds: published on loopback, without internet access, with a proxy."""
 
 import socket
 import subprocess
@@ -9,11 +9,11 @@ from tests.compose.stack import PATIENCE_S, Stack, find_host_address
 
 pytestmark = pytest.mark.compose
 
-_NO_OUTSIDE = """
+_NO_INTERNET = """
 networks:
   federation: {internal: true}
 """
-_PROXY_THAT_IS_NOT_THERE = """
+_UNREACHABLE_PROXY = """
 x-proxy: &proxy {http_proxy: "http://127.0.0.1:9", https_proxy: "http://127.0.0.1:9", HTTP_PROXY: "http://127.0.0.1:9"}
 services:
   server: {environment: *proxy}
@@ -32,9 +32,9 @@ def test_the_port_is_published_on_loopback_alone_by_default(stack: Stack) -> Non
         up.wait(PATIENCE_S)
 
 
-def test_a_whole_run_needs_nothing_from_the_outside(stack: Stack) -> None:
-    stack.override = _NO_OUTSIDE
-    up = stack.up("--scale", "client=2")
+def test_a_run_needs_no_internet_access(stack: Stack) -> None:
+    stack.override = _NO_INTERNET
+    up = stack.up("--scale", "client=2", NUM_ROUNDS=1, LOCAL_EPOCHS=1)
     assert up.returncode == 0, up.stdout
     network = subprocess.run(
         ["docker", "network", "inspect", f"{stack.name}_federation", "--format", "{{.Internal}}"],
@@ -43,12 +43,12 @@ def test_a_whole_run_needs_nothing_from_the_outside(stack: Stack) -> None:
         check=True,
     )
     assert network.stdout.strip() == "true"
-    assert stack.read_history()[-1]["evaluate"]["metrics"]["accuracy"] >= 0.97
+    assert stack.read_history()[-1]["evaluate"]["metrics"]["accuracy"] > 0.9
 
 
-def test_a_proxy_in_the_environment_is_not_dialled_through(stack: Stack) -> None:
-    stack.override = _PROXY_THAT_IS_NOT_THERE
-    up = stack.up("--scale", "client=2", NUM_ROUNDS=1)
+def test_a_proxy_in_the_environment_is_not_used(stack: Stack) -> None:
+    stack.override = _UNREACHABLE_PROXY
+    up = stack.up("--scale", "client=2", NUM_ROUNDS=1, LOCAL_EPOCHS=1)
     assert up.returncode == 0, up.stdout
     assert "HTTP_PROXY=http://127.0.0.1:9" in stack.containers("client")[0].facts["Config"]["Env"]
     assert stack.read_run()["status"] == "finished"

@@ -1,4 +1,4 @@
-"""Two federations on one machine: COMPOSE_PROJECT_NAME keeps apart what each of them has."""
+"""Two federations on one machine, separated by COMPOSE_PROJECT_NAME."""
 
 import shutil
 import subprocess
@@ -16,7 +16,7 @@ QUICK = {"NUM_ROUNDS": "1", "LOCAL_EPOCHS": "1", "JOIN_WINDOW": "0"}
 
 
 def list_names(*command: str, project: str) -> set[str]:
-    """Return what the engine has of a project, without the project's name."""
+    """List what the engine has of a project, without the project's name."""
     printed = subprocess.run(["docker", *command], capture_output=True, text=True, check=True).stdout
     found = {line.partition(project) for line in printed.split()}
     return {rest[1:] for before, _, rest in found if not before and rest[:1] in ("-", "_")}
@@ -36,7 +36,7 @@ def list_containers(project: str) -> set[str]:
 
 @pytest.fixture
 def two(images: None, tmp_path: Path) -> Iterator[tuple[Stack, Stack]]:
-    """Projects of which neither name begins with the other's."""
+    """Two projects; neither name is a prefix of the other."""
     folders = tmp_path / "one", tmp_path / "other"
     for folder in folders:
         folder.mkdir()
@@ -48,36 +48,36 @@ def two(images: None, tmp_path: Path) -> Iterator[tuple[Stack, Stack]]:
     other.end()
 
 
-def make_well(stack: Stack, *arguments: str) -> str:
+def make_or_fail(stack: Stack, *arguments: str) -> str:
     made = stack.make(*arguments, folder=stack.folder)
     assert made.returncode == 0, made.stdout + made.stderr
     return made.stdout
 
 
-def test_every_target_acts_on_the_project_that_is_named_and_on_no_other(two: tuple[Stack, Stack]) -> None:
+def test_every_target_acts_on_the_named_project_alone(two: tuple[Stack, Stack]) -> None:
     one, other = two
     for stack in two:
-        make_well(stack, "up")
+        make_or_fail(stack, "up")
     names = {"client-1", "client-2", "outcome-1", "pki-1", "server-1"}
     volumes = {"authority", "local-certs", "runs", "server-certs"}
     for stack in two:
         assert list_containers(stack.name) == names
         assert list_volumes(stack.name) == volumes
-        listed = make_well(stack, "ps")
+        listed = make_or_fail(stack, "ps")
         assert stack.name in listed
         assert f"{(one if stack is other else other).name}-" not in listed
-    serials = [make_well(stack, "pki-list").split() for stack in two]
+    serials = [make_or_fail(stack, "pki-list").split() for stack in two]
     assert not {word for word in serials[0] if len(word) > 30} & set(serials[1])
-    make_well(one, "down")
+    make_or_fail(one, "down")
     assert list_containers(one.name) == set()
     assert list_containers(other.name) == names
-    make_well(one, "clean")
+    make_or_fail(one, "clean")
     assert (list_images(one.name), list_volumes(one.name)) == (set(), volumes)
     assert {"server", "client"} <= list_images(other.name)
     assert list_volumes(other.name) == volumes
 
 
-def test_another_project_on_the_command_line_of_compose_has_images_of_its_own(
+def test_another_project_on_the_command_line_of_compose_has_separate_images(
     two: tuple[Stack, Stack],
 ) -> None:
     for stack in two:
@@ -87,7 +87,7 @@ def test_another_project_on_the_command_line_of_compose_has_images_of_its_own(
             assert container.facts["Config"]["Image"] == name_image(program, stack.name)
 
 
-def test_a_wrong_name_in_env_is_refused_by_plain_compose_before_a_server_starts(
+def test_an_unknown_name_in_env_is_rejected_by_plain_compose_before_a_server_starts(
     images: None, tmp_path: Path
 ) -> None:
     root = tmp_path / "project"
@@ -129,7 +129,7 @@ def test_clients_of_a_server_elsewhere_start_neither_a_server_nor_an_authority(
         stack.end()
 
 
-def test_the_first_up_builds_the_images_and_looks_for_none_elsewhere(images: None, tmp_path: Path) -> None:
+def test_the_first_up_builds_the_images_and_pulls_none(images: None, tmp_path: Path) -> None:
     stack = Stack(f"{PROJECT}-first", tmp_path)
     try:
         assert list_images(stack.name) == set()

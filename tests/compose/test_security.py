@@ -1,4 +1,4 @@
-"""Certificates in a stack: when they are reissued, and how it goes without them."""
+"""Certificates in a stack: when they are reissued, and a run without them."""
 
 import re
 
@@ -13,13 +13,13 @@ pytestmark = pytest.mark.compose
 
 
 def ensure(stack: Stack, **settings: object) -> list[str]:
-    """Start the service that makes certificates; give for what it made one."""
+    """Start the service that issues certificates, and return what it issued."""
     up = stack.up("pki", **settings)
     assert up.returncode == 0, up.stdout
-    return re.findall(r"(?:made|issued) the (certificate of (?:site )?[\w-]+|authority)", up.stdout)
+    return re.findall(r"(?:created|made|issued) the (certificate of (?:site )?[\w-]+|authority)", up.stdout)
 
 
-def test_the_servers_certificate_is_made_anew_when_its_names_change_or_its_end_is_near(stack: Stack) -> None:
+def test_the_servers_certificate_is_reissued_when_its_names_change_or_it_expires_soon(stack: Stack) -> None:
     assert ensure(stack) == ["authority", "certificate of server", "certificate of site local"]
     assert ensure(stack) == []
     named = {"SERVER_NAMES": "fl.example.org, 192.0.2.7"}
@@ -27,7 +27,7 @@ def test_the_servers_certificate_is_made_anew_when_its_names_change_or_its_end_i
     pem = stack.run_alone("server", "cat", "/certs/server.crt").stdout
     certificate = x509.load_pem_x509_certificate(pem.encode())
     assert set(signing.hosts_in(certificate)) == {*ALWAYS_NAMED, "fl.example.org", "192.0.2.7"}
-    assert ensure(stack) == [], "an up without names keeps them"
+    assert ensure(stack) == [], "an up without names changes nothing"
     assert "nothing to renew" in stack.make("pki-renew").stdout
     assert stack.run_alone("server", "cat", "/certs/server.crt").stdout == pem
     assert ensure(stack, RENEW_DAYS=400) == ["certificate of server", "certificate of site local"]

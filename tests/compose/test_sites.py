@@ -1,4 +1,4 @@
-"""Sites on networks of their own: their bundles, made by `make`, unpacked elsewhere and started."""
+"""Sites on separate networks: bundles that `make` created, unpacked elsewhere and started."""
 
 import os
 import re
@@ -19,7 +19,8 @@ pytestmark = [
     pytest.mark.skipif(os.getuid() != 0, reason="unpacks as another user, which root alone can"),
 ]
 
-USER = 1000  # who unpacks, and is not whom clients run as
+# Unpacks the bundles; clients run as another user.
+USER = 1000
 FILES = {
     "docker-compose.yml",
     "README.md",
@@ -35,9 +36,9 @@ class Federation:
     """A server at this machine's address, and sites with bundles.
 
     Attributes:
-        stack: of the server.
-        sites: the sites' own, by name.
-        messages: what `make bundle` printed, by site.
+        stack: the server's.
+        sites: the sites' stacks, by name.
+        messages: the output of `make bundle`, by site.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -53,18 +54,18 @@ class Federation:
     def make(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         return self.stack.make(*arguments, folder=self.folder)
 
-    def make_well(self, *arguments: str) -> str:
+    def make_or_fail(self, *arguments: str) -> str:
         made = self.make(*arguments)
         assert made.returncode == 0, made.stderr
         return made.stdout
 
     def bundle(self, site: str, *arguments: str) -> Path:
         command = ("bundle", f"SITE={site}", f"SERVER_ADDRESS={self.address}", *arguments)
-        self.messages[site] = self.make_well(*command)
+        self.messages[site] = self.make_or_fail(*command)
         return self.folder / f"{site}.tar.gz"
 
     def unpack(self, site: str) -> Stack:
-        """Have another user unpack a site's archive; give what is started there."""
+        """Have another user unpack a site's archive, and return the stack there."""
         stack = make_stack(self.folder / f"at-{site}")
         stack.folder.mkdir(exist_ok=True)
         os.chown(stack.folder, USER, USER)
@@ -89,7 +90,7 @@ def as_text(settings: dict[str, object] | dict[str, int]) -> dict[str, str]:
 
 
 def make_request(folder: Path, site: str) -> None:
-    """Make a site's own key in a folder, with the client's image, as the site's user."""
+    """Generate a site's key in a folder, with the client's image, as the site's user."""
     folder.mkdir()
     os.chown(folder, USER, USER)
     options = ["--rm", "--user", str(USER), "--volume", f"{folder}:/certs", "--env", "CERTS_DIR=/certs"]
@@ -101,23 +102,23 @@ def make_request(folder: Path, site: str) -> None:
 
 @pytest.fixture(scope="module")
 def federation(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
-    """Sites a and c with keys that were made for them, c revoked by now, and site b, which made its own."""
+    """Sites a and c with keys from the server, c revoked by now, and site b with a key of its own."""
     made = Federation(tmp_path_factory.mktemp("federation"))
     try:
-        made.make_well("pki-server", f"SERVER_NAMES={made.host}")
+        made.make_or_fail("pki-server", f"SERVER_NAMES={made.host}")
         for site in ("hospital-a", "hospital-c"):
             made.bundle(site)
             made.unpack(site)
         make_request(made.folder / "kept", "hospital-b")
         made.bundle("hospital-b", "REQUEST=kept/hospital-b.csr")
         (made.folder / "kept" / "site.key").rename(made.unpack("hospital-b").root / "certs" / "site.key")
-        made.make_well("pki-revoke", "NAME=hospital-c")
+        made.make_or_fail("pki-revoke", "NAME=hospital-c")
         yield made
     finally:
         made.end()
 
 
-def test_an_archive_is_its_owners_and_holds_one_site_alone(federation: Federation) -> None:
+def test_an_archive_is_private_and_contains_one_site_alone(federation: Federation) -> None:
     path = federation.folder / "hospital-a.tar.gz"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with tarfile.open(path) as archive:
@@ -135,12 +136,12 @@ def test_an_archive_is_its_owners_and_holds_one_site_alone(federation: Federatio
     assert not list(federation.folder.glob(".bundle*"))
 
 
-def test_make_bundle_says_whether_the_archive_holds_a_key(federation: Federation) -> None:
-    said = federation.messages
-    assert "hospital-a.tar.gz" in said["hospital-a"]
-    assert "contains the private key" in said["hospital-a"]
-    assert "hospital-b.tar.gz" in said["hospital-b"]
-    assert "no private key" in said["hospital-b"]
+def test_make_bundle_reports_whether_the_archive_contains_a_key(federation: Federation) -> None:
+    messages = federation.messages
+    assert "hospital-a.tar.gz" in messages["hospital-a"]
+    assert "contains the private key" in messages["hospital-a"]
+    assert "hospital-b.tar.gz" in messages["hospital-b"]
+    assert "no private key" in messages["hospital-b"]
 
 
 def test_two_sites_train_together_and_one_whose_certificate_is_revoked_does_not(
@@ -169,7 +170,7 @@ def test_two_sites_train_together_and_one_whose_certificate_is_revoked_does_not(
     assert "Traceback" not in server.log() + a.log() + b.log() + c.log()
 
 
-def test_a_server_that_waits_without_limit_says_so_and_trains_when_a_site_comes(
+def test_a_server_that_waits_without_limit_logs_it_and_trains_when_a_site_joins(
     federation: Federation,
 ) -> None:
     server, a = federation.stack, federation.sites["hospital-a"]
@@ -181,7 +182,7 @@ def test_a_server_that_waits_without_limit_says_so_and_trains_when_a_site_comes(
             assert at_a.wait(PATIENCE_S) == 0
 
 
-def test_revoking_a_site_ends_its_living_client_within_seconds_and_the_others_train_on(
+def test_revoking_a_site_ends_its_running_client_and_the_others_continue(
     federation: Federation,
 ) -> None:
     server, a = federation.stack, federation.sites["hospital-a"]
@@ -190,7 +191,7 @@ def test_revoking_a_site_ends_its_living_client_within_seconds_and_the_others_tr
     settings = {"NUM_ROUNDS": 300, "MIN_UPDATES": 1}
     with server.begin("up", "server", **settings) as up, a.begin("up"), d.begin("up") as at_d:
         server.wait_for("round finished round=1 rounds=300 nodes=2", "server")
-        federation.make_well("pki-revoke", "NAME=hospital-d")
+        federation.make_or_fail("pki-revoke", "NAME=hospital-d")
         assert at_d.wait(PATIENCE_S) != 0
         assert d.container("client").exit_code == 5
         assert "site hospital-d is revoked" in d.log("client")
@@ -201,7 +202,7 @@ def test_revoking_a_site_ends_its_living_client_within_seconds_and_the_others_tr
         a.run("kill")
 
 
-def test_a_new_bundle_over_an_old_one_brings_the_certificate_and_keeps_what_the_site_has_set(
+def test_a_new_bundle_replaces_the_certificate_and_keeps_the_sites_settings(
     federation: Federation,
 ) -> None:
     federation.bundle("hospital-e")
@@ -213,7 +214,7 @@ def test_a_new_bundle_over_an_old_one_brings_the_certificate_and_keeps_what_the_
         return site.run_alone("client", *command).stdout
 
     before = read("cat", "/certs/site.crt")
-    federation.make_well("pki-site", "NAME=hospital-e")
+    federation.make_or_fail("pki-site", "NAME=hospital-e")
     federation.bundle("hospital-e")
     federation.extract("hospital-e", site.root, "--strip-components=1")
     after = read("cat", "/certs/site.crt")
@@ -222,12 +223,13 @@ def test_a_new_bundle_over_an_old_one_brings_the_certificate_and_keeps_what_the_
     assert read("printenv", "NODE_NAME").strip() == "ward-7"
 
 
-def test_make_client_starts_what_a_bundle_holds(federation: Federation) -> None:
+def test_make_client_starts_the_services_of_a_bundle(federation: Federation) -> None:
     server, site = federation.stack, federation.sites["hospital-a"]
     with server.begin("up", "server", NUM_ROUNDS=1, MIN_CLIENTS=1, RESUME="never") as up:
         made = subprocess.run(
             ["make", "client", f"BUNDLE={site.root}"],
-            env=site.variables(COMPOSE_PROJECT_NAME=server.name),  # as a shell has it for the server
+            # As in a shell that is set up for the server.
+            env=site.variables(COMPOSE_PROJECT_NAME=server.name),
             capture_output=True,
             text=True,
             timeout=PATIENCE_S,
@@ -264,7 +266,7 @@ def test_a_bundle_names_the_images_of_the_federation_that_wrote_it(federation: F
         assert f"{stack.name}-client-gpu:{version}" in content
 
 
-def test_what_is_wrong_with_a_bundles_key_is_one_line_of_the_service_that_reads_it(
+def test_an_invalid_key_in_a_bundle_is_reported_in_one_line(
     federation: Federation,
 ) -> None:
     site, other = (federation.sites[name] for name in ("hospital-a", "hospital-c"))
@@ -274,7 +276,8 @@ def test_what_is_wrong_with_a_bundles_key_is_one_line_of_the_service_that_reads_
     def read_line() -> str:
         done = site.run_alone("certs")
         assert done.returncode == 2, done.stdout
-        lines = [line for line in done.stdout.splitlines() if not line.startswith(" ")]  # compose's own
+        # Compose's own lines are indented.
+        lines = [line for line in done.stdout.splitlines() if not line.startswith(" ")]
         assert len(lines) == 1, lines
         return lines[0]
 
@@ -299,19 +302,19 @@ def test_what_is_wrong_with_a_bundles_key_is_one_line_of_the_service_that_reads_
         (["pki-revoke", "NAME=hospital-z"], "site 'hospital-z' has no certificate that could be revoked"),
     ],
 )  # fmt: skip
-def test_make_says_in_one_line_what_is_wrong_and_leaves_nothing(
+def test_make_reports_a_problem_in_one_line_and_creates_nothing(
     federation: Federation, arguments: list[str], line: str
 ) -> None:
     before = set(federation.folder.iterdir())
     made = federation.make(*arguments)
     assert made.returncode == 2
-    said, end = made.stderr.splitlines()
-    assert said.startswith(line)
+    line_found, end = made.stderr.splitlines()
+    assert line_found.startswith(line)
     assert end.endswith("Error 2")
     assert set(federation.folder.iterdir()) == before
 
 
-def test_an_address_that_the_servers_certificate_is_not_for_is_a_warning(federation: Federation) -> None:
+def test_an_address_that_the_servers_certificate_lacks_is_a_warning(federation: Federation) -> None:
     made = federation.make("bundle", "SITE=hospital-a", "SERVER_ADDRESS=fl.example.org:8080")
     assert made.returncode == 0
     (line,) = made.stderr.splitlines()
