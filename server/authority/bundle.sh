@@ -1,14 +1,14 @@
 #!/bin/sh
-# Write SITE.tar.gz, all that a site needs: from SITE, SERVER_ADDRESS, and REQUEST where the site keeps its own key.
+# Write SITE.tar.gz, the bundle of a site, from SITE, SERVER_ADDRESS, and REQUEST if the site keeps its own key.
 set -u
 fail() {
     echo "make bundle: $1" >&2
     exit 2
 }
 [ "${SITE:-}" ] || fail "SITE is not set; expected the site's name"
-[ "${SERVER_ADDRESS:-}" ] || fail "SERVER_ADDRESS is not set; expected host:port by which the site dials the server"
+[ "${SERVER_ADDRESS:-}" ] || fail "SERVER_ADDRESS is not set; expected host:port by which the site connects to the server"
 request=${REQUEST:-/dev/null}
-[ -r "$request" ] || fail "REQUEST=$request: cannot be read; expected what the site's \`client pki request\` wrote"
+[ -r "$request" ] || fail "REQUEST=$request: cannot be read; expected the file that \`client pki request\` wrote at the site"
 
 # The archive may contain a key.
 umask 077
