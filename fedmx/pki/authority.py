@@ -193,16 +193,9 @@ class Authority:
             reasons.append(self.find_names().describe_change())
         return "; ".join(filter(None, reasons)) or None
 
-    def find_expiry(self) -> datetime | None:
-        """Return when the authority expires if that is within RENEW_DAYS days, else None.
-
-        Raises:
-            DataError: no authority exists, or it is not valid.
-        """
-        certificate = self._root.read_certificate(self._now)
-        if certificates.expires_within(certificate, self.settings.renew_days, self._now):
-            return certificate.not_valid_after_utc
-        return None
+    def describe_expiry(self) -> str | None:
+        """Return a warning if the authority has expired or expires within RENEW_DAYS days, else None."""
+        return self._root.describe_expiry(self.settings.renew_days, self._now)
 
     def _find_problem(self, role: str, name: str) -> str | None:
         """Return what is wrong with a program's files, or None."""

@@ -22,13 +22,8 @@ def find_due_requests(authority: Authority) -> dict[str, str]:
 def find_warnings(authority: Authority) -> list[str]:
     """Return warnings about unknown names in SERVER_NAMES and about an authority that expires soon."""
     warnings = authority.find_names().describe_unknown()
-    if expiry := authority.find_expiry():
-        warnings.append(
-            f"the authority expires on {expiry:%Y-%m-%d}, and every certificate with it; to replace it, move"
-            f" {authority.folder / 'authority'} away, run `python -m server pki ensure` and write new bundles"
-            " for all sites"
-        )
-    return warnings
+    expiry = authority.describe_expiry()
+    return [*warnings, expiry] if expiry else warnings
 
 
 def _find_due_sites(authority: Authority) -> Iterator[tuple[str, str]]:

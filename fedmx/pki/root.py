@@ -11,7 +11,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from fedmx.errors import DataError
 from fedmx.files import atomic_write
 from fedmx.pki import signing
-from fedmx.pki.certificates import AUTHORITY_FILE, find_date_problem, read_certificate, read_key
+from fedmx.pki.certificates import (
+    AUTHORITY_FILE,
+    expires_within,
+    find_date_problem,
+    read_certificate,
+    read_key,
+)
 from fedmx.pki.signing import Validity
 
 
@@ -62,6 +68,22 @@ class Root:
                 " one with `python -m server pki ensure`"
             )
         return certificate
+
+    def describe_expiry(self, days: float, now: datetime) -> str | None:
+        """Return a warning if the certificate has expired or expires within some days, else None."""
+        try:
+            certificate = read_certificate(self._path, "")
+        except DataError:
+            # A command that needs the certificate reports this.
+            return None
+        if not expires_within(certificate, days, now):
+            return None
+        end = certificate.not_valid_after_utc
+        verb = "expires" if now <= end else "expired"
+        return (
+            f"the authority {verb} on {end:%Y-%m-%d}, and every certificate with it; to replace it, move"
+            f" {self._folder} away, run `python -m server pki ensure` and write new bundles for all sites"
+        )
 
     def read_key(self, certificate: x509.Certificate) -> ec.EllipticCurvePrivateKey:
         """Read the key of the authority's certificate.

@@ -18,7 +18,7 @@ from fedmx.settings import ClientSettings, load
 from server.__main__ import main
 from tests.bounds import HANG_S
 from tests.federation.programs import ROOT, make_environment
-from tests.fedmx.pki.papers import ask_python, read_all
+from tests.fedmx.pki.papers import LONG_AGO, ask_python, open_authority, read_all
 
 Command = Callable[..., list[str]]
 UNTIL = r"valid until \d{4}-\d\d-\d\d"
@@ -102,6 +102,21 @@ def test_an_authority_that_expires_soon_is_a_warning_of_every_command_that_shows
     main(["pki", name])
     [line] = capsys.readouterr().err.splitlines()
     assert re.search(r"^WARNING the authority expires on \d{4}-\d\d-\d\d", line)
+
+
+def test_list_still_prints_the_certificates_of_an_authority_that_has_expired_or_is_lost(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expired = open_authority(folder, LONG_AGO, authority_days=10.0)
+    with expired.locked():
+        expired.ensure()
+    main(["pki", "list"])
+    output = capsys.readouterr()
+    assert re.search(r"^server +server +expired", output.out, re.MULTILINE)
+    assert re.search(r"^WARNING the authority expired on \d{4}-\d\d-\d\d", output.err)
+    (folder / "authority" / "authority.crt").unlink()
+    main(["pki", "list"])
+    assert capsys.readouterr() == (output.out, "")
 
 
 @pytest.mark.parametrize("name", ["ensure", "server", "renew"])
@@ -217,7 +232,8 @@ def test_list_prints_every_certificate_with_its_state(
     command("site", "north")
     command("site", "gone")
     command("revoke", "gone")
-    monkeypatch.setenv("CERTIFICATE_DAYS", "1e-9")  # of whole seconds, it has ended when it begins
+    # Certificates have whole seconds, so this one expires at once.
+    monkeypatch.setenv("CERTIFICATE_DAYS", "1e-9")
     command("site", "late")
     header, *lines, empty, names = command("list")
     assert header.split() == ["ROLE", "NAME", "STATE", "ISSUED", "EXPIRES", "SERIAL"]
