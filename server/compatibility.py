@@ -14,7 +14,7 @@ def find_difference(description: ConfigRecord, reference: ConfigRecord, *, is_sh
     Args:
         description: how the node describes itself.
         reference: how the federation's nodes describe themselves.
-        is_shared: whether all nodes divide one dataset, whose labels must then agree.
+        is_shared: whether all nodes divide one dataset; then its labels must agree.
     """
     for key in _COMMON:
         if key == _LABELS and not is_shared:

@@ -1,4 +1,4 @@
-"""The global model as the server knows it: named arrays in one order, of which some are trained."""
+"""The global model: named arrays in one order, of which some are trained."""
 
 import json
 import math
@@ -19,7 +19,7 @@ _LONGEST_NAME = 256
 
 @dataclass(frozen=True)
 class Layout:
-    """What every set of arrays of this federation looks like.
+    """The shape of a model: its arrays, and the metrics of its task.
 
     Attributes:
         arrays: name -> (dtype, shape), in the model's order.
@@ -33,10 +33,10 @@ class Layout:
 
     @classmethod
     def from_description(cls, description: ConfigRecord) -> "Layout":
-        """Read it from what a node said of itself.
+        """Parse a node's description of itself.
 
         Raises:
-            ValueError: the description is not of a node of fedmx, or a metric's name cannot be used.
+            ValueError: it is not the description of a node, or a name or dtype in it cannot be used.
         """
         try:
             heads = [json.loads(line) for line in _texts(description, "arrays")]
@@ -70,11 +70,11 @@ class Layout:
         return math.prod(shape) * np.dtype(dtype).itemsize
 
     def pick_trained(self, record: Mapping[str, Array]) -> ArrayRecord:
-        """Give the trained arrays alone, in the model's order; nothing is copied."""
+        """Return the trained arrays alone, in the model's order; nothing is copied."""
         return ArrayRecord({name: record[name] for name in self.arrays if name in self.trained})
 
     def merge(self, trained: Mapping[str, Array], running: Mapping[str, Array]) -> ArrayRecord:
-        """Put trained and other arrays together in the model's order, in the model's dtypes.
+        """Return trained and other arrays together, in the model's order and dtypes.
 
         Raises:
             ValueError: an array is missing, has another shape, or is not finite.
@@ -98,17 +98,17 @@ class Layout:
 
 @dataclass
 class GlobalModel:
-    """The model as it stands after the newest round; the arrays of older rounds are not kept."""
+    """The model after the newest round; the arrays of older rounds are released."""
 
     arrays: ArrayRecord
     layout: Layout
 
 
 def average_running(layout: Layout, updates: Iterable[tuple[Mapping[str, Array], float]]) -> dict[str, Array]:
-    """Average the arrays that are not trained, weighted by examples, and cast back (integers are rounded).
+    """Average the arrays that are not trained, weighted by examples; integers are rounded.
 
     Args:
-        layout: says which arrays these are.
+        layout: of the model.
         updates: (arrays, number of examples) of each admitted update.
     """
     updates = list(updates)
@@ -125,14 +125,15 @@ def average_running(layout: Layout, updates: Iterable[tuple[Mapping[str, Array],
 
 
 def _cast(values: NDArray[Any], dtype: str) -> NDArray[Any]:
-    with np.errstate(over="ignore"):  # too large becomes infinite, which is looked for afterwards
+    # A value that is too large becomes infinite, which is checked afterwards.
+    with np.errstate(over="ignore"):
         return values.astype(dtype)
 
 
 def _texts(description: ConfigRecord, key: str) -> list[str]:
     value = description[key]
     if not isinstance(value, list):
-        raise TypeError(f"{key} is no list")
+        raise TypeError(f"{key} is not a list")
     return [str(item) for item in value]
 
 
@@ -140,7 +141,7 @@ def _check_sizes(shapes: Mapping[str, tuple[str, tuple[Any, ...]]]) -> None:
     """Check shapes and dtypes that came over the wire.
 
     Raises:
-        ValueError: a shape is not one.
+        ValueError: a shape is not made of lengths.
         TypeError: numpy does not know a dtype.
     """
     for name, (dtype, shape) in shapes.items():
@@ -150,7 +151,7 @@ def _check_sizes(shapes: Mapping[str, tuple[str, tuple[Any, ...]]]) -> None:
 
 
 def _is_name(name: object) -> bool:
-    """Whether a node may call an array so: its name becomes one in the model's file."""
+    """Whether an array may have this name, which becomes a member's name in the model's file."""
     return (
         isinstance(name, str)
         and 0 < len(name) <= _LONGEST_NAME
@@ -162,7 +163,7 @@ def _is_name(name: object) -> bool:
 
 def _check_dtypes(heads: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
     for name, (dtype, _) in heads.items():
-        # As text: what a node claims here may be no text, and not hashable.
+        # Compared as text: it came over the wire, and may not be hashable.
         if str(dtype) not in TYPE_FLAGS:
             raise ValueError(
                 f"array {name!r} is {str(dtype)[:20]};"

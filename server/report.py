@@ -133,7 +133,7 @@ class RoundReport:
         train: averages of the nodes' training.
         evaluate: averages of the evaluation of the new model; None where no evaluation was admitted.
         nodes: those whose updates were admitted, by partition, then name.
-        refused: whose newest replies were rejected, and why.
+        refused: nodes that sent a reply which was rejected, with the reason.
         undefined: metrics without a finite value.
         missing: names of nodes that did not reply.
         privacy: epsilon and delta spent so far; None without differential privacy.

@@ -51,7 +51,7 @@ class RoundLoop:
         """
         for number in range(first, self.settings.num_rounds + 1):
             report = self._run_round(number, model, record)
-            report = record.keep(report, model, self.plan.state())
+            report = record.keep(report, model.arrays, self.plan.state())
             self.reporter.on_round(report)
 
     def _run_round(self, number: int, model: GlobalModel, record: RunRecord) -> RoundReport:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flwr.app import Array
+from flwr.app import Array, ArrayRecord
 
 from fedmx import arrays
 from fedmx.errors import DataError
@@ -18,7 +18,6 @@ from fedmx.fields import describe, describe_model
 from fedmx.files import atomic_write, disk_errors, fsync_directory
 from fedmx.settings import ServerSettings
 from server.leases import Membership
-from server.model import GlobalModel
 from server.record import checkpoint, mxnet_params, npz
 from server.record.checkpoint import Checkpoint, Facts, State
 from server.record.history import History
@@ -127,12 +126,12 @@ class RunRecord:
         self.releases.append(noise_multiplier)
         self._write_facts()
 
-    def keep(self, report: RoundReport, model: GlobalModel, state: State) -> RoundReport:
+    def keep(self, report: RoundReport, model: ArrayRecord, state: State) -> RoundReport:
         """Write a round to the disk: first its checkpoint, then its line in the history.
 
         Args:
             report: the round.
-            model: the global model after it.
+            model: the global arrays after it.
             state: what the strategy carries to the next round.
 
         Returns:
@@ -152,7 +151,7 @@ class RunRecord:
         )
         folder = self.folder / checkpoint.FOLDER
         # The checkpoint has the line too: whatever ends the server from here on, this round is not lost.
-        checkpoint.save(Checkpoint(facts, model.arrays, state), folder)
+        checkpoint.save(Checkpoint(facts, model, state), folder)
         rounds = checkpoint.list_rounds(folder)
         best_round = best["round"] if best else None
         checkpoint.remove_others(

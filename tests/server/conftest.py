@@ -1,4 +1,4 @@
-"""A federation whose nodes are functions, and quiet from Flower."""
+"""A federation of nodes that are functions; Flower logs nothing."""
 
 import gc
 import logging

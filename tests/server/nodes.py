@@ -45,7 +45,8 @@ Values = dict[str, NDArray[Any]]
 Metrics = dict[str, Any]
 Config = dict[str, Any]
 
-NODE_UNAVAILABLE = 5  # of Flower's error codes
+# One of Flower's error codes.
+NODE_UNAVAILABLE = 5
 GOOD: Metrics = {"loss": 0.5, "accuracy": 0.75, "num-examples": 10}
 
 
@@ -90,9 +91,9 @@ class NullNode:
     Attributes:
         train: (arrays, config) -> new arrays and metrics.
         evaluate: (arrays, config) -> metrics.
-        initial: the arrays it says a run starts from.
+        initial: the arrays that a run starts from.
         running: names of those that are not trained.
-        description: replaces or adds entries of what it says of itself.
+        description: replaces or adds entries of its description.
         asked: step, round and config of each message that reached it.
         outcome: how its program would have ended: the error, or None.
     """
@@ -113,7 +114,7 @@ class NullNode:
             json.dumps([name, value.dtype.name, value.shape, name not in self.running])
             for name, value in self.initial.items()
         ]
-        said: dict[str, Any] = {
+        entries: dict[str, Any] = {
             "task": "null",
             "arrays": heads,
             "metrics": ["accuracy", "loss"],
@@ -121,7 +122,7 @@ class NullNode:
             "train-examples": 60,
             "test-examples": 30,
         }
-        return ConfigRecord(said | dict(self.description))
+        return ConfigRecord(entries | dict(self.description))
 
     def make_app(self) -> ClientApp:
         app = ClientApp()
@@ -166,7 +167,7 @@ class Federation:
         self.runs_dir = folder / "runs"
 
     def settings(self, nodes: int, **settings: Any) -> ServerSettings:
-        """Give the settings of a run of one round with so many nodes; what is given counts more."""
+        """Return the settings of a run of one round with so many nodes; given settings replace them."""
         defaults = {
             "num_rounds": 1,
             "num_partitions": nodes,
@@ -189,15 +190,15 @@ class Federation:
         Raises:
             FederationError: what would end the server's program.
         """
-        told = self.settings(len(nodes), **settings)
-        roster = Roster(lambda one, other: find_difference(one, other, is_shared=told.partition.is_shared))
+        chosen = self.settings(len(nodes), **settings)
+        roster = Roster(lambda one, other: find_difference(one, other, is_shared=chosen.partition.is_shared))
         server = LinkServer(
-            told.listen_address, roster, max_model_bytes=2**20, lease_grace_s=told.lease_grace
+            chosen.listen_address, roster, max_model_bytes=2**20, lease_grace_s=chosen.lease_grace
         )
         server.start()
-        started = [_start(name, node, told.listen_address, roster) for name, node in nodes.items()]
+        started = [_start(name, node, chosen.listen_address, roster) for name, node in nodes.items()]
         try:
-            run_to_goodbye(server, told, choose_run(told))
+            run_to_goodbye(server, chosen, choose_run(chosen))
         finally:
             for one in started:
                 one.join(HANG_S)
@@ -325,7 +326,7 @@ class Table:
         self.loop._train(number, self.model, Replies())
 
     def asked(self) -> list[int]:
-        """Give the partitions of the newest messages."""
+        """Return the partitions that the newest messages are for."""
         records = [records_of(message.content, ConfigRecord)[0] for message in self.grid.sent[-1]]
         return [int(str(record["partition"])) for record in records]
 

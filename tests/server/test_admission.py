@@ -24,7 +24,7 @@ LAYOUT = Layout(
 
 
 def model(**replaced: NDArray[Any] | None) -> Values:
-    """Give a good set of arrays, in which some are replaced, or left out where None is given."""
+    """Return the arrays of a good update; some are replaced, or left out if None is given."""
     values: dict[str, NDArray[Any] | None] = {
         "0.weight": np.ones((2, 3), np.float32),
         "0.bias": np.ones(3, np.float32),
@@ -73,7 +73,7 @@ def test_arrays_may_come_in_another_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("values", "expected"),
     [
         (model(**{"0_bias": None}), "array '0.bias' is missing"),
         (model(extra=np.ones(1, np.float32)), "array 'extra' is not in the model"),
@@ -95,21 +95,21 @@ def test_arrays_may_come_in_another_order() -> None:
         ),
     ],
 )
-def test_arrays_that_are_not_the_models_are_refused_by_name(values: Values, words: str) -> None:
-    assert admission.find_problem_in_update(update(values), LAYOUT) == words
+def test_arrays_that_are_not_in_the_model_are_rejected_by_name(values: Values, expected: str) -> None:
+    assert admission.find_problem_in_update(update(values), LAYOUT) == expected
 
 
 def test_bytes_that_are_no_array_are_refused() -> None:
     record = pack(model())
     record["0.bias"] = Array(dtype="float32", shape=(3,), stype="numpy.ndarray", data=b"\x93NUMPY\x01\x00")
     content = RecordDict({"arrays": record, "metrics": MetricRecord(dict(GOOD))})
-    fault = admission.find_problem_in_update(content, LAYOUT)
-    assert fault is not None
-    assert fault.startswith("array '0.bias' cannot be read: ")
+    problem = admission.find_problem_in_update(content, LAYOUT)
+    assert problem is not None
+    assert problem.startswith("array '0.bias' cannot be read: ")
 
 
 @pytest.mark.parametrize(
-    ("metrics", "words"),
+    ("metrics", "expected"),
     [
         ({"loss": 0.5, "num-examples": 10}, "metric 'accuracy' is missing"),
         ({"loss": 0.5, "accuracy": 0.5}, "metric 'num-examples' is missing"),
@@ -125,10 +125,12 @@ def test_bytes_that_are_no_array_are_refused() -> None:
         (GOOD | {"num-examples": 1e308}, "num-examples is 1e+308, expected a positive number up to 2**53"),
     ],
 )
-def test_metrics_that_cannot_be_averaged_are_refused_by_name(metrics: Mapping[str, Any], words: str) -> None:
-    assert admission.find_problem_in_update(update(model(), metrics), LAYOUT) == words
+def test_metrics_that_cannot_be_averaged_are_rejected_by_name(
+    metrics: Mapping[str, Any], expected: str
+) -> None:
+    assert admission.find_problem_in_update(update(model(), metrics), LAYOUT) == expected
     evaluated = RecordDict({"metrics": MetricRecord(dict(metrics))})
-    assert admission.find_problem_in_metrics(evaluated, LAYOUT) == words
+    assert admission.find_problem_in_metrics(evaluated, LAYOUT) == expected
 
 
 def test_an_update_has_exactly_one_record_of_each_kind() -> None:

@@ -18,9 +18,9 @@ from tests.server.nodes import Config, Federation, LocalGrid, NullNode, unpack
 
 def open_with(nodes: list[NullNode], **settings: Any) -> GlobalModel:
     given = {"num_partitions": len(nodes), "min_clients": len(nodes), "client_wait_timeout": 0.1}
-    told = ServerSettings(**{**given, **settings})
+    chosen = ServerSettings(**{**given, **settings})
     grid = LocalGrid(dict(enumerate(nodes, start=10)))
-    return agree(adapt(grid), Nodes(adapt(grid), told), told).model
+    return agree(adapt(grid), Nodes(adapt(grid), chosen), chosen).model
 
 
 def failure(kind: type[FederationError], nodes: list[NullNode], **settings: Any) -> str:
@@ -47,7 +47,7 @@ def test_only_one_node_sends_its_arrays() -> None:
     assert {node.asked_to("query")[0]["seed"] for node in nodes} == {7}
 
 
-def test_nodes_that_made_other_arrays_from_the_same_seed_are_named() -> None:
+def test_nodes_that_built_other_arrays_from_the_same_seed_are_named() -> None:
     other = {**MLP, "0.bias": np.zeros(2, np.float32)}
     nodes = [NullNode(initial=MLP), NullNode(initial=other), NullNode(initial=MLP), NullNode(initial=other)]
     assert failure(TrainingFailedError, nodes, seed=3) == (
@@ -56,7 +56,7 @@ def test_nodes_that_made_other_arrays_from_the_same_seed_are_named() -> None:
     )
 
 
-def test_a_node_that_says_another_digest_than_its_arrays_have_is_named() -> None:
+def test_a_node_whose_digest_does_not_match_its_arrays_is_named() -> None:
     liar = NullNode(description={"initial-sha256": "00"})
     assert failure(TrainingFailedError, [liar]).startswith("nodes 10 built other initial arrays than node 10")
 
@@ -69,14 +69,14 @@ def test_a_node_with_another_model_is_named_with_both() -> None:
     )
 
 
-def test_initial_arrays_pass_the_door_of_every_update() -> None:
+def test_initial_arrays_are_checked_like_updates() -> None:
     broken = {**MLP, "0.bias": np.array([np.nan, 0], np.float32)}
     assert failure(TrainingFailedError, [NullNode(initial=broken)]) == (
         "node 10: its initial arrays: array '0.bias' has values that are not finite"
     )
 
 
-def test_a_node_that_describes_itself_as_nothing_is_told_so() -> None:
+def test_a_description_that_cannot_be_parsed_is_reported() -> None:
     assert failure(TrainingFailedError, [NullNode(description={"arrays": ["?"]})]).startswith(
         "node 10: it does not describe itself as a node: "
     )
@@ -97,7 +97,7 @@ class Deaf(LocalGrid):
         return None if message.metadata.dst_node_id == 10 else super()._call(message)
 
 
-def test_a_node_that_raises_is_told_with_its_cause_where_the_others_are_too_few() -> None:
+def test_a_node_that_raises_is_reported_with_its_cause_if_the_others_are_too_few() -> None:
     assert failure(TrainingFailedError, [NullNode(), Broken()]) == (
         "1 of 2 nodes can begin, 2 needed (MIN_UPDATES): node 11: no data\\nhere"
     )
@@ -115,7 +115,7 @@ def test_a_node_that_is_there_and_does_not_answer_is_named_where_the_others_are_
 
 
 @pytest.mark.parametrize("grid", [LocalGrid({10: Broken()}), Deaf({10: NullNode()})])
-def test_a_run_opens_without_a_node_that_raises_or_says_nothing_where_the_others_are_enough(
+def test_a_run_starts_without_a_node_that_raises_or_does_not_answer_if_the_others_are_enough(
     grid: LocalGrid,
 ) -> None:
     others = [NullNode(initial=MLP), NullNode(initial=MLP)]
@@ -129,7 +129,7 @@ def test_a_run_opens_without_a_node_that_raises_or_says_nothing_where_the_others
 
 
 def open_without_first(others: int, **settings: Any) -> tuple[GlobalModel, list[list[Config]]]:
-    """Open a run whose first node leaves when it is queried; give what each of the others was asked."""
+    """Agree on a run whose first node leaves when it is queried; return what the others were asked."""
 
     class Leaving(LocalGrid):
         def _call(self, message: Message) -> Message | None:
@@ -138,8 +138,8 @@ def open_without_first(others: int, **settings: Any) -> tuple[GlobalModel, list[
 
     nodes = [NullNode(initial=MLP) for _ in range(others)]
     grid = Leaving({10: NullNode(), **dict(enumerate(nodes, start=11))})
-    told = ServerSettings(**{"join_window": 0.0, "client_wait_timeout": 0.1, **settings})
-    return agree(adapt(grid), Nodes(adapt(grid), told), told).model, [
+    chosen = ServerSettings(**{"join_window": 0.0, "client_wait_timeout": 0.1, **settings})
+    return agree(adapt(grid), Nodes(adapt(grid), chosen), chosen).model, [
         node.asked_to("query") for node in nodes
     ]
 
@@ -157,7 +157,7 @@ def test_a_waiting_node_takes_the_place_of_one_that_left_before_round_1() -> Non
     assert [[c["partition"] for c in configs] for configs in asked] == [[1, 1], [0]]
 
 
-def test_a_run_whose_nodes_left_before_round_1_waits_for_others() -> None:
+def test_a_run_waits_for_other_nodes_if_its_own_left_before_round_1() -> None:
     with pytest.raises(TooFewNodesError, match=r"^1 of 2 nodes were ready within 0.1 s \(CLIENT_WAIT"):
         open_without_first(1, num_partitions=2, min_clients=2)
 
@@ -176,9 +176,9 @@ def test_more_partitions_than_examples_end_the_wait_with_the_first_ready_node(fe
     node = NullNode()
     with pytest.raises(SettingsError) as caught:
         federation.run({"a": node}, num_partitions=61, client_wait_timeout=60.0)
-    words = "NUM_PARTITIONS=61: node a has 60 train examples; expected at most 60 partitions"
-    assert (caught.value.exit_code, str(caught.value)) == (2, words)
-    assert str(node.outcome) == f"the server reports that the run failed: {words}"
+    expected = "NUM_PARTITIONS=61: node a has 60 train examples; expected at most 60 partitions"
+    assert (caught.value.exit_code, str(caught.value)) == (2, expected)
+    assert str(node.outcome) == f"the server reports that the run failed: {expected}"
     assert (federation.facts["status"], federation.facts["exit_code"]) == ("failed", 2)
 
 
@@ -189,13 +189,13 @@ def test_without_a_number_of_partitions_there_is_one_for_each_node_that_came() -
     assert [(part["partition"], part["num-partitions"]) for part in parts] == [(0, 3), (1, 3), (2, 3)]
 
 
-def test_whoever_is_too_many_waits() -> None:
+def test_nodes_without_a_partition_wait() -> None:
     nodes = [NullNode() for _ in range(3)]
     open_with(nodes, num_partitions=2, min_clients=2)
     assert [len(node.asked) for node in nodes] == [1, 1, 0]
 
 
-def test_sites_are_told_no_partition() -> None:
+def test_sites_are_sent_no_partition() -> None:
     nodes = [NullNode(), NullNode()]
     open_with(nodes, num_partitions=0, join_window=0.0, partition=PartitionRule("none"))
     config = nodes[0].asked_to("query")[0]
@@ -211,5 +211,5 @@ def test_privacy_refuses_a_model_with_running_statistics(mode: str) -> None:
     node = NullNode(initial=BATCH_NORM, running=("running_var",))
     line = failure(SettingsError, [node], dp_mode=mode)
     assert line.startswith(f"DP_MODE={mode}: ")
-    for words in ("running_var", "frozen", "DP_MODE=off"):
-        assert words in line
+    for expected in ("running_var", "frozen", "DP_MODE=off"):
+        assert expected in line

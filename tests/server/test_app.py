@@ -54,7 +54,7 @@ def test_without_a_run_config_the_environment_counts(tmp_path: Path) -> None:
     assert facts(tmp_path / "environment")["rounds"] == 5
 
 
-def test_a_wrong_run_config_is_told_by_the_settings_name() -> None:
+def test_a_wrong_run_config_is_reported_by_the_settings_name() -> None:
     with pytest.raises(SettingsError, match=r"^NUM_ROUNDS='0': expected an integer of at least 1$"):
         run([NullNode()], num_rounds=0)
 
@@ -123,12 +123,12 @@ def test_a_disk_that_takes_no_model_is_one_line_and_a_failed_run(tmp_path: Path)
     assert (facts(tmp_path)["status"], facts(tmp_path)["reason"]) == ("failed", str(caught.value))
 
 
-def test_a_run_that_cannot_begin_is_on_record_with_its_reason(tmp_path: Path) -> None:
+def test_a_run_that_cannot_begin_is_recorded_with_its_reason(tmp_path: Path) -> None:
     settings = ServerSettings(client_wait_timeout=0.1, runs_dir=tmp_path)
     with pytest.raises(TooFewNodesError, match="0 of 2 nodes were ready") as caught:
         federate(LocalGrid({}), settings, Start("run"))
-    said = facts(tmp_path)
-    assert (said["status"], said["reason"], said["exit_code"]) == ("failed", str(caught.value), 3)
+    found = facts(tmp_path)
+    assert (found["status"], found["reason"], found["exit_code"]) == ("failed", str(caught.value), 3)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
 
 

@@ -1,4 +1,4 @@
-"""One step: who is asked, in what order, and how what comes back is sorted."""
+"""One step: which nodes are asked, in which order, and which replies are admitted."""
 
 import dataclasses
 import gc
@@ -61,7 +61,7 @@ def test_the_same_seed_samples_the_same_partitions_whatever_others_draw() -> Non
         table = Table([NullNode() for _ in range(8)], strategy_args={"fraction_train": 0.5}, seed=seed)
         drawn = []
         for number in range(1, 6):
-            random.random()  # noqa: S311 - somebody else's draw
+            random.random()  # noqa: S311 - the draw of another part of the program
             table.collect("train", number)
             drawn.append(table.asked())
         return drawn
@@ -83,7 +83,7 @@ def test_another_attempt_samples_again_among_those_who_are_left() -> None:
     assert (replies.present, replies.wanted) == (8, 4)
 
 
-def test_a_step_without_nodes_asks_nobody() -> None:
+def test_a_step_without_nodes_sends_nothing() -> None:
     table = Table([NullNode()])
     table.grid.nodes.clear()
     replies = table.collect("train")
@@ -91,7 +91,7 @@ def test_a_step_without_nodes_asks_nobody() -> None:
     assert replies.explain() == "nodes present: 0"
 
 
-def test_replies_are_in_the_order_of_partitions_whoever_answers_first() -> None:
+def test_replies_are_in_the_order_of_partitions_whichever_comes_first() -> None:
     table = Table([NullNode() for _ in range(12)])
     straight = table.collect("train").in_order()
     table.grid._reverse = True
@@ -125,7 +125,7 @@ def test_a_refusal_is_forgotten_once_the_node_is_admitted() -> None:
     assert (replies.refused, len(replies.admitted)) == ({}, 2)
 
 
-def test_who_would_answer_the_same_is_not_asked_again() -> None:
+def test_a_node_that_would_send_the_same_reply_is_not_asked_again() -> None:
     nodes = [NullNode(fail), NullNode(shift(1, **{"num-examples": 0})), NullNode(lose), NullNode()]
     table = Table(nodes)
     replies = table.collect("train")
@@ -189,7 +189,7 @@ def test_replies_are_complete_only_if_they_are_of_every_partition() -> None:
 
 
 class Watched(bytes):
-    """The bytes of an update, counted as long as somebody holds them."""
+    """The bytes of an update, counted while they are in memory."""
 
     alive = 0
 
@@ -212,7 +212,7 @@ def _no_collector() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_no_collector")
-def test_updates_and_old_models_are_let_go_before_evaluation(tmp_path: Path) -> None:
+def test_updates_and_old_models_are_released_before_evaluation(tmp_path: Path) -> None:
     class Watching(LocalGrid):
         def _call(self, message: Message) -> Message | None:
             reply = super()._call(message)
@@ -241,10 +241,10 @@ def test_updates_and_old_models_are_let_go_before_evaluation(tmp_path: Path) -> 
     assert Watched.alive == 0
 
 
-def test_a_strategy_sees_only_who_was_there_when_the_step_began() -> None:
+def test_a_strategy_sees_only_the_nodes_of_the_step() -> None:
     view = FrozenView([3, 1, 2])
     assert list(view.get_node_ids()) == [3, 1, 2]
-    words = "a strategy chooses nodes; sending is the round loop's"
+    expected = "a strategy chooses nodes; sending is the round loop's"
     for forbidden in (
         lambda: view.send_and_receive([]),
         lambda: view.push_messages([]),
@@ -252,7 +252,7 @@ def test_a_strategy_sees_only_who_was_there_when_the_step_began() -> None:
         lambda: view.set_run(empty_run(1)),
         lambda: view.run,
     ):
-        with pytest.raises(NotImplementedError, match=words):
+        with pytest.raises(NotImplementedError, match=expected):
             forbidden()
 
 

@@ -9,12 +9,12 @@ from server.compatibility import find_difference
 from tests.server.nodes import NullNode
 
 
-def describe(**said: Any) -> ConfigRecord:
-    return NullNode(description={name.replace("_", "-"): value for name, value in said.items()}).describe()
+def describe(**entries: Any) -> ConfigRecord:
+    return NullNode(description={name.replace("_", "-"): value for name, value in entries.items()}).describe()
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("entries", "expected"),
     [
         ({"task": "other"}, "its task is other, expected null"),
         ({"metrics": ["accuracy", "f1"]}, "its metrics is f1, expected loss"),
@@ -29,8 +29,8 @@ def describe(**said: Any) -> ConfigRecord:
         ({"labels_sha256": "cd"}, "its labels-sha256 is cd, expected ab"),
     ],
 )
-def test_a_difference_is_named_with_what_was_expected(said: dict[str, Any], words: str) -> None:
-    assert find_difference(describe(**said), describe(), is_shared=True) == words
+def test_a_difference_is_named_with_what_was_expected(entries: dict[str, Any], expected: str) -> None:
+    assert find_difference(describe(**entries), describe(), is_shared=True) == expected
 
 
 def test_sites_with_data_of_their_own_may_have_other_labels() -> None:

@@ -10,7 +10,7 @@ from tests.bounds import HANG_S
 from tests.server.nodes import GOOD, Config, Federation, Metrics, NullNode, Values, keep, shift
 
 
-def test_a_run_goes_on_without_a_node_that_died_and_names_it(federation: Federation) -> None:
+def test_a_run_continues_without_a_node_that_died_and_names_it(federation: Federation) -> None:
     nodes = {"a": NullNode(shift(1.0)), "b": NullNode(shift(1.0)), "doomed": None}
     federation.run(nodes, min_clients=2, num_rounds=3)
     assert [line["missing"] for line in federation.history] == [[], ["doomed"], []]

@@ -17,10 +17,10 @@ GRACE_S = 10.0
 
 
 def node(
-    name: str, *, present: bool = True, loading: bool = False, since: float = 0.0, **said: Any
+    name: str, *, present: bool = True, loading: bool = False, since: float = 0.0, **entries: Any
 ) -> NodeView:
     description = (
-        None if loading else ConfigRecord({key.replace("_", "-"): value for key, value in said.items()})
+        None if loading else ConfigRecord({key.replace("_", "-"): value for key, value in entries.items()})
     )
     return NodeView(name, sum(name.encode()), present, description, since)
 
@@ -33,7 +33,7 @@ def test_free_partitions_go_to_nodes_in_the_order_of_joining() -> None:
     assert renew({}, 2, [node("c"), node("a"), node("b")]) == {0: "c", 1: "a"}
 
 
-def test_a_node_that_is_there_keeps_its_lease_whoever_waits() -> None:
+def test_a_node_that_is_present_keeps_its_lease_whichever_nodes_wait() -> None:
     assert renew({1: "b"}, 2, [node("a"), node("b"), node("c")]) == {1: "b", 0: "a"}
 
 
@@ -131,14 +131,14 @@ def test_a_run_with_a_number_of_partitions_starts_when_so_many_nodes_are_ready()
     assert may_start([*two, node("c"), node("d", loading=True)], **settings)
 
 
-def test_a_run_without_one_waits_until_nobody_joined_for_the_join_window() -> None:
+def test_a_run_without_one_waits_until_no_node_has_joined_for_the_join_window() -> None:
     nodes = [node("a", since=10.0), node("b", since=20.0)]
     assert not may_start(nodes, now=24.9, min_clients=2, join_window_s=5.0)
     assert may_start(nodes, now=25.0, min_clients=2, join_window_s=5.0)
     assert not may_start(nodes, now=25.0, min_clients=3, join_window_s=5.0)
 
 
-def test_a_run_without_one_waits_for_whoever_is_still_loading() -> None:
+def test_a_run_without_one_waits_for_nodes_that_are_still_loading() -> None:
     nodes = [node("a"), node("b"), node("c", loading=True)]
     assert not may_start(nodes, min_clients=2)
     assert may_start(nodes[:2], min_clients=2)
@@ -155,12 +155,13 @@ def test_no_node_is_never_enough() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"), [("train", {"train_examples": 7}), ("test", {"train_examples": 70, "test_examples": 7})]
+    ("kind", "entries"),
+    [("train", {"train_examples": 7}), ("test", {"train_examples": 70, "test_examples": 7})],
 )
 def test_more_partitions_than_examples_are_noticed_with_the_first_ready_node(
-    kind: str, said: dict[str, Any]
+    kind: str, entries: dict[str, Any]
 ) -> None:
-    nodes = [node("a", loading=True), node("b", **said)]
+    nodes = [node("a", loading=True), node("b", **entries)]
     assert ledger.find_shortage(nodes, 7) is None
     assert ledger.find_shortage(nodes, 8) == (
         f"NUM_PARTITIONS=8: node b has 7 {kind} examples; expected at most 7 partitions"

@@ -27,12 +27,12 @@ BATCH_NORM = Layout(
 ADVICE = "; expected a writable folder with room for it"
 
 
-def description(**said: Any) -> ConfigRecord:
+def description(**entries: Any) -> ConfigRecord:
     heads = [
         json.dumps([name, dtype, shape, name in BATCH_NORM.trained])
         for name, (dtype, shape) in BATCH_NORM.arrays.items()
     ]
-    return ConfigRecord({"arrays": heads, "metrics": ["loss"], **said})
+    return ConfigRecord({"arrays": heads, "metrics": ["loss"], **entries})
 
 
 def test_a_layout_is_read_from_a_nodes_description_in_its_order() -> None:
@@ -43,10 +43,10 @@ def test_a_layout_is_read_from_a_nodes_description_in_its_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("entries", "expected"),
     [
-        ({"metrics": "loss"}, "it does not describe itself as a node: metrics is no list"),
-        ({"arrays": 5}, "it does not describe itself as a node: arrays is no list"),
+        ({"metrics": "loss"}, "it does not describe itself as a node: metrics is not a list"),
+        ({"arrays": 5}, "it does not describe itself as a node: arrays is not a list"),
         ({"arrays": ["{"]}, "it does not describe itself as a node: "),
         ({"arrays": ["5"]}, "it does not describe itself as a node: "),
         ({"arrays": ['["w", "float32", [1]]']}, "it does not describe itself as a node: not enough values"),
@@ -59,13 +59,15 @@ def test_a_layout_is_read_from_a_nodes_description_in_its_order() -> None:
         ),
     ],
 )
-def test_a_description_that_cannot_be_used_is_told_why(said: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the words are compared below
-        Layout.from_description(description(**said))
-    assert str(caught.value).startswith(words)
+def test_a_description_that_cannot_be_used_is_rejected_with_the_reason(
+    entries: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is compared below
+        Layout.from_description(description(**entries))
+    assert str(caught.value).startswith(expected)
 
 
-def test_a_description_without_arrays_is_told_so() -> None:
+def test_a_description_without_arrays_is_rejected() -> None:
     with pytest.raises(ValueError, match="it does not describe itself as a node: 'arrays'"):
         Layout.from_description(ConfigRecord())
 
@@ -106,7 +108,7 @@ def test_merging_casts_back_to_the_models_dtypes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gamma", "words"),
+    ("gamma", "expected"),
     [
         (np.array([1, np.nan], np.float32), "aggregation gave values that are not finite in array 'gamma'"),
         (np.array([1, np.inf], np.float32), "aggregation gave values that are not finite in array 'gamma'"),
@@ -114,10 +116,10 @@ def test_merging_casts_back_to_the_models_dtypes() -> None:
         (np.ones(1, np.float32), "aggregation gave array 'gamma' shape (1,), expected (2,)"),
     ],
 )
-def test_what_an_aggregation_may_not_give_is_refused(gamma: NDArray[Any], words: str) -> None:
-    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the words are compared below
+def test_invalid_results_of_an_aggregation_are_rejected(gamma: NDArray[Any], expected: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is compared below
         BATCH_NORM.merge(full(gamma=gamma), full())
-    assert str(caught.value) == words
+    assert str(caught.value) == expected
 
 
 def test_an_array_that_an_aggregation_left_out_is_named() -> None:

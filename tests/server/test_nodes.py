@@ -49,7 +49,7 @@ def explain(hub: Hub) -> str:
     return Nodes(hub.grid, settings).explain_missing(Participant(hub.node_id("raw"), "raw", 0))
 
 
-def test_a_node_that_is_there_has_not_replied_within_the_rounds_timeout(hub: Hub) -> None:
+def test_the_reason_for_a_node_that_is_present_is_the_timeout(hub: Hub) -> None:
     raw = RawNode(hub.address)
     raw.get_ready()
     assert hub.ask(hub.message(name="raw"), timeout=0.3) == []
@@ -57,7 +57,7 @@ def test_a_node_that_is_there_has_not_replied_within_the_rounds_timeout(hub: Hub
     raw.hang_up()
 
 
-def test_of_a_node_that_is_away_and_still_awaited_both_are_told(hub: Hub) -> None:
+def test_the_reason_names_both_the_timeout_and_the_lost_connection(hub: Hub) -> None:
     raw = RawNode(hub.address)
     raw.get_ready()
     raw.hang_up()
@@ -67,7 +67,7 @@ def test_of_a_node_that_is_away_and_still_awaited_both_are_told(hub: Hub) -> Non
 
 
 @pytest.mark.parametrize("hub", [0.05], indirect=True)
-def test_a_node_that_is_no_longer_awaited_is_told_with_the_grace(hub: Hub) -> None:
+def test_the_reason_for_a_node_that_is_no_longer_awaited_names_the_grace(hub: Hub) -> None:
     raw = RawNode(hub.address)
     raw.get_ready()
     raw.hang_up()
@@ -76,7 +76,7 @@ def test_a_node_that_is_no_longer_awaited_is_told_with_the_grace(hub: Hub) -> No
     assert "LEASE_GRACE=3" in explain(hub)
 
 
-def test_a_node_that_was_expelled_is_told_as_such(hub: Hub) -> None:
+def test_the_reason_for_an_expelled_node_is_its_site(hub: Hub) -> None:
     raw = RawNode(hub.address)
     raw.get_ready()
     raw.hang_up()
@@ -87,7 +87,7 @@ def test_a_node_that_was_expelled_is_told_as_such(hub: Hub) -> None:
     assert explain(hub) == "its site may not take part any more"
 
 
-def test_a_partition_that_nobody_holds_is_a_warning_of_every_start(
+def test_a_partition_without_a_node_is_a_warning_at_every_start(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     log.configure("WARNING", "text")

@@ -61,7 +61,7 @@ def test_an_adaptive_clipping_norm_moves_once_a_round() -> None:
     assert table.strategy.clipping_norm == pytest.approx(0.1 * np.exp(0.5), rel=1e-3)
 
 
-def test_a_strategy_that_makes_nothing_of_its_updates_fails_the_round() -> None:
+def test_a_strategy_that_returns_no_arrays_fails_the_round() -> None:
     table = Table([NullNode()] * 3, strategy="bulyan")
     # With fewer updates than it needs, it silently returns nothing.
     table.loop = replace(table.loop, plan=replace(table.plan, least_nodes=1))
@@ -69,8 +69,8 @@ def test_a_strategy_that_makes_nothing_of_its_updates_fails_the_round() -> None:
     before = unpack(table.model.arrays)
     with pytest.raises(TrainingFailedError) as caught:
         table.train_round()
-    words = "round 1 failed: the strategy Bulyan returned no arrays for 3 updates"
-    assert str(caught.value) == words
+    expected = "round 1 failed: the strategy Bulyan returned no arrays for 3 updates"
+    assert str(caught.value) == expected
     np.testing.assert_array_equal(unpack(table.model.arrays)["0.weight"], before["0.weight"])
 
 
@@ -93,8 +93,8 @@ def test_nodes_that_left_between_rounds_are_missed_by_the_next() -> None:
     del table.grid.nodes[1]
     with pytest.raises(TrainingFailedError) as caught:
         table.train_round(2)
-    words = "round 2 failed 3 times, the last time: 1 updates admitted, 2 needed: nodes present: 1"
-    assert str(caught.value) == words
+    expected = "round 2 failed 3 times, the last time: 1 updates admitted, 2 needed: nodes present: 1"
+    assert str(caught.value) == expected
 
 
 def test_a_node_that_comes_back_between_attempts_saves_the_round() -> None:

@@ -1,4 +1,4 @@
-"""Rounds over real streams: what is refused, what is tried again, what fails, and what is kept of it."""
+"""Rounds over real streams: which replies are rejected, which rounds are retried, and what is recorded."""
 
 import json
 import math
@@ -41,7 +41,7 @@ def fail(_: Values, __: Config) -> tuple[Values, Metrics]:
 
 
 def lost_first(times: int) -> NullNode:
-    """Build a node whose updates are lost at first, and that then adds 1 to every value."""
+    """Build a node that loses its first updates, and then adds 1 to every value."""
     node = NullNode()
     node.train = lambda *sent: lose(*sent) if len(node.asked_to("train")) <= times else shift(1.0)(*sent)
     return node
@@ -66,13 +66,13 @@ def test_one_node_without_examples_among_three_is_harmless(federation: Federatio
     assert len(nodes["b"].asked_to("train")) == 1
 
 
-def test_a_round_in_which_nobody_has_examples_fails_at_once(federation: Federation) -> None:
+def test_a_round_in_which_no_node_has_examples_fails_at_once(federation: Federation) -> None:
     nodes = {name: NullNode(NO_EXAMPLES) for name in ("a", "b")}
-    words = failure(federation, nodes, num_rounds=3)
-    assert words.startswith("round 1 failed: 0 updates admitted, 2 needed: ")
-    assert (words.count("a, b"), words.count(REFUSED)) == (1, 1)
+    expected = failure(federation, nodes, num_rounds=3)
+    assert expected.startswith("round 1 failed: 0 updates admitted, 2 needed: ")
+    assert (expected.count("a, b"), expected.count(REFUSED)) == (1, 1)
     assert [len(node.asked_to("train")) for node in nodes.values()] == [1, 1]
-    assert (federation.facts["status"], federation.facts["reason"]) == ("failed", words)
+    assert (federation.facts["status"], federation.facts["reason"]) == ("failed", expected)
     assert (federation.facts["rounds"], federation.facts["model_sha256"]) == (0, None)
     assert sorted(path.name for path in federation.folder.iterdir()) == ["run.json"]
     assert [len(node.asked_to("evaluate")) for node in nodes.values()] == [0, 0]
@@ -85,8 +85,8 @@ def test_after_a_failed_round_the_model_is_the_one_before_it(federation: Federat
         seen.append(float(values["0.weight"][0, 0]))
         return shift(1.0)(values, config) if config["server-round"] == 1 else fail(values, config)
 
-    words = failure(federation, {"a": NullNode(train)}, num_rounds=2)
-    assert words.startswith("round 2 failed: 0 updates admitted, 1 needed: node a: ")
+    expected = failure(federation, {"a": NullNode(train)}, num_rounds=2)
+    assert expected.startswith("round 2 failed: 0 updates admitted, 1 needed: node a: ")
     assert seen == [0.0, 1.0]
     assert [line["round"] for line in federation.history] == [1]
     assert not (federation.folder / "model.npz").exists()
@@ -111,7 +111,7 @@ def test_after_a_failed_round_the_model_is_the_one_before_it(federation: Federat
         (NullNode(shift(1.0, f1=1.0)), "metric 'f1' is not one of accuracy, loss, num-examples"),
     ],
 )
-def test_a_bad_update_is_refused_by_name_and_the_model_stays_finite(
+def test_a_bad_update_is_rejected_by_name_and_the_model_stays_finite(
     federation: Federation, bad: NullNode, reason: str
 ) -> None:
     federation.run({"good": NullNode(shift(1.0)), "bad": bad}, min_clients=1, num_rounds=2)
@@ -120,7 +120,7 @@ def test_a_bad_update_is_refused_by_name_and_the_model_stays_finite(
     assert federation.model["0.weight"].tolist() == [[2.0] * 3] * 2
 
 
-def test_an_evaluation_passes_the_same_door(federation: Federation) -> None:
+def test_evaluations_are_checked_like_updates(federation: Federation) -> None:
     nodes = {"good": NullNode(), "bad": NullNode(evaluate=lambda _, __: GOOD | {"loss": float("inf")})}
     federation.run(nodes)
     line = federation.history[0]
@@ -131,9 +131,9 @@ def test_an_evaluation_passes_the_same_door(federation: Federation) -> None:
 
 
 def test_a_node_that_raises_is_named_with_its_cause(federation: Federation) -> None:
-    words = failure(federation, nodes := {"good": NullNode(), "bad": NullNode(fail)})
-    assert words.startswith("round 1 failed: 1 updates admitted, 2 needed: node bad: ")
-    assert words.count("the columns do not fit") == 1
+    expected = failure(federation, nodes := {"good": NullNode(), "bad": NullNode(fail)})
+    assert expected.startswith("round 1 failed: 1 updates admitted, 2 needed: node bad: ")
+    assert expected.count("the columns do not fit") == 1
     assert [len(node.asked_to("train")) for node in nodes.values()] == [1, 1]
 
 
@@ -161,15 +161,15 @@ def test_a_node_that_failed_is_not_asked_again_in_the_round_and_asked_in_the_nex
 
 def test_a_round_that_can_get_no_more_updates_is_not_tried_again(federation: Federation) -> None:
     nodes = {"fails": NullNode(fail), "lost": lost_first(1), "good": NullNode()}
-    words = failure(federation, nodes)
-    assert words.startswith("round 1 failed: 1 updates admitted, 3 needed: ")
+    expected = failure(federation, nodes)
+    assert expected.startswith("round 1 failed: 1 updates admitted, 3 needed: ")
     assert [len(node.asked_to("train")) for node in nodes.values()] == [1, 1, 1]
 
 
 def test_updates_that_stay_lost_are_asked_for_three_times(federation: Federation) -> None:
     nodes = {"lost": NullNode(lose), "good": NullNode()}
-    words = failure(federation, nodes)
-    assert words.startswith(
+    expected = failure(federation, nodes)
+    assert expected.startswith(
         "round 1 failed 3 times, the last time: 1 updates admitted, 2 needed: node lost: "
     )
     assert [len(node.asked_to("train")) for node in nodes.values()] == [3, 1]
@@ -179,7 +179,8 @@ def test_a_failed_round_keeps_what_was_admitted_and_asks_only_the_others(federat
     nodes = {"a": NullNode(shift(3.0)), "b": lost_first(2), "c": NullNode(shift(5.0))}
     federation.run(nodes)
     assert [len(node.asked_to("train")) for node in nodes.values()] == [1, 3, 1]
-    assert federation.model["0.weight"][0, 0] == 3.0  # (3 + 1 + 5) / 3
+    # By hand: (3 + 1 + 5) / 3.
+    assert federation.model["0.weight"][0, 0] == 3.0
     assert federation.history[0]["refused"] == []
     assert [node["name"] for node in federation.history[0]["nodes"]] == ["a", "b", "c"]
 
@@ -249,7 +250,9 @@ def test_a_metric_that_is_undefined_at_one_site_is_left_out_there_alone(
     assert all("node=b" in line and "accuracy" in line for line in warnings)
 
 
-def test_a_metric_that_is_undefined_everywhere_is_absent_and_the_run_goes_on(federation: Federation) -> None:
+def test_a_metric_that_is_undefined_everywhere_is_absent_and_the_run_continues(
+    federation: Federation,
+) -> None:
     metrics = GOOD | {"accuracy": math.nan}
     nodes = {name: NullNode(shift(1.0, **metrics), lambda _, __: metrics) for name in ("a", "b")}
     federation.run(nodes, num_rounds=2)
@@ -305,8 +308,8 @@ def test_each_round_is_one_line_of_the_log(
     assert len(lines) == 2
     for round_, line in enumerate(lines, start=1):
         figures = f"loss=0.5 accuracy=0.75 epsilon={number} seconds={number}"
-        words = f"round finished round={round_} rounds=2 nodes=2 {figures}"
-        assert re.fullmatch(words, line), line
+        expected = f"round finished round={round_} rounds=2 nodes=2 {figures}"
+        assert re.fullmatch(expected, line), line
 
 
 def test_the_history_counts_the_bytes_of_each_node(federation: Federation) -> None:
@@ -363,8 +366,8 @@ def test_nodes_left_out_by_sampling_are_not_missed(federation: Federation) -> No
 def test_a_metric_of_the_users_own_reaches_the_history(federation: Federation) -> None:
     def node(top: float) -> NullNode:
         metrics = GOOD | {"top-5": top}
-        said = {"metrics": ["accuracy", "loss", "top-5"]}
-        return NullNode(lambda values, _: (values, metrics), lambda _, __: metrics, description=said)
+        description = {"metrics": ["accuracy", "loss", "top-5"]}
+        return NullNode(lambda values, _: (values, metrics), lambda _, __: metrics, description=description)
 
     federation.run({"a": node(0.5), "b": node(1.0)})
     line = federation.history[0]
@@ -394,7 +397,7 @@ def test_no_name_of_a_metric_is_reserved(
     assert "metrics.round=5" in logged.message
 
 
-def test_run_json_says_how_it_was_run_and_how_it_ended(federation: Federation) -> None:
+def test_run_json_has_the_settings_and_the_outcome(federation: Federation) -> None:
     federation.run({"a": NullNode()}, num_rounds=2, seed=7, learning_rate=0.5)
     facts = federation.facts
     assert facts["run_id"] == federation.folder.resolve().name

@@ -1,4 +1,4 @@
-"""What the log tells of a wait, while it lasts."""
+"""How a wait is logged while it lasts."""
 
 import itertools
 import json
@@ -51,8 +51,8 @@ def test_a_wait_is_logged_at_once_and_then_every_30_seconds(lines: Lines) -> Non
     since, until = (datetime.fromisoformat(first[name]) for name in ("since", "until"))
     assert until - since == timedelta(seconds=300)
     assert since.tzinfo is not None
-    said = (first["ready"], first["limit"], first["then"], first["hint"])
-    assert said == (1, "CLIENT_WAIT_TIMEOUT", "it fails", "start more")
+    fields = (first["ready"], first["limit"], first["then"], first["hint"])
+    assert fields == (1, "CLIENT_WAIT_TIMEOUT", "it fails", "start more")
 
 
 def test_a_quiet_wait_is_logged_when_a_node_is_gone_and_again_when_another_is(lines: Lines) -> None:

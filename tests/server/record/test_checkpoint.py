@@ -35,7 +35,7 @@ def save(folder: Path) -> Path:
     return checkpoint.path_of(folder, FACTS.round)
 
 
-def test_what_is_read_is_what_was_written_in_the_models_order(tmp_path: Path) -> None:
+def test_a_checkpoint_is_read_as_it_was_written_in_the_models_order(tmp_path: Path) -> None:
     read = checkpoint.load(save(tmp_path))
     assert read.facts == FACTS
     assert list(read.arrays) == ["w", "b", "e"]
@@ -50,12 +50,12 @@ def test_what_is_read_is_what_was_written_in_the_models_order(tmp_path: Path) ->
     assert read.state["m_t/w"].dtype == np.float64
 
 
-def test_the_arrays_are_there_for_numpy_by_their_names(tmp_path: Path) -> None:
+def test_numpy_reads_the_arrays_by_name(tmp_path: Path) -> None:
     with np.load(save(tmp_path), allow_pickle=False) as file:
         assert file["w"].tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
-def test_a_file_cut_short_anywhere_is_not_believed(tmp_path: Path) -> None:
+def test_a_truncated_file_is_not_loaded(tmp_path: Path) -> None:
     path = save(tmp_path)
     whole = path.read_bytes()
     for size in range(0, len(whole), 7):
@@ -83,7 +83,7 @@ def test_a_byte_that_changed_is_noticed_or_changes_nothing(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["w.npy", "strategy/m_t/w.npy"])
-def test_a_file_that_lost_a_member_is_not_believed(tmp_path: Path, name: str) -> None:
+def test_a_file_that_lost_a_member_is_not_loaded(tmp_path: Path, name: str) -> None:
     path = save(tmp_path)
     with zipfile.ZipFile(path) as archive:
         members = {member: archive.read(member) for member in archive.namelist()}
@@ -103,7 +103,7 @@ def test_a_format_of_another_version_is_named(tmp_path: Path) -> None:
         checkpoint.load(path)
 
 
-def test_nothing_pickled_is_read(tmp_path: Path) -> None:
+def test_pickled_data_is_not_loaded(tmp_path: Path) -> None:
     path = tmp_path / "round-0001.npz"
     np.savez(path, w=np.array([{"a": 1}], dtype=object))
     with pytest.raises(ValueError, match=r"checkpoint\.json"):

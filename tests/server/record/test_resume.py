@@ -20,7 +20,6 @@ from fedmx.settings import ServerSettings
 from server import leases, privacy, strategies
 from server.app import federate
 from server.leases import Membership, StartRules
-from server.model import GlobalModel, Layout
 from server.record import checkpoint
 from server.record.resume import choose_run, find_unannounced
 from server.record.run import RunRecord
@@ -31,7 +30,6 @@ from tests.server.nodes import GOOD, LocalGrid, Metrics, NullNode, Table, pack, 
 from tests.server.reports import make_report
 
 MODEL = pack({"w": np.arange(3, dtype=np.float32)})
-GLOBAL = GlobalModel(MODEL, Layout({"w": ("float32", (3,))}, frozenset("w"), frozenset({"loss"})))
 
 
 def make_settings(folder: Path, **given: Any) -> ServerSettings:
@@ -42,7 +40,7 @@ def make_run(settings: ServerSettings, rounds: int, status: str = "") -> RunReco
     """Leave a run on disk as it is after so many rounds."""
     record = RunRecord.begin("one", settings)
     for number in range(1, rounds + 1):
-        record.keep(make_report(number, 1 / number), GLOBAL, {})
+        record.keep(make_report(number, 1 / number), MODEL, {})
     if status:
         record.end(Outcome(status, reason="because", exit_code=4))
     return record
@@ -54,7 +52,7 @@ def test_without_a_run_a_new_one_starts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", ["", "interrupted", "failed"])
-def test_an_unfinished_run_goes_on_after_its_newest_round(tmp_path: Path, status: str) -> None:
+def test_an_unfinished_run_resumes_after_its_newest_round(tmp_path: Path, status: str) -> None:
     settings = make_settings(tmp_path)
     make_run(settings, 2, status)
     start = choose_run(dataclasses.replace(settings, num_rounds=9, log_level="DEBUG", round_timeout=1.0))
@@ -64,7 +62,7 @@ def test_an_unfinished_run_goes_on_after_its_newest_round(tmp_path: Path, status
     assert start.membership == Membership({"a": 0, "b": 1}, 2)
 
 
-def test_a_finished_run_is_not_touched(tmp_path: Path) -> None:
+def test_a_finished_run_is_not_resumed(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
     make_run(settings, 2).finish(MODEL)
     assert choose_run(settings).run_id != "one"
@@ -81,7 +79,7 @@ def test_a_run_killed_in_its_first_round_keeps_its_name_and_one_that_failed_then
     assert choose_run(settings).run_id != "one"
 
 
-def test_other_settings_are_named_and_not_mixed(tmp_path: Path) -> None:
+def test_changed_settings_are_named_and_refused(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
     make_run(settings, 2)
     other = dataclasses.replace(settings, learning_rate=0.1, num_partitions=3)
@@ -112,7 +110,7 @@ def logged() -> Log:
 
 
 @pytest.mark.parametrize("rounds", [0, 2])
-def test_a_resume_is_logged_at_once_with_run_round_task_and_the_way_out(
+def test_a_resume_is_logged_at_once_with_run_round_task_and_the_alternative(
     tmp_path: Path, rounds: int, logged: Log
 ) -> None:
     settings = make_settings(tmp_path)
@@ -164,7 +162,7 @@ def test_a_resume_with_other_versions_is_a_warning_with_each_of_them(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("changed", "words"),
+    ("changed", "expected"),
     [
         ({"task": "cifar"}, "its task is cifar, expected null"),
         ({"metrics": ["loss"]}, "its metrics is"),
@@ -172,8 +170,8 @@ def test_a_resume_with_other_versions_is_a_warning_with_each_of_them(tmp_path: P
         ({}, ""),
     ],
 )
-def test_on_every_engine_nodes_that_differ_from_the_resumed_run_are_named_with_the_way_out(
-    tmp_path: Path, changed: dict[str, Any], words: str
+def test_nodes_that_differ_from_the_resumed_run_are_named_on_every_engine(
+    tmp_path: Path, changed: dict[str, Any], expected: str
 ) -> None:
     settings = make_settings(tmp_path, num_rounds=2, num_partitions=2, lease_grace=0.0)
 
@@ -189,12 +187,12 @@ def test_on_every_engine_nodes_that_differ_from_the_resumed_run_are_named_with_t
         return
     with pytest.raises(SettingsError) as caught:
         federate(LocalGrid(nodes), settings, start)
-    assert words in str(caught.value)
+    assert expected in str(caught.value)
     assert f"run {start.run_id}, which is unfinished after round 0" in str(caught.value)
     assert "RESUME=never" in str(caught.value)
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
+def test_a_damaged_checkpoint_is_named_and_the_previous_one_is_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("fedmx"), "propagate", True)
@@ -208,7 +206,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     assert f"left out a checkpoint file={newest}" in caplog.text
 
 
-def test_without_a_whole_checkpoint_nothing_is_guessed(tmp_path: Path) -> None:
+def test_without_a_readable_checkpoint_the_run_is_not_resumed(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
     folder = make_run(settings, 2).folder / checkpoint.FOLDER
     for number in (1, 2):
@@ -219,7 +217,7 @@ def test_without_a_whole_checkpoint_nothing_is_guessed(tmp_path: Path) -> None:
         choose_run(settings)
 
 
-def test_a_record_that_cannot_be_read_is_no_reason_to_begin_another_beside_it(tmp_path: Path) -> None:
+def test_an_unreadable_record_does_not_start_another_run(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
     (make_run(settings, 2).folder / "run.json").write_bytes(b"")
     with pytest.raises(DataError, match=r"RESUME=never to start a new run$"):
@@ -227,7 +225,7 @@ def test_a_record_that_cannot_be_read_is_no_reason_to_begin_another_beside_it(tm
     assert choose_run(dataclasses.replace(settings, resume="never")).before is None
 
 
-def test_checkpoints_that_are_gone_are_not_taken_for_a_run_without_rounds(tmp_path: Path) -> None:
+def test_missing_checkpoints_do_not_look_like_a_run_without_rounds(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
     shutil.rmtree(make_run(settings, 2).folder / checkpoint.FOLDER)
     with pytest.raises(
@@ -237,7 +235,7 @@ def test_checkpoints_that_are_gone_are_not_taken_for_a_run_without_rounds(tmp_pa
 
 
 @pytest.mark.parametrize("resume", ["auto", "force"])
-def test_rounds_that_are_done_cannot_be_undone(tmp_path: Path, resume: str) -> None:
+def test_fewer_rounds_than_are_done_are_refused(tmp_path: Path, resume: str) -> None:
     settings = make_settings(tmp_path, resume=resume)
     make_run(settings, 5)
     assert choose_run(dataclasses.replace(settings, num_rounds=5)).before is not None
@@ -249,14 +247,14 @@ def test_rounds_that_are_done_cannot_be_undone(tmp_path: Path, resume: str) -> N
     )
 
 
-def test_privacy_does_not_begin_in_the_middle_of_a_run(tmp_path: Path) -> None:
+def test_privacy_cannot_start_in_the_middle_of_a_run(tmp_path: Path) -> None:
     settings = make_settings(tmp_path, resume="force")
     make_run(settings, 2)
     with pytest.raises(SettingsError, match=r"DP_MODE=dp-fixed: its rounds so far were without; "):
         choose_run(dataclasses.replace(settings, dp_mode="dp-fixed"))
 
 
-def test_what_was_left_out_does_not_count_as_newest_any_more(tmp_path: Path) -> None:
+def test_a_checkpoint_that_was_skipped_is_no_longer_the_newest(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
     folder = make_run(settings, 3).folder / checkpoint.FOLDER
     checkpoint.path_of(folder, 3).write_bytes(b"")
@@ -267,7 +265,7 @@ def test_what_was_left_out_does_not_count_as_newest_any_more(tmp_path: Path) -> 
     assert (folder / "round-0003.npz.newer").exists()
 
 
-def test_a_disk_that_does_not_give_a_checkpoint_is_no_damaged_checkpoint(tmp_path: Path) -> None:
+def test_a_disk_that_fails_is_not_reported_as_a_damaged_checkpoint(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
     path = checkpoint.path_of(make_run(settings, 2).folder / checkpoint.FOLDER, 2)
     path.unlink()
@@ -277,7 +275,7 @@ def test_a_disk_that_does_not_give_a_checkpoint_is_no_damaged_checkpoint(tmp_pat
 
 
 @pytest.mark.parametrize("given", [{}, {"seed": 7}, {"resume": "never"}, {"log_level": "DEBUG"}])
-def test_only_who_restarts_a_server_as_it_was_hears_that_its_run_is_finished(
+def test_only_a_restart_with_the_same_settings_announces_the_end_of_a_run(
     tmp_path: Path, given: dict[str, Any]
 ) -> None:
     settings = make_settings(tmp_path)
@@ -292,11 +290,11 @@ def test_only_who_restarts_a_server_as_it_was_hears_that_its_run_is_finished(
         assert find_unannounced(runs, now) is None, "that was long ago"
 
 
-def test_what_came_after_the_checkpoint_is_taken_back(tmp_path: Path) -> None:
+def test_lines_after_the_checkpoint_are_removed(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
     record = make_run(settings, 2)
     start = choose_run(settings)
-    record.keep(make_report(3, 0.1), GLOBAL, {})
+    record.keep(make_report(3, 0.1), MODEL, {})
     with (record.folder / "history.jsonl").open("a") as file:
         file.write('{"round": 4, "ev')
     newest = read_newest(tmp_path)
@@ -319,7 +317,7 @@ def test_what_came_after_the_checkpoint_is_taken_back(tmp_path: Path) -> None:
         ("qfedavg", {"q": 0.2}),
     ],
 )
-def test_what_a_strategy_carries_is_all_that_a_new_one_needs(name: str, given: dict[str, object]) -> None:
+def test_a_strategys_state_is_all_that_a_resumed_run_needs(name: str, given: dict[str, object]) -> None:
     nodes = [NullNode(shift(by)) for by in (0.1, 0.2, 0.6)]
     settings = {"strategy": name, "strategy_args": given}
     table, again = Table(nodes, **settings), Table(nodes, **settings)
@@ -332,12 +330,12 @@ def test_what_a_strategy_carries_is_all_that_a_new_one_needs(name: str, given: d
     assert arrays.sha256(again.model.arrays) == arrays.sha256(table.model.arrays)
 
 
-def test_a_norm_that_is_a_setting_is_not_carried() -> None:
+def test_a_norm_that_is_a_setting_is_not_part_of_the_state() -> None:
     settings = ServerSettings(dp_mode="dp-fixed", dp_args={"clipping_norm": 0.5})
     assert strategies.build(settings).state() == {}
 
 
-def test_the_clipping_norm_is_carried() -> None:
+def test_an_adaptive_clipping_norm_is_part_of_the_state() -> None:
     settings = ServerSettings(dp_mode="dp-adaptive", num_partitions=20, min_clients=20)
     plan, again = strategies.build(settings), strategies.build(settings)
     vars(plan.strategy)["clipping_norm"] = 0.7
@@ -352,22 +350,27 @@ def node(name: str, *, is_ready: bool = True, since: float = 0.0) -> NodeView:
 @pytest.mark.parametrize(
     ("nodes", "now", "may"),
     [
-        ([node("a"), node("b"), node("c")], 1.0, True),  # all are back: at once
-        ([node("a"), node("b"), node("x")], 1.0, False),  # another may be c's successor, or c may still come
-        ([node("a"), node("b"), node("x")], 5.0, True),  # nobody came for JOIN_WINDOW
+        # All are back: at once.
+        ([node("a"), node("b"), node("c")], 1.0, True),
+        # The new one may replace c, or c may still come: after JOIN_WINDOW.
+        ([node("a"), node("b"), node("x")], 1.0, False),
+        ([node("a"), node("b"), node("x")], 5.0, True),
         ([node("a"), node("b"), node("x", is_ready=False)], 5.0, False),
         ([node("a"), node("b")], 119.0, False),
-        ([node("a"), node("b")], 120.0, True),  # LEASE_GRACE is over, and MIN_CLIENTS are here
+        # After LEASE_GRACE, MIN_CLIENTS are enough.
+        ([node("a"), node("b")], 120.0, True),
         ([node("a")], 200.0, False),
         ([], 200.0, False),
     ],
 )
-def test_those_who_took_part_are_waited_for(nodes: list[NodeView], now: float, *, may: bool) -> None:
+def test_a_resumed_run_waits_for_the_nodes_that_took_part(
+    nodes: list[NodeView], now: float, *, may: bool
+) -> None:
     rules = StartRules(num_partitions=0, min_clients=2, join_window_s=5.0, lease_grace_s=120.0)
     assert leases.can_resume(nodes, {"a", "b", "c"}, rules, now=now, since=0.0) is may
 
 
-def test_with_privacy_a_model_that_was_sent_counts_although_its_round_was_lost(tmp_path: Path) -> None:
+def test_with_privacy_a_model_that_was_sent_counts_even_if_its_round_was_lost(tmp_path: Path) -> None:
     settings = make_settings(
         tmp_path,
         num_rounds=3,
@@ -380,7 +383,8 @@ def test_with_privacy_a_model_that_was_sent_counts_although_its_round_was_lost(t
 
     def evaluate(*_: Any) -> Metrics:
         if (metrics := next(third_evaluation, None)) is None:
-            raise StopSignal(15)  # the model of round 3 is at the nodes, and not on disk
+            # The nodes have the model of round 3, and the disk has not.
+            raise StopSignal(15)
         return metrics
 
     with pytest.raises(StopSignal):

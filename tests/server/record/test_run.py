@@ -10,7 +10,6 @@ import pytest
 from fedmx import arrays
 from fedmx.errors import DataError
 from fedmx.settings import ServerSettings
-from server.model import GlobalModel, Layout
 from server.record import checkpoint
 from server.record.run import RunRecord
 from server.report import Outcome
@@ -18,7 +17,6 @@ from tests.server.nodes import Federation, NullNode, pack, shift
 from tests.server.reports import make_report
 
 MODEL = pack({"w": np.arange(3, dtype=np.float32)})
-GLOBAL = GlobalModel(MODEL, Layout({"w": ("float32", (3,))}, frozenset("w"), frozenset({"loss"})))
 
 ADVICE = "; expected a writable folder with room for it"
 
@@ -50,7 +48,7 @@ def test_latest_is_the_newest_run_and_relative(tmp_path: Path) -> None:
 def test_each_round_is_a_line_that_is_there_at_once(tmp_path: Path) -> None:
     record = make_record(tmp_path)
     for number in (1, 2):
-        record.keep(make_report(number), GLOBAL, {})
+        record.keep(make_report(number), MODEL, {})
         lines = (record.folder / "history.jsonl").read_text().splitlines()
         assert [json.loads(line)["round"] for line in lines] == list(range(1, number + 1))
         assert facts(record.folder)["rounds"] == number
@@ -71,14 +69,14 @@ def test_the_best_round_has_the_lowest_loss_of_complete_evaluations(
 ) -> None:
     record = make_record(tmp_path)
     for number, (loss, is_complete) in enumerate(rounds, start=1):
-        record.keep(make_report(number, loss, is_complete=is_complete), GLOBAL, {})
+        record.keep(make_report(number, loss, is_complete=is_complete), MODEL, {})
     assert facts(record.folder)["best"] == best
 
 
 def test_a_round_is_kept_as_a_checkpoint_and_as_a_line(tmp_path: Path) -> None:
     record = make_record(tmp_path)
     report = make_report(1, privacy={"epsilon": 2.0, "delta": 1e-5})
-    kept = record.keep(report, GLOBAL, {"m_t/w": np.ones(3)})
+    kept = record.keep(report, MODEL, {"m_t/w": np.ones(3)})
     line = json.loads((record.folder / "history.jsonl").read_text())
     assert line == kept.to_line()
     assert kept.seconds.checkpoint == kept.seconds.total > 0
@@ -94,19 +92,19 @@ def test_a_round_is_kept_as_a_checkpoint_and_as_a_line(tmp_path: Path) -> None:
 def test_the_newest_checkpoints_and_the_best_one_stay(tmp_path: Path) -> None:
     record = make_record(tmp_path, keep_checkpoints=2)
     for number, loss in enumerate((0.5, 0.25, 0.75, 0.75, 0.75), start=1):
-        record.keep(make_report(number, loss), GLOBAL, {})
+        record.keep(make_report(number, loss), MODEL, {})
     assert checkpoint.list_rounds(record.folder / checkpoint.FOLDER) == [5, 4, 2]
 
 
 @pytest.mark.parametrize(
     ("losses", "is_evaluated"), [((None, None), False), ((0.5, None), True), ((), False)]
 )
-def test_the_outcome_tells_whether_any_round_was_evaluated(
+def test_the_outcome_has_whether_any_round_was_evaluated(
     tmp_path: Path, losses: tuple[float | None, ...], *, is_evaluated: bool
 ) -> None:
     record = make_record(tmp_path)
     for number, loss in enumerate(losses, start=1):
-        record.keep(make_report(number, loss), GLOBAL, {})
+        record.keep(make_report(number, loss), MODEL, {})
     assert record.finish(MODEL).is_evaluated is is_evaluated
 
 
@@ -132,11 +130,11 @@ def test_the_digest_in_run_json_is_that_of_the_saved_model(federation: Federatio
     assert federation.facts["model_sha256"] == arrays.sha256(pack(federation.model))
 
 
-def test_a_run_that_failed_says_why(tmp_path: Path) -> None:
+def test_a_failed_run_records_the_reason(tmp_path: Path) -> None:
     record = make_record(tmp_path)
     record.end(Outcome("failed", reason="round 1 failed", exit_code=4))
-    said = facts(record.folder)
-    assert (said["status"], said["reason"], said["exit_code"]) == ("failed", "round 1 failed", 4)
+    found = facts(record.folder)
+    assert (found["status"], found["reason"], found["exit_code"]) == ("failed", "round 1 failed", 4)
 
 
 def test_a_run_that_is_there_already_is_not_written_over(tmp_path: Path) -> None:
@@ -150,7 +148,7 @@ def test_a_history_that_cannot_be_written_fails_the_run_in_one_line(tmp_path: Pa
     record = make_record(tmp_path)
     (record.folder / "history.jsonl").mkdir()
     with pytest.raises(DataError) as caught:
-        record.keep(make_report(1), GLOBAL, {})
+        record.keep(make_report(1), MODEL, {})
     assert str(caught.value) == f"{record.folder}/history.jsonl: cannot be written: Is a directory{ADVICE}"
 
 

@@ -46,14 +46,14 @@ def test_a_server_waits_for_who_notes_that_another_was_killed(
         assert runs.unannounced == ""
 
 
-@pytest.mark.parametrize(("below", "words"), [("", "File exists"), ("runs", "Not a directory")])
-def test_a_runs_folder_that_cannot_be_one_is_a_line(tmp_path: Path, below: str, words: str) -> None:
+@pytest.mark.parametrize(("below", "expected"), [("", "File exists"), ("runs", "Not a directory")])
+def test_an_unusable_runs_folder_is_one_line(tmp_path: Path, below: str, expected: str) -> None:
     (tmp_path / "file").write_text("")
     runs_dir = tmp_path / "file" / below
     with pytest.raises(DataError) as caught:
         RunsFolder(runs_dir)
     assert str(caught.value) == (
-        f"RUNS_DIR={runs_dir}: {words}; expected a folder that this user (uid {os.getuid()}) can write"
+        f"RUNS_DIR={runs_dir}: {expected}; expected a folder that this user (uid {os.getuid()}) can write"
     )
 
 
@@ -95,7 +95,7 @@ def test_the_run_of_a_server_that_was_killed_is_interrupted_for_the_next_one(tmp
     begin += "runs = RunsFolder(path); RunRecord.begin('one', ServerSettings(runs_dir=path)); "
     begin += "os.kill(os.getpid(), 9)"
     assert subprocess.run([sys.executable, "-c", begin, str(tmp_path)], check=False).returncode == -9
-    assert status_of(tmp_path) == "running", "nobody could write"
+    assert status_of(tmp_path) == "running", "a killed server writes nothing"
     with RunsFolder(tmp_path):
         assert status_of(tmp_path) == "interrupted"
     found = read_newest(tmp_path)
@@ -140,12 +140,12 @@ def test_an_unfinished_run_of_another_format_is_named_with_both_formats_and_vers
         read_newest(tmp_path)
     line = str(caught.value)
     assert line.startswith(f"{path}: ")
-    for words in (f"format {shown},", "7.8.9", f"format {FORMAT},", __version__, "RESUME=never"):
-        assert words in line
+    for expected in (f"format {shown},", "7.8.9", f"format {FORMAT},", __version__, "RESUME=never"):
+        assert expected in line
     assert "\n" not in line
 
 
-def test_a_finished_run_of_another_format_is_in_nobodys_way(tmp_path: Path) -> None:
+def test_a_finished_run_of_another_format_is_ignored(tmp_path: Path) -> None:
     write_facts(tmp_path, format=1, status="finished", settings="missing")
     assert read_newest(tmp_path) is None
     settings = ServerSettings(runs_dir=tmp_path)
@@ -174,7 +174,7 @@ except FederationError as error:
 
 
 @pytest.mark.parametrize("unreadable", ["one/run.json", "one", "one/history.jsonl", "one/checkpoints", "."])
-def test_what_cannot_be_read_of_a_run_is_named_with_the_user(unreadable: str) -> None:
+def test_an_unreadable_file_of_a_run_is_named_with_the_user(unreadable: str) -> None:
     runs_dir = Path(tempfile.mkdtemp(prefix="fedmx-runs-"))
     try:
         folder = begin(runs_dir).folder
@@ -204,7 +204,7 @@ def test_the_newest_run_is_found_by_its_own_name_below_the_folder_as_it_was_give
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "expected"),
     [
         (None, "No such file"),
         (b"", "Expecting value"),
@@ -216,13 +216,13 @@ def test_the_newest_run_is_found_by_its_own_name_below_the_folder_as_it_was_give
         (b'{"format": 3, "run_id": "one", "status": "running"}', "its 'resumed' is not a list"),
     ],
 )
-def test_a_record_that_is_none_is_named(tmp_path: Path, content: bytes | None, words: str) -> None:
+def test_an_invalid_record_is_named(tmp_path: Path, content: bytes | None, expected: str) -> None:
     path = begin(tmp_path).folder / "run.json"
     if content is None:
         path.unlink()
     else:
         path.write_bytes(content)
     with pytest.raises(
-        DataError, match=f"^{path}: cannot be read: .*{words}.* RESUME=never to start a new run$"
+        DataError, match=f"^{path}: cannot be read: .*{expected}.* RESUME=never to start a new run$"
     ):
         read_newest(tmp_path)
