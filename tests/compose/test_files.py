@@ -21,8 +21,8 @@ from server.authority import bundle
 from tests.compose.conftest import find_fault
 from tests.compose.stack import ROOT
 
-# Defaults that differ in containers: SERVER_PUBLISH restricts access to the port, the server is a service, and
-# runs are on a volume.
+# Defaults that differ in containers: SERVER_PUBLISH restricts access to the port, the server is a service,
+# and runs are on a volume.
 IN_CONTAINERS = {"LISTEN_ADDRESS": "0.0.0.0:8080", "SERVER_ADDRESS": "server:8080", "RUNS_DIR": "/runs"}
 # Other names of settings, which have no lines in .env.
 ALIASES = {"ROUNDS"}

@@ -113,7 +113,7 @@ def test_without_what_stands_in_for_the_driver_the_missing_library_is_one_line()
 
 
 def logs_of(stack: Stack) -> list[str]:
-    """Give what each client of this image said."""
+    """Return the output of each client of this image."""
     return [
         subprocess.run(["docker", "logs", c.id], capture_output=True, text=True, check=True).stderr
         for c in stack.containers("client-gpu")

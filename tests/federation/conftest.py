@@ -1,4 +1,4 @@
-"""Federations of real processes, each of which is ended with its test."""
+"""Federations of real processes, which end with their test."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.federation.programs import Federation, find_free_port
 
 @pytest.fixture
 def federation(tmp_path: Path) -> Iterator[Federation]:
-    """A federation to be; what a test leaves running is ended after it."""
+    """A federation; programs that still run after the test are killed."""
     made = Federation(tmp_path, find_free_port())
     yield made
     made.end()
@@ -20,7 +20,7 @@ def federation(tmp_path: Path) -> Iterator[Federation]:
 
 @pytest.fixture(scope="module")
 def shared_federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
-    """A federation whose one run serves several tests."""
+    """A federation with one run for several tests."""
     made = Federation(tmp_path_factory.mktemp("federation"), find_free_port())
     yield made
     made.end()
@@ -28,7 +28,7 @@ def shared_federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fede
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    """A federation whose programs can be given faults."""
+    """A federation with programs that faults can be injected into."""
     made = Stage(tmp_path, find_free_port())
     yield made
     made.end()
@@ -36,6 +36,6 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    """What runs end with that nothing disturbs."""
+    """The results of undisturbed runs."""
     make: Callable[[], Stage] = lambda: Stage(tmp_path_factory.mktemp("reference"), find_free_port())  # noqa: E731
     return Reference(make)

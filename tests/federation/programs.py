@@ -1,4 +1,4 @@
-"""The real programs as processes on loopback."""
+"""The real programs, as processes on loopback."""
 
 import atexit
 import json
@@ -34,7 +34,7 @@ def find_free_port() -> int:
 
 @cache
 def find_pki() -> Path:
-    """Give the folder of an authority, with certificates for a server and clients on this machine."""
+    """Create an authority and certificates for programs on this machine, and return the folder."""
     folder = Path(tempfile.mkdtemp(prefix="fedmx-pki-"))
     atexit.register(shutil.rmtree, folder)
     authority = Authority(PkiSettings(pki_dir=folder))
@@ -44,7 +44,7 @@ def find_pki() -> Path:
 
 
 class Process(Protocol):
-    """What is used of `subprocess.Popen`."""
+    """The part of `subprocess.Popen` that tests use."""
 
     @property
     def pid(self) -> int: ...
@@ -63,7 +63,7 @@ class Process(Protocol):
 
 @dataclass
 class Program:
-    """A running `python -m server` or `python -m client`, and the file its log goes to."""
+    """A running `python -m server` or `python -m client`, and its log file."""
 
     process: Process
     log_path: Path
@@ -73,11 +73,11 @@ class Program:
         return self.log_path.read_text()
 
     def wait(self, timeout_s: float = HANG_S) -> int:
-        """Give its exit code."""
+        """Wait for its end, and return its exit code."""
         return self.process.wait(timeout_s)
 
     def wait_for(self, pattern: str, timeout_s: float = HANG_S) -> str:
-        """Wait until a line of its log matches, and give what matched."""
+        """Wait until its log matches, and return the match."""
         deadline = time.monotonic() + timeout_s
         while (found := re.search(pattern, self.log)) is None:
             if time.monotonic() > deadline or self.process.poll() is not None:
@@ -91,14 +91,14 @@ class Program:
 
 
 def make_environment(settings: Mapping[str, object]) -> dict[str, str]:
-    """Give a program's environment: these settings, and none of whoever runs the tests."""
+    """Return a program's environment: these settings, and none of the environment of the tests."""
     kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LD_LIBRARY_PATH")}
     return kept | {"PYTHONPATH": str(TASKS)} | {key: str(value) for key, value in settings.items()}
 
 
 @dataclass
 class Federation:
-    """One server's address and folder, and whatever was started against it."""
+    """One server's address and folder, and the programs that were started with it."""
 
     folder: Path
     port: int
@@ -123,10 +123,10 @@ class Federation:
     def run(
         self, clients: int = 2, client_settings: Mapping[str, object] | None = None, **settings: object
     ) -> int:
-        """Run a whole federation and give the server's exit code; every program has ended by then."""
+        """Run a federation until every program has ended, and return the server's exit code."""
         server = self.start_server(NUM_PARTITIONS=clients, MIN_CLIENTS=clients, **settings)
         nodes = [self.start_client(**(client_settings or {})) for _ in range(clients)]
-        # The time limit of the test is the one that counts.
+        # The time limit of the test applies first.
         code = server.wait(3 * HANG_S)
         for node in nodes:
             node.wait()
@@ -147,7 +147,7 @@ class Federation:
         return "\n".join(program.log for program in self.programs)
 
     def end(self) -> None:
-        """End whatever still runs."""
+        """Kill the programs that still run."""
         for program in self.programs:
             if program.process.poll() is None:
                 program.process.kill()

@@ -1,4 +1,4 @@
-"""Who is gone, for a while or for good: the others go on, and it is said who was missing."""
+"""Nodes that are away for a while or for good: the others continue, and the log names who was missing."""
 
 import json
 import re
@@ -17,7 +17,9 @@ ENDLESS = 100_000
 IN_ROUND_2 = Kill("before", "client.trainer:Trainer.train", call=2)
 
 
-def test_a_node_that_is_stopped_past_the_timeout_is_missing_and_takes_part_again_later(stage: Stage) -> None:
+def test_a_node_that_is_stopped_past_the_timeout_is_missing_and_returns_later(
+    stage: Stage,
+) -> None:
     server = stage.start_server(
         NUM_PARTITIONS=2, MIN_CLIENTS=2, MIN_UPDATES=1, ROUND_TIMEOUT=4, NUM_ROUNDS=ENDLESS
     )
@@ -37,7 +39,7 @@ def test_a_node_that_is_stopped_past_the_timeout_is_missing_and_takes_part_again
     assert south.log.count("joined") == 1, "its stream never broke"
 
 
-def test_a_node_that_dies_for_good_is_missing_once_and_the_rest_finish(stage: Stage) -> None:
+def test_a_node_that_never_returns_is_missing_once_and_the_others_finish(stage: Stage) -> None:
     server = stage.start_server(NUM_PARTITIONS=3, MIN_CLIENTS=2, NUM_ROUNDS=4, LEASE_GRACE=0.3)
     rest = [stage.start_client(NODE_NAME=name, **TINY) for name in ("north", "south")]
     doomed = stage.start_client(NODE_NAME="doomed", fault=IN_ROUND_2, **TINY)
@@ -47,7 +49,9 @@ def test_a_node_that_dies_for_good_is_missing_once_and_the_rest_finish(stage: St
     assert [len(line["nodes"]) for line in stage.history] == [3, 2, 2, 2]
 
 
-def test_while_two_of_three_nodes_are_gone_the_log_tells_who_is_awaited_and_until_when(stage: Stage) -> None:
+def test_while_two_of_three_nodes_are_gone_the_log_names_them_and_the_deadline(
+    stage: Stage,
+) -> None:
     server = stage.start_server(NUM_PARTITIONS=3, MIN_CLIENTS=3, MIN_UPDATES=1, NUM_ROUNDS=3, LEASE_GRACE=5)
     north = stage.start_client(NODE_NAME="north", **TINY)
     doomed = [stage.start_client(NODE_NAME=name, fault=IN_ROUND_2, **TINY) for name in ("east", "south")]
@@ -75,7 +79,7 @@ def test_a_waiting_node_takes_the_partition_of_one_that_died(stage: Stage) -> No
     assert held[2] == held[3]
 
 
-def test_a_server_whose_clients_are_all_killed_ends_and_keeps_what_was_trained(stage: Stage) -> None:
+def test_a_server_ends_after_all_clients_are_killed_and_keeps_its_checkpoints(stage: Stage) -> None:
     server = stage.start_server(NUM_PARTITIONS=2, LEASE_GRACE=0.3, ROUND_TIMEOUT=5, NUM_ROUNDS=4)
     for name in ("north", "south"):
         stage.start_client(NODE_NAME=name, fault=IN_ROUND_2, **TINY)
@@ -86,7 +90,9 @@ def test_a_server_whose_clients_are_all_killed_ends_and_keeps_what_was_trained(s
     assert [path.name for path in (stage.runs_dir / "latest" / "checkpoints").iterdir()] == ["round-0001.npz"]
 
 
-def test_nodes_whose_streams_break_as_the_run_ends_hear_that_it_is_finished(stage: Stage) -> None:
+def test_nodes_with_streams_that_break_at_the_end_are_notified_that_the_run_finished(
+    stage: Stage,
+) -> None:
     server = stage.start_server(
         fault=Before("server.record.run:RunRecord.finish", hang_up), **Plan().settings
     )
@@ -95,7 +101,7 @@ def test_nodes_whose_streams_break_as_the_run_ends_hear_that_it_is_finished(stag
     assert [node.log.count("lost the server") for node in nodes] == [1, 1]
 
 
-def test_a_node_that_dies_whenever_it_is_asked_stops_nobody(stage: Stage) -> None:
+def test_a_node_that_dies_at_every_request_does_not_stop_the_others(stage: Stage) -> None:
     server = stage.start_server(NUM_PARTITIONS=3, MIN_CLIENTS=2, NUM_ROUNDS=2, ROUND_TIMEOUT=4, LEASE_GRACE=5)
     rest = [stage.start_client(NODE_NAME=name, **TINY) for name in ("north", "south")]
     asked = Kill("before", "fedmx.link.handler:call_app")
@@ -109,7 +115,7 @@ def test_a_node_that_dies_whenever_it_is_asked_stops_nobody(stage: Stage) -> Non
     ] * 2
 
 
-def test_after_a_restart_the_run_still_takes_none_but_its_own_kind(
+def test_after_a_restart_the_run_still_refuses_nodes_of_another_kind(
     stage: Stage, reference: Reference
 ) -> None:
     plan = Plan()
@@ -142,7 +148,7 @@ def test_two_runs_in_one_folder_are_two_runs(stage: Stage) -> None:
         assert len(runs) == number
 
 
-def test_a_run_whose_server_was_killed_is_on_record_as_interrupted_when_another_begins(stage: Stage) -> None:
+def test_the_run_of_a_killed_server_is_recorded_as_interrupted_when_another_begins(stage: Stage) -> None:
     server = stage.start_server(NUM_PARTITIONS=1, MIN_CLIENTS=1, NUM_ROUNDS=ENDLESS)
     client = stage.start_client(**TINY)
     server.wait_for("round finished round=2 ")
@@ -156,7 +162,7 @@ def test_a_run_whose_server_was_killed_is_on_record_as_interrupted_when_another_
     assert stage.facts["status"] == "finished"
 
 
-def test_clients_of_a_server_that_never_comes_back_give_up_with_5(stage: Stage) -> None:
+def test_clients_of_a_server_that_never_returns_exit_with_5(stage: Stage) -> None:
     server = stage.start_server(NUM_PARTITIONS=2, NUM_ROUNDS=ENDLESS)
     nodes = [stage.start_client(NODE_NAME=name, SERVER_WAIT_TIMEOUT=1.5, **TINY) for name in "ab"]
     server.wait_for("round finished round=2 ")
@@ -168,7 +174,7 @@ def test_clients_of_a_server_that_never_comes_back_give_up_with_5(stage: Stage) 
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_run_that_is_interrupted_goes_on_with_its_next_round(
+def test_an_interrupted_run_resumes_at_its_next_round(
     number: int, code: int, stage: Stage, reference: Reference
 ) -> None:
     plan = Plan(rounds=30)

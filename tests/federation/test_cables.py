@@ -1,4 +1,4 @@
-"""Streams that break, stall or are slow: the run ends with the model that it would have had, trained once."""
+"""Streams that break, stall or are slow: the run produces the undisturbed model and trains nothing twice."""
 
 from collections.abc import Iterator
 
@@ -40,7 +40,7 @@ def end(stage: Stage, programs: list[Program], reference: Reference) -> list[int
     return [program.log.count("lost the server") for program in programs[1:]]
 
 
-def test_streams_that_are_cut_within_uploads_and_downloads_are_taken_up_again(
+def test_streams_that_are_cut_during_uploads_and_downloads_are_resumed(
     stage: Stage, cables: tuple[Cable, Cable], reference: Reference
 ) -> None:
     for way, cable in zip(("up", "down"), cables, strict=True):
@@ -69,7 +69,7 @@ def stall_both(cables: tuple[Cable, Cable], seconds: float) -> None:
     downloading.after("down", MODEL // 2, begin)
 
 
-def test_streams_that_stall_for_five_seconds_within_a_model_do_not_break(
+def test_streams_that_stall_for_five_seconds_during_a_transfer_do_not_break(
     stage: Stage, cables: tuple[Cable, Cable], reference: Reference
 ) -> None:
     stall_both(cables, 5)
@@ -77,7 +77,7 @@ def test_streams_that_stall_for_five_seconds_within_a_model_do_not_break(
 
 
 @pytest.mark.slow
-def test_streams_that_stall_for_a_minute_are_given_up_and_taken_up_again(
+def test_streams_that_stall_for_a_minute_are_dropped_and_reconnected(
     stage: Stage, cables: tuple[Cable, Cable], reference: Reference
 ) -> None:
     stall_both(cables, 60)

@@ -1,4 +1,4 @@
-"""Disks that are full, read-only or gone: one line, the documented code, and nothing lost or half-written."""
+"""Disks that are full, read-only or gone: one line, the exit code, no loss and no partial files."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ def disk(stage: Stage) -> Iterator[Disk]:
     made.end()
 
 
-def test_a_full_disk_is_one_line_before_round_1_and_leaves_no_run(stage: Stage, disk: Disk) -> None:
+def test_a_full_disk_is_reported_before_round_1_and_leaves_no_run(stage: Stage, disk: Disk) -> None:
     disk.fill()
     server = stage.start_server(**PLAN.settings)
     assert server.wait() == 2, server.log
@@ -43,7 +43,7 @@ def test_a_full_disk_is_one_line_before_round_1_and_leaves_no_run(stage: Stage, 
     assert sorted(path.name for path in disk.store.iterdir()) == [".ballast", ".lock"]
 
 
-def test_a_read_only_disk_is_one_line_before_round_1(stage: Stage, disk: Disk) -> None:
+def test_a_read_only_disk_is_reported_before_round_1(stage: Stage, disk: Disk) -> None:
     disk.lock()
     server = stage.start_server(**PLAN.settings)
     assert server.wait() == 2, server.log
@@ -83,7 +83,7 @@ class Fault:
     ],
     ids=str,
 )
-def test_a_disk_that_fails_in_a_run_ends_it_with_4_and_the_last_whole_checkpoint_is_kept(
+def test_a_disk_that_fails_during_a_run_ends_it_with_4_and_the_last_valid_checkpoint_remains(
     fault: Fault, stage: Stage, disk: Disk, reference: Reference
 ) -> None:
     strike = Before(fault.function, partial(fault.fail, disk), fault.call)

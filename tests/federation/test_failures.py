@@ -1,4 +1,4 @@
-"""What goes wrong, in words and exit codes, and that nothing half-made is left."""
+"""Failures: messages, exit codes, and no partial files."""
 
 import gzip
 import json
@@ -15,12 +15,12 @@ TINY = {"TASK": "tiny_task"}
 
 
 def only_problems(program: Program) -> list[str]:
-    """Give the lines of a log that tell a failure."""
+    """Return the lines of a log that report a failure."""
     assert "Traceback" not in program.log, program.log
     return [line for line in program.log.splitlines() if " INFO " not in line and " WARNING " not in line]
 
 
-def test_all_wrong_server_settings_are_told_at_once(federation: Federation) -> None:
+def test_all_invalid_server_settings_are_reported_at_once(federation: Federation) -> None:
     server = federation.start_server(
         NUM_ROUNDS="many", LEARNING_RATE="-1", STRATEGY="fedsomething", PARTITION="labels:", SEED=""
     )
@@ -37,14 +37,14 @@ def test_all_wrong_server_settings_are_told_at_once(federation: Federation) -> N
     assert not federation.runs_dir.exists()
 
 
-def test_an_address_that_cannot_be_dialled_is_refused_with_the_reason(federation: Federation) -> None:
+def test_an_address_that_cannot_be_dialled_is_rejected_with_the_reason(federation: Federation) -> None:
     client = federation.start_client(SERVER_ADDRESS="0.0.0.0:8080", **TINY)
     assert client.wait() == 2
     (line,) = client.log.splitlines()
     assert line.startswith("SERVER_ADDRESS='0.0.0.0:8080': 0.0.0.0 means all addresses of a machine")
 
 
-def test_a_port_in_use_is_named(federation: Federation) -> None:
+def test_a_port_in_use_is_reported(federation: Federation) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", federation.port))
         taken.listen()
@@ -56,7 +56,7 @@ def test_a_port_in_use_is_named(federation: Federation) -> None:
     )
 
 
-def test_a_second_server_on_a_runs_folder_is_refused(federation: Federation) -> None:
+def test_a_second_server_on_a_runs_folder_is_rejected(federation: Federation) -> None:
     first = federation.start_server()
     first.wait_for("listening")
     second = federation.start_server(LISTEN_ADDRESS="127.0.0.1:1")
@@ -65,7 +65,7 @@ def test_a_second_server_on_a_runs_folder_is_refused(federation: Federation) -> 
     assert first.stop() == 143
 
 
-def test_a_runs_folder_that_cannot_be_made_is_named(federation: Federation) -> None:
+def test_a_runs_folder_that_cannot_be_created_is_reported(federation: Federation) -> None:
     (federation.folder / "file").write_text("")
     server = federation.start_server(RUNS_DIR=federation.folder / "file" / "runs")
     assert server.wait() == 2
@@ -81,7 +81,7 @@ def test_a_runs_folder_that_cannot_be_made_is_named(federation: Federation) -> N
         ({"DEVICE": "gpu"}, "DEVICE=gpu: this MXNet is built without CUDA"),
     ],
 )
-def test_a_client_that_cannot_work_says_why_before_it_waits_for_a_server(
+def test_a_client_that_cannot_train_reports_it_before_it_waits_for_a_server(
     federation: Federation, settings: dict[str, object], words: str
 ) -> None:
     client = federation.start_client(**settings)
@@ -91,7 +91,7 @@ def test_a_client_that_cannot_work_says_why_before_it_waits_for_a_server(
     assert words in problems[0]
 
 
-def test_a_damaged_file_is_named(federation: Federation, tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported_by_name(federation: Federation, tmp_path: Path) -> None:
     data = shutil.copytree(ROOT / "data" / "mnist", tmp_path / "data")
     labels = data / "train-labels-idx1-ubyte.gz"
     labels.write_bytes(gzip.compress(gzip.decompress(labels.read_bytes())[:-100]))
@@ -117,7 +117,7 @@ def test_training_that_raises_fails_the_run_with_node_and_cause(federation: Fede
     assert not (federation.runs_dir / "latest" / "model.npz").exists()
 
 
-def test_a_rule_that_cannot_divide_the_data_is_one_clear_line(federation: Federation) -> None:
+def test_a_partition_rule_that_cannot_divide_the_data_is_reported_in_one_line(federation: Federation) -> None:
     code = federation.run(client_settings=TINY, PARTITION="labels:1")
     server = federation.programs[0]
     assert code == 2, federation.logs
@@ -127,7 +127,7 @@ def test_a_rule_that_cannot_divide_the_data_is_one_clear_line(federation: Federa
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_in_a_round_ends_both_programs_with_its_code(
+def test_a_signal_during_a_round_ends_both_programs_with_its_exit_code(
     federation: Federation, number: int, code: int
 ) -> None:
     server = federation.start_server(NUM_PARTITIONS=1, MIN_CLIENTS=1, NUM_ROUNDS=100_000)

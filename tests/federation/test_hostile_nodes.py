@@ -1,4 +1,4 @@
-"""A node whose answers are worth nothing stops nobody: three honest nodes train as if it were not there."""
+"""A node with invalid replies does not affect the run: three honest nodes train as if it were not there."""
 
 from flwr.app import MessageType
 
@@ -29,7 +29,7 @@ def federate(stage: Stage, fault: Fault, **settings: object) -> None:
         assert sorted(node["name"] for node in line["nodes"]) == ["local.east", "local.north", "local.south"]
 
 
-def test_updates_that_are_worth_nothing_are_refused_one_by_one_and_change_nothing(stage: Stage) -> None:
+def test_invalid_updates_are_rejected_one_by_one_and_change_nothing(stage: Stage) -> None:
     federate(stage, Hostile(WAYS), NUM_ROUNDS=len(WAYS))
     refused = [line["refused"] for line in stage.history]
     assert [[(r["name"], r["step"]) for r in round_] for round_ in refused] == [
@@ -52,7 +52,7 @@ def test_a_node_that_never_sends_an_update_is_missing_in_every_round(stage: Stag
     assert [line["evaluate"] is not None for line in stage.history] == [True, True]
 
 
-def test_a_node_that_says_nothing_at_all_is_missing_from_the_query_on(stage: Stage) -> None:
+def test_a_node_that_never_replies_is_missing_from_the_query_on(stage: Stage) -> None:
     federate(stage, Mute(), NUM_ROUNDS=2, ROUND_TIMEOUT=4)
     assert "no answer step=query node=local.hostile" in stage.programs[0].log
     assert [line["missing"] for line in stage.history] == [["local.hostile"], ["local.hostile"]]

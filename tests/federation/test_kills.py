@@ -1,4 +1,4 @@
-"""Programs that die at any point of a run: it ends with the model that it would have had."""
+"""Programs that are killed at any point of a run: it produces the undisturbed model."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def test_a_server_that_is_killed_at_every_point_ends_with_the_same_model_and_tra
     assert "Traceback" not in stage.logs
 
 
-def test_a_client_that_is_killed_at_every_point_and_comes_back_costs_no_other_node_anything(
+def test_a_client_that_is_killed_at_every_point_and_returns_costs_the_other_nodes_nothing(
     stage: Stage, reference: Reference
 ) -> None:
     plan = Plan(rounds=points.ROUNDS)

@@ -1,4 +1,4 @@
-"""Tasks that leave the program: exit code 0 means that the run is finished, and nothing else."""
+"""Tasks that exit the program: exit code 0 means that the run is finished, and nothing else."""
 
 import pytest
 
@@ -16,7 +16,7 @@ from tests.federation.programs import Federation
         ("metrics", "exit"),
     ],
 )
-def test_a_task_that_leaves_before_the_run_is_one_line_and_exit_code_2(
+def test_a_task_that_exits_before_the_run_is_one_line_and_exit_code_2(
     federation: Federation, part: str, way: str
 ) -> None:
     client = federation.start_client(TASK="leaving_task", LEAVES_IN=part, LEAVES_BY=way)
@@ -27,7 +27,7 @@ def test_a_task_that_leaves_before_the_run_is_one_line_and_exit_code_2(
 
 
 @pytest.mark.parametrize("way", ["exit", "interrupt"])
-def test_a_node_whose_task_leaves_in_a_round_stays_and_the_server_decides(
+def test_a_node_with_a_task_that_exits_during_a_round_stays_and_the_server_decides(
     federation: Federation, way: str
 ) -> None:
     server = federation.start_server(NUM_PARTITIONS=2, MIN_CLIENTS=2, MIN_UPDATES=1, NUM_ROUNDS=2)
@@ -42,12 +42,12 @@ def test_a_node_whose_task_leaves_in_a_round_stays_and_the_server_decides(
     assert "Traceback" not in federation.logs
 
 
-def test_a_run_without_enough_nodes_whose_task_stays_fails(federation: Federation) -> None:
+def test_a_run_without_enough_working_nodes_fails(federation: Federation) -> None:
     settings = {"TASK": "leaving_task", "LEAVES_IN": "a round", "LEAVES_BY": "exit"}
     assert federation.run(client_settings=settings) == 4
     assert [client.process.returncode for client in federation.programs[1:]] == [4, 4]
 
 
-def test_a_thread_of_a_task_that_leaves_is_a_thread_that_ends(federation: Federation) -> None:
+def test_a_tasks_thread_that_exits_ends_that_thread_alone(federation: Federation) -> None:
     settings = {"TASK": "leaving_task", "LEAVES_IN": "a round", "LEAVES_BY": "thread"}
     assert federation.run(client_settings=settings) == 0

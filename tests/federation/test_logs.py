@@ -1,4 +1,4 @@
-"""What collectors of logs get: lines that both programs write in JSON."""
+"""Both programs write log lines in JSON for log collectors."""
 
 import json
 from datetime import datetime
@@ -18,7 +18,7 @@ def read_line(line: str) -> dict[str, Any]:
     return fields
 
 
-def test_every_line_of_a_run_is_an_event_with_its_fields_apart(federation: Federation) -> None:
+def test_every_line_of_a_run_is_an_event_with_separate_fields(federation: Federation) -> None:
     assert federation.run(client_settings=TINY, NUM_ROUNDS=2, LOG_FORMAT="json") == 0, federation.logs
     lines = [read_line(line) for program in federation.programs for line in program.log.splitlines()]
     for line in lines:

@@ -1,4 +1,4 @@
-"""A server that may use too little memory for its run, as real processes."""
+"""A server with too little memory for its run, in real processes."""
 
 import resource
 
@@ -7,7 +7,7 @@ from tests.federation.programs import Federation
 MEGABYTE = 1024**2
 
 
-def test_a_run_that_does_not_fit_is_refused_before_anyone_trains_and_every_node_learns_why(
+def test_a_run_that_does_not_fit_is_rejected_before_training_and_every_node_is_notified(
     federation: Federation,
 ) -> None:
     server = federation.start_server(NUM_PARTITIONS=2)
@@ -26,6 +26,6 @@ def test_a_run_that_does_not_fit_is_refused_before_anyone_trains_and_every_node_
     assert (facts["status"], facts["exit_code"], facts["reason"]) == ("failed", 2, reason)
 
 
-def test_a_runs_record_names_the_size_of_its_model(federation: Federation) -> None:
+def test_run_json_has_the_size_of_the_model(federation: Federation) -> None:
     assert federation.run(clients=2, client_settings={"TASK": "tiny_task"}, NUM_ROUNDS=1) == 0
     assert federation.facts["model_bytes"] == 4 * (8 * 4 + 4)

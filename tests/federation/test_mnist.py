@@ -1,4 +1,4 @@
-"""Real MNIST over real processes: what is learnt, what travels, and that it is the same every time."""
+"""MNIST over real processes: accuracy, the arrays that travel, and the same model every time."""
 
 import subprocess
 import sys
@@ -78,7 +78,7 @@ def default_run(shared_federation: Federation) -> Federation:
     return shared_federation
 
 
-def test_three_rounds_reach_97_percent_and_every_program_ends_well(default_run: Federation) -> None:
+def test_three_rounds_reach_97_percent_and_every_program_exits_0(default_run: Federation) -> None:
     assert [line["round"] for line in default_run.history] == [1, 2, 3]
     assert default_run.history[-1]["evaluate"]["metrics"]["accuracy"] >= 0.97
     assert default_run.history[-1]["evaluate"]["num_examples"] == 10_000
@@ -86,13 +86,13 @@ def test_three_rounds_reach_97_percent_and_every_program_ends_well(default_run: 
     assert "Traceback" not in default_run.logs
 
 
-def test_the_nodes_networks_give_the_outputs_that_the_servers_arrays_give(default_run: Federation) -> None:
+def test_the_nodes_networks_have_the_same_outputs_as_the_servers_arrays(default_run: Federation) -> None:
     _, test = mnist.load_data(DATA_DIR)
     outputs = compute_outputs(read_model(default_run), test.examples)
     evaluated = default_run.history[-1]["evaluate"]["metrics"]
     for digit in range(10):
         assert evaluated[f"output-{digit}"] == pytest.approx(outputs[:, digit].mean(), abs=1e-4)
-    # A float32 sum and a float64 one may disagree on an example whose two largest outputs are all but equal.
+    # A float32 sum and a float64 one may disagree on an example with two nearly equal largest outputs.
     hits = (outputs.argmax(axis=1) == test.labels).mean()
     assert evaluated["accuracy"] == pytest.approx(hits, abs=2e-4)
 

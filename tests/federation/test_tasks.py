@@ -27,7 +27,7 @@ def test_pretrained_layers_are_what_a_run_starts_from_and_frozen_ones_what_it_en
         assert arrays["2.weight"].any()
 
 
-def test_nodes_with_other_pretrained_layers_are_refused_by_name(federation: Federation) -> None:
+def test_nodes_with_other_pretrained_layers_are_refused(federation: Federation) -> None:
     server = federation.start_server(NUM_PARTITIONS=2, MIN_CLIENTS=2)
     for name, value in (("one", 0.3), ("two", 0.4)):
         federation.start_client(TASK="pretrained_task", NODE_NAME=name, PRETRAINED_VALUE=value)
@@ -41,7 +41,7 @@ def test_nodes_with_other_pretrained_layers_are_refused_by_name(federation: Fede
 @pytest.mark.parametrize(
     ("fault", "word"), [("shape", "(unfit_task.py:25)"), ("frozen", " 2 "), ("unreached", "other.weight")]
 )
-def test_what_only_a_round_shows_ends_a_client_before_it_is_ready(
+def test_a_mistake_that_only_a_training_step_shows_ends_a_client_before_it_is_ready(
     federation: Federation, fault: str, word: str
 ) -> None:
     client = federation.start_client(TASK="unfit_task", FAULT=fault)

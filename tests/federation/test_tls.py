@@ -1,4 +1,4 @@
-"""Only who belongs: programs with right and wrong certificates, and a run that goes on undisturbed."""
+"""Access by certificate: programs with valid and invalid certificates, and a run that they do not disturb."""
 
 import os
 import re
@@ -50,7 +50,7 @@ class Nobody:
 
 @dataclass(frozen=True)
 class Held:
-    """A client whose training of one round does not begin before a file is there."""
+    """A client that begins to train only once a file exists."""
 
     file: Path
     number: int
@@ -89,7 +89,7 @@ def mistakes(shared: Authority, other: Authority) -> Iterator[Mistakes]:
 
 
 def of(authority: Authority, site: str) -> Mapping[str, object]:
-    """Give the settings of a client of a site."""
+    """Return the settings of a client of a site."""
     return {**TINY, "CERTS_DIR": authority.folder_of(SITE, site)}
 
 
@@ -98,11 +98,11 @@ def last_line(program: Program) -> str:
 
 
 def words_of(line: str) -> str:
-    """Give a line without its time and level."""
+    """Return a line without its time and level."""
     return re.sub(r"^\S+ ERROR +", "", line)
 
 
-def test_a_program_whose_own_files_do_not_do_says_why_and_neither_dials_nor_listens(
+def test_a_program_with_invalid_certificate_files_reports_it_and_neither_dials_nor_listens(
     stage: Stage, mistakes: Mistakes
 ) -> None:
     programs: dict[tuple[str, str], tuple[Program, Path]] = {}
@@ -121,7 +121,7 @@ def test_a_program_whose_own_files_do_not_do_says_why_and_neither_dials_nor_list
         assert re.fullmatch(message_of(mistake, folder, role), words_of(line)), line
 
 
-def test_a_run_goes_on_undisturbed_through_all_who_do_not_belong(
+def test_a_run_is_not_disturbed_by_clients_without_access(
     stage: Stage, reference: Reference, other: Authority
 ) -> None:
     authority = make_pki(stage.folder / "pki", "revoked")
@@ -176,7 +176,7 @@ def test_a_run_goes_on_undisturbed_through_all_who_do_not_belong(
     assert [program.log.count("joined") for program in honest] == [1, 1], "no stream of theirs broke"
 
 
-def test_insecure_on_both_sides_works_and_both_say_so_at_every_start(stage: Stage, shared: Authority) -> None:
+def test_insecure_on_both_sides_works_and_both_warn_at_every_start(stage: Stage, shared: Authority) -> None:
     server = stage.start_server(MIN_CLIENTS=1, JOIN_WINDOW=0.1, **INSECURE)
     server.wait_for("listening")
     secure = stage.start_client(**of(shared, "local"))
@@ -194,7 +194,7 @@ def test_insecure_on_both_sides_works_and_both_say_so_at_every_start(stage: Stag
     assert WARNING not in secure.log
 
 
-def test_a_server_that_is_killed_again_and_again_is_away_and_no_fault_of_tls(
+def test_a_server_that_is_killed_repeatedly_is_reported_as_unreachable_not_as_a_tls_problem(
     stage: Stage, reference: Reference
 ) -> None:
     plan, gate = Plan(), stage.folder / "go on"
@@ -202,7 +202,7 @@ def test_a_server_that_is_killed_again_and_again_is_away_and_no_fault_of_tls(
     for seconds in (0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.02, 0.04):
         server = stage.start_server(**plan.settings)
         server.wait_for("listening")
-        time.sleep(seconds)  # in the midst of handshakes, of hellos, of a round
+        time.sleep(seconds)
         assert server.process.poll() is None
         server.stop(signal.SIGKILL)
     gate.touch()
@@ -212,7 +212,7 @@ def test_a_server_that_is_killed_again_and_again_is_away_and_no_fault_of_tls(
     assert stage.facts["model_sha256"] == reference.digest(plan)
 
 
-def test_a_site_that_is_revoked_in_a_run_is_out_at_once_and_a_waiting_one_takes_its_place(
+def test_a_site_revoked_during_a_run_is_disconnected_and_a_waiting_node_takes_its_place(
     stage: Stage,
 ) -> None:
     authority = make_pki(stage.folder / "pki", "a", "b", "c")
@@ -252,7 +252,9 @@ def test_a_site_that_is_revoked_in_a_run_is_out_at_once_and_a_waiting_one_takes_
     assert again.wait() == 5, "there is no server any more"
 
 
-def test_a_certificate_that_is_made_anew_in_a_run_is_taken_by_whoever_starts_with_it(stage: Stage) -> None:
+def test_a_certificate_that_is_reissued_during_a_run_works_for_the_next_client(
+    stage: Stage,
+) -> None:
     authority = make_pki(stage.folder / "pki", "a")
     gate = stage.folder / "go on"
     server = stage.start_server(

@@ -1,4 +1,4 @@
-"""Who waits for whom, how long, and what is said when nobody comes."""
+"""Clients wait for their server and servers for their nodes, up to the documented timeouts."""
 
 import re
 import time
@@ -10,12 +10,13 @@ TINY = {"TASK": "tiny_task"}
 
 def test_a_client_may_start_20_seconds_before_its_server(federation: Federation) -> None:
     client = federation.start_client(**TINY)
-    time.sleep(20)  # the claim is about a server that is away for this long
+    # The claim is about a server that starts this much later.
+    time.sleep(20)
     server = federation.start_server(MIN_CLIENTS=1, JOIN_WINDOW=0)
     assert [server.wait(), client.wait()] == [0, 0], federation.logs
 
 
-def test_a_client_whose_server_never_comes_gives_up_and_names_the_address(federation: Federation) -> None:
+def test_a_client_without_a_server_gives_up_and_reports_the_address(federation: Federation) -> None:
     client = federation.start_client(SERVER_WAIT_TIMEOUT=3, **TINY)
     assert client.wait() == 5
     assert f"SERVER_ADDRESS={federation.address}: no server answered within 3 s" in client.log
@@ -23,7 +24,9 @@ def test_a_client_whose_server_never_comes_gives_up_and_names_the_address(federa
     assert "Traceback" not in client.log
 
 
-def test_a_client_without_a_limit_says_so_and_is_there_when_its_server_comes(federation: Federation) -> None:
+def test_a_client_without_a_time_limit_logs_it_and_joins_a_later_server(
+    federation: Federation,
+) -> None:
     client = federation.start_client(SERVER_WAIT_TIMEOUT=0, **TINY)
     client.wait_for(rf"WARNING .*{re.escape(str(federation.address))}.* SERVER_WAIT_TIMEOUT=0")
     server = federation.start_server(MIN_CLIENTS=1, JOIN_WINDOW=0)
@@ -40,7 +43,7 @@ def test_one_client_is_enough_where_min_clients_says_so(federation: Federation) 
     assert said[2] == "ready device=cpu(0) threads=1 train_examples=230 test_examples=50"
 
 
-def test_too_few_clients_end_the_server_with_3_and_a_count(federation: Federation) -> None:
+def test_too_few_clients_end_the_server_with_exit_code_3_and_a_count(federation: Federation) -> None:
     server = federation.start_server(MIN_CLIENTS=2, CLIENT_WAIT_TIMEOUT=6)
     client = federation.start_client(**TINY)
     assert server.wait() == 3
@@ -51,7 +54,7 @@ def test_too_few_clients_end_the_server_with_3_and_a_count(federation: Federatio
     assert "Traceback" not in federation.logs
 
 
-def test_a_run_without_a_number_of_partitions_takes_who_came_in_the_join_window(
+def test_a_run_without_num_partitions_starts_with_the_nodes_of_the_join_window(
     federation: Federation,
 ) -> None:
     server = federation.start_server(MIN_CLIENTS=2, JOIN_WINDOW=2)
@@ -61,14 +64,14 @@ def test_a_run_without_a_number_of_partitions_takes_who_came_in_the_join_window(
     assert sum(node["examples"] for node in federation.history[0]["nodes"]) == 230
 
 
-def test_a_node_too_many_waits_and_leaves_with_the_others(federation: Federation) -> None:
+def test_a_surplus_node_waits_and_ends_with_the_others(federation: Federation) -> None:
     server = federation.start_server(NUM_PARTITIONS=2, NUM_ROUNDS=5)
     clients = [federation.start_client(**TINY) for _ in range(3)]
     assert [program.wait() for program in (server, *clients)] == [0, 0, 0, 0], federation.logs
     assert {len(line["nodes"]) for line in federation.history} == {2}
 
 
-def test_sites_with_data_of_their_own_train_together(federation: Federation) -> None:
+def test_sites_with_their_own_data_train_together(federation: Federation) -> None:
     assert federation.run(client_settings=TINY, PARTITION="none") == 0, federation.logs
     nodes = federation.history[0]["nodes"]
     assert [(node["partition"], node["examples"]) for node in nodes] == [(None, 230), (None, 230)]

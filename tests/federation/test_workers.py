@@ -1,4 +1,4 @@
-"""Tasks whose data is loaded by forked workers, while the client's connection is open."""
+"""Tasks that load data in forked workers while the client's connection is open."""
 
 import signal
 import time

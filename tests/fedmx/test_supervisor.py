@@ -34,7 +34,7 @@ SLOW = "from fedmx import supervisor; supervisor._PAUSES_S = (60.0,) * 5; superv
 
 
 class Supervised:
-    """A supervisor whose program is a script."""
+    """A supervisor of a script."""
 
     def __init__(self, folder: Path, body: str, program: str, health_file: str) -> None:
         self.folder = folder

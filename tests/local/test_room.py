@@ -1,4 +1,4 @@
-"""Room for a federation: a runs folder that no other one has, and a port that the kernel chooses."""
+"""Each federation has its own runs folder, and a port that the kernel chooses."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from fedmx.settings import ServerSettings, load
 from fedmx.values import Address
 from local.room import find_room
 
-# Stands for a server whose launcher was killed: it has the folder until it is told to end.
+# Stands in for a server that outlives its launcher: it locks the folder until its input is closed.
 SERVER = """
 import sys
 from pathlib import Path
@@ -23,13 +23,13 @@ sys.stdin.read()
 """
 
 
-def test_what_the_user_has_chosen_is_left_alone(tmp_path: Path) -> None:
+def test_settings_of_the_user_are_not_changed(tmp_path: Path) -> None:
     with find_room({"LISTEN_ADDRESS": "127.0.0.1:8080", "RUNS_DIR": "mine"}, tmp_path) as room:
         assert room == {}
     assert list(tmp_path.iterdir()) == []
 
 
-def test_each_federation_at_a_time_has_a_folder_of_its_own_and_later_ones_the_first_again(
+def test_simultaneous_federations_have_separate_folders_and_later_ones_the_first_again(
     tmp_path: Path,
 ) -> None:
     for _ in range(2):
@@ -39,12 +39,12 @@ def test_each_federation_at_a_time_has_a_folder_of_its_own_and_later_ones_the_fi
             assert {room["LISTEN_ADDRESS"] for room in rooms} == {"127.0.0.1:0"}
 
 
-def test_blank_settings_are_none(tmp_path: Path) -> None:
+def test_blank_settings_count_as_unset(tmp_path: Path) -> None:
     with find_room({"LISTEN_ADDRESS": " ", "RUNS_DIR": ""}, tmp_path) as room:
         assert sorted(room) == ["LISTEN_ADDRESS", "RUNS_DIR"]
 
 
-def test_a_folder_in_which_a_server_stays_is_left_to_it(
+def test_a_folder_that_a_server_keeps_locked_is_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("local.room._ENDING_S", 0)
@@ -55,7 +55,7 @@ def test_a_folder_in_which_a_server_stays_is_left_to_it(
         assert room["RUNS_DIR"] == "runs"
 
 
-def test_a_server_whose_launcher_was_killed_is_waited_for(
+def test_the_end_of_a_server_that_outlives_its_launcher_is_awaited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("local.room._ENDING_S", 60)
@@ -77,7 +77,7 @@ def test_a_folder_that_cannot_be_written_is_left_for_the_server_to_report(tmp_pa
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1:0", "[::1]:0"])
-def test_port_0_is_an_address_to_listen_on_and_none_to_dial(text: str) -> None:
+def test_port_0_is_valid_for_listening_and_invalid_for_dialling(text: str) -> None:
     assert load(ServerSettings, environ={"LISTEN_ADDRESS": text}).listen_address.port == 0
     with pytest.raises(ValueError, match="port"):
         Address.parse_peer(text)
