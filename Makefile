@@ -1,7 +1,7 @@
 # Every setting can be set on the command line (`make run CLIENTS=4 PARTITION=labels:5`) or in the environment: make
 # exports both to the programs. docs/settings.md lists the settings.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint settings bench lock audit sbom proto build up down logs ps gpu client shell check-gpu fuzz chaos clean \
+.PHONY: help run test test-slow lint settings bench lock audit sbom proto build up down logs ps gpu client shell check-gpu fuzz chaos clean .docker \
 	pki-init pki-server pki-site pki-sign pki-list pki-revoke pki-renew bundle
 
 # Check in a recipe that a variable is set: @$(call require,NAME,name of the site). Recipes read variables through the
@@ -30,18 +30,18 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^##@ / { print (n++ ? "\n" : "") substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 ##@ Containers
-build: ## Build the images of the server and the client
+build: .docker ## Build the images of the server and the client
 	@docker compose build
 
 # If the server fails, Compose leaves the clients running, which would dial until SERVER_WAIT_TIMEOUT.
-up: ## Train in containers: a server and CLIENTS=2 clients
+up: .docker ## Train in containers: a server and CLIENTS=2 clients
 	@docker compose up || { code=$$?; docker compose stop; exit $$code; }
 
-gpu: ## Train in containers with CUDA clients
+gpu: .docker ## Train in containers with CUDA clients
 	@requirements/gpu.sh
 	@docker compose --profile gpu up --scale client=0 || { code=$$?; docker compose --profile gpu stop; exit $$code; }
 
-client: ## Start only clients, with a site's bundle: BUNDLE=bundle
+client: .docker ## Start only clients, with a site's bundle: BUNDLE=bundle
 	@test -f "$$BUNDLE/certs/site.crt" || { echo "make client: no bundle in $$BUNDLE; expected one that \`make bundle\` wrote on the server's machine, unpacked there, or BUNDLE=FOLDER" >&2; exit 2; }
 	@cd "$$BUNDLE" && $(own_project) docker compose up
 
@@ -54,7 +54,7 @@ logs: ## Print the containers' logs and follow them
 ps: ## List the containers
 	@docker compose --profile gpu ps --all
 
-shell: ## Open a shell in a client container
+shell: .docker ## Open a shell in a client container
 	@docker compose run --rm --no-deps client bash
 
 clean: ## Remove .venv, caches, containers and images; runs remain, in runs/ and in the volume
@@ -62,32 +62,32 @@ clean: ## Remove .venv, caches, containers and images; runs remain, in runs/ and
 	@! docker version >/dev/null 2>&1 || docker compose --profile gpu down --rmi all
 
 ##@ Certificates
-pki-init: ## Create the federation's authority; the first `make up` does so, too
+pki-init: .docker ## Create the federation's authority; the first `make up` does so, too
 	@server/authority/pki.sh init
 
-pki-server: ## Issue the server's certificate; SERVER_NAMES=fl.example.org adds a name, SERVER_NAMES=-fl.example.org removes it
+pki-server: .docker ## Issue the server's certificate; SERVER_NAMES=fl.example.org adds a name, SERVER_NAMES=-fl.example.org removes it
 	@server/authority/pki.sh server
 
-pki-site: ## Issue a site's key and certificate: NAME=hospital-a
+pki-site: .docker ## Issue a site's key and certificate: NAME=hospital-a
 	@$(call require,NAME,name of the site)
 	@server/authority/pki.sh site "$$NAME"
 
-pki-sign: ## Sign a site's certificate request: NAME=hospital-a REQUEST=hospital-a.csr
+pki-sign: .docker ## Sign a site's certificate request: NAME=hospital-a REQUEST=hospital-a.csr
 	@$(call require,NAME,name of the site)
 	@$(call require,REQUEST,file that `client pki request` wrote at the site)
 	@server/authority/pki.sh sign "$$NAME" - <"$$REQUEST"
 
-pki-list: ## List the certificates and their validity
+pki-list: .docker ## List the certificates and their validity
 	@server/authority/pki.sh list
 
-pki-revoke: ## Revoke a site's certificates: NAME=hospital-a
+pki-revoke: .docker ## Revoke a site's certificates: NAME=hospital-a
 	@$(call require,NAME,name of the site)
 	@server/authority/pki.sh revoke "$$NAME"
 
-pki-renew: ## Renew the certificates that expire soon
+pki-renew: .docker ## Renew the certificates that expire soon
 	@server/authority/pki.sh renew
 
-bundle: ## Create a site's bundle: SITE=hospital-a SERVER_ADDRESS=fl.example.org:8080 [REQUEST=hospital-a.csr]
+bundle: .docker ## Create a site's bundle: SITE=hospital-a SERVER_ADDRESS=fl.example.org:8080 [REQUEST=hospital-a.csr]
 	@server/authority/bundle.sh
 
 ##@ Development
@@ -114,8 +114,7 @@ audit: .venv/dev.ok ## Check the locks for known vulnerabilities; ARGS="--vulner
 	@requirements/audit.sh $(ARGS)
 
 sbom: .venv/dev.ok ## Generate each image's bill of materials in sbom/
-	@mkdir -p sbom && for lock in server client gpu; do .venv/bin/python -W ignore -m cyclonedx_py requirements \
-		--pyproject pyproject.toml --output-reproducible -o sbom/$$lock.cdx.json requirements/$$lock.txt || exit; done
+	@requirements/sbom.sh
 
 proto: .venv/dev.ok ## Generate fedmx/protocol/link_pb2.py and .pyi from link.proto
 	@.venv/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. fedmx/protocol/link.proto
@@ -134,3 +133,6 @@ chaos: .venv/dev.ok ## Kill, disconnect and stall federations for a while; ARGS=
 
 # Where it is gone, the rule above sets up .venv again.
 .venv/bin/python:
+
+.docker:
+	@requirements/docker.sh

@@ -46,8 +46,8 @@ ACTS_ON_IMPORT = {
     "client/mx.py": {
         "set_omp_threads(load_settings().client_threads)",
         "set_cpu_isa(load_settings().cpu_isa)",
-        "_restore_names_of_numpy()",
-        "with _naming_what_is_missing():\n    import mxnet as mx\n    from mxnet import autograd, gluon",
+        "restore_names()",
+        "with _naming_missing_libraries():\n    import mxnet as mx\n    from mxnet import autograd, gluon",
     },
 }
 DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)

@@ -287,6 +287,31 @@ def test_a_real_python_makes_a_venv_with_uv_and_installs_into_it(machine: Machin
     assert version.stdout.strip() == str(machine.root / ".venv"), version.stderr
 
 
+@pytest.mark.parametrize(
+    ("system", "command"),
+    [
+        ("debian-12", "docs.docker.com/engine/install"),
+        ("debian-13", "apt-get install docker.io docker-compose docker-buildx"),
+        ("ubuntu-22.04", "apt-get install docker.io docker-compose-v2 docker-buildx"),
+        ("ubuntu-24.04", "apt-get install docker.io docker-compose-v2 docker-buildx"),
+        ("fedora-43", "dnf install moby-engine docker-compose docker-buildx"),
+        ("void", "docs.docker.com/engine/install"),
+    ],
+)
+@pytest.mark.parametrize("target", ["up", "build", "pki-list"])
+def test_make_names_docker_and_the_systems_command_where_a_target_needs_it(
+    machine: Machine, target: str, system: str, command: str
+) -> None:
+    copy_makefile(machine.root)
+    shutil.copy(ROOT / "requirements" / "docker.sh", machine.root / "requirements")
+    machine.become(system)
+    done = machine.run([str(shutil.which("make")), target], machine.environment())
+    assert (done.returncode, done.stdout) == (2, "")
+    line, of_make = done.stderr.splitlines()
+    assert command in line
+    assert of_make.endswith(" Error 2")
+
+
 def copy_makefile(folder: Path) -> None:
     """Copy the Makefile, and what tells it which settings there are."""
     for name in (
