@@ -1,4 +1,4 @@
-"""Flower's arrays as numpy, and numpy's as Flower's, whatever dtype, shape and order."""
+"""Flower's arrays as numpy arrays and back, of any dtype, shape and order."""
 
 import contextlib
 import hashlib
@@ -22,7 +22,7 @@ Values = NDArray[Any]
 
 @st.composite
 def numbers(draw: st.DrawFn) -> Values:
-    """Draw an array of any dtype that is sent: 0-d, empty, in C or Fortran order, of either byte order."""
+    """Draw an array of any dtype that is sent: 0-d, empty, in C or Fortran order, in either byte order."""
     kind = np.dtype(draw(st.sampled_from(sorted(arrays.DTYPES))))
     kind = kind.newbyteorder(draw(st.sampled_from("<>")))
     shape = draw(npst.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4))
@@ -31,7 +31,7 @@ def numbers(draw: st.DrawFn) -> Values:
 
 
 def by_numpy(values: Values) -> Array:
-    """Make an Array as Flower does."""
+    """Build an Array as Flower does."""
     file = io.BytesIO()
     np.save(file, values, allow_pickle=False)
     return Array(dtype=str(values.dtype), shape=values.shape, stype="numpy.ndarray", data=file.getvalue())
@@ -54,15 +54,16 @@ def assert_same(one: Values, other: Values) -> None:
 
 
 @given(numbers())
-def test_packed_values_come_back(values: Values) -> None:
+def test_packed_values_are_unpacked_unchanged(values: Values) -> None:
     packed = arrays.pack(values)
     assert (packed.dtype, packed.shape) == (values.dtype.name, values.shape)
     assert_same(arrays.view(packed), values)
-    assert_same(packed.numpy(), values)  # as Flower reads it
+    # As Flower reads it.
+    assert_same(packed.numpy(), values)
 
 
 @given(numbers())
-def test_what_flower_packed_is_seen_in_place(values: Values) -> None:
+def test_arrays_that_flower_packed_are_viewed_without_a_copy(values: Values) -> None:
     array = by_numpy(values)
     seen = arrays.view(array)
     assert_same(seen, values)
@@ -71,13 +72,13 @@ def test_what_flower_packed_is_seen_in_place(values: Values) -> None:
 
 
 @given(numbers())
-def test_bytes_travel_in_c_order_and_little_endian(values: Values) -> None:
+def test_bytes_are_sent_in_c_order_and_little_endian(values: Values) -> None:
     expected = values.astype(values.dtype.newbyteorder("<")).tobytes(order="C")
     assert bytes(arrays.raw_bytes(by_numpy(values))) == expected
     assert bytes(arrays.raw_bytes(arrays.pack(values))) == expected
 
 
-def test_a_packed_file_is_what_numpy_writes() -> None:
+def test_a_packed_file_is_identical_to_numpys() -> None:
     values = np.arange(6, dtype=np.float32).reshape(2, 3)
     assert arrays.pack(values).data == by_numpy(values).data
 
@@ -108,8 +109,8 @@ def test_packing_copies_once_and_viewing_not_at_all() -> None:
     tracemalloc.stop()
 
 
-def test_a_lying_header_is_refused_before_anything_is_allocated() -> None:
-    """A file of 136 bytes that says it holds 37 GiB."""
+def test_a_header_with_a_false_shape_is_rejected_before_anything_is_allocated() -> None:
+    """A file of 136 bytes whose header announces 37 GiB."""
     array = with_header(describe("<f4", "(10000000000,)", 118), b"\0" * 8)
     assert len(array.data) == 136
     tracemalloc.start()
@@ -137,13 +138,13 @@ def test_a_lying_header_is_refused_before_anything_is_allocated() -> None:
         (Array("float32", (1,), "torch", b""), "serialization 'torch', expected 'numpy.ndarray'"),
     ],
 )
-def test_what_is_no_file_of_numbers_is_refused_by_its_fault(array: Array, expected: str) -> None:
+def test_a_file_that_does_not_hold_numbers_is_rejected_with_the_reason(array: Array, expected: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(expected)}$"):
         arrays.view(array)
 
 
 @given(numbers(), st.data())
-def test_a_damaged_file_is_refused_or_read_and_nothing_else(values: Values, data: st.DataObject) -> None:
+def test_a_damaged_file_is_rejected_or_read(values: Values, data: st.DataObject) -> None:
     whole = bytearray(by_numpy(values).data)
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(whole) - 1))
@@ -184,6 +185,6 @@ def test_the_digest_does_not_depend_on_order_or_on_how_values_are_stored() -> No
     "other",
     [{"b": np.zeros(2)}, {"a": np.zeros(2, np.float32)}, {"a": np.zeros((2, 1))}, {"a": np.ones(2)}, {}],
 )
-def test_the_digest_tells_names_dtypes_shapes_and_values_apart(other: dict[str, Values]) -> None:
+def test_the_digest_depends_on_names_dtypes_shapes_and_values(other: dict[str, Values]) -> None:
     packed = {name: arrays.pack(values) for name, values in other.items()}
     assert arrays.sha256(packed) != arrays.sha256({"a": arrays.pack(np.zeros(2))})

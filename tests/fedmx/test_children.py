@@ -1,4 +1,4 @@
-"""What a program forks or starts: real processes, which signals end them, and that none outlives it."""
+"""Processes that a program forks or starts: which signals end them, and that none outlives the program."""
 
 import signal
 import subprocess
@@ -20,9 +20,10 @@ from concurrent.futures import ProcessPoolExecutor
 from fedmx import errors, log
 from fedmx.program import run_program
 
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever the tests were started with
+# Whatever the tests were started with.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-def say(text):
+def show(text):
     print(text, flush=True)
 
 def square(number):
@@ -42,7 +43,7 @@ if __name__ == "__main__":
 
 
 def start(body: str, folder: Path) -> "subprocess.Popen[str]":
-    # A file, since a process that is spawned reads it again.
+    # A file, because a spawned process imports it again.
     program = folder / "program.py"
     program.write_text(PROGRAM.format(body=textwrap.indent(textwrap.dedent(body).strip(), "    ")))
     return subprocess.Popen(
@@ -65,20 +66,20 @@ def run(body: str, folder: Path) -> tuple[int, str, str]:
 WORKERS = {
     "pool": """
         with multiprocessing.Pool(4) as pool:
-            say(pool.map(square, range(4)))
+            show(pool.map(square, range(4)))
     """,
     "spawned": """
         with multiprocessing.get_context("spawn").Pool(2) as pool:
-            say(pool.map(square, range(4)))
+            show(pool.map(square, range(4)))
     """,
     "executor": """
         with ProcessPoolExecutor(2) as executor:
-            say(list(executor.map(square, range(4))))
+            show(list(executor.map(square, range(4))))
     """,
     "thread": """
         def work():
             with multiprocessing.Pool(2) as pool:
-                say(pool.map(square, range(4)))
+                show(pool.map(square, range(4)))
         thread = threading.Thread(target=work)
         thread.start()
         thread.join()
@@ -98,7 +99,7 @@ def test_a_signal_to_a_worker_ends_the_worker_alone_and_at_once(number: int, tmp
             worker = start()
             os.kill(worker.pid, {number})  # mostly before the worker has begun
             worker.join()
-            say(worker.exitcode)
+            show(worker.exitcode)
     """
     assert run(body, tmp_path) == (0, f"-{number}\n" * 50, "")
 
@@ -106,9 +107,9 @@ def test_a_signal_to_a_worker_ends_the_worker_alone_and_at_once(number: int, tmp
 def test_a_forked_process_has_no_handler_and_no_wakeup_descriptor_of_its_program(tmp_path: Path) -> None:
     body = f"""
         def look():
-            say([signal.getsignal(number) == signal.SIG_DFL for number in {[*map(int, SIGNALS)]}])
-            say(signal.set_wakeup_fd(-1))
-            say(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+            show([signal.getsignal(number) == signal.SIG_DFL for number in {[*map(int, SIGNALS)]}])
+            show(signal.set_wakeup_fd(-1))
+            show(signal.pthread_sigmask(signal.SIG_BLOCK, []))
         start(target=look, args=()).join()
     """
     assert run(body, tmp_path) == (0, "[True, True, True]\n-1\nset()\n", "")
@@ -117,7 +118,7 @@ def test_a_forked_process_has_no_handler_and_no_wakeup_descriptor_of_its_program
 def test_a_worker_keeps_a_handler_that_was_set_for_it(tmp_path: Path) -> None:
     body = """
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as DataLoader does
-        worker = start(target=lambda: say(signal.getsignal(signal.SIGINT) == signal.SIG_IGN), args=())
+        worker = start(target=lambda: show(signal.getsignal(signal.SIGINT) == signal.SIG_IGN), args=())
         signal.signal(signal.SIGINT, before)
         worker.join()
     """
@@ -132,7 +133,7 @@ def test_what_is_started_while_a_program_ends_can_be_stopped_too(tmp_path: Path)
             worker = start()
             worker.terminate()
             worker.join()
-            say(worker.exitcode)
+            show(worker.exitcode)
             subprocess.run(["grep", "SigIgn", "/proc/self/status"], check=True)
     """
     code, out, _ = run(body, tmp_path)
@@ -189,7 +190,7 @@ def test_no_other_worker_outlives_a_program_that_ends_by_itself(how: str, tmp_pa
 def test_idle_workers_that_were_spawned_end_with_a_program_that_is_killed(tmp_path: Path) -> None:
     body = """
         pool = multiprocessing.get_context("spawn").Pool(2)
-        say(pool.map(square, range(2)))
+        show(pool.map(square, range(2)))
         os.kill(os.getpid(), signal.SIGKILL)
     """
     assert run(body, tmp_path)[:2] == (-9, "[0, 1]\n")
@@ -198,7 +199,7 @@ def test_idle_workers_that_were_spawned_end_with_a_program_that_is_killed(tmp_pa
 def test_a_worker_lives_on_when_the_thread_that_forked_it_ends(tmp_path: Path) -> None:
     body = """
         def fork():
-            workers.append(start(target=lambda: say(inner.recv()), args=()))
+            workers.append(start(target=lambda: show(inner.recv()), args=()))
         outer, inner = multiprocessing.Pipe()
         workers = []
         thread = threading.Thread(target=fork)
@@ -209,6 +210,6 @@ def test_a_worker_lives_on_when_the_thread_that_forked_it_ends(tmp_path: Path) -
             time.sleep(0.01)
         outer.send("alive")
         workers[0].join()
-        say(workers[0].exitcode)
+        show(workers[0].exitcode)
     """
     assert run(body, tmp_path) == (0, "alive\n0\n", "")

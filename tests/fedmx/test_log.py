@@ -1,4 +1,4 @@
-"""One line an event, whatever text is in it."""
+"""One line per event, whatever text is in it."""
 
 import ast
 import io
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def lines_of(stream: io.StringIO) -> list[str]:
-    """Give the lines without their clock."""
+    """Return the lines without their time."""
     return [line.partition(" ")[2] for line in stream.getvalue().splitlines()]
 
 
@@ -36,7 +36,7 @@ def jsonl() -> io.StringIO:
     return stream
 
 
-def test_an_event_is_its_fields_as_key_and_value(text: io.StringIO) -> None:
+def test_an_event_is_its_name_and_its_fields_as_key_and_value(text: io.StringIO) -> None:
     event("round finished", round=3, rounds=3, loss=0.31789, accuracy=1.0, seconds=1234567.8, epsilon=None)
     assert lines_of(text) == [
         "INFO    round finished round=3 rounds=3 loss=0.3179 accuracy=1 seconds=1234568"
@@ -54,7 +54,7 @@ def test_an_event_is_its_fields_as_key_and_value(text: io.StringIO) -> None:
         (123456789.5, "123456790", 123456790.0),
     ],
 )
-def test_numbers_are_rounded_for_people_and_stay_numbers(
+def test_numbers_are_rounded_for_people_and_remain_numbers_in_json(
     number: float, in_text: str, in_json: float, text: io.StringIO
 ) -> None:
     event("waiting", remaining_s=number)
@@ -82,7 +82,7 @@ def test_a_line_begins_with_date_time_and_zone(form: str, monkeypatch: pytest.Mo
     assert timedelta(milliseconds=-1) <= datetime.fromisoformat(logged) - before < timedelta(minutes=10)
 
 
-def test_a_message_stands_before_its_fields_and_a_line_begins_with_a_clock(text: io.StringIO) -> None:
+def test_a_line_is_time_level_event_and_fields(text: io.StringIO) -> None:
     warn("lost the server", address="a:1", path=Path("runs/x"))
     clock, _, rest = text.getvalue().partition(" ")
     assert rest == "WARNING lost the server address=a:1 path=runs/x\n"
@@ -107,12 +107,14 @@ def test_a_message_stands_before_its_fields_and_a_line_begins_with_a_clock(text:
         ([], '""'),
     ],
 )
-def test_what_would_break_a_line_is_escaped_or_quoted(value: object, shown: str, text: io.StringIO) -> None:
-    event("said", what=value)
-    assert lines_of(text) == [f"INFO    said what={shown}"]
+def test_text_that_would_break_a_line_is_escaped_or_quoted(
+    value: object, shown: str, text: io.StringIO
+) -> None:
+    event("received", text=value)
+    assert lines_of(text) == [f"INFO    received text={shown}"]
 
 
-def test_a_message_from_the_wire_cannot_begin_a_line_of_its_own(text: io.StringIO) -> None:
+def test_text_from_the_wire_cannot_begin_a_line_of_its_own(text: io.StringIO) -> None:
     warn("no such label\n12:00:00.000 INFO    node joined node=evil\r\x00")
     assert lines_of(text) == [
         r"WARNING no such label\n12:00:00.000 INFO    node joined node=evil\r\x00",
@@ -140,12 +142,12 @@ def test_a_long_text_ends_in_dots() -> None:
     assert printable("x" * 1000) == "x" * 397 + "..."
 
 
-def test_json_has_one_object_a_line_with_the_fields_by_name(jsonl: io.StringIO) -> None:
+def test_json_has_one_object_per_line_with_the_fields_by_name(jsonl: io.StringIO) -> None:
     event("node joined", node='no"rth\n', loss=0.25, seen=None, folder=Path("runs"), nodes=["a", "b"])
     warn("round failed", rounds=2)
     first, second = map(json.loads, jsonl.getvalue().splitlines())
     assert datetime.fromisoformat(first.pop("time")).tzinfo is not None
-    # All of them: each field stands there once, and the event's name without them.
+    # Each field appears once, and the event's name without them.
     assert first == {
         "level": "INFO",
         "event": "node joined",
@@ -184,11 +186,11 @@ def test_the_line_of_an_error_is_the_reason_of_one_event() -> None:
     )
 
 
-def test_json_stays_json_where_a_number_is_not_finite(jsonl: io.StringIO) -> None:
+def test_a_number_that_is_not_finite_is_valid_json(jsonl: io.StringIO) -> None:
     event("round finished", loss=float("nan"), norm=float("-inf"))
 
     def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is no JSON")
+        raise AssertionError(f"{constant} is not JSON")
 
     fields = json.loads(jsonl.getvalue(), parse_constant=refuse)
     assert (fields["loss"], fields["norm"]) == ("nan", "-inf")
@@ -211,7 +213,7 @@ def test_events_below_the_level_are_left_out() -> None:
     assert lines_of(stream) == ["WARNING loud"]
 
 
-def test_configuring_again_replaces_and_flowers_own_logger_keeps_to_warnings() -> None:
+def test_configuring_again_replaces_the_handler_and_limits_flowers_logger_to_warnings() -> None:
     first, second = io.StringIO(), io.StringIO()
     configure("INFO", "text", first)
     configure("INFO", "text", second)
@@ -227,7 +229,7 @@ def test_without_a_stream_logs_go_to_standard_error(capsys: pytest.CaptureFixtur
     assert (captured.out, captured.err.endswith("INFO    here\n")) == ("", True)
 
 
-def test_the_name_of_an_event_is_never_built_from_what_happened() -> None:
+def test_the_name_of_an_event_is_a_constant() -> None:
     found = []
     for tree in ("client", "fedmx", "server"):
         for path in (ROOT / tree).rglob("*.py"):

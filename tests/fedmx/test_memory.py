@@ -1,4 +1,4 @@
-"""What control groups and the process's own limits say of memory."""
+"""Limits on memory, by control groups and by the process's own resource limits."""
 
 import resource
 import subprocess
@@ -39,7 +39,7 @@ def test_a_container_of_version_2_sees_its_own_limit_and_kills_at_the_top(tmp_pa
     assert memory.count_kills(tmp_path, own) == 2
 
 
-def test_the_smallest_limit_of_all_groups_above_counts(tmp_path: Path, own: Path) -> None:
+def test_the_smallest_limit_of_a_group_and_those_above_it_counts(tmp_path: Path, own: Path) -> None:
     own.write_text(V2.format("/user.slice/run.scope"))
     write(tmp_path / "user.slice" / "run.scope", memory_max="max", memory_events="oom_kill 1")
     write(tmp_path / "user.slice", memory_max=1000, memory_events="oom_kill 7")
@@ -64,7 +64,7 @@ def test_a_system_without_control_groups_has_none(tmp_path: Path, own: Path) -> 
 @pytest.mark.parametrize(
     ("kind", "name"), [(resource.RLIMIT_AS, "RLIMIT_AS"), (resource.RLIMIT_DATA, "RLIMIT_DATA")]
 )
-def test_a_limit_of_the_process_counts_where_it_is_the_smaller(
+def test_a_limit_of_the_process_counts_if_it_is_the_smaller_one(
     tmp_path: Path, own: Path, kind: int, name: str
 ) -> None:
     own.write_text(V2.format("/"))
@@ -81,7 +81,7 @@ def test_a_limit_of_the_process_counts_where_it_is_the_smaller(
 @pytest.mark.parametrize(
     ("size", "text"), [(2 * 1024**3, "2g"), (1536 * 1024**2, "1536m"), (1, "1m"), (100_000_001, "96m")]
 )
-def test_a_size_is_written_as_engines_read_it_and_never_too_small(size: int, text: str) -> None:
+def test_a_size_is_formatted_for_engines_and_never_rounded_down(size: int, text: str) -> None:
     assert memory.show_size(size) == text
 
 

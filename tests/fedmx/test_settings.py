@@ -1,4 +1,4 @@
-"""Settings of both programs: defaults, blanks, and every wrong value named at once."""
+"""Settings: defaults, blanks, and every invalid value named at once."""
 
 import json
 import math
@@ -60,11 +60,11 @@ def test_the_launcher_starts_two_clients() -> None:
         ({"ROUNDS": "5", "NUM_ROUNDS": "wrong"}, 5),
     ],
 )
-def test_the_short_name_of_a_setting_wins(environ: dict[str, str], rounds: int) -> None:
+def test_an_alias_takes_precedence_over_the_name_of_a_setting(environ: dict[str, str], rounds: int) -> None:
     assert load(ServerSettings, environ=environ).num_rounds == rounds
 
 
-def test_a_wrong_value_is_reported_under_the_name_it_was_given() -> None:
+def test_an_invalid_value_is_reported_under_the_name_that_set_it() -> None:
     with pytest.raises(SettingsError, match=r"^ROUNDS='0': "):
         load(ServerSettings, environ={"ROUNDS": "0", "NUM_ROUNDS": "3"})
 
@@ -75,7 +75,7 @@ def test_a_blank_value_means_the_default(text: str) -> None:
     assert load(ServerSettings, environ=blank) == ServerSettings()
 
 
-def test_surrounding_blanks_do_not_count() -> None:
+def test_blanks_around_a_value_are_ignored() -> None:
     settings = load(
         ServerSettings, environ={"NUM_ROUNDS": " 7\n", "STRATEGY": "\tfedadam ", "PARTITION": " iid"}
     )
@@ -86,7 +86,7 @@ def test_surrounding_blanks_do_not_count() -> None:
     )
 
 
-def test_given_values_are_read_by_kind() -> None:
+def test_each_value_is_parsed_by_the_parser_of_its_setting() -> None:
     settings = load(
         ServerSettings,
         environ={
@@ -114,7 +114,7 @@ def test_given_values_are_read_by_kind() -> None:
     )
 
 
-def test_all_wrong_values_of_the_server_are_reported_at_once_one_line_each() -> None:
+def test_all_invalid_values_of_the_server_are_reported_at_once_one_line_each() -> None:
     wrong = {
         "NUM_ROUNDS": "0",
         "MIN_CLIENTS": "two",
@@ -159,7 +159,7 @@ def test_all_wrong_values_of_the_server_are_reported_at_once_one_line_each() -> 
     )
 
 
-def test_all_wrong_values_of_a_client_are_reported_at_once_one_line_each() -> None:
+def test_all_invalid_values_of_a_client_are_reported_at_once_one_line_each() -> None:
     wrong = {
         "SERVER_ADDRESS": "server:99999",
         "SERVER_WAIT_TIMEOUT": "inf",
@@ -182,7 +182,7 @@ def test_all_wrong_values_of_a_client_are_reported_at_once_one_line_each() -> No
     )
 
 
-def test_the_error_is_one_line_for_each_problem_also_where_the_value_has_several() -> None:
+def test_the_error_has_one_line_per_problem_even_if_a_value_has_several_lines() -> None:
     with pytest.raises(SettingsError) as caught:
         load(ServerSettings, environ={"STRATEGY": "a\nb", "SEED": "x"})
     assert str(caught.value).splitlines() == [
@@ -194,9 +194,11 @@ def test_the_error_is_one_line_for_each_problem_also_where_the_value_has_several
 
 @pytest.mark.parametrize(
     ("address", "host"),
-    [("0.0.0.0:8080", "0.0.0.0"), ("[::]:8080", "::"), ("[0:0::0]:8080", "0:0::0")],  # noqa: S104 - refused
+    [("0.0.0.0:8080", "0.0.0.0"), ("[::]:8080", "::"), ("[0:0::0]:8080", "0:0::0")],  # noqa: S104 - rejected
 )
-def test_an_address_for_listening_cannot_be_dialled_and_the_line_says_why(address: str, host: str) -> None:
+def test_a_client_cannot_connect_to_an_address_for_listening_on_all_interfaces(
+    address: str, host: str
+) -> None:
     (problem,) = problems_of(ClientSettings, {"SERVER_ADDRESS": address})
     assert problem == (
         f"SERVER_ADDRESS='{address}': {host} means all addresses of a machine, and only a server can listen"
@@ -204,7 +206,7 @@ def test_an_address_for_listening_cannot_be_dialled_and_the_line_says_why(addres
     )
 
 
-def test_further_checks_are_reported_together_with_wrong_values() -> None:
+def test_problems_of_further_checks_are_reported_together_with_invalid_values() -> None:
     def check(settings: ServerSettings) -> Iterable[str]:
         yield f"STRATEGY={settings.strategy}: is unknown"
         yield f"SEED={settings.seed}: is the default here"
@@ -219,7 +221,7 @@ def test_further_checks_are_reported_together_with_wrong_values() -> None:
     ]
 
 
-def test_a_round_needs_as_many_updates_as_clients_unless_told_otherwise() -> None:
+def test_a_round_needs_as_many_updates_as_clients_unless_min_updates_is_set() -> None:
     assert ServerSettings(min_clients=3).least_updates == 3
     assert ServerSettings(min_clients=3, min_updates=2).least_updates == 2
 
@@ -231,13 +233,13 @@ def test_settings_cannot_be_changed_and_do_not_share_their_defaults() -> None:
     assert one.strategy_args is not other.strategy_args
 
 
-def test_without_a_mapping_the_processes_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_come_from_the_environment_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NUM_ROUNDS", "11")
     assert load(ServerSettings).num_rounds == 11
     assert environment()["NUM_ROUNDS"] == "11"
 
 
-def test_a_childs_environment_is_a_copy() -> None:
+def test_a_change_of_a_childs_environment_leaves_that_of_the_process_alone() -> None:
     environment()["FEDMX_TEST"] = "1"
     assert "FEDMX_TEST" not in os.environ
 
@@ -247,15 +249,18 @@ UNLIMITED = {"SERVER_WAIT_TIMEOUT", "CLIENT_WAIT_TIMEOUT", "ROUND_TIMEOUT"}
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in KINDS for name in list_numeric(kind)])
-def test_every_extreme_of_a_number_is_accepted_or_refused_by_name(
+def test_every_extreme_of_a_number_is_accepted_or_rejected_by_name(
     kind: type[CommonSettings], name: str
 ) -> None:
     accepted = list_accepted(kind, name)
     assert accepted
     for text, settings in accepted.items():
-        # What is recorded of a run is JSON, and means the same settings.
-        said = json.loads(json.dumps(describe(settings), allow_nan=False))
-        assert load(kind, environ={key: str(value) for key, value in said.items() if value != {}}) == settings
+        # A run is recorded as JSON, from which the same settings can be loaded.
+        recorded = json.loads(json.dumps(describe(settings), allow_nan=False))
+        assert (
+            load(kind, environ={key: str(value) for key, value in recorded.items() if value != {}})
+            == settings
+        )
         assert text.isascii()
         value = getattr(settings, name.lower())
         assert math.isfinite(value) or (name in UNLIMITED and float(text) == 0)
@@ -273,7 +278,7 @@ def test_every_extreme_of_a_number_is_accepted_or_refused_by_name(
     ],
 )
 @pytest.mark.parametrize("text", ["0", "0.0", "-0"])
-def test_zero_is_a_wait_without_limit_and_is_recorded_as_zero(
+def test_zero_means_a_wait_without_limit_and_is_recorded_as_zero(
     kind: type[CommonSettings], name: str, text: str
 ) -> None:
     settings = load(kind, environ={name: text})
@@ -281,7 +286,7 @@ def test_zero_is_a_wait_without_limit_and_is_recorded_as_zero(
     assert describe(settings)[name] == 0
 
 
-def test_a_number_that_is_too_large_is_refused_with_the_largest() -> None:
+def test_a_number_that_is_too_large_is_rejected_with_the_largest_valid_one() -> None:
     assert problems_of(ServerSettings, {"SEED": str(2**64), "LEARNING_RATE": "1e308"}) == [
         "LEARNING_RATE='1e308': expected a number from 1e-30 to 1e+30, since nodes compute in float32",
         f"SEED='{2**64}': expected an integer of at most {2**63 - 1}",
@@ -297,6 +302,6 @@ def test_the_launcher_plans_with_every_number_that_it_accepts(name: str) -> None
 
 
 @pytest.mark.parametrize("name", list_numeric(ServerSettings))
-def test_what_shapes_the_model_can_be_compared_at_every_extreme(name: str) -> None:
+def test_the_settings_that_shape_the_model_survive_json_at_every_extreme(name: str) -> None:
     for settings in list_accepted(ServerSettings, name).values():
         assert describe_model(settings) == json.loads(json.dumps(describe_model(settings)))

@@ -28,13 +28,13 @@ rules = st.one_of(
         ("[fe80::1%eth0]:8080", "fe80::1%eth0", 8080),
     ],
 )
-def test_an_address_is_read_and_shown_as_it_was_written(text: str, host: str, port: int) -> None:
+def test_an_address_is_printed_as_it_was_written(text: str, host: str, port: int) -> None:
     assert Address.parse(text) == Address(host, port)
     assert str(Address.parse(text)) == text
 
 
 @given(st.ip_addresses(), ports)
-def test_every_numeric_address_survives_text(ip: object, port: int) -> None:
+def test_every_numeric_address_is_parsed_from_its_text(ip: object, port: int) -> None:
     address = Address(str(ip), port)
     assert Address.parse(str(address)) == address
 
@@ -58,22 +58,23 @@ def test_every_numeric_address_survives_text(ip: object, port: int) -> None:
         ("server:65536", PORT),
         ("server:-1", PORT),
         ("server:80 80", PORT),
-        ("server:\u0661", PORT),  # a digit to Python
+        # A digit to Python.
+        ("server:\u0661", PORT),
     ],
 )
-def test_what_is_no_address_is_refused_with_what_was_expected(text: str, expected: str) -> None:
+def test_an_invalid_address_is_rejected_with_what_was_expected(text: str, expected: str) -> None:
     with pytest.raises(ValueError, match="expected") as caught:
         Address.parse(text)
     assert str(caught.value) == expected
 
 
 @given(rules)
-def test_a_partition_rule_survives_text(text: str) -> None:
+def test_every_partition_rule_is_parsed_from_its_text(text: str) -> None:
     rule = PartitionRule.parse(text)
     assert PartitionRule.parse(str(rule)) == rule
 
 
-def test_a_partition_rule_is_shown_as_it_was_written() -> None:
+def test_a_partition_rule_is_printed_as_it_was_written() -> None:
     texts = ["iid", "none", "dirichlet:0.5", "labels:5", "shards:2"]
     assert [str(PartitionRule.parse(text)) for text in texts] == texts
 
@@ -93,12 +94,12 @@ def test_a_partition_rule_is_shown_as_it_was_written() -> None:
         ("shards:", "expected an integer of at least 1 after shards:"),
     ],
 )
-def test_what_is_no_partition_rule_is_refused_with_what_was_expected(text: str, expected: str) -> None:
+def test_an_invalid_partition_rule_is_rejected_with_what_was_expected(text: str, expected: str) -> None:
     with pytest.raises(ValueError, match="expected") as caught:
         PartitionRule.parse(text)
     assert str(caught.value) == expected
 
 
-def test_only_without_partitions_each_node_has_data_of_its_own() -> None:
+def test_a_dataset_is_shared_unless_there_are_no_partitions() -> None:
     assert PartitionRule("iid").is_shared
     assert not PartitionRule("none").is_shared
