@@ -383,14 +383,14 @@ def test_make_hands_its_variables_and_the_environment_to_the_programs(machine_wi
     assert failed.stderr.strip().endswith("run] Error 4")
 
 
-def test_every_make_target_says_what_it_does_in_three_lines_or_fewer() -> None:
+def test_every_make_target_has_a_summary_and_at_most_four_lines() -> None:
     blocks = re.split(r"\n\n+", (ROOT / "Makefile").read_text())
     targets = [block for block in blocks if re.search(r"^[a-z-]+:", block, re.MULTILINE)]
     assert len(targets) > 5
     for block in targets:
         lines = [line for line in block.splitlines() if not line.startswith("#")]
         assert re.match(r"[a-z-]+:.*## \S", lines[0]), lines[0]
-        assert len(lines) <= 3, lines[0]
+        assert len(lines) <= 4, lines[0]
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
