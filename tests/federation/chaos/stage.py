@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from client.settings import load_settings
 from fedmx.link import backoff
 from fedmx.program import run_program
 from server import serving
@@ -110,6 +111,8 @@ class _Part:
         os.dup2(file, 2)
         os.environ.clear()
         os.environ.update(self.environ)
+        # The process that this one was forked from has parsed the settings of its own environment.
+        load_settings.cache_clear()
         sys.argv = [self.name]
         sys.path.insert(0, str(TASKS))
         program = importlib.import_module(f"{self.name}.__main__")
