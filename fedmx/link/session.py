@@ -170,15 +170,13 @@ class Session:
             raise _NoHelloError(f"no hello within {_HELLO_TIMEOUT_S:g} s") from None
         self.is_greeting = False
         hello = control.parse_hello(frame)
-        name = hello.name
-        instance = hello.instance
-        if self._site is not None:
-            # Names and tokens of one site cannot be those of another's.
-            name = self._site.name_node(name)
-            instance = f"{self._site.name}/{instance}"
+        site = self._site
+        # With certificates, the names and tokens of one site cannot be those of another.
+        name = site.name_node(hello.name) if site else hello.name
+        instance = f"{site.name}/{hello.instance}" if site else hello.instance
         control.check_name(name)
         member, replaced = shared.roster.join(
-            name, instance, self, is_name_given=hello.is_name_given, site=self._site
+            name, instance, self, is_name_given=hello.is_name_given, site=site
         )
         if replaced is not None:
             replaced.drop()

@@ -232,6 +232,30 @@ def test_a_node_that_was_expelled_while_it_was_gone_is_no_longer_awaited(rules: 
     assert not rules.roster.expel(north), "once is enough"
 
 
+def test_a_full_roster_refuses_new_nodes_and_admits_those_that_reconnect(
+    rules: Rules, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roster, "_MAX_PRESENT", 2)
+    north = rules.join("north", "a")
+    south = rules.join("south", "b")
+    assert rules.join("north", "a") is north, "its old stream is replaced"
+    rules.leave(south)
+    rules.join("west", "c")
+    for name, instance in (("east", "d"), ("south", "b")):
+        with pytest.raises(RefusedError, match=r"^2 nodes are connected"):
+            rules.join(name, instance)
+    assert [node.is_present for node in rules.roster.nodes()] == [True, False, True]
+
+
+def test_nodes_are_awaited_between_leaving_and_being_expelled(rules: Rules) -> None:
+    north = rules.join("north", "a")
+    assert rules.roster.list_awaited() == []
+    rules.leave(north)
+    assert rules.roster.list_awaited() == [north]
+    rules.roster.expel(north)
+    assert rules.roster.list_awaited() == []
+
+
 def test_members_are_found_by_id(rules: Rules) -> None:
     member = rules.join("host", "a")
     assert rules.roster.find(member.node_id) is member
