@@ -58,7 +58,8 @@ def make_dataset(name: str, examples: NDArray[Any], labels: NDArray[Any]) -> Dat
     # NaN, infinity and what int64 cannot represent change in the cast, and the comparison finds them.
     with np.errstate(invalid="ignore"):
         whole = labels.astype(np.int64)
-    are_exact = labels.dtype.kind in "bui" or abs(labels).max() <= MAX_EXACT
+    # A Python float, since numpy 2 would convert MAX_EXACT to the dtype of the labels, where it may overflow.
+    are_exact = labels.dtype.kind in "bui" or float(abs(labels).max()) <= MAX_EXACT
     are_classes = are_exact and (whole == labels).all()
     return Dataset(examples, whole if are_classes else labels)
 

@@ -1,4 +1,4 @@
-"""The names that MXNet 1.9.1 looks up in numpy at import, and that numpy has removed since."""
+"""What MXNet 1.9.1 expects of numpy and numpy has changed since: names that are missing, and texts."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -38,6 +38,14 @@ def restore_names() -> None:
         # `hasattr` would ask numpy 1.26's module-level __getattr__, which warns about removed names.
         if name not in vars(np):
             setattr(np, name, value)
+
+
+def restore_texts() -> None:
+    """Have numpy print its numbers as numpy 1 does.
+
+    MXNet passes shapes to its library as text, and numpy 2 would print the 8 of (4, 8) as np.int64(8).
+    """
+    np.set_printoptions(legacy="1.21")
 
 
 def _in1d(values: Any, accepted: Any, **options: Any) -> Any:
