@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from client.cuda import load_driver
-from client.numpy_names import restore_names, restore_texts
+from client.numpy_names import restore_names
 from client.settings import load_settings
 from fedmx.errors import SettingsError
 from fedmx.libraries import set_cpu_isa, set_omp_threads
@@ -31,7 +31,6 @@ def _naming_missing_libraries() -> Iterator[None]:
 set_omp_threads(load_settings().client_threads)
 set_cpu_isa(load_settings().cpu_isa)
 restore_names()
-restore_texts()
 driver = load_driver()
 
 with _naming_missing_libraries():

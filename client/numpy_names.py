@@ -10,7 +10,12 @@ _FINANCIAL: Final = ("fv", "ipmt", "irr", "mirr", "nper", "npv", "pmt", "ppmt", 
 
 
 def restore_names() -> None:
-    """Define the removed names in numpy, with the meaning that they had. Existing names stay as they are."""
+    """Define the removed names in numpy, with the meaning that they had. Existing names stay as they are.
+
+    Numbers are printed as numpy 1 prints them: MXNet passes shapes to its library as text, and numpy 2 would
+    print the 8 of (4, 8) as np.int64(8).
+    """
+    np.set_printoptions(legacy="1.21")
     removed: dict[str, Any] = {
         "bool": bool,
         "float_": np.float64,
@@ -38,14 +43,6 @@ def restore_names() -> None:
         # `hasattr` would ask numpy 1.26's module-level __getattr__, which warns about removed names.
         if name not in vars(np):
             setattr(np, name, value)
-
-
-def restore_texts() -> None:
-    """Have numpy print its numbers as numpy 1 does.
-
-    MXNet passes shapes to its library as text, and numpy 2 would print the 8 of (4, 8) as np.int64(8).
-    """
-    np.set_printoptions(legacy="1.21")
 
 
 def _in1d(values: Any, accepted: Any, **options: Any) -> Any:
