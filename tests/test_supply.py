@@ -20,7 +20,8 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = ("server", "client", "gpu", "run", "dev")
 IMAGES = ("server", "client", "gpu")
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CONFIGURATION = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT, SETUPTOOLS = CONFIGURATION["project"], CONFIGURATION["tool"]["setuptools"]
 OUR_OWN = {"bench", "client", "fedmx", "fuzz", "local", "server", "tests"}
 PACKAGE_OF = {"google": "protobuf", "grpc": "grpcio"}  # where a module is not named as its package
 
@@ -104,6 +105,14 @@ def test_no_image_gets_a_dependency_that_nothing_imports() -> None:
     programs = imported("fedmx", "server", "client")
     # MXNet imports distutils, which newer Pythons have from setuptools alone.
     assert declared("server", "client") == programs | {"setuptools"}
+
+
+def test_the_distribution_contains_every_package_of_the_programs() -> None:
+    modules = [
+        path for tree in ("client", "fedmx", "local", "server") for path in (ROOT / tree).rglob("*.py")
+    ]
+    packages = {".".join(path.parent.relative_to(ROOT).parts) for path in modules}
+    assert set(SETUPTOOLS["packages"]) == packages
 
 
 @pytest.mark.parametrize(
