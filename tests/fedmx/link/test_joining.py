@@ -266,8 +266,10 @@ def test_an_address_of_another_machine_is_named(host: str, cause: str) -> None:
 
 
 def test_a_description_too_large_for_a_frame_is_refused_before_it_is_sent(hub: Hub) -> None:
-    node = Node(hub.address).serve(ConfigRecord({"arrays": ["x" * 100] * 11_000}))
-    error = node.join()
+    node = Node(hub.address)
+    # Once it has joined, the server's goodbye ends its thread.
+    hub.wait_until(lambda: len(hub.roster.nodes()) == 1)
+    error = node.serve(ConfigRecord({"arrays": ["x" * 100] * 11_000})).join()
     assert isinstance(error, SettingsError)
     assert str(error).startswith("the model's description has 11")
     assert str(error).endswith(" bytes; expected at most 1048576")

@@ -64,7 +64,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> float:
 
 
 def broken(log: io.StringIO) -> list[str]:
-    return [word for word in ("lost", "left", "refused") if word in log.getvalue()]
+    return [name for name in ("lost the server", "node left", "refused a node") if name in log.getvalue()]
 
 
 def test_no_stream_is_cut_while_bytes_flow_although_a_frame_takes_longer_than_the_limit(
