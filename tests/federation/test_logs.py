@@ -11,11 +11,15 @@ ALWAYS = ["time", "level", "event"]
 
 
 def read_line(line: str) -> dict[str, Any]:
-    """Read a line in which each field stands once."""
-    pairs: list[tuple[str, Any]] = json.loads(line, object_pairs_hook=list)
-    fields = dict(pairs)
-    assert len(fields) == len(pairs), line
-    return fields
+    """Parse a line, and check that no field is repeated."""
+
+    def build(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        fields = dict(pairs)
+        assert len(fields) == len(pairs), line
+        return fields
+
+    parsed: dict[str, Any] = json.loads(line, object_pairs_hook=build)
+    return parsed
 
 
 def test_every_line_of_a_run_is_an_event_with_separate_fields(federation: Federation) -> None:
