@@ -1,6 +1,6 @@
 #!/bin/sh
-# Set up .venv from a lock: `requirements/venv.sh run`, or dev, server, client. `make` calls it where .venv is older
-# than the lock. Everything that the system lacks is named before anything is installed.
+# Set up .venv from a lock: `requirements/venv.sh run`, or dev, server, client. `make` calls it if .venv is older than the
+# lock. All missing system packages are named before anything is installed.
 set -eu
 unset CDPATH PYTHONHOME PYTHONPATH
 cd "$(dirname "$0")/.."
@@ -10,7 +10,7 @@ fail() {
     exit 2
 }
 
-# A name on PATH proves nothing: it may be a shim that fails, another version, or the .venv that goes away.
+# A name on PATH proves nothing: it may be a shim that fails, another version, or the .venv that is about to be replaced.
 find_python() {
     for candidate in python3.11 python3.12 python3.13 python3; do
         "$candidate" -I -c '
@@ -21,7 +21,7 @@ print(sys._base_executable)' 2>/dev/null && return
     return 1
 }
 
-# The names of packages, by system; the first Python is the system's own where that is one of ours.
+# Print a package's name on this system. Python is the system's own if that is 3.11, 3.12 or 3.13.
 find_package() {
     case "$system:$1" in
         ubuntu-22.04:python) echo python3.11 python3.11-venv ;;
@@ -45,7 +45,7 @@ require_system_packages() {
         missing="$(find_package venv)"
     fi
     if [ "$lock" != server ]; then
-        # MXNet's wheel loads both, and names them only when it is imported.
+        # MXNet's wheel loads both, and fails without them only at import.
         libraries=$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p)
         for library in libgomp.so.1 libquadmath.so.0; do
             case $libraries in *"$library"*) ;; *) missing="$missing $(find_package "$library")" ;; esac
@@ -70,7 +70,7 @@ is_current() {
 }
 
 make_venv() {
-    # One of another Python does not do, nor one whose Python was replaced.
+    # Replace a .venv that was created by another Python, or whose Python was removed.
     version=$("$python" -I -S -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     if [ ! -d ".venv/lib/python$version" ] || ! .venv/bin/python -I -S -c '' 2>/dev/null; then
         rm -rf .venv
@@ -79,12 +79,12 @@ make_venv() {
 }
 
 install_lock() {
-    # uv installs ten times as fast as pip; its own version and hash are the lock's.
+    # uv needs a tenth of pip's CPU time. Its own version and hash come from the lock.
     if ! .venv/bin/uv --version >/dev/null 2>&1; then
         awk '/^uv==/ { found = 1 } found { print } found && !/\\$/ { exit }' "requirements/$lock.txt" >.venv/uv.txt
         .venv/bin/python -m pip install --quiet --no-input --disable-pip-version-check --require-hashes -r .venv/uv.txt ||
             return 1
-        # A mirror that pip is set to holds for uv as well.
+        # uv does not read pip's configuration.
         index=${PIP_INDEX_URL:-$(.venv/bin/python -m pip config get global.index-url 2>/dev/null || true)}
         [ -z "$index" ] || echo "$index" >.venv/index
     fi
@@ -96,7 +96,7 @@ install_lock() {
 
 lock=${1:-}
 [ -f "requirements/$lock.txt" ] || fail "usage: requirements/venv.sh LOCK; expected run, dev, server or client, found '$lock'"
-# Of two commands at once, the second waits and then finds what the first has installed.
+# If two commands run at once, the second waits, and then finds what the first has installed.
 if command -v flock >/dev/null 2>&1; then
     exec 9<requirements/venv.sh
     flock 9
@@ -106,6 +106,6 @@ if ! is_current; then
     echo "setting up .venv for $lock with $python"
     make_venv
     rm -f .venv/*.ok
-    install_lock || fail "could not install requirements/$lock.txt, see above: check the network, or the mirror that pip is set to, and run the command again"
+    install_lock || fail "could not install requirements/$lock.txt, see above: check the network, or the package index that pip is configured with, and run the command again"
 fi
 touch ".venv/$lock.ok"

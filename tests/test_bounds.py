@@ -1,4 +1,4 @@
-"""No test depends on how fast the machine is: a bound of a wait is a guard against hanging."""
+"""No test depends on the speed of the machine: timeouts only guard against hanging."""
 
 import ast
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ POLL_S = 1.0
 
 
 def list_tight_bounds(path: Path) -> Iterator[str]:
-    """List the waits and comparisons of a module whose bound is a number that is written there."""
+    """Yield the waits and comparisons of a module whose bound is a literal number."""
     for node in ast.walk(ast.parse(path.read_text())):
         bounds: list[ast.expr] = []
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in WAITS:
@@ -27,6 +27,6 @@ def list_tight_bounds(path: Path) -> Iterator[str]:
                 yield f"{path.relative_to(ROOT)}: {ast.unparse(node)}"
 
 
-def test_no_test_depends_on_how_fast_the_machine_is() -> None:
+def test_no_test_depends_on_the_speed_of_the_machine() -> None:
     found = [line for path in sorted((ROOT / "tests").rglob("*.py")) for line in list_tight_bounds(path)]
     assert found == []

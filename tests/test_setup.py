@@ -1,6 +1,6 @@
-"""How a machine is set up by requirements/venv.sh, and what make passes on.
+"""Set-up of a machine by requirements/venv.sh, and the variables that make passes on.
 
-The script runs in a copy of the project's corner, on a PATH that holds only what a test puts there.
+The script runs in a copy of the few files that it needs. PATH contains only what a test puts there.
 """
 
 import os
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ("awk", "cat", "chmod", "cp", "dirname", "flock", "id", "mkdir", "rm", "sh", "sleep", "touch")
 LOCK = "# {name}\nuv==0.13.9 \\\n    --hash=sha256:00\nwheel==1 \\\n    --hash=sha256:01\n"
 
-# Stands for Python 3.11: answers the script's questions, and writes down what it was made to install.
+# In place of Python 3.11: answers the script's questions, and records what is installed.
 PYTHON = """#!/bin/sh
 case "$*" in
     "-I -S -c "*print*) echo ${VERSION:-3.11} ;;
@@ -79,7 +79,7 @@ class Machine:
         self.release.write_text(SYSTEMS[system])
 
     def write_lock(self, name: str, text: str) -> None:
-        """Write a lock that is newer than what was made from the one before."""
+        """Write a lock that is newer than what was installed from the previous one."""
         (self.root / "requirements" / f"{name}.txt").write_text(text)
         for stamp in (self.root / ".venv").glob("*.ok"):
             os.utime(stamp, (0, 0))
@@ -114,7 +114,7 @@ class Machine:
         )
 
     def list_syncs(self) -> list[str]:
-        """List the locks that uv was made to install."""
+        """Return the names of the locks that uv installed, in order."""
         written = self.root / "installed"
         lines = written.read_text().splitlines() if written.exists() else []
         return re.findall(r" pip sync .* requirements/(\w+)\.txt$", "\n".join(lines), re.MULTILINE)
@@ -174,7 +174,7 @@ def test_an_installation_that_failed_is_repeated(machine_with_python: Machine) -
     assert machine_with_python.list_syncs() == ["dev", "dev"]
 
 
-def test_a_venv_whose_python_is_gone_or_of_another_version_is_set_up_again(
+def test_a_venv_whose_python_was_removed_or_has_another_version_is_set_up_again(
     machine_with_python: Machine,
 ) -> None:
     machine_with_python.set_up("dev")
@@ -199,7 +199,7 @@ def test_of_two_commands_at_once_one_installs(machine_with_python: Machine) -> N
 
 
 @pytest.mark.parametrize("script", [SHIM, WRONG_VERSION])
-def test_a_python_that_does_not_run_or_is_too_old_is_passed_over(machine: Machine, script: str) -> None:
+def test_a_python_that_does_not_run_or_is_too_old_is_skipped(machine: Machine, script: str) -> None:
     machine.put("python3.11", script)
     machine.put("python3", PYTHON)
     assert machine.set_up("dev").returncode == 0
@@ -313,7 +313,7 @@ def test_make_names_docker_and_the_systems_command_where_a_target_needs_it(
 
 
 def copy_makefile(folder: Path) -> None:
-    """Copy the Makefile, and what tells it which settings there are."""
+    """Copy the Makefile, and the files that list the settings for it."""
     for name in (
         "Makefile",
         "requirements/names.sh",
@@ -337,7 +337,7 @@ def copy_makefile(folder: Path) -> None:
         ["down", "LEARNING_RATES=0.1"],
     ],
 )
-def test_make_refuses_a_name_that_is_no_setting_before_it_does_anything(
+def test_make_refuses_an_unknown_setting_before_it_does_anything(
     machine_with_python: Machine, arguments: list[str]
 ) -> None:
     copy_makefile(machine_with_python.root)
@@ -356,7 +356,7 @@ def test_make_refuses_a_name_that_is_no_setting_before_it_does_anything(
 @pytest.mark.parametrize(
     ("target", "path"), [("up", ".env"), ("gpu", ".env"), ("pki-list", ".env"), ("client", "bundle/.env")]
 )
-def test_make_refuses_a_wrong_name_in_the_env_that_compose_would_read(
+def test_make_refuses_an_unknown_setting_in_the_env_file_that_compose_reads(
     machine: Machine, target: str, path: str
 ) -> None:
     copy_makefile(machine.root)
@@ -367,19 +367,19 @@ def test_make_refuses_a_wrong_name_in_the_env_that_compose_would_read(
     [line] = done.stderr.splitlines()
     assert f"NUMROUNDS in {path}: " in line
     assert " NUM_ROUNDS?" in line
-    # What takes a federation away is not kept from doing so, nor is what reads no such file.
+    # Targets that do not read the file, `down` for instance, are not affected.
     machine.put("docker", "#!/bin/sh\n")
     assert machine.run([str(shutil.which("make")), "down"], machine.environment()).returncode == 0
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-def test_make_hands_its_variables_and_the_environment_to_the_programs(machine_with_python: Machine) -> None:
+def test_make_passes_its_variables_and_the_environment_to_the_programs(machine_with_python: Machine) -> None:
     copy_makefile(machine_with_python.root)
     command = [str(shutil.which("make")), "run", "CLIENTS=4", "PARTITION=labels:5"]
     done = machine_with_python.run(command, machine_with_python.environment(SEED="7"))
     assert done.stdout.splitlines()[-1] == "CLIENTS=4 PARTITION=labels:5 SEED=7"
     failed = machine_with_python.run(command, machine_with_python.environment(PROGRAM_STATUS="4"))
-    assert failed.returncode == 2  # make knows no other
+    assert failed.returncode == 2  # the only code of make for a failed recipe
     assert failed.stderr.strip().endswith("run] Error 4")
 
 

@@ -1,4 +1,4 @@
-"""What others' code the programs stand on: declared, locked by hash, audited, and listed for each image."""
+"""Third-party dependencies: declared, locked by hash, audited, and listed for each image."""
 
 import ast
 import json
@@ -38,7 +38,7 @@ def read_hashes(name: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_a_lock_holds_versions_and_hashes_and_nothing_else(name: str) -> None:
+def test_a_lock_contains_versions_and_hashes_and_nothing_else(name: str) -> None:
     entry = r"[a-z0-9-]+(\[[a-z,]+\])?==[\w.+!-]+( ; .*)? \\"
     allowed = re.compile(rf"#.*|    # via .*|{entry}|    --hash=sha256:[0-9a-f]{{64}}( \\)?")
     lines = (ROOT / "requirements" / f"{name}.txt").read_text().splitlines()
@@ -48,7 +48,7 @@ def test_a_lock_holds_versions_and_hashes_and_nothing_else(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_a_lock_names_no_address_that_files_would_come_from(name: str) -> None:
+def test_a_lock_contains_no_address_of_a_package_index(name: str) -> None:
     text = (ROOT / "requirements" / f"{name}.txt").read_text()
     assert not re.search(r"://|--index|--extra-index|--find-links|\.(org|com|net|io)\b", text)
 
@@ -80,7 +80,7 @@ def declared(*extras: str) -> set[str]:
 
 
 def imported(*trees: str) -> set[str]:
-    """Give the packages that modules import, those of the standard library and our own left out."""
+    """Return the third-party packages that modules import."""
     names = set()
     for path in [path for tree in trees for path in (ROOT / tree).rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
@@ -146,7 +146,7 @@ def test_a_bill_of_materials_lists_what_each_image_installs_of_its_lock(tmp_path
 
 
 class Source:
-    """A source of vulnerabilities on this machine, as OSV's protocol has it.
+    """A vulnerability source on this machine, which answers in OSV's protocol.
 
     Attributes:
         vulnerable: names of packages in which it knows something.

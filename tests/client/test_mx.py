@@ -1,4 +1,4 @@
-"""What holds in a process of its own: threads, digests, memory, and that MXNet's process never forks."""
+"""MXNet in a process of its own: threads, digests, memory, restored names of numpy, and no forks."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def read(process: "subprocess.Popen[bytes]") -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def processes() -> list[dict[str, Any]]:
-    """Give what three processes found: two with one thread, whatever the shell exported, and one with two."""
+    """Return facts of three processes: two with one thread, whatever the shell exported, and one with two."""
     shells: tuple[dict[str, str], ...] = (
         {},
         {"OMP_NUM_THREADS": "7", "CLIENT_THREADS": ""},
