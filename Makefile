@@ -19,7 +19,7 @@ given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$
 env_file := $(if $(filter client,$(MAKECMDGOALS)),$(BUNDLE)/.env,$(if $(filter build bundle gpu pki-% shell up,$(MAKECMDGOALS)),.env))
 quoted = '$(subst ','\'',$(1))'
 unknown := $(if $(given)$(env_file),$(shell requirements/names.sh '$(of_make)' $(call quoted,$(env_file)) $(foreach name,$(given),$(call quoted,$(name)))))
-$(if $(unknown),$(error $(unknown) docs/settings.md lists the settings; names of your own begin with X_ in .env, or stand before `make`))
+$(if $(unknown),$(error $(unknown) docs/settings.md lists the settings; prefix your own names in .env with X_, or set them before `make`))
 
 ##@ Train
 # GNU make exits with 2 whenever a recipe fails; its final line has the exit code of the server, as `Error 4`.

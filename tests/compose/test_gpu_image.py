@@ -1,4 +1,4 @@
-"""The client's image with CUDA: what it holds, and what it does on a machine without a card."""
+"""The client's image with CUDA: its contents, and its behaviour on a machine without a card."""
 
 import re
 import subprocess
@@ -47,13 +47,13 @@ def last_line_of_a_client(*options: str) -> tuple[int, str]:
     return done.returncode, done.stderr.splitlines()[-1].partition("ERROR   ")[2]
 
 
-def test_the_packages_are_the_locks_and_fit_each_other() -> None:
+def test_the_packages_are_those_of_the_lock_and_are_compatible() -> None:
     assert list_packages(IMAGE) == read_lock("gpu")
     assert list_unmet_requirements(IMAGE) == []
 
 
 @pytest.mark.parametrize("libraries", ["mxnet/libmxnet.so", "nvidia/*/lib/*.so*"])
-def test_every_library_finds_all_that_it_needs_but_the_driver(libraries: str) -> None:
+def test_every_library_finds_its_dependencies_except_the_driver(libraries: str) -> None:
     printed = run_in(IMAGE, "sh", "-c", f"ldd {PACKAGES}/{libraries}")
     assert "libcublas.so.11 => /opt/venv" in printed
     missing = set(re.findall(r"\S+(?= => not found)", printed))
@@ -64,18 +64,18 @@ def test_it_imports_mxnet_and_flower_without_a_driver() -> None:
     run_in(IMAGE, "python", "-c", "import client.mx, mxnet, flwr")
 
 
-def test_what_stands_in_for_the_driver_is_not_where_the_loader_would_find_it_first() -> None:
+def test_the_stub_of_the_driver_is_not_on_the_loaders_path() -> None:
     listed = run_in(IMAGE, "/sbin/ldconfig", "-p")
     assert "libcudart.so.11.0" in listed
     assert "libcuda.so" not in listed
 
 
-def test_it_asks_nvidias_runtime_for_the_cards_and_the_libraries_to_compute() -> None:
+def test_it_requests_the_cards_and_the_compute_libraries_from_nvidias_runtime() -> None:
     wanted = {"NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_DRIVER_CAPABILITIES=compute,utility"}
     assert wanted <= set(inspect(IMAGE)["Config"]["Env"])
 
 
-def test_it_is_the_other_image_in_all_else() -> None:
+def test_it_equals_the_cpu_image_in_everything_else() -> None:
     ours, others = (inspect(image)["Config"] for image in (IMAGE, name_image("client")))
     for key in ("Cmd", "Entrypoint", "User", "WorkingDir"):
         assert ours[key] == others[key]
@@ -83,17 +83,17 @@ def test_it_is_the_other_image_in_all_else() -> None:
     assert set(others["Env"]) < set(ours["Env"])
 
 
-def test_nothing_that_builds_or_fetches_is_left_and_its_size_is_bounded() -> None:
+def test_no_tool_that_builds_or_downloads_is_left_and_its_size_is_bounded() -> None:
     assert list_tools(IMAGE) == ""
     assert inspect(IMAGE)["Size"] <= 4.0e9
 
 
-def test_a_gpu_that_is_required_and_not_there_is_refused_with_the_reason() -> None:
+def test_a_required_gpu_that_is_missing_is_reported_with_the_reason() -> None:
     code, line = last_line_of_a_client("--env", "DEVICE=gpu")
     assert (code, line) == (2, f"DEVICE=gpu: {NO_DRIVER}; expected a working CUDA device, or DEVICE=cpu")
 
 
-def test_a_card_that_mxnet_has_no_code_for_is_refused_with_its_capability(tmp_path: Path) -> None:
+def test_a_card_that_mxnet_does_not_support_is_reported_with_its_capability(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     compile_driver(tmp_path / "libcuda.so.1", (9, 0))
     code, line = last_line_of_a_client(
@@ -106,7 +106,7 @@ def test_a_card_that_mxnet_has_no_code_for_is_refused_with_its_capability(tmp_pa
     )
 
 
-def test_without_what_stands_in_for_the_driver_the_missing_library_is_one_line() -> None:
+def test_without_the_stub_of_the_driver_the_missing_library_is_one_line() -> None:
     code, line = last_line_of_a_client("--tmpfs", "/opt/venv/lib/cuda-stub")
     assert code == 2
     assert line.startswith("MXNet cannot be loaded: libcuda.so.1: cannot open shared object file")
@@ -133,7 +133,7 @@ def test_without_a_gpu_it_warns_once_and_trains_on_the_cpu_beside_the_other_imag
     assert stack.read_history()[-1]["evaluate"]["metrics"]["accuracy"] >= 0.97
 
 
-def test_with_a_gpu_it_trains_on_that(stack: Stack) -> None:
+def test_with_a_gpu_it_trains_on_the_gpu(stack: Stack) -> None:
     command = ["docker", "run", "--rm", "--gpus", "all", "--network", "none", IMAGE, "true"]
     if subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("this engine hands out no GPU")

@@ -174,6 +174,13 @@ def test_a_reissue_is_shown_and_names_from_earlier_runs_remain(launcher: Launche
     assert "removed" not in line
 
 
+def test_a_name_in_server_names_that_cannot_be_removed_is_a_warning(launcher: Launcher) -> None:
+    code, lines = launcher.run(LINK_SECURITY="mtls", SERVER_DOES="", SERVER_NAMES="-fl.example.og")
+    assert code == 0
+    [line] = [line for line in lines if line.startswith("WARNING ")]
+    assert "fl.example.og" in line
+
+
 def test_the_exit_code_is_the_servers_and_its_error_is_the_final_line(launcher: Launcher) -> None:
     code, lines = launcher.run(SERVER_DOES="train(1); say('ERROR', 'round 2 failed'); sys.exit(4)")
     assert code == 4
