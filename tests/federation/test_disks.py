@@ -92,7 +92,7 @@ def test_a_disk_that_fails_during_a_run_ends_it_with_4_and_the_last_valid_checkp
     assert [program.wait() for program in (server, *nodes)] == [4, 4, 4], stage.logs
     last = server.log.splitlines()[-1]
     assert (
-        f"cannot be written: {fault.words}; expected a writable folder with room for it; the run goes on"
+        f"cannot be written: {fault.words}; expected a writable folder with room for it; the run resumes"
         in last
     )
     assert "Traceback" not in stage.logs

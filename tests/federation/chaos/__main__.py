@@ -1,6 +1,6 @@
 """`python -m tests.federation.chaos`: runs with faults drawn from a seed, compared with undisturbed ones.
 
-Ends with 1 if a run ended otherwise than an undisturbed one; its folder, with all logs, is kept and named.
+Exits with 1 if a run ended otherwise than an undisturbed one; its folder stays, with all logs, and is named.
 """
 
 import argparse
@@ -52,16 +52,16 @@ def play(story: Story, rng: random.Random, reference: Reference) -> Counter[str]
     story.play(random.Random(rng.random()), digest)  # noqa: S311 - so that no run's faults depend on the one before
     happened = story.did + Counter(repeated=story.repeated, failures=int(bool(story.wrong)))
     plan, folder = story.plan, story.stage.folder
-    said = f"{folder.name} {plan.strategy} {plan.task} nodes={plan.nodes} rounds={plan.rounds}"
+    label = f"{folder.name} {plan.strategy} {plan.task} nodes={plan.nodes} rounds={plan.rounds}"
     found = "; ".join(story.wrong) or "the same model"
-    print(f"{said} seconds={time.monotonic() - began:.1f} {describe(happened)}: {found}", flush=True)
+    print(f"{label} seconds={time.monotonic() - began:.1f} {describe(happened)}: {found}", flush=True)
     if not story.wrong:
         shutil.rmtree(folder)
     return happened
 
 
 def describe(counts: Counter[str]) -> str:
-    """Give counts in words."""
+    """Return counts as text."""
     return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()) if count) or "no fault"
 
 

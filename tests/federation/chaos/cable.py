@@ -11,7 +11,8 @@ from fedmx.values import Address
 Watch = tuple[int, Callable[[], None]]
 
 _PIECE = 65536
-_BUFFER = 131072  # of each socket: what is on its way when a cable is cut stays far below a model
+# Of each socket, so that the bytes on their way when a cable is cut are far fewer than a model.
+_BUFFER = 131072
 
 
 class Cable:
@@ -86,7 +87,7 @@ class Cable:
                     threading.Thread(target=self._carry, args=(way, source, sink), daemon=True).start()
 
     def _reach(self) -> socket.socket | None:
-        """Connect to the target, unless the cable is closed or nobody listens there."""
+        """Connect to the target, unless the cable is closed or no program listens there."""
         if not self.is_open:
             return None
         try:

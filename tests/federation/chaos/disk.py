@@ -1,6 +1,6 @@
 """A disk of its own for runs, which can become full, read-only, or vanish, at an exact point of a program.
 
-Needs root, as whoever mounts does.
+Needs root, as mounting does.
 """
 
 import ctypes
@@ -15,8 +15,11 @@ from typing import Any
 from tests.federation.chaos.killing import replace
 
 _BYTES = 2 * 1024**2
-_READ_ONLY, _REMOUNT, _BIND = 1, 32, 4096  # of <sys/mount.h>
+# Flags of <sys/mount.h>.
+_READ_ONLY = 1
 _DETACH = 2
+_REMOUNT = 32
+_BIND = 4096
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,9 @@ class Disk:
         self._ballast.unlink()
 
     def lock(self) -> None:
-        """Take no change any more."""
-        self.come_back()  # a mount with a file that is open for writing cannot become so itself
+        """Become read-only."""
+        # A mount with a file that is open for writing cannot become read-only itself, but another one can.
+        self.come_back()
         _mount("none", self.point, "", _REMOUNT | _BIND | _READ_ONLY)
 
     def vanish(self) -> None:
@@ -73,7 +77,7 @@ class Disk:
 
 @dataclass(frozen=True)
 class Before:
-    """Something that happens right before a call of one of a program's functions.
+    """An action right before a call of one of a program's functions.
 
     Attributes:
         function: as in `killing`.
@@ -86,7 +90,7 @@ class Before:
     call: int = 1
 
     def arm(self) -> None:
-        """Have it happen in this process."""
+        """Make it happen in this process."""
         calls = 0
 
         def wrap(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""Nodes that answer with what no average may take: clients whose updates are spoilt, each in another way."""
+"""Hostile nodes: clients that spoil their updates, each in another way."""
 
 import math
 import threading
@@ -39,14 +39,14 @@ def fail(_: ArrayRecord, __: dict[str, float]) -> Update:
 
 def say_nothing(_: ArrayRecord, __: dict[str, float]) -> Update:
     threading.Event().wait()
-    raise AssertionError("nobody sets it")
+    raise AssertionError("the event is never set")
 
 
 class Mute:
-    """A client that joins, and never answers anything."""
+    """A client that joins, and never answers a request."""
 
     def arm(self) -> None:
-        """Have this process be so."""
+        """Make this process such a client."""
 
         def wrap(_: Callable[..., Any]) -> Callable[..., Any]:
             return lambda *_: threading.Event().wait()
@@ -56,12 +56,12 @@ class Mute:
 
 @dataclass(frozen=True)
 class Hostile:
-    """What becomes of a client's updates: the first of these in round 1, and so on around."""
+    """A client that spoils its updates: in the first of these ways in round 1, and so on in turn."""
 
     ways: tuple[Way, ...]
 
     def arm(self) -> None:
-        """Have this process answer so."""
+        """Make this process spoil its updates."""
 
         def wrap(train: Callable[..., Update]) -> Callable[..., Update]:
             def spoilt(bench: Any, record: ArrayRecord, how: Any, seed: list[int]) -> Update:

@@ -29,7 +29,7 @@ class Kill:
             half of what was written is lost; a number, for a generator: when so many items were taken.
         function: which.
         call: which of its calls.
-        about: only calls with these words count: of the texts, numbers and open files' names among their
+        about: only calls with this text count, in the texts, numbers and open files' names among their
             arguments.
     """
 
@@ -44,13 +44,13 @@ class Kill:
         return f"{place} call {self.call} of {self.function}{about}"
 
     def arm(self) -> None:
-        """Have this process die there."""
+        """Make this process die there."""
         calls = 0
 
         def is_it(arguments: tuple[Any, ...]) -> bool:
             nonlocal calls
-            calls += self.about in words_of(arguments)
-            return calls == self.call and self.about in words_of(arguments)
+            calls += self.about in describe_arguments(arguments)
+            return calls == self.call and self.about in describe_arguments(arguments)
 
         def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
             return (_wrap_items if isinstance(self.when, int) else _wrap)(function, self, is_it)
@@ -68,7 +68,8 @@ def hang_up() -> None:
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(entry.name))) as connection:
             if connection.family in (socket.AF_INET, socket.AF_INET6) and connection.getpeername():
                 connection.shutdown(socket.SHUT_RDWR)
-    time.sleep(0.2)  # both sides have seen it by then
+    # Both sides notice within this time.
+    time.sleep(0.2)
 
 
 def halve(descriptor: int) -> None:
@@ -79,14 +80,14 @@ def halve(descriptor: int) -> None:
     os.truncate(descriptor, (begin + len(data)) // 2)
 
 
-def note_calls(function: str, path: Path, words: Callable[..., str]) -> None:
-    """Add a line to a file whenever a function begins: what `words` makes of its arguments."""
+def note_calls(function: str, path: Path, describe: Callable[..., str]) -> None:
+    """Add a line to a file whenever a function begins: the text that `describe` makes of its arguments."""
 
     def wrap(called: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(called)
         def noted(*args: Any, **kwargs: Any) -> Any:
             with path.open("a") as file:
-                file.write(words(*args) + "\n")
+                file.write(describe(*args) + "\n")
             return called(*args, **kwargs)
 
         return noted
@@ -110,16 +111,16 @@ def replace(function: str, wrap: Callable[[Callable[..., Any]], Callable[..., An
                 setattr(module, key, wrapped)
 
 
-def words_of(arguments: tuple[Any, ...]) -> str:
-    """Give what can be said of a call's arguments in words."""
-    said = []
+def describe_arguments(arguments: tuple[Any, ...]) -> str:
+    """Return the texts, numbers and open files' names among a call's arguments."""
+    texts = []
     for argument in arguments:
         if isinstance(argument, int):
             link = Path(f"/proc/self/fd/{argument}")
-            said.append(f"{argument} {link.readlink()}" if link.is_symlink() else str(argument))
+            texts.append(f"{argument} {link.readlink()}" if link.is_symlink() else str(argument))
         elif isinstance(argument, str | Path):
-            said.append(str(argument))
-    return " ".join(said)
+            texts.append(str(argument))
+    return " ".join(texts)
 
 
 def _wrap(

@@ -4,11 +4,11 @@ from tests.federation.chaos.killing import Kill
 
 ROUNDS = 4
 
-_SUBMIT = "fedmx.link.server:LinkServer.submit"  # of a server: its query, then the steps of its first round
-_FRAMES = (
-    "fedmx.link.requests:Requests.frames"  # of a server: for two queries, two trainings, two evaluations
-)
-_SETTLE = "fedmx.link.requests:Requests.settle"  # likewise
+# A server calls this for its query, then for the steps of its first round.
+_SUBMIT = "fedmx.link.server:LinkServer.submit"
+# A server calls these for two queries, two trainings and two evaluations.
+_FRAMES = "fedmx.link.requests:Requests.frames"
+_SETTLE = "fedmx.link.requests:Requests.settle"
 _CONFIGURE = "server.collect:Collector._configure"
 _AGGREGATE = "server.rounds:RoundLoop._aggregate"
 # In a server that resumes, this is first called for the line of its checkpoint.

@@ -50,7 +50,7 @@ class Reference:
     _known: dict[Plan, str] = field(default_factory=dict)
 
     def digest(self, plan: Plan) -> str:
-        """Give the SHA-256 of the model that a plan ends with."""
+        """Return the SHA-256 of the model that a plan ends with."""
         if plan not in self._known:
             stage = self.make_stage()
             server = stage.start_server(**plan.settings)

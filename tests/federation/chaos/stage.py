@@ -1,4 +1,4 @@
-"""A federation whose programs die where they are told to, start again quickly, and note what they train.
+"""A federation of programs that die at given points, start again quickly, and note what they train.
 
 A program runs in a process forked from one that has imported all of it, in which neither gRPC nor MXNet's
 engine has started a thread.
@@ -34,7 +34,7 @@ class Fault(Protocol):
     """What is wrong with a program."""
 
     def arm(self) -> None:
-        """Have this process be so, before the program begins."""
+        """Apply it to this process, before the program begins."""
 
 
 class Forked:

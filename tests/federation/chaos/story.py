@@ -13,7 +13,8 @@ from tests.federation.chaos.reference import STRATEGIES, Plan
 from tests.federation.chaos.stage import Stage
 from tests.federation.programs import Program
 
-PATIENCE_S = 180.0  # of a whole run; the longest stall takes a minute
+# For a whole run; the longest stall takes a minute.
+PATIENCE_S = 180.0
 
 _POLL_S, _GOODBYE_S = 0.01, 10.0
 _KILLED, _REFUSED = -9, 5
@@ -145,7 +146,7 @@ class Story:
             )
 
     def _await_ends(self, nodes: list[Role]) -> None:
-        """Have every node that lives end well: its server has told it that the run is finished."""
+        """Wait until every living node has ended well, notified by its server that the run is finished."""
         for node in nodes:
             if node.program is None or "joined" not in node.program.log:
                 continue  # it was started when the server had ended
