@@ -26,7 +26,7 @@ _fork = threading.local()
 
 
 def isolate_forks(numbers: Collection[int], handlers: Collection[Any]) -> None:
-    """Give processes that are forked from now on the default signal handlers, and end them with this process.
+    """Let processes that are forked from now on end by signals as any process does, and end with this one.
 
     Args:
         numbers: the signals that the program handles.

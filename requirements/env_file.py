@@ -39,7 +39,7 @@ class _Entry:
 
     @property
     def is_changed(self) -> bool:
-        return self.value != self.default
+        return self.value.strip() != self.default
 
 
 def update(text: str, sections: Mapping[str, Sequence[tuple[str, str, str]]]) -> str:

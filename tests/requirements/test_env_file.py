@@ -64,6 +64,10 @@ def test_a_value_that_no_user_changed_follows_a_new_default() -> None:
     assert "# seed (default: 1)\nSEED=7\n" in written
 
 
+def test_blanks_after_a_default_are_no_change() -> None:
+    assert update(FRESH.replace("SEED=0\n", "SEED=0 \n"), SECTIONS) == FRESH
+
+
 def test_a_setting_that_is_missing_is_written_in_its_place_and_the_order_is_restored() -> None:
     blocks = ["# rounds (default: 3)\nROUNDS=10\n", "# arguments (default: {})\nARGS={}\n"]
     for order in itertools.permutations(blocks):
