@@ -1,6 +1,6 @@
-"""Differential privacy around a strategy: clipped updates, noise that cannot be guessed, what a round spends.
+"""Differential privacy around a strategy: clipped updates, noise from the system's entropy, accounting.
 
-Names, defaults and configuration are Flower's. What the guarantee hangs on is done here, because Flower
+Names, defaults and configuration are Flower's. What the guarantee depends on is done here, because Flower
 1.42 draws noise from numpy's global generator (which can be reseeded and replayed), leaves scalars unclipped,
 divides by the length of an update that changed nothing, moves an adaptive norm before it calibrates the noise
 to it, and moves it away from its target. The number of updates in a round, and the metrics, are not hidden.
@@ -12,22 +12,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from dp_accounting import GaussianDpEvent  # type: ignore[import-untyped]  # it ships no types
+from dp_accounting.rdp import RdpAccountant  # type: ignore[import-untyped]  # it ships no types
 from flwr.app import ArrayRecord, Message, MetricRecord
 from flwr.serverapp import strategy as flower
-from flwr.supercore.differential_privacy import compute_stdv
-from flwr.supercore.privacy_accounting import (
-    GaussianPrivacyEvent,
-    NeighboringRelation,
-    PrivacyConfig,
-    SamplingMethod,
-)
-from flwr.supercore.privacy_accounting.rdp_accountant import RdpAccountant
 from numpy.typing import NDArray
 
 from fedmx import arrays
-from fedmx.errors import SettingsError
 from fedmx.settings import ServerSettings
-from server.strategy_arguments import find_problems
+from server import strategy_arguments
 from server.update import records_of
 
 _FIXED = {"noise_multiplier": 1.0, "clipping_norm": 1.0}
@@ -38,31 +31,52 @@ _ADAPTIVE = {
     "clip_norm_lr": 0.2,
     "clipped_count_stddev": None,
 }
+_SUMMANDS = 4
+"""Normal values summed for each value of noise, as many as Opacus sums."""
+_CHUNK = 1 << 18
+"""Values of noise drawn at a time, which bounds the memory for it."""
 
 
 def draw_gaussian(count: int, stddev: float) -> NDArray[np.float64]:
-    """Draw from a normal distribution with the system's entropy (Box and Muller, 1958).
+    """Draw from a normal distribution with the system's entropy.
+
+    A float64 from a generator of normal values carries fewer bits than a real number, so the gaps between the
+    values that it can return may reveal what noise was added to (Mironov 2012, doi 10.1145/2382196.2382264).
+    Each value is therefore the sum of several draws divided by the square root of their number, as in Opacus
+    (Holohan and Braghin 2021, arXiv:2107.10138), which makes such an attack expensive instead of
+    impossible: no discrete mechanism with an exact guarantee is used.
 
     Args:
         count: values to draw.
         stddev: their standard deviation.
     """
+    drawn = np.empty(count, np.float64)
+    for start in range(0, count, _CHUNK):
+        part = drawn[start : start + _CHUNK]
+        part[:] = sum(_draw_standard(part.size) for _ in range(_SUMMANDS))
+        part *= stddev / math.sqrt(_SUMMANDS)
+    return drawn
+
+
+def _draw_standard(count: int) -> NDArray[np.float64]:
+    """Draw standard normal values (Box and Muller, 1958)."""
     pairs = (count + 1) // 2
     bits = np.frombuffer(os.urandom(16 * pairs), dtype=np.uint64) >> np.uint64(11)
-    uniform = (bits.astype(np.float64) + 1.0) * 2.0**-53  # in (0, 1]: its logarithm is finite
-    radius = np.sqrt(-2.0 * np.log(uniform[:pairs])) * stddev
+    # In (0, 1], so that the logarithm is finite.
+    uniform = (bits.astype(np.float64) + 1.0) * 2.0**-53
+    radius = np.sqrt(-2.0 * np.log(uniform[:pairs]))
     angle = 2.0 * math.pi * uniform[pairs:]
     drawn: NDArray[np.float64] = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count]
     return drawn
 
 
 def clip(update: ArrayRecord, start: ArrayRecord, norm: float) -> tuple[ArrayRecord, bool]:
-    """Shorten what an update changed to at most `norm`, over all arrays together; tell whether it was longer.
+    """Shorten what an update changed to at most `norm` over all arrays; return whether it was longer.
 
     Args:
         update: the arrays after training.
         start: the arrays before it.
-        norm: the most that the L2 norm of their difference may be.
+        norm: the largest L2 norm that their difference may have.
     """
     length = math.sqrt(sum(float(np.square(_difference(update, start, name)).sum()) for name in update))
     if length <= norm:
@@ -81,11 +95,11 @@ class FixedClipping(flower.DifferentialPrivacyServerSideFixedClipping):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Clip, average and add noise, calibrated to the updates at hand."""
+        """Clip, average and add noise, calibrated to the number of updates."""
         replies = list(replies)
         _clip_all(replies, self.current_arrays, self.clipping_norm)
         aggregated, metrics = self.strategy.aggregate_train(server_round, replies)
-        stddev = compute_stdv(self.noise_multiplier, self.clipping_norm, len(replies))
+        stddev = self.noise_multiplier * self.clipping_norm / len(replies)
         return _add_noise(aggregated, stddev), metrics
 
 
@@ -99,71 +113,103 @@ class AdaptiveClipping(flower.DifferentialPrivacyServerSideAdaptiveClipping):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Clip, average and add noise, calibrated to the updates at hand; then move the norm."""
+        """Clip, average and add noise, calibrated to the number of updates, and move the norm."""
         replies = list(replies)
         norm = self.clipping_norm
         count = _clip_all(replies, self.current_arrays, norm)
         fraction = (count + float(draw_gaussian(1, self.clipped_count_stddev)[0])) / len(replies)
         self.clipping_norm *= math.exp(self.clip_norm_lr * (fraction - self.target_clipped_quantile))
         aggregated, metrics = self.strategy.aggregate_train(server_round, replies)
-        stddev = compute_stdv(self.noise_multiplier, norm, len(replies))
+        stddev = self.noise_multiplier * norm / len(replies)
         return _add_noise(aggregated, stddev), metrics
+
+    def state_dict(self) -> Mapping[str, float]:
+        """Return the norm that clips in the next round."""
+        return {"clipping_norm": self.clipping_norm}
+
+    def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Restore the norm; a run without a round has none yet."""
+        if "clipping_norm" in state:
+            self.clipping_norm = float(state["clipping_norm"])
 
 
 class PrivacyAccountant:
-    """Counts the privacy that a run has spent, by Renyi accounting without amplification by sampling.
+    """Counts the privacy that a run has spent: Renyi accounting, without amplification by sampling.
 
     Args:
         noise_multiplier: of the Gaussian mechanism, for clipping norm 1 and one update more or less.
-        nodes: updates a round.
         delta: at which epsilon is computed.
     """
 
-    def __init__(self, noise_multiplier: float, nodes: int, delta: float) -> None:
-        config = PrivacyConfig(
-            delta, nodes, NeighboringRelation.ADD_OR_REMOVE_ONE, SamplingMethod.NO_AMPLIFICATION
-        )
+    def __init__(self, noise_multiplier: float, delta: float) -> None:
         self.noise_multiplier = noise_multiplier
-        self._nodes = nodes
-        self._accountant = RdpAccountant(config)
+        self._delta = delta
+        self._accountant = RdpAccountant()
 
     def count(self, releases: Iterable[float]) -> None:
         """Count models that were released before, each by its noise multiplier."""
         for noise_multiplier in releases:
-            self._accountant.compose(GaussianPrivacyEvent(noise_multiplier, self._nodes, self._nodes))
+            self._accountant.compose(GaussianDpEvent(noise_multiplier))
 
     def spend(self) -> dict[str, float]:
-        """Count one release more; give what all of them have spent, as the history keeps it."""
+        """Count one more release; return what all of them have spent, as in the history."""
         self.count([self.noise_multiplier])
-        spent = self._accountant.get_privacy_spent()
-        return {"epsilon": spent.epsilon, "delta": spent.delta}
+        return {"epsilon": float(self._accountant.get_epsilon(self._delta)), "delta": self._delta}
+
+
+def find_problems(settings: ServerSettings, nodes: int) -> list[str]:
+    """Return what is wrong with DP_ARGS.
+
+    Args:
+        settings: the server's.
+        nodes: updates per round.
+    """
+    problems = strategy_arguments.find_problems("DP_ARGS", settings.dp_args, _defaults(settings))
+    if problems or settings.dp_mode == "dp-fixed":
+        return problems
+    arguments = _arguments(settings)
+    noise_multiplier, stddev = arguments["noise_multiplier"], _count_stddev(arguments, nodes)
+    # The count's noise alone would spend more than both releases may.
+    if noise_multiplier < 2 * stddev:
+        return []
+    least = math.floor(10 * noise_multiplier) + 1
+    problem = (
+        f"DP_ARGS with {nodes} nodes per round: noise_multiplier={noise_multiplier} and"
+        f" clipped_count_stddev={stddev:g}; expected a noise_multiplier below twice clipped_count_stddev,"
+        f" whose default is nodes / 20: at least {least} nodes per round, or another value"
+    )
+    return [problem]
 
 
 def wrap(
     strategy: flower.Strategy, settings: ServerSettings, nodes: int
 ) -> tuple[flower.Strategy, PrivacyAccountant]:
-    """Wrap a strategy as DP_MODE says.
+    """Wrap a strategy according to DP_MODE.
 
     Args:
         strategy: a plain average.
-        settings: what the server was told.
-        nodes: updates a round.
-
-    Raises:
-        SettingsError: an argument is unknown or wrong.
+        settings: the server's, without problems.
+        nodes: updates per round.
     """
-    is_fixed = settings.dp_mode == "dp-fixed"
-    defaults: Mapping[str, Any] = _FIXED if is_fixed else _ADAPTIVE
-    problems = find_problems("DP_ARGS", settings.dp_args, defaults)
-    if problems:
-        raise SettingsError(problems)
-    arguments = {**defaults, **settings.dp_args}
-    ledger = PrivacyAccountant(arguments["noise_multiplier"], nodes, settings.dp_delta)
-    kind = FixedClipping if is_fixed else AdaptiveClipping
-    try:
-        return kind(strategy, num_sampled_clients=nodes, **arguments), ledger
-    except ValueError as error:
-        raise SettingsError(f"DP_ARGS with {nodes} nodes a round: {error}") from None
+    arguments = _arguments(settings)
+    accountant = PrivacyAccountant(arguments["noise_multiplier"], settings.dp_delta)
+    if settings.dp_mode == "dp-fixed":
+        return FixedClipping(strategy, num_sampled_clients=nodes, **arguments), accountant
+    return AdaptiveClipping(strategy, num_sampled_clients=nodes, **arguments), accountant
+
+
+def _defaults(settings: ServerSettings) -> Mapping[str, Any]:
+    return _FIXED if settings.dp_mode == "dp-fixed" else _ADAPTIVE
+
+
+def _arguments(settings: ServerSettings) -> dict[str, Any]:
+    return {**_defaults(settings), **settings.dp_args}
+
+
+def _count_stddev(arguments: Mapping[str, Any], nodes: int) -> float:
+    """Return the standard deviation of the noise on the number of clipped updates, by Flower's default."""
+    given = arguments["clipped_count_stddev"]
+    return nodes / 20 if given is None else float(given)
 
 
 def _difference(update: ArrayRecord, start: ArrayRecord, name: str) -> NDArray[np.float64]:
@@ -173,7 +219,7 @@ def _difference(update: ArrayRecord, start: ArrayRecord, name: str) -> NDArray[n
 
 
 def _clip_all(replies: list[Message], start: ArrayRecord, norm: float) -> int:
-    """Clip every reply's arrays in place; count those that were longer."""
+    """Clip the arrays of every reply in place; return how many were longer."""
     count = 0
     for reply in replies:
         reply.content["arrays"], was_longer = clip(records_of(reply.content, ArrayRecord)[0], start, norm)

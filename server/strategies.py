@@ -1,8 +1,7 @@
-"""A name and arguments -> a Flower strategy, with what it needs: least nodes, keys, hyperparameters."""
+"""The strategy of a run: one of Flower's or a user's own, checked against the settings, built and wrapped."""
 
-import inspect
-import math
-from collections.abc import Callable, Iterator, Mapping
+import copy
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,72 +11,15 @@ from flwr.app import ArrayRecord
 from flwr.serverapp import strategy as flower
 from numpy.typing import NDArray
 
-from fedmx.errors import SettingsError
+from fedmx.errors import SettingsError, TrainingFailedError
 from fedmx.settings import ServerSettings
-from server import strategy_arguments
-from server.privacy import AdaptiveClipping, PrivacyAccountant, wrap
+from server import custom_strategy, privacy, strategy_arguments
+from server.flower_strategies import OFFERS, Offer, State, Stateful
+from server.privacy import PrivacyAccountant
 
-Arguments = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class _Known:
-    """A strategy fedmx offers.
-
-    Attributes:
-        kind: Flower's class.
-        hyperparameters: argument -> the setting that gives it.
-        least_nodes: the fewest updates it can aggregate, from its arguments.
-        why: the reason for that number.
-    """
-
-    kind: type[flower.FedAvg]
-    hyperparameters: Mapping[str, str]
-    least_nodes: Callable[[Arguments], int] = lambda _: 1
-    why: str = ""
-
-    @property
-    def accepted(self) -> list[str]:
-        """Names of the arguments that STRATEGY_ARGS may give; nodes, records and metrics are fedmx's."""
-        parameters = inspect.signature(self.kind.__init__).parameters
-        return [name for name in parameters if name in strategy_arguments.NAMES]
-
-
-def _malicious(given: Arguments) -> int:
-    return int(given.get("num_malicious_nodes", 0))
-
-
-def _least_trimmed(given: Arguments) -> int:
-    beta = given.get("beta", 0.2)
-    return math.ceil(min(1 / beta, 2**53)) if beta else 1  # the least of floats has no finite inverse
-
-
-_LEARNING_RATE = {"eta_l": "learning_rate"}
-_KRUM = "its guarantee needs 2 * num_malicious_nodes + 3 updates"
-
-_KNOWN: Mapping[str, _Known] = {
-    "fedavg": _Known(flower.FedAvg, {}),
-    "fedavgm": _Known(flower.FedAvgM, {}),
-    "fedprox": _Known(flower.FedProx, {"proximal_mu": "proximal_mu"}),
-    "fedadagrad": _Known(flower.FedAdagrad, _LEARNING_RATE),
-    "fedadam": _Known(flower.FedAdam, _LEARNING_RATE),
-    "fedyogi": _Known(flower.FedYogi, _LEARNING_RATE),
-    "fedmedian": _Known(flower.FedMedian, {}, lambda _: 3, "the median of two updates is their mean"),
-    "fedtrimmedavg": _Known(
-        flower.FedTrimmedAvg, {}, _least_trimmed, "with fewer than 1 / beta it trims nothing"
-    ),
-    "krum": _Known(flower.Krum, {}, lambda given: 2 * _malicious(given) + 3, _KRUM),
-    "multikrum": _Known(flower.MultiKrum, {}, lambda given: 2 * _malicious(given) + 3, _KRUM),
-    "bulyan": _Known(
-        flower.Bulyan,
-        {},
-        lambda given: 4 * _malicious(given) + 3,
-        "it needs 4 * num_malicious_nodes + 3 updates",
-    ),
-    "qfedavg": _Known(flower.QFedAvg, {"client_learning_rate": "learning_rate"}),
-}
-NAMES = tuple(_KNOWN)
-_MOMENTS = ("m_t", "v_t")
+NAMES = tuple(OFFERS)
+# fedmx counts nodes itself: Flower's wait for nodes has no deadline.
+_MINIMUMS = {"min_train_nodes": 1, "min_evaluate_nodes": 1, "min_available_nodes": 1}
 
 
 @dataclass(frozen=True)
@@ -86,125 +28,89 @@ class Plan:
 
     Attributes:
         strategy: what configures and aggregates.
-        least_nodes: the fewest updates it can aggregate.
+        least_nodes: the smallest number of updates that it can aggregate.
         privacy: what counts the privacy spent, where the strategy is wrapped for it.
+        is_custom: whether the strategy is a user's own.
     """
 
     strategy: flower.Strategy
     least_nodes: int
     privacy: PrivacyAccountant | None = None
+    is_custom: bool = False
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Give what the strategy carries from round to round, by name; its arrays are not copied.
+        """Return what the strategy carries from round to round, by name; arrays are not copied.
 
-        That is momentum (FedAvgM), moments (FedAdagrad, FedAdam, FedYogi) and the norm of adaptive clipping.
-        All else follows from the settings, or is set anew when a round is configured.
+        Raises:
+            TrainingFailedError: a user's strategy carries something other than arrays and numbers.
         """
-        held = vars(self.strategy)
-        state = {f"momentum_vector/{i}": v for i, v in enumerate(held.get("momentum_vector") or ())}
-        for moment in _MOMENTS:
-            state |= {f"{moment}/{name}": values for name, values in (held.get(moment) or {}).items()}
-        if isinstance(self.strategy, AdaptiveClipping):
-            state["clipping_norm"] = np.asarray(held["clipping_norm"], np.float64)
-        return state
+        if not isinstance(self.strategy, Stateful):
+            return {}
+        return {name: _as_array(name, value) for name, value in self.strategy.state_dict().items()}
 
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Take over what `state` gave."""
-        held = vars(self.strategy)
-        if momentum := [values for name, values in state.items() if name.startswith("momentum_vector/")]:
-            held["momentum_vector"] = momentum
-        for moment in _MOMENTS:
-            prefix = f"{moment}/"
-            named = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-            if named:
-                held[moment] = named
-        if isinstance(self.strategy, AdaptiveClipping) and "clipping_norm" in state:
-            held["clipping_norm"] = float(state["clipping_norm"])
+    def restore(self, state: State) -> None:
+        """Restore what `state` returned."""
+        if isinstance(self.strategy, Stateful):
+            self.strategy.load_state_dict(state)
 
     @contextmanager
     def undone_on_failure(self) -> Iterator[None]:
-        """Put the strategy's state back if the block fails, so that trying again finds what it found before.
+        """Restore the strategy if the block fails, so that another attempt finds what the first one found.
 
-        Momentum, second moments and clipping norms move in `aggregate_train`, before anybody has looked at
-        what it gives. Strategies replace their state instead of writing into it, but for a record that
-        QFedAvg empties.
+        Momentum, moments and clipping norms move in `aggregate_train`, before its result is checked. Flower's
+        strategies replace their state instead of writing into it, except for a record that QFedAvg empties.
+        A user's strategy may write into its arrays, so its state is copied.
         """
-        state = vars(self.strategy)
-        before = {k: v.copy() if isinstance(v, ArrayRecord) else v for k, v in state.items()}
+        held = vars(self.strategy)
+        before = {
+            name: value.copy() if isinstance(value, ArrayRecord) else value for name, value in held.items()
+        }
+        copied = copy.deepcopy(self.state()) if self.is_custom else {}
         try:
             yield
         except Exception:
-            state.update(before)
+            held.update(before)
+            if copied:
+                self.restore(copied)
             raise
 
 
 def build(settings: ServerSettings) -> Plan:
-    """Make the strategy that the settings name.
+    """Build the strategy that the settings name.
 
     Raises:
-        SettingsError: a name or argument is unknown or wrong, or the run may have too few nodes for it.
+        SettingsError: a name or argument is invalid, or the run may have too few nodes for it.
     """
-    known = _KNOWN.get(settings.strategy)
-    if known is None:
-        raise SettingsError(f"STRATEGY={settings.strategy!r}: expected one of {', '.join(NAMES)}")
-    problems = strategy_arguments.find_problems("STRATEGY_ARGS", settings.strategy_args, known.accepted)
-    if problems:
+    if problems := _find_problems_in_strategy(settings):
         raise SettingsError(problems)
-    least = known.least_nodes(settings.strategy_args)
-    if _sampled_nodes(settings) < least:
-        raise SettingsError(
-            f"{_describe_nodes(settings)}: STRATEGY={settings.strategy} needs at least {least} nodes a round:"
-            f" {known.why}"
-        )
-    strategy = _construct(known, settings)
+    if custom_strategy.is_custom(settings.strategy):
+        return Plan(custom_strategy.build(settings), least_nodes=1, is_custom=True)
+    offer = OFFERS[settings.strategy]
+    strategy = _construct(offer, settings)
+    least = offer.least_nodes(settings.strategy_args)
     if settings.dp_mode == "off":
         return Plan(strategy, least)
-    if known.kind.aggregate_train is not flower.FedAvg.aggregate_train:
-        raise SettingsError(
-            f"DP_MODE={settings.dp_mode}: STRATEGY={settings.strategy} is no plain average, for which the"
-            " noise is calibrated; expected fedavg or fedprox"
-        )
-    wrapped, ledger = wrap(strategy, settings, _sampled_nodes(settings))
-    return Plan(wrapped, least, ledger)
+    wrapped, accountant = privacy.wrap(strategy, settings, _sampled_nodes(settings))
+    return Plan(wrapped, least, accountant)
 
 
 def find_problems(settings: ServerSettings) -> list[str]:
-    """List what is wrong with the settings beyond each one's form."""
+    """Return what is wrong with settings that are valid by themselves; no strategy is built for it."""
     problems = []
     if settings.num_partitions and settings.min_clients > settings.num_partitions:
         problems.append(
             f"MIN_CLIENTS={settings.min_clients}: more than NUM_PARTITIONS={settings.num_partitions}"
             " nodes are never waited for; expected at most that many"
         )
-    try:
-        build(settings)
-    except SettingsError as error:
-        problems += error.problems
-    else:
-        if settings.min_updates > (sampled := _sampled_nodes(settings)):
-            problems.append(
-                f"MIN_UPDATES={settings.min_updates}: with {_describe_nodes(settings)} a round may have"
-                f" {sampled} updates; expected at most that many"
-            )
+    if in_strategy := _find_problems_in_strategy(settings):
+        return problems + in_strategy
+    sampled = _sampled_nodes(settings)
+    if settings.min_updates > sampled:
+        problems.append(
+            f"MIN_UPDATES={settings.min_updates}: with {_describe_nodes(settings)} a round may have"
+            f" {sampled} updates; expected at most that many"
+        )
     return problems
-
-
-def _construct(known: _Known, settings: ServerSettings) -> flower.FedAvg:
-    given = {argument: getattr(settings, setting) for argument, setting in known.hyperparameters.items()}
-    keys: Arguments = {"train_loss_key": "loss"} if known.kind is flower.QFedAvg else {}
-    minimums: Arguments = {"min_train_nodes": 1, "min_evaluate_nodes": 1, "min_available_nodes": 1}
-    everything: Arguments = {**settings.strategy_args, **given, **keys, **minimums}
-    return known.kind(**everything)
-
-
-def _nodes(settings: ServerSettings) -> int:
-    """The fewest nodes that a run begins with."""
-    return settings.num_partitions or settings.min_clients
-
-
-def _fraction(settings: ServerSettings) -> float:
-    given: Arguments = settings.strategy_args
-    return float(given.get("fraction_train", 1.0))
 
 
 def count_sampled(nodes: int, settings: ServerSettings) -> int:
@@ -212,17 +118,85 @@ def count_sampled(nodes: int, settings: ServerSettings) -> int:
     return max(1, int(nodes * _fraction(settings)))
 
 
+def _find_problems_in_strategy(settings: ServerSettings) -> list[str]:
+    if custom_strategy.is_custom(settings.strategy):
+        return _find_problems_in_custom(settings)
+    offer = OFFERS.get(settings.strategy)
+    if offer is None:
+        names = f"{', '.join(NAMES)}, or package.module:factory for a strategy of your own"
+        return [f"STRATEGY={settings.strategy!r}: expected one of {names}"]
+    problems = strategy_arguments.find_problems("STRATEGY_ARGS", settings.strategy_args, offer.accepted)
+    return problems or _find_problems_in_offer(offer, settings)
+
+
+def _find_problems_in_offer(offer: Offer, settings: ServerSettings) -> list[str]:
+    """Return what is wrong with a run of a strategy with valid arguments."""
+    least = offer.least_nodes(settings.strategy_args)
+    sampled = _sampled_nodes(settings)
+    if sampled < least:
+        needs = f"STRATEGY={settings.strategy} needs at least {least} nodes per round: {offer.reason}"
+        return [f"{_describe_nodes(settings)}: {needs}"]
+    if settings.dp_mode == "off":
+        return []
+    if not offer.is_plain_average:
+        return [_describe_missing_average(settings)]
+    return privacy.find_problems(settings, sampled)
+
+
+def _find_problems_in_custom(settings: ServerSettings) -> list[str]:
+    try:
+        custom_strategy.find_factory(settings.strategy)
+    except SettingsError as error:
+        return error.problems
+    return [] if settings.dp_mode == "off" else [_describe_missing_average(settings)]
+
+
+def _describe_missing_average(settings: ServerSettings) -> str:
+    averages = " or ".join(name for name, offer in OFFERS.items() if offer.is_plain_average)
+    return (
+        f"DP_MODE={settings.dp_mode}: STRATEGY={settings.strategy} is not a plain average, for which the"
+        f" noise is calibrated; expected {averages}"
+    )
+
+
+def _construct(offer: Offer, settings: ServerSettings) -> flower.FedAvg:
+    given = {argument: getattr(settings, setting) for argument, setting in offer.hyperparameters.items()}
+    arguments: Mapping[str, Any] = {**settings.strategy_args, **given, **offer.fixed, **_MINIMUMS}
+    return offer.kind(**arguments)
+
+
+def _as_array(name: str, value: object) -> NDArray[Any]:
+    array: NDArray[Any] = np.asarray(value)
+    if array.dtype.kind not in "biufc":
+        raise TrainingFailedError(
+            f"state_dict()[{name!r}] of the strategy is of type {type(value).__name__}; expected an array or"
+            " a number"
+        )
+    return array
+
+
+def _nodes(settings: ServerSettings) -> int:
+    """Return the smallest number of nodes that a run starts with."""
+    return settings.num_partitions or settings.min_clients
+
+
+def _fraction(settings: ServerSettings) -> float:
+    """Return the share of nodes that train in a round; a user's own strategy is taken to train all."""
+    if custom_strategy.is_custom(settings.strategy):
+        return 1.0
+    arguments: Mapping[str, Any] = settings.strategy_args
+    return float(arguments.get("fraction_train", 1.0))
+
+
 def _sampled_nodes(settings: ServerSettings) -> int:
-    """The fewest nodes that train in a round."""
+    """Return the smallest number of nodes that train in a round."""
     return count_sampled(_nodes(settings), settings)
 
 
 def _describe_nodes(settings: ServerSettings) -> str:
     setting = "NUM_PARTITIONS" if settings.num_partitions else "MIN_CLIENTS"
-    words = f"{setting}={_nodes(settings)}"
-    if _fraction(settings) == 1:
-        return words
-    return (
-        f"{words}, of which {_sampled_nodes(settings)} train in a round"
-        f" (fraction_train={_fraction(settings):g})"
-    )
+    text = f"{setting}={_nodes(settings)}"
+    fraction = _fraction(settings)
+    if fraction == 1:
+        return text
+    return f"{text}, of which {_sampled_nodes(settings)} train in a round (fraction_train={fraction:g})"

@@ -219,7 +219,7 @@ def renyi_epsilon(multiplier: float, rounds: int, delta: float, orders: list[flo
 
 @pytest.mark.parametrize("multiplier", [0.5, 1.0, 4.0])
 def test_spent_privacy_is_that_of_the_gaussian_mechanism(multiplier: float) -> None:
-    ledger = privacy.PrivacyAccountant(multiplier, nodes=10, delta=1e-5)
+    ledger = privacy.PrivacyAccountant(multiplier, delta=1e-5)
     reference = RdpAccountant()
     before = 0.0
     for rounds in range(1, 6):
@@ -240,7 +240,7 @@ def test_the_history_holds_what_was_spent_so_far(federation: Federation, mode: s
     nodes = {f"node-{number}": NullNode() for number in range(6)}
     federation.run(nodes, num_rounds=3, dp_mode=mode, dp_args={"noise_multiplier": 0.5}, dp_delta=1e-4)
     spent = [line["privacy"] for line in federation.history]
-    ledger = privacy.PrivacyAccountant(0.5, 6, 1e-4)
+    ledger = privacy.PrivacyAccountant(0.5, 1e-4)
     assert spent == [ledger.spend() for _ in range(3)]
     assert spent[0]["epsilon"] < spent[1]["epsilon"] < spent[2]["epsilon"]
 
@@ -288,17 +288,34 @@ def test_a_wrong_noise_multiplier_is_told(value: object, words: str) -> None:
 def test_noise_is_refused_where_it_would_not_be_calibrated(strategy: str) -> None:
     assert problems(min_clients=10, strategy=strategy, dp_mode="dp-fixed") == [
         (
-            f"DP_MODE=dp-fixed: STRATEGY={strategy} is no plain average, for which the noise is calibrated;"
-            " expected fedavg or fedprox"
+            f"DP_MODE=dp-fixed: STRATEGY={strategy} is not a plain average, for which the noise is"
+            " calibrated; expected fedavg or fedprox"
         )
     ]
 
 
-def test_adaptive_clipping_says_how_many_nodes_are_too_few() -> None:
-    (words,) = problems(dp_mode="dp-adaptive", num_partitions=10, strategy_args={"fraction_train": 0.5})
-    assert words.startswith("DP_ARGS with 5 nodes a round: If not specified, `clipped_count_stddev` is set")
-    (words,) = problems(dp_mode="dp-adaptive", num_partitions=10, dp_args={"noise_multiplier": 1.0})
-    assert words.startswith("DP_ARGS with 10 nodes a round: ")
-    strategies.build(
-        ServerSettings(dp_mode="dp-adaptive", num_partitions=11, dp_args={"noise_multiplier": 1.0})
+def test_adaptive_clipping_with_too_few_nodes_is_refused_with_the_number() -> None:
+    (problem,) = problems(dp_mode="dp-adaptive", num_partitions=10, strategy_args={"fraction_train": 0.5})
+    assert problem.startswith("DP_ARGS with 5 nodes per round: noise_multiplier=0.5")
+    assert "at least 6 nodes per round" in problem
+    (problem,) = problems(dp_mode="dp-adaptive", num_partitions=10, dp_args={"noise_multiplier": 1.0})
+    assert problem.startswith("DP_ARGS with 10 nodes per round: noise_multiplier=1.0")
+    assert "at least 11 nodes per round" in problem
+
+
+@pytest.mark.parametrize(
+    ("nodes", "arguments"),
+    [
+        (6, {}),
+        (11, {"noise_multiplier": 1.0}),
+        (1, {"noise_multiplier": 1.0, "clipped_count_stddev": 0.51}),
+    ],
+)
+def test_adaptive_clipping_starts_with_enough_nodes_or_enough_noise_on_the_count(
+    nodes: int, arguments: dict[str, float]
+) -> None:
+    settings = ServerSettings(
+        dp_mode="dp-adaptive", num_partitions=nodes, min_clients=nodes, dp_args=arguments
     )
+    assert strategies.find_problems(settings) == []
+    strategies.build(settings)

@@ -66,7 +66,7 @@ def test_twelve_strategies_are_offered() -> None:
 def test_every_strategy_is_flowers_and_never_waits_for_nodes_itself(name: str) -> None:
     strategy = build_strategy(name)
     minimums = (strategy.min_train_nodes, strategy.min_evaluate_nodes, strategy.min_available_nodes)
-    assert (type(strategy), minimums) == (KINDS[name], (1, 1, 1))
+    assert (isinstance(strategy, KINDS[name]), minimums) == (True, (1, 1, 1))
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -118,7 +118,8 @@ def test_an_unknown_strategy_lists_the_known_ones() -> None:
     assert problems("fedsgd") == [
         (
             "STRATEGY='fedsgd': expected one of fedavg, fedavgm, fedprox, fedadagrad, fedadam, fedyogi,"
-            " fedmedian, fedtrimmedavg, krum, multikrum, bulyan, qfedavg"
+            " fedmedian, fedtrimmedavg, krum, multikrum, bulyan, qfedavg, or package.module:factory for a"
+            " strategy of your own"
         )
     ]
 
@@ -195,7 +196,7 @@ def test_a_strategy_is_refused_below_its_least_number_of_nodes(
 ) -> None:
     few, enough = {"num_partitions": least - 1}, {"num_partitions": least}
     assert problems(name, arguments, **few) == [
-        f"NUM_PARTITIONS={least - 1}: STRATEGY={name} needs at least {least} nodes a round: {why}"
+        f"NUM_PARTITIONS={least - 1}: STRATEGY={name} needs at least {least} nodes per round: {why}"
     ]
     assert build(name, arguments, **enough).least_nodes == least
 
@@ -209,7 +210,7 @@ def test_the_least_number_is_of_nodes_that_train_in_a_round() -> None:
     assert problems("krum", arguments, num_partitions=5) == [
         (
             "NUM_PARTITIONS=5, of which 2 train in a round (fraction_train=0.5): STRATEGY=krum needs at least"
-            f" 3 nodes a round: {KRUM}"
+            f" 3 nodes per round: {KRUM}"
         )
     ]
     assert build("krum", arguments, num_partitions=6).least_nodes == 3
@@ -217,7 +218,7 @@ def test_the_least_number_is_of_nodes_that_train_in_a_round() -> None:
 
 def test_without_a_number_of_partitions_the_least_that_a_run_starts_with_counts() -> None:
     assert problems("krum", min_clients=2) == [
-        f"MIN_CLIENTS=2: STRATEGY=krum needs at least 3 nodes a round: {KRUM}"
+        f"MIN_CLIENTS=2: STRATEGY=krum needs at least 3 nodes per round: {KRUM}"
     ]
 
 
@@ -263,5 +264,5 @@ def test_more_updates_than_a_round_may_have_are_refused() -> None:
 def test_settings_and_strategy_are_complained_about_together() -> None:
     assert load_problems(NUM_ROUNDS="0", STRATEGY="krum", NUM_PARTITIONS="2") == [
         "NUM_ROUNDS='0': expected an integer of at least 1",
-        f"NUM_PARTITIONS=2: STRATEGY=krum needs at least 3 nodes a round: {KRUM}",
+        f"NUM_PARTITIONS=2: STRATEGY=krum needs at least 3 nodes per round: {KRUM}",
     ]

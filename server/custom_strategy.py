@@ -1,0 +1,95 @@
+"""A user's own strategy: `STRATEGY=package.module:factory`."""
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from flwr.serverapp import strategy as flower
+
+from fedmx.errors import FederationError, SettingsError
+from fedmx.log import warn
+from fedmx.settings import ServerSettings
+from server.flower_strategies import Stateful
+
+_EXPECTED = "expected package.module:factory, a function that returns a flwr.serverapp.strategy.Strategy"
+
+
+def is_custom(name: str) -> bool:
+    """Return whether a name is a factory's rather than a strategy's."""
+    return ":" in name
+
+
+def find_factory(name: str) -> Callable[..., object]:
+    """Import a user's module and return the factory in it.
+
+    Args:
+        name: the setting STRATEGY, `package.module:factory`.
+
+    Raises:
+        SettingsError: the module cannot be imported, or has no such function.
+    """
+    module_name, _, factory_name = name.partition(":")
+    if not all(part.isidentifier() for part in [*module_name.split("."), factory_name]):
+        raise SettingsError(f"STRATEGY={name!r}: {_EXPECTED}")
+    with _naming_errors(name, f"importing {module_name}"):
+        module = importlib.import_module(module_name)
+    factory = getattr(module, factory_name, None)
+    if not callable(factory):
+        found = "is missing" if factory is None else f"is of type {type(factory).__name__}"
+        raise SettingsError(f"STRATEGY={name}: {factory_name} {found}; {_EXPECTED}")
+    return factory  # type: ignore[no-any-return]  # mypy: `callable` proves no more than Any
+
+
+def build(settings: ServerSettings) -> flower.Strategy:
+    """Call the user's factory with STRATEGY_ARGS.
+
+    The minimums of a strategy that is a FedAvg become 1: fedmx counts nodes itself, and Flower's wait for
+    nodes has no deadline.
+
+    Raises:
+        SettingsError: the factory raises an error, or returns something else.
+    """
+    name = settings.strategy
+    factory = find_factory(name)
+    with _naming_errors(name, f"calling it with STRATEGY_ARGS={dict(settings.strategy_args)}"):
+        strategy = factory(**settings.strategy_args)
+    if not isinstance(strategy, flower.Strategy):
+        raise SettingsError(f"STRATEGY={name}: returned {type(strategy).__name__}; {_EXPECTED}")
+    if isinstance(strategy, flower.FedAvg):
+        strategy.min_train_nodes = 1
+        strategy.min_evaluate_nodes = 1
+        strategy.min_available_nodes = 1
+    if settings.resume != "never" and not isinstance(strategy, Stateful):
+        warn(
+            "strategy has no state_dict and load_state_dict, a resumed run starts it without state",
+            strategy=name,
+        )
+    return strategy
+
+
+@contextmanager
+def _naming_errors(name: str, action: str) -> Iterator[None]:
+    """Turn whatever a user's code raises into one line that names where it was raised."""
+    try:
+        yield
+    except FederationError:
+        raise
+    except Exception as error:
+        place = _find_place(error)
+        raise SettingsError(
+            f"STRATEGY={name}: {action} raised {type(error).__name__}: {error}{place}; {_EXPECTED}"
+        ) from error
+
+
+def _find_place(error: Exception) -> str:
+    """Return the last line of the traceback that is not of this module or of Python's import system."""
+    place = ""
+    trace: Any = error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if file != __file__ and not file.startswith(("<", sys.prefix, sys.base_prefix)):
+            place = f" ({file}:{trace.tb_lineno})"
+        trace = trace.tb_next
+    return place

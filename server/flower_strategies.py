@@ -1,0 +1,202 @@
+"""Flower's strategies as fedmx offers them: what each one needs, and what it carries from round to round.
+
+A strategy whose rounds depend on earlier ones has `state_dict` and `load_state_dict`, which Flower's own
+classes lack. Everything else in a strategy follows from its arguments or is set when a round is configured.
+"""
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from flwr.app import ArrayRecord, Message, MetricRecord
+from flwr.serverapp import strategy as flower
+from numpy.typing import NDArray
+
+from fedmx import arrays
+from server import strategy_arguments
+
+Arguments = Mapping[str, Any]
+State = Mapping[str, NDArray[Any]]
+Aggregate = tuple[ArrayRecord | None, MetricRecord | None]
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A strategy that carries arrays or numbers from round to round."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Return the state by name, as arrays or numbers."""
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore what `state_dict` returned; every value is an array."""
+
+
+class FedAvgM(flower.FedAvgM):
+    """FedAvgM, which carries its momentum."""
+
+    def state_dict(self) -> State:
+        """Return the momentum, one array per array of the model."""
+        return {f"momentum_vector/{i}": values for i, values in enumerate(self.momentum_vector or ())}
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore the momentum; before the first round there is none."""
+        self.momentum_vector = list(state.values()) or None
+
+
+class _Moments(flower.FedAvg):
+    """The state of Flower's FedOpt classes: first and second moments by array name."""
+
+    m_t: dict[str, NDArray[Any]] | None
+    v_t: dict[str, NDArray[Any]] | None
+
+    def state_dict(self) -> State:
+        first = {f"m_t/{name}": values for name, values in (self.m_t or {}).items()}
+        second = {f"v_t/{name}": values for name, values in (self.v_t or {}).items()}
+        return first | second
+
+    def load_state_dict(self, state: State) -> None:
+        self.m_t = _pick(state, "m_t/") or None
+        self.v_t = _pick(state, "v_t/") or None
+
+
+class FedAdagrad(_Moments, flower.FedAdagrad):
+    """FedAdagrad, which carries its moments."""
+
+
+class FedYogi(_Moments, flower.FedYogi):
+    """FedYogi, which carries its moments."""
+
+
+class FedAdam(_Moments, flower.FedAdam):
+    """FedAdam, which carries its moments and computes in the model's dtype.
+
+    Flower multiplies `eta` by numpy scalars. Since numpy 2 (NEP 50) such a product turns float32 arrays into
+    float64, so the same run would end with other bits than under numpy 1.26.
+    """
+
+    def __init__(self, *, eta: float = 0.1, **arguments: Any) -> None:
+        super().__init__(eta=_PythonFloat(eta), **arguments)
+
+
+class _PythonFloat(float):
+    """A float whose product, divided by a number, is a Python float, whatever the other operands are."""
+
+    def __mul__(self, other: object) -> "_PythonFloat":
+        return _PythonFloat(float.__mul__(self, float(other)))  # type: ignore[arg-type]  # a number
+
+    def __truediv__(self, other: object) -> float:
+        return float.__truediv__(self, float(other))  # type: ignore[arg-type]  # a number
+
+
+class FedProx(flower.FedProx):
+    """FedProx, which accepts a weight of 0 silently: PROXIMAL_MU's default is not worth a warning."""
+
+    def __init__(self, *, proximal_mu: float, **arguments: Any) -> None:
+        super().__init__(proximal_mu=1.0, **arguments)
+        self.proximal_mu = proximal_mu
+
+
+class Bulyan(flower.Bulyan):
+    """Bulyan, with its sums in float64.
+
+    It averages the updates closest to the median in the order in which numpy's partition leaves them, which
+    differs between versions of numpy and between CPUs. A float64 holds the sum of some float32 values
+    exactly, unless one is more than 2**26 times as large as another, so their order does not matter. The
+    last bits of a float64 model may still depend on it.
+    """
+
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Aggregate:
+        """Aggregate the updates in float64."""
+        replies = list(replies)
+        for reply in replies:
+            for name, record in reply.content.array_records.items():
+                reply.content[name] = ArrayRecord(
+                    {key: arrays.pack(arrays.view(array).astype(np.float64)) for key, array in record.items()}
+                )
+        return super().aggregate_train(server_round, replies)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A strategy that fedmx offers by name.
+
+    Attributes:
+        kind: its class.
+        hyperparameters: argument -> the setting that it is taken from.
+        fixed: arguments that fedmx determines itself.
+        least_nodes: returns the smallest number of updates that it can aggregate, from its arguments.
+        reason: the reason for that number.
+        is_plain_average: whether it averages updates by their weights and does nothing else to them.
+    """
+
+    kind: type[flower.FedAvg]
+    hyperparameters: Mapping[str, str]
+    fixed: Arguments
+    least_nodes: Callable[[Arguments], int]
+    reason: str
+    is_plain_average: bool
+
+    @property
+    def accepted(self) -> list[str]:
+        """Names of the arguments allowed in STRATEGY_ARGS; fedmx determines nodes, records and metrics."""
+        # A subclass here may hide the parameters of Flower's class behind **arguments.
+        classes = [kind for kind in self.kind.__mro__ if kind.__module__.startswith("flwr.")]
+        parameters = inspect.signature(classes[0]).parameters
+        return [name for name in parameters if name in strategy_arguments.NAMES]
+
+
+def _offer(
+    kind: type[flower.FedAvg],
+    hyperparameters: Mapping[str, str] | None = None,
+    *,
+    fixed: Arguments | None = None,
+    least_nodes: tuple[Callable[[Arguments], int], str] = (lambda _: 1, ""),
+    is_plain_average: bool = False,
+) -> Offer:
+    return Offer(kind, hyperparameters or {}, fixed or {}, *least_nodes, is_plain_average)
+
+
+def _count_malicious(given: Arguments) -> int:
+    return int(given.get("num_malicious_nodes", 0))
+
+
+def _count_least_trimmed(given: Arguments) -> int:
+    beta = given.get("beta", 0.2)
+    # The smallest of floats has no finite inverse.
+    return math.ceil(min(1 / beta, 2**53)) if beta else 1
+
+
+def _pick(state: State, prefix: str) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): values for name, values in state.items() if name.startswith(prefix)}
+
+
+_LEARNING_RATE = {"eta_l": "learning_rate"}
+_KRUM = (
+    lambda given: 2 * _count_malicious(given) + 3,
+    "its guarantee needs 2 * num_malicious_nodes + 3 updates",
+)
+_BULYAN = (lambda given: 4 * _count_malicious(given) + 3, "it needs 4 * num_malicious_nodes + 3 updates")
+
+OFFERS: Mapping[str, Offer] = {
+    "fedavg": _offer(flower.FedAvg, is_plain_average=True),
+    "fedavgm": _offer(FedAvgM),
+    "fedprox": _offer(FedProx, {"proximal_mu": "proximal_mu"}, is_plain_average=True),
+    "fedadagrad": _offer(FedAdagrad, _LEARNING_RATE),
+    "fedadam": _offer(FedAdam, _LEARNING_RATE),
+    "fedyogi": _offer(FedYogi, _LEARNING_RATE),
+    "fedmedian": _offer(
+        flower.FedMedian, least_nodes=(lambda _: 3, "the median of two updates is their mean")
+    ),
+    "fedtrimmedavg": _offer(
+        flower.FedTrimmedAvg, least_nodes=(_count_least_trimmed, "with fewer than 1 / beta it trims nothing")
+    ),
+    "krum": _offer(flower.Krum, least_nodes=_KRUM),
+    "multikrum": _offer(flower.MultiKrum, least_nodes=_KRUM),
+    "bulyan": _offer(Bulyan, least_nodes=_BULYAN),
+    "qfedavg": _offer(
+        flower.QFedAvg, {"client_learning_rate": "learning_rate"}, fixed={"train_loss_key": "loss"}
+    ),
+}
