@@ -100,7 +100,7 @@ class FedProx(flower.FedProx):
 
 
 class Bulyan(flower.Bulyan):
-    """Bulyan, with its sums in float64.
+    """Bulyan, computed in float64.
 
     It averages the updates closest to the median in the order in which numpy's partition leaves them, which
     differs between versions of numpy and between CPUs. A float64 holds the sum of some float32 values
@@ -110,13 +110,27 @@ class Bulyan(flower.Bulyan):
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Aggregate:
         """Aggregate the updates in float64."""
-        replies = list(replies)
-        for reply in replies:
-            for name, record in reply.content.array_records.items():
-                reply.content[name] = ArrayRecord(
-                    {key: arrays.pack(arrays.view(array).astype(np.float64)) for key, array in record.items()}
-                )
-        return super().aggregate_train(server_round, replies)
+        return super().aggregate_train(server_round, map(_as_float64, replies))
+
+
+class QFedAvg(flower.QFedAvg):
+    """QFedAvg, computed in float64.
+
+    Flower multiplies float32 arrays by numpy scalars, which numpy 2 computes in float64 and numpy 1.26 does
+    not (NEP 50).
+    """
+
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Aggregate:
+        """Aggregate the updates in float64."""
+        return super().aggregate_train(server_round, map(_as_float64, replies))
+
+
+def _as_float64(reply: Message) -> Message:
+    """Convert a reply's arrays in place."""
+    for record in reply.content.array_records.values():
+        for name, array in record.items():
+            record[name] = arrays.pack(arrays.view(array).astype(np.float64))
+    return reply
 
 
 @dataclass(frozen=True)
@@ -196,7 +210,5 @@ OFFERS: Mapping[str, Offer] = {
     "krum": _offer(flower.Krum, least_nodes=_KRUM),
     "multikrum": _offer(flower.MultiKrum, least_nodes=_KRUM),
     "bulyan": _offer(Bulyan, least_nodes=_BULYAN),
-    "qfedavg": _offer(
-        flower.QFedAvg, {"client_learning_rate": "learning_rate"}, fixed={"train_loss_key": "loss"}
-    ),
+    "qfedavg": _offer(QFedAvg, {"client_learning_rate": "learning_rate"}, fixed={"train_loss_key": "loss"}),
 }

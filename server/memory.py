@@ -8,6 +8,7 @@ from fedmx.errors import SettingsError
 from fedmx.log import warn
 from fedmx.settings import ServerSettings
 from server import strategies
+from server.custom_strategy import is_custom
 from server.model import Layout
 
 _BASE = 150_000_000
@@ -45,8 +46,8 @@ _OF_STRATEGIES = {
     "fedtrimmedavg": _STACKS,
     "krum": _COPIES,
     "multikrum": _COPIES,
-    "bulyan": _Need(models_per_update=2.25, largest_per_update=4.25),
-    "qfedavg": _Need(models=3.0),
+    "bulyan": _Need(models_per_update=6.25, largest_per_update=4.25),
+    "qfedavg": _Need(models=3.0, models_per_update=1.85),
 }
 # Noise is drawn for one array at a time, in double precision.
 _OF_PRIVACY = _Need(models=1.0, largest=9.5)
@@ -90,6 +91,9 @@ def warn_of_excess(layout: Layout, updates: int, settings: ServerSettings) -> No
 def estimate(layout: Layout, updates: int, settings: ServerSettings) -> int:
     """Return about how many bytes the server holds at most in a round."""
     needs = [_OF_EVERY_ROUND, _OF_STRATEGIES.get(settings.strategy, _Need())]
+    # What a user's own strategy holds is unknown: it is taken to have moments as FedAdam has.
+    if is_custom(settings.strategy):
+        needs.append(_MOMENTS)
     if settings.dp_mode != "off":
         needs.append(_OF_PRIVACY)
     models = sum(need.models + need.models_per_update * updates for need in needs)

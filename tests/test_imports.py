@@ -25,11 +25,6 @@ PRIVATE_OF_FLOWER = {
         "flwr.supercore.task_identity",
     },
     # Accounting and calibration of noise, which Flower ships with `flwr[dp]` and does not export.
-    "server/privacy.py": {
-        "flwr.supercore.differential_privacy",
-        "flwr.supercore.privacy_accounting",
-        "flwr.supercore.privacy_accounting.rdp_accountant",
-    },
     # The engine that the link is measured against is Flower's deprecated one.
     "bench/engines/deprecated.py": {
         "flwr.common",

@@ -55,12 +55,12 @@ def make_layout(size: int, arrays: int = 25) -> Layout:
         ("krum", 8, 50, 25, 1538),
         ("krum", 5, 50, 1, 1107),
         ("multikrum", 8, 50, 25, 1505),
-        ("bulyan", 5, 50, 25, 1134),
-        ("bulyan", 8, 50, 25, 1659),
-        ("bulyan", 5, 50, 1, 2197),
-        ("qfedavg", 5, 50, 25, 682),
-        ("qfedavg", 8, 50, 25, 876),
-        ("qfedavg", 5, 50, 1, 824),
+        ("bulyan", 5, 50, 25, 2122),
+        ("bulyan", 8, 50, 25, 3214),
+        ("bulyan", 5, 50, 1, 3223),
+        ("qfedavg", 5, 50, 25, 1114),
+        ("qfedavg", 8, 50, 25, 1600),
+        ("qfedavg", 5, 50, 1, 1214),
     ],
 )
 def test_the_estimate_is_what_was_measured_and_little_more(

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord
 
-from fedmx import arrays, log
+from fedmx import log
 from fedmx.errors import DataError, SettingsError, StopSignal
 from fedmx.link.member import NodeView
 from fedmx.settings import ServerSettings
-from server import leases, privacy, strategies
+from server import leases, privacy
 from server.app import federate
 from server.leases import Membership, StartRules
 from server.record import checkpoint
@@ -26,7 +26,7 @@ from server.record.run import RunRecord
 from server.record.runs import RunsFolder, read_newest
 from server.record.versions import versions
 from server.report import Outcome
-from tests.server.nodes import GOOD, LocalGrid, Metrics, NullNode, Table, pack, shift
+from tests.server.nodes import GOOD, LocalGrid, Metrics, NullNode, pack
 from tests.server.reports import make_report
 
 MODEL = pack({"w": np.arange(3, dtype=np.float32)})
@@ -305,44 +305,6 @@ def test_lines_after_the_checkpoint_are_removed(tmp_path: Path) -> None:
     assert json.loads((resumed.folder / "run.json").read_text())["best"] == {"round": 2, "loss": 0.5}
 
 
-@pytest.mark.parametrize(
-    ("name", "given"),
-    [
-        ("fedavg", {}),
-        ("fedavgm", {"server_momentum": 0.9}),
-        ("fedadagrad", {}),
-        ("fedadam", {}),
-        ("fedyogi", {}),
-        ("fedmedian", {}),
-        ("qfedavg", {"q": 0.2}),
-    ],
-)
-def test_a_strategys_state_is_all_that_a_resumed_run_needs(name: str, given: dict[str, object]) -> None:
-    nodes = [NullNode(shift(by)) for by in (0.1, 0.2, 0.6)]
-    settings = {"strategy": name, "strategy_args": given}
-    table, again = Table(nodes, **settings), Table(nodes, **settings)
-    for number in (1, 2):
-        table.train_round(number)
-    again.plan.restore(table.plan.state())
-    again.model.arrays = table.model.arrays
-    for one in (table, again):
-        one.train_round(3)
-    assert arrays.sha256(again.model.arrays) == arrays.sha256(table.model.arrays)
-
-
-def test_a_norm_that_is_a_setting_is_not_part_of_the_state() -> None:
-    settings = ServerSettings(dp_mode="dp-fixed", dp_args={"clipping_norm": 0.5})
-    assert strategies.build(settings).state() == {}
-
-
-def test_an_adaptive_clipping_norm_is_part_of_the_state() -> None:
-    settings = ServerSettings(dp_mode="dp-adaptive", num_partitions=20, min_clients=20)
-    plan, again = strategies.build(settings), strategies.build(settings)
-    vars(plan.strategy)["clipping_norm"] = 0.7
-    again.restore(plan.state())
-    assert vars(again.strategy)["clipping_norm"] == 0.7
-
-
 def node(name: str, *, is_ready: bool = True, since: float = 0.0) -> NodeView:
     return NodeView(name, 2, is_present=True, description=ConfigRecord() if is_ready else None, since=since)
 
@@ -391,6 +353,6 @@ def test_with_privacy_a_model_that_was_sent_counts_even_if_its_round_was_lost(tm
         federate(LocalGrid({1: NullNode(evaluate=evaluate), 2: NullNode()}), settings, choose_run(settings))
     federate(LocalGrid({1: NullNode(), 2: NullNode()}), settings, choose_run(settings))
     history = (tmp_path / "latest" / "history.jsonl").read_text().splitlines()
-    books = privacy.PrivacyAccountant(0.5, settings.dp_delta)
+    books = privacy.PrivacyAccountant(0.5, 2, settings.dp_delta)
     expected = [books.spend() for _ in range(4)]
     assert [json.loads(line)["privacy"] for line in history] == [expected[0], expected[1], expected[3]]
