@@ -353,6 +353,6 @@ def test_with_privacy_a_model_that_was_sent_counts_even_if_its_round_was_lost(tm
         federate(LocalGrid({1: NullNode(evaluate=evaluate), 2: NullNode()}), settings, choose_run(settings))
     federate(LocalGrid({1: NullNode(), 2: NullNode()}), settings, choose_run(settings))
     history = (tmp_path / "latest" / "history.jsonl").read_text().splitlines()
-    books = privacy.PrivacyAccountant(0.5, 2, settings.dp_delta)
+    books = privacy.PrivacyAccountant(0.5, settings.dp_delta)
     expected = [books.spend() for _ in range(4)]
     assert [json.loads(line)["privacy"] for line in history] == [expected[0], expected[1], expected[3]]
