@@ -1,7 +1,6 @@
 """How a stack ends: `up` fails with the run, invalid settings are not retried, signals end it in time."""
 
 import os
-import re
 import signal
 import subprocess
 import time
@@ -110,10 +109,9 @@ def test_a_failed_run_does_not_delay_the_next_one(stack: Stack) -> None:
 
 
 def test_up_fails_with_too_few_clients(stack: Stack) -> None:
-    up = stack.up("--scale", "client=1", CLIENT_WAIT_TIMEOUT=6)
+    up = stack.up("--scale", "client=1", CLIENT_WAIT_TIMEOUT=20)
     assert up.returncode != 0
-    # On a busy machine, the one client may not be ready either.
-    assert re.search(r"[01] of 2 nodes were ready within 6 s \(CLIENT_WAIT_TIMEOUT\)", up.stdout)
+    assert "1 of 2 nodes were ready within 20 s (CLIENT_WAIT_TIMEOUT)" in up.stdout
     assert stack.container("server").exit_code == 3
 
 
