@@ -1,4 +1,4 @@
-"""Which replies may be averaged, and the reason why one may not. Plain functions."""
+"""Pure functions that decide which replies may be averaged, and why others are rejected."""
 
 import math
 from collections.abc import Mapping
@@ -18,20 +18,20 @@ _MOST_EXAMPLES = 2**53
 
 
 class RejectedError(ValueError):
-    """A reply that may not be averaged; its text is the reason."""
+    """A reply may not be averaged; the message is the reason."""
 
 
 def admit(reply: Message, participant: Participant, step: str, layout: Layout) -> Update:
     """Check a reply and unpack it.
 
     Args:
-        reply: to a message of this step.
+        reply: the reply to a message of this step.
         participant: the node that sent it.
         step: `train` or `evaluate`.
-        layout: what replies must look like.
+        layout: the arrays and metrics that replies must contain.
 
     Raises:
-        RejectedError: it may not be averaged.
+        RejectedError: the reply may not be averaged.
     """
     if reply.has_error():
         raise RejectedError(reply.error.reason or "an error without a reason")
@@ -72,7 +72,7 @@ def find_problem_in_metrics(content: RecordDict, layout: Layout) -> str | None:
 
 
 def find_problem_in_arrays(record: Mapping[str, Array], layout: Layout) -> str | None:
-    """Return why arrays are not those of this model; None if they are."""
+    """Return why arrays do not fit this model; None if they do."""
     for name in layout.arrays:
         if name not in record:
             return f"array {name!r} is missing"
@@ -94,7 +94,7 @@ def _find_problem_in_metric(name: str, value: object) -> str | None:
         return f"metric {name!r} is {value}, expected a number"
     if name == NUM_EXAMPLES and not 0 < value <= _MOST_EXAMPLES:
         return f"{name} is {value}, expected a positive number up to 2**53"
-    # Other metrics may be undefined at a site, as a rate of positive examples is where there are none.
+    # Other metrics may be undefined at a node, as recall is if the node has no positive examples.
     if name == _LOSS and not math.isfinite(value):
         return f"metric {name!r} is {value}, expected a finite number"
     return None

@@ -1,4 +1,4 @@
-"""Before round 1: which model the nodes agree on, and the arrays that all of them start from."""
+"""Before round 1: check that all nodes have the same model, and fetch its initial arrays."""
 
 import contextlib
 import time
@@ -28,7 +28,7 @@ class Agreement:
 
     Attributes:
         model: the model that the next round starts from.
-        description: the part of their descriptions that is the same at all of them.
+        description: the part of their descriptions that is equal on all nodes.
     """
 
     model: GlobalModel
@@ -38,18 +38,18 @@ class Agreement:
 def agree(
     engine: Engine, nodes: Nodes, settings: ServerSettings, resumed: ArrayRecord | None = None
 ) -> Agreement:
-    """Wait for nodes, lease partitions, and fetch the arrays that all of them start from.
+    """Wait for nodes, lease partitions to them, and fetch the initial arrays.
 
     Args:
-        engine: reaches the nodes.
-        nodes: who they are.
-        settings: the server's.
-        resumed: the arrays of a run that is resumed; None for a new run.
+        engine: sends messages to the nodes.
+        nodes: the nodes of the run.
+        settings: the server's settings.
+        resumed: the arrays of a resumed run; None for a new run.
 
     Raises:
-        TooFewNodesError: too few nodes came, or stayed.
-        SettingsError: a node cannot work with the settings.
-        TrainingFailedError: the nodes do not agree, or do not answer.
+        TooFewNodesError: too few nodes joined or stayed connected.
+        SettingsError: a node or its model does not fit the settings.
+        TrainingFailedError: the nodes do not agree, or too few of them reply.
     """
     contents = _Query(engine, nodes, settings, is_new=resumed is None).collect()
     descriptions = {
@@ -63,8 +63,8 @@ def agree(
         model = GlobalModel(_check_initial(initial, layout, descriptions, settings), layout)
     elif problem := admission.find_problem_in_arrays(resumed, layout):
         raise SettingsError(
-            f"the run's model is not that of node {first}: {problem}; expected the same TASK as before, or"
-            " RESUME=never to start a new run"
+            f"the model of the resumed run does not fit node {first}: {problem}; expected the same TASK as"
+            " before, or RESUME=never to start a new run"
         )
     else:
         model = GlobalModel(resumed, layout)
@@ -74,36 +74,36 @@ def agree(
 
 @dataclass
 class _Query:
-    """Asks the nodes to describe themselves, until all who can answer have.
+    """Queries the nodes' descriptions until every node that is able to reply has replied.
 
-    A node that fails or does not answer has no part in the agreement. It does not stop the run as long as
-    the others are enough for a round, and in the rounds it is asked like any other.
+    A node that fails or does not reply is left out of the agreement. The run starts without it if the other
+    nodes are enough for a round. In the rounds, it is asked like any other node.
 
     Attributes:
-        engine: reaches the nodes.
-        nodes: who they are.
-        settings: the server's.
-        is_new: whether the run needs the arrays to start from.
+        engine: sends messages to the nodes.
+        nodes: the nodes of the run.
+        settings: the server's settings.
+        is_new: whether this is a new run, which needs initial arrays.
     """
 
     engine: Engine
     nodes: Nodes
     settings: ServerSettings
     is_new: bool
-    # Node name -> why it cannot begin.
+    # Node name -> the reason why it is left out.
     _unfit: dict[str, str] = field(default_factory=dict)
-    # Names of the nodes that left when they were asked.
+    # Names of the nodes that disconnected instead of replying.
     _left: set[str] = field(default_factory=set)
     # Whether a node cannot begin because of the server's settings.
     _settings_at_fault: bool = False
 
     def collect(self) -> dict[str, RecordDict]:
-        """Return the replies by node name; the first one has the arrays of a new run.
+        """Return the replies by node name; the first one contains the initial arrays of a new run.
 
         Raises:
-            TooFewNodesError: too few nodes came, or stayed.
-            SettingsError: too few can work with the settings, or rounds do not fit into memory.
-            TrainingFailedError: too few answer.
+            TooFewNodesError: too few nodes joined or stayed connected.
+            SettingsError: the settings fit too few nodes, or rounds do not fit into memory.
+            TrainingFailedError: too few nodes reply.
         """
         deadline = time.monotonic() + self.settings.client_wait_timeout
         while True:
@@ -121,10 +121,10 @@ class _Query:
     def _refuse_excess(self, nodes: int) -> None:
         """Check that rounds fit into memory, before any arrays arrive.
 
-        On Flower's engines, nodes describe themselves only when they are asked.
+        On Flower's engines, the server does not know the descriptions before its first query.
         """
         described = next((node.description for node in self.nodes.all() if node.description), None)
-        # Where the nodes agree on something that is not a model, `_agree_on_layout` explains it.
+        # If the description is not that of a model, `_agree_on_layout` reports it later.
         with contextlib.suppress(ValueError):
             if described:
                 memory.refuse_excess(Layout.from_description(described), nodes, self.settings)
@@ -135,13 +135,15 @@ class _Query:
         except TooFewNodesError:
             if not self._unfit:
                 raise
-            # There were enough before, and the nodes that can answer may still be enough.
+            # Enough nodes had joined before; those that are able to reply may still be enough.
 
     def _query(self, asked: list[Participant]) -> dict[int, Message]:
         queries = [
             _build_query(who, self.nodes, with_arrays=self.is_new and who is asked[0]) for who in asked
         ]
-        then = f"the run starts if {self.settings.least_updates} nodes answered (MIN_UPDATES), or else fails"
+        then = (
+            f"the run starts if {self.settings.least_updates} nodes reply (MIN_UPDATES), otherwise it fails"
+        )
         question = Question(0, MessageType.QUERY, then)
         replies = ask(self.engine, queries, {who.node_id: who for who in asked}, question, self.settings)
         return {reply.metadata.src_node_id: reply for reply in replies}
@@ -160,7 +162,7 @@ class _Query:
                 reason = printable(reply.error.reason or "an error without a reason")
                 self._unfit[who.name] = reason
                 self._settings_at_fault |= reply.error.code == ERROR_CODE_BASE + SettingsError.exit_code
-                warn("refused a reply", step=MessageType.QUERY, node=who.name, reason=reason)
+                warn("rejected a reply", step=MessageType.QUERY, node=who.name, reason=reason)
 
     def _explain(self, answered: int, asked: int) -> SettingsError | TrainingFailedError:
         reasons = "; ".join(f"node {name}: {reason}" for name, reason in sorted(self._unfit.items()))
@@ -177,7 +179,7 @@ def _build_query(who: Participant, nodes: Nodes, *, with_arrays: bool) -> Messag
 
 
 def _agree_on_layout(descriptions: dict[str, ConfigRecord], settings: ServerSettings) -> Layout:
-    """Return the layout of the one model that all nodes have."""
+    """Check that all nodes have the same model, and return its layout."""
     first, reference = next(iter(descriptions.items()))
     for name, description in descriptions.items():
         difference = find_difference(description, reference, is_shared=settings.partition.is_shared)
@@ -199,7 +201,7 @@ def _agree_on_layout(descriptions: dict[str, ConfigRecord], settings: ServerSett
 def _check_initial(
     initial: ArrayRecord, layout: Layout, descriptions: dict[str, ConfigRecord], settings: ServerSettings
 ) -> ArrayRecord:
-    """Return the initial arrays that every node has, in the model's order."""
+    """Check that every node has the same initial arrays, and return them in the model's order."""
     first = next(iter(descriptions))
     if problem := admission.find_problem_in_arrays(initial, layout):
         raise TrainingFailedError(f"node {first}: its initial arrays: {printable(problem)}")
@@ -209,7 +211,7 @@ def _check_initial(
     ]
     if others:
         raise TrainingFailedError(
-            f"nodes {', '.join(others)} built other initial arrays than node {first} from"
+            f"nodes {', '.join(others)} built different initial arrays than node {first} from"
             f" SEED={settings.seed}; expected the same task, pretrained weights and packages on every node"
         )
     return ArrayRecord({name: initial[name] for name in layout.arrays})

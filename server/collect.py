@@ -1,4 +1,4 @@
-"""One step of a round, train or evaluate: ask the nodes, and admit or reject what comes back."""
+"""One step of a round, train or evaluate: ask the nodes, and admit or reject their replies."""
 
 import random
 import time
@@ -23,14 +23,14 @@ from server.waiting import Question, ask
 
 
 class Collector:
-    """Carries out the steps of one run.
+    """Runs the train and evaluate steps of one run.
 
     Args:
-        engine: reaches the nodes.
-        nodes: who they are.
-        plan: the strategy, which chooses among them.
-        settings: the server's.
-        layout: what replies must look like.
+        engine: sends messages to the nodes.
+        nodes: the nodes of the run.
+        plan: the strategy, which selects nodes.
+        settings: the server's settings.
+        layout: the arrays and metrics that replies must contain.
     """
 
     def __init__(
@@ -46,14 +46,16 @@ class Collector:
         self._most_updates = 0
 
     def collect(self, step: str, number: int, attempt: int, arrays: ArrayRecord, replies: Replies) -> None:
-        """Ask the nodes whose replies are wanted and may be admitted, and add what they reply.
+        """Send a message to each selected node, and add the replies to `replies`.
+
+        Nodes whose reply was admitted by an earlier attempt, or rejected for good, are not asked again.
 
         Args:
             step: `train` or `evaluate`.
             number: the round.
-            attempt: 0 at first, one more each time the step is repeated.
-            arrays: the global arrays, all of them, in the model's order.
-            replies: of the attempts before this one; this one's are added.
+            attempt: 0 for the first attempt at this step, 1 for the first retry, and so on.
+            arrays: all global arrays, in the model's order.
+            replies: the replies of earlier attempts; those of this attempt are added.
         """
         started = time.monotonic()
         candidates = {who.node_id: who for who in self._nodes.participants() if replies.can_use(who)}
@@ -82,8 +84,8 @@ class Collector:
         arrays: ArrayRecord,
         candidates: Mapping[int, Participant],
     ) -> list[Message]:
-        """Let the strategy choose among the nodes, and complete its messages."""
-        # Strategies sample with the global generator, in the order of the view: by partition.
+        """Let the strategy select nodes, and complete the messages that it builds for them."""
+        # Strategies sample with Python's global generator, from a list of nodes sorted by partition.
         random.seed(f"{self._settings.seed}/{number}/{step}/{attempt}")
         strategy = self._plan.strategy
         configure = strategy.configure_train if step == MessageType.TRAIN else strategy.configure_evaluate
@@ -97,7 +99,7 @@ class Collector:
     def _complete(
         self, message: Message, number: int, arrays: ArrayRecord, candidates: Mapping[int, Participant]
     ) -> Message:
-        """Add what the strategy does not know: all arrays, and which part of the data the node works on."""
+        """Replace the trained arrays with all arrays, and add the node's share of the data to the config."""
         node_id = message.metadata.dst_node_id
         (config,) = records_of(message.content, ConfigRecord)
         share = self._nodes.data_config(candidates[node_id])
@@ -111,16 +113,16 @@ class Collector:
         try:
             update = admit(reply, who, step, self._layout)
         except RejectedError as error:
-            # Training is repeatable: only a reply that was lost may be another one next time.
+            # Training is deterministic: a repeated request has another result only if its reply was lost.
             is_lost = reply.has_error() and may_differ(reply.error)
             replies.refuse(who, printable(str(error)), is_final=not is_lost)
-            warn("refused a reply", round=number, step=step, node=who.name, reason=error)
+            warn("rejected a reply", round=number, step=step, node=who.name, reason=error)
         else:
             replies.admit(update)
             self._warn_of_undefined(step, number, update)
 
     def _warn_of_undefined(self, step: str, number: int, update: Update) -> None:
-        """Log a node's undefined metrics once in the run: they stay so where its data is the reason."""
+        """Log each undefined metric of a node once per run: it is often undefined in every round."""
         node = update.participant.name
         new = [name for name in update.undefined_metrics if (step, node, name) not in self._logged]
         if new:
@@ -128,16 +130,16 @@ class Collector:
             warn("undefined metrics left out", round=number, step=step, node=node, metrics=new)
 
     def _warn_of_memory(self, updates: int) -> None:
-        """Log a WARNING when more updates than ever before may not fit into memory."""
+        """Log a WARNING if this round has more updates than any before and may not fit into memory."""
         if updates > self._most_updates:
             self._most_updates = updates
             memory.warn_of_excess(self._layout, updates, self._settings)
 
     def _explain_end(self, step: str) -> str:
-        """Return what happens when nodes have not answered in time, for the log."""
+        """Return what happens if nodes do not reply in time, for the log."""
         if step == MessageType.EVALUATE:
             return "the round ends without their evaluation"
         least = self._settings.least_updates
         return (
-            f"the round ends if {least} updates are admitted (MIN_UPDATES), or else is tried again or fails"
+            f"the round ends if {least} updates are admitted (MIN_UPDATES); otherwise it is retried or fails"
         )

@@ -1,4 +1,4 @@
-"""Which node holds which partition: the rules of leases, as plain functions of plain values."""
+"""Leases: pure functions that decide which node holds which partition, and when a run may start."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from fedmx.link.member import NodeView
 
 @dataclass(frozen=True)
 class Participant:
-    """A node that takes part in a round; `partition` is None where each site has data of its own."""
+    """A node that takes part in a round; `partition` is None if each site has its own data."""
 
     node_id: int
     name: str
@@ -20,8 +20,8 @@ class Membership:
     """Which nodes take part in a run.
 
     Attributes:
-        nodes: node name -> its partition; None where each site has data of its own.
-        partitions: in all; 0 where each site has data of its own.
+        nodes: node name -> its partition; None if each site has its own data.
+        partitions: the number of partitions; 0 if each site has its own data.
     """
 
     nodes: Mapping[str, int | None]
@@ -33,10 +33,10 @@ class StartRules:
     """When a run has enough nodes.
 
     Attributes:
-        num_partitions: exactly so many nodes (NUM_PARTITIONS); 0: those that joined at the start.
-        min_clients: the fewest nodes of a run (MIN_CLIENTS).
+        num_partitions: the number of nodes to wait for (NUM_PARTITIONS); 0: all that join at the start.
+        min_clients: the minimum number of nodes of a run (MIN_CLIENTS).
         join_window_s: seconds without a new node after which a run starts (JOIN_WINDOW).
-        lease_grace_s: seconds to wait for a node whose stream is gone (LEASE_GRACE).
+        lease_grace_s: seconds to wait for a disconnected node (LEASE_GRACE).
     """
 
     num_partitions: int
@@ -46,26 +46,26 @@ class StartRules:
 
     @property
     def least_nodes(self) -> int:
-        """The fewest nodes that a new run starts with."""
+        """The minimum number of nodes to start a new run with."""
         return self.num_partitions or self.min_clients
 
     @property
     def setting(self) -> str:
-        """The setting that decides on that number."""
+        """The setting that determines `least_nodes`."""
         return "NUM_PARTITIONS" if self.num_partitions else "MIN_CLIENTS"
 
 
 def renew(
     leases: Mapping[int, str], number: int, nodes: Iterable[NodeView], *, now: float, grace_s: float
 ) -> dict[int, str]:
-    """Keep the leases of nodes that are present, and lease free partitions to nodes that wait.
+    """Keep the leases of nodes within their grace period, and lease free partitions to waiting nodes.
 
     Args:
         leases: partition -> node name.
-        number: partitions in all.
-        nodes: every node that ever joined, in order of first joining, which is the order of waiting.
+        number: the number of partitions.
+        nodes: every node that ever joined, by time of first joining; partitions are leased in this order.
         now: monotonic seconds, on the clock of `NodeView.since`.
-        grace_s: how long a node that is gone keeps its lease (LEASE_GRACE).
+        grace_s: how long a disconnected node keeps its lease (LEASE_GRACE).
     """
     nodes = list(nodes)
     staying = {node.name for node in nodes if is_within_grace(node, now=now, grace_s=grace_s)}
@@ -76,12 +76,12 @@ def renew(
 
 
 def is_within_grace(node: NodeView, *, now: float, grace_s: float) -> bool:
-    """Whether a node is present, or has been gone for less than LEASE_GRACE."""
+    """Whether a node is present, or has been disconnected for less than LEASE_GRACE."""
     return node.is_present or (node.description is not None and now - node.since < grace_s)
 
 
 def participants(leases: Mapping[int, str], nodes: Iterable[NodeView]) -> list[Participant]:
-    """List the nodes that hold leases, by partition."""
+    """List the nodes that hold leases, sorted by partition."""
     ids = {node.name: node.node_id for node in nodes}
     return [
         Participant(ids[name], name, partition) for partition, name in sorted(leases.items()) if name in ids
@@ -89,7 +89,7 @@ def participants(leases: Mapping[int, str], nodes: Iterable[NodeView]) -> list[P
 
 
 def participants_of_sites(nodes: Iterable[NodeView], *, now: float, grace_s: float) -> list[Participant]:
-    """List the nodes that bring data of their own, by name."""
+    """List the nodes of sites with their own data, sorted by name."""
     return [
         Participant(node.node_id, node.name, None)
         for node in sorted(nodes, key=lambda node: node.name)
@@ -98,9 +98,9 @@ def participants_of_sites(nodes: Iterable[NodeView], *, now: float, grace_s: flo
 
 
 def may_start(nodes: Iterable[NodeView], rules: StartRules, *, now: float) -> bool:
-    """Whether enough nodes are ready to lease partitions to.
+    """Whether enough nodes are ready to start a new run.
 
-    That is NUM_PARTITIONS nodes. Where it is 0, it is MIN_CLIENTS nodes, once no node has joined for
+    NUM_PARTITIONS nodes are enough. If it is 0, MIN_CLIENTS nodes are enough once no node has joined for
     JOIN_WINDOW seconds and none is still loading.
     """
     present = [node for node in nodes if node.is_present]
@@ -113,14 +113,14 @@ def may_start(nodes: Iterable[NodeView], rules: StartRules, *, now: float) -> bo
 def can_resume(
     nodes: Iterable[NodeView], known: Collection[str], rules: StartRules, *, now: float, since: float
 ) -> bool:
-    """Whether a run that is resumed has enough nodes.
+    """Whether a resumed run has enough nodes.
 
-    That is all that took part before, or as many, once no node has joined for JOIN_WINDOW seconds and none
-    is still loading. Nodes that stay away for LEASE_GRACE are no longer awaited, if MIN_CLIENTS came.
+    The nodes that took part before are enough. The same number of any nodes is enough once no node has joined
+    for JOIN_WINDOW seconds and none is still loading. After LEASE_GRACE, so are MIN_CLIENTS nodes.
 
     Args:
-        nodes: every node that joined since.
-        known: names of those that took part before.
+        nodes: every node that has joined since the server started.
+        known: names of the nodes that took part before.
         rules: when a run has enough nodes.
         now: monotonic seconds.
         since: when the wait began.
@@ -140,11 +140,11 @@ def _is_quiet(present: Collection[NodeView], rules: StartRules, now: float) -> b
 
 
 def find_shortage(nodes: Iterable[NodeView], partitions: int) -> str | None:
-    """Return which node has fewer examples than there are partitions; None if none has.
+    """Return the problem if a node has fewer examples than there are partitions; otherwise None.
 
     Args:
-        nodes: the nodes that divide one dataset.
-        partitions: how many parts it is divided into (NUM_PARTITIONS).
+        nodes: the nodes that share one dataset.
+        partitions: the number of partitions (NUM_PARTITIONS).
     """
     for node in nodes:
         for kind in ("train", "test"):

@@ -21,8 +21,8 @@ class Nodes:
     """The nodes of a run, and the leases they hold.
 
     Args:
-        engine: reaches them.
-        settings: the server's.
+        engine: has the list of nodes, and knows how far their replies are.
+        settings: the server's settings.
     """
 
     def __init__(self, engine: Engine, settings: ServerSettings) -> None:
@@ -37,7 +37,7 @@ class Nodes:
         self._known: frozenset[str] = frozenset()
 
     def restore(self, before: Membership) -> None:
-        """Restore the leases that an earlier server granted, if the data is divided as it was then."""
+        """Restore the leases of an earlier server, unless the number of partitions has changed."""
         if before.partitions == (self._number or before.partitions):
             self._known = frozenset(before.nodes)
             self._number = before.partitions
@@ -52,11 +52,11 @@ class Nodes:
 
     @property
     def number(self) -> int:
-        """Partitions in all; 0 where each site has its own data."""
+        """The number of partitions; 0 if each site has its own data."""
         return self._number if self._settings.partition.is_shared else 0
 
     def data_config(self, who: Participant) -> dict[str, str | int]:
-        """Return which part of the data a node works on, as messages carry it."""
+        """Return the part of a message's config that describes the node's share of the data."""
         share: dict[str, str | int] = {"node": who.name}
         if who.partition is not None:
             share = {"partition": who.partition, "num-partitions": self.number}
@@ -67,13 +67,15 @@ class Nodes:
         return self._engine.roster.nodes()
 
     def await_start(self, deadline: float) -> None:
-        """Wait for enough nodes, and fix the number of partitions; once more where a node left since.
+        """Wait for enough nodes, then fix the number of partitions.
+
+        Called again if a node leaves before round 1.
 
         Args:
             deadline: monotonic seconds, CLIENT_WAIT_TIMEOUT after the wait began.
 
         Raises:
-            TooFewNodesError: they did not come within CLIENT_WAIT_TIMEOUT.
+            TooFewNodesError: too few nodes were ready within CLIENT_WAIT_TIMEOUT.
             SettingsError: a node has fewer examples than NUM_PARTITIONS.
         """
         wait = Wait("waiting for nodes")
@@ -91,7 +93,7 @@ class Nodes:
         self._fix_partitions(nodes)
 
     def await_any(self, least: int, timeout_s: float) -> None:
-        """Wait until at least so many nodes are ready, at most `timeout_s`."""
+        """Wait until at least `least` nodes are ready or `timeout_s` has passed."""
         wait = Wait("waiting for nodes")
         deadline = time.monotonic() + timeout_s
         while (ready := sum(node.is_ready for node in self.all())) < least:
@@ -99,12 +101,12 @@ class Nodes:
             if left_s <= 0:
                 return
             fields = {"ready": ready, "wanted": least, "wanted_by": "MIN_UPDATES"}
-            then = "the round is tried again with the nodes that are ready"
+            then = "the round is retried with the nodes that are ready"
             wait.report(Outlook(fields, deadline, "LEASE_GRACE", then))
             self._wait(min(_POLL_S, left_s))
 
     def participants(self) -> list[Participant]:
-        """Renew the leases and return the nodes that take part now, in the fixed order."""
+        """Renew the leases and return the nodes that take part now, by partition or, for sites, by name."""
         if not self._settings.partition.is_shared:
             return self._list_sites()
         nodes = self.all()
@@ -116,14 +118,16 @@ class Nodes:
         return leases.participants(self._leases, nodes)
 
     def explain_missing(self, who: Participant) -> str:
-        """Return why there is no reply of a node that was asked."""
+        """Return why a node that was asked did not reply."""
         limit = f"within ROUND_TIMEOUT={self._settings.round_timeout:g}"
         node = next((node for node in self.all() if node.node_id == who.node_id), None)
         if node is not None and node.is_expelled:
-            return "its site may not take part any more"
+            return "its site's certificate was revoked or has expired"
         progress = self._engine.progress(who.node_id)
         if progress is None:
-            return f"its connection was lost, and not back within LEASE_GRACE={self._settings.lease_grace:g}"
+            return (
+                f"its connection was lost and not restored within LEASE_GRACE={self._settings.lease_grace:g}"
+            )
         is_present = node is not None and node.is_present
         return f"{progress or 'no reply'} {limit}{'' if is_present else ', and it is not connected'}"
 
@@ -133,7 +137,7 @@ class Nodes:
         )
 
     def _check_partitions(self, nodes: Collection[NodeView]) -> None:
-        """Refuse more partitions than a node has examples, before all nodes have come, which may be never."""
+        """Reject more partitions than a node has examples, at once: the other nodes may never join."""
         if not self._settings.partition.is_shared:
             return
         if shortage := leases.find_shortage(nodes, self._settings.num_partitions):
@@ -144,7 +148,7 @@ class Nodes:
         if self._known and self._leases:
             return
         number = self._settings.num_partitions or sum(node.is_ready for node in nodes)
-        # With another number every partition is another part of the data.
+        # A different number divides the data differently, so the leases of before are void.
         if number != self._number:
             self._number = number
             self._leases = {}
@@ -153,7 +157,7 @@ class Nodes:
         unheld = set(range(self._number)) - self._leases.keys()
         for partition in sorted(unheld - self._unheld):
             warn(
-                "no node holds a partition, its data is left out",
+                "no node holds a partition; its data is left out",
                 partition=partition,
                 partitions=self._number,
                 before=before.get(partition),
@@ -169,12 +173,12 @@ class Nodes:
 
 @dataclass(frozen=True)
 class _StartWait:
-    """The wait for the nodes of a run that starts or is resumed.
+    """The wait for nodes before a new or resumed run begins.
 
     Attributes:
         known: names of the nodes that took part before; empty for a new run.
         rules: when a run has enough nodes.
-        since: monotonic seconds at which it began.
+        since: monotonic seconds at which the wait began.
         deadline: monotonic seconds at which CLIENT_WAIT_TIMEOUT ends it.
     """
 
@@ -185,12 +189,12 @@ class _StartWait:
 
     @property
     def least(self) -> int:
-        """The fewest nodes that are enough at the deadline; a resumed run needs no more than MIN_CLIENTS."""
+        """The minimum number of nodes at the deadline; for a resumed run, MIN_CLIENTS."""
         return self.rules.min_clients if self.known else self.rules.least_nodes
 
     @property
     def setting(self) -> str:
-        """The setting that decides on that number."""
+        """The setting that determines `least`."""
         return "MIN_CLIENTS" if self.known else self.rules.setting
 
     def count_ready(self, nodes: Collection[NodeView]) -> int:
@@ -200,8 +204,8 @@ class _StartWait:
     def is_over(self, nodes: Collection[NodeView], now: float) -> bool:
         """Whether the run may begin.
 
-        At the deadline it begins with the nodes that are ready, if they are enough and the number of
-        partitions is not fixed: nodes that are still loading or joining wait for a free partition.
+        At the deadline, the run begins with the nodes that are ready, if they are enough and NUM_PARTITIONS
+        does not fix their number. Nodes that become ready later wait for a free partition.
         """
         if self.known:
             has_enough = leases.can_resume(nodes, self.known, self.rules, now=now, since=self.since)
@@ -212,7 +216,7 @@ class _StartWait:
         return has_enough or (is_late and not is_fixed and self.count_ready(nodes) >= self.least)
 
     def look(self, nodes: Collection[NodeView]) -> Outlook:
-        """Return what the wait is for: so many nodes, those of before, or only that they are loaded."""
+        """Return what the server waits for: more nodes, the nodes of the resumed run, or loading nodes."""
         ready = {node.name for node in nodes if node.is_ready}
         loading = sorted(node.name for node in nodes if node.is_present and not node.is_ready)
         fields = {

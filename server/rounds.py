@@ -1,4 +1,4 @@
-"""The round loop: collect updates, aggregate, evaluate, keep, report."""
+"""The round loop: collect updates, aggregate them, evaluate the new model, write and report the round."""
 
 import itertools
 import time
@@ -21,7 +21,7 @@ from server.reporting.reporter import Reporter
 from server.strategies import Plan
 
 _ATTEMPTS = 3
-"""Attempts at a round, where another one can end differently."""
+"""How often a round is tried, as long as another attempt can have a different result."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class RoundLoop:
     """Trains a model round by round.
 
     Attributes:
-        collector: asks the nodes.
-        nodes: who they are.
+        collector: sends train and evaluate messages, and collects the replies.
+        nodes: the nodes of the run.
         plan: the strategy.
-        settings: the server's.
-        reporter: watches the rounds.
+        settings: the server's settings.
+        reporter: is notified of every round.
     """
 
     collector: Collector
@@ -43,11 +43,11 @@ class RoundLoop:
     reporter: Reporter
 
     def run(self, model: GlobalModel, record: RunRecord, first: int = 1) -> None:
-        """Train all rounds from `first` on; `model` becomes the trained one.
+        """Train all rounds from `first` on, and store the new arrays in `model`.
 
         Raises:
-            DataError: a round cannot be recorded.
-            TrainingFailedError: a round did not get enough updates.
+            DataError: a round cannot be written to disk.
+            TrainingFailedError: a round did not receive enough updates.
         """
         for number in range(first, self.settings.num_rounds + 1):
             report = self._run_round(number, model, record)
@@ -55,7 +55,7 @@ class RoundLoop:
             self.reporter.on_round(report)
 
     def _run_round(self, number: int, model: GlobalModel, record: RunRecord) -> RoundReport:
-        """Train and evaluate the model once; it gets the new arrays."""
+        """Run one round: train, evaluate, and store the new arrays in `model`."""
         started = time.monotonic()
         trained = Replies()
         aggregate_s = self._train(number, model, trained)
@@ -88,15 +88,15 @@ class RoundLoop:
         )
 
     def _train(self, number: int, model: GlobalModel, replies: Replies) -> float:
-        """Collect updates until they can be aggregated, keeping what was admitted.
+        """Collect and aggregate updates; a retry keeps the updates that were already admitted.
 
         Args:
-            number: the round.
-            model: gets the new arrays, or keeps those it has.
-            replies: filled.
+            number: the number of the round.
+            model: receives the new arrays; unchanged if the round fails.
+            replies: receives the replies.
 
         Returns:
-            The seconds of the aggregation.
+            How long the aggregation took, in seconds.
         """
         for attempt in itertools.count():
             self.collector.collect(MessageType.TRAIN, number, attempt, model.arrays, replies)
@@ -124,19 +124,19 @@ class RoundLoop:
         return aggregate(self.plan, layout, number, replies.in_order())
 
     def _prepare_retry(self, number: int, attempts: int, cause: str, replies: Replies) -> None:
-        """Wait for nodes before a round is tried again.
+        """Wait for nodes before a round is retried.
 
         Raises:
-            TrainingFailedError: there have been enough attempts, or another would end the same.
+            TrainingFailedError: no attempts are left, or another one would fail in the same way.
         """
         if attempts == _ATTEMPTS or not self._can_differ(replies):
             times = f" {attempts} times, the last time" if attempts > 1 else ""
             raise TrainingFailedError(f"round {number} failed{times}: {cause}")
-        warn("round failed, trying again", round=number, cause=cause)
+        warn("round failed, retrying", round=number, cause=cause)
         self.nodes.await_any(self.settings.least_updates, self.settings.lease_grace)
 
     def _can_differ(self, replies: Replies) -> bool:
-        """Whether another attempt may have enough updates: a node was lost, is gone, or was not asked."""
+        """Whether another attempt may receive enough updates: a node was lost, has left or was not asked."""
         present = self.nodes.participants()
         least = self.settings.least_updates
         failed = sum(who.name in replies.failed for who in present)
@@ -145,7 +145,10 @@ class RoundLoop:
         return bool(replies.missing or len(present) < least or any(map(replies.can_use, present)))
 
     def _least_updates(self, replies: Replies) -> int:
-        """Return how many updates the round needs: a node that was not sampled is not missed, one gone is."""
+        """Return how many updates the round needs.
+
+        A strategy that samples fewer nodes than MIN_UPDATES lowers the number; nodes that have left do not.
+        """
         least = self.settings.least_updates
         if replies.present >= least:
             least = min(least, replies.wanted)

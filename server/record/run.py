@@ -1,4 +1,4 @@
-"""The record of one run: the one owner of its folder, from `run.json` to the final model."""
+"""Owns the folder of one run: `run.json`, the history, the checkpoints and the final model."""
 
 import contextlib
 import json
@@ -27,14 +27,15 @@ from server.report import Outcome, RoundReport
 
 
 class RunRecord:
-    """The record of one run, also of one that ends before its first round.
+    """The files of one run, which may end before its first round.
 
-    All of it raises `DataError` where the disk fails, which fails the run: what is not on the disk is lost.
+    All methods raise `DataError` if the disk fails, which fails the run: a round that is not on disk would be
+    lost after a crash.
 
     Args:
-        folder: the run's, which exists.
+        folder: the run's folder, which exists.
         facts: the content of `run.json`.
-        settings: the server's.
+        settings: the server's settings.
     """
 
     def __init__(self, folder: Path, facts: dict[str, Any], settings: ServerSettings) -> None:
@@ -46,7 +47,7 @@ class RunRecord:
 
     @classmethod
     def begin(cls, run_id: str, settings: ServerSettings) -> "RunRecord":
-        """Create the folder of a new run, to which `latest` then points."""
+        """Create the folder of a new run, and point `latest` to it."""
         folder = settings.runs_dir / run_id
         facts: dict[str, Any] = {
             "format": FORMAT,
@@ -80,12 +81,12 @@ class RunRecord:
 
     @classmethod
     def resume(cls, run: NewestRun, settings: ServerSettings, done: Facts | None) -> "RunRecord":
-        """Continue a record after the round of its checkpoint; what was recorded later is undone.
+        """Continue after the round of a checkpoint; later rounds are discarded.
 
         Args:
-            run: as it is on disk.
-            settings: the server's now.
-            done: the checkpoint's facts; None before the end of round 1.
+            run: the run to resume, as found on disk.
+            settings: the server's current settings.
+            done: the checkpoint's facts; None if round 1 was not completed.
         """
         if done:
             checkpoint.set_aside(run.folder / checkpoint.FOLDER, after=done.round)
@@ -106,23 +107,23 @@ class RunRecord:
 
     @property
     def releases(self) -> list[float]:
-        """The noise multiplier of each model that may have reached nodes, with differential privacy."""
+        """With differential privacy: the noise multiplier of each model that may have been sent."""
         releases: list[float] = self._facts["releases"]
         return releases
 
     def note_nodes(self, membership: Membership, description: Mapping[str, Any], model_bytes: int) -> None:
-        """Record who takes part before anything is trained, so that a repeated round 1 finds the same.
+        """Write the membership before round 1, so that it is the same if round 1 has to be repeated.
 
         Args:
-            membership: the nodes.
-            description: what all of them agree on.
-            model_bytes: the size of its arrays.
+            membership: the nodes and their partitions.
+            description: what all nodes agree on.
+            model_bytes: the size of the model's arrays.
         """
         self._facts |= {**asdict(membership), "description": dict(description), "model_bytes": model_bytes}
         self._write_facts()
 
     def note_release(self, noise_multiplier: float) -> None:
-        """Record that a model with this noise is about to be sent: from now on it counts as spent."""
+        """Record that a model with this noise is about to be sent; from now on, it counts towards epsilon."""
         self.releases.append(noise_multiplier)
         self._write_facts()
 
@@ -132,10 +133,10 @@ class RunRecord:
         Args:
             report: the round.
             model: the global arrays after it.
-            state: what the strategy carries to the next round.
+            state: the strategy's state, which the next round needs.
 
         Returns:
-            The report with the seconds of the checkpoint.
+            The report, including the time that the checkpoint took.
         """
         started = time.monotonic()
         best = self._judge(report)
@@ -150,7 +151,7 @@ class RunRecord:
             best=best,
         )
         folder = self.folder / checkpoint.FOLDER
-        # The checkpoint has the line too: whatever ends the server from here on, this round is not lost.
+        # The checkpoint contains the line as well, so a crash between the two writes does not lose the round.
         checkpoint.save(Checkpoint(facts, model, state), folder)
         rounds = checkpoint.list_rounds(folder)
         best_round = best["round"] if best else None
@@ -164,7 +165,7 @@ class RunRecord:
         return report
 
     def finish(self, model: Mapping[str, Array]) -> Outcome:
-        """Write the final model, for numpy and for MXNet, and note that the run is finished."""
+        """Write the final model, for numpy and for MXNet, and mark the run as finished."""
         path = self.folder / "model.npz"
         npz.save(npz.members_of(model), path)
         mxnet_params.save(model, self.folder / "model.params")
@@ -174,14 +175,14 @@ class RunRecord:
         return Outcome("finished", model=path, model_sha256=digest, is_evaluated=self._history.is_evaluated)
 
     def end(self, outcome: Outcome) -> None:
-        """Note how the run ended."""
+        """Record how the run ended."""
         self._facts |= {"status": outcome.status, "finished": _now()}
         if outcome.status == "failed":
             self._facts |= {"reason": outcome.reason, "exit_code": outcome.exit_code}
         self._write_facts()
 
     def _judge(self, report: RoundReport) -> Mapping[str, Any] | None:
-        """Return round and loss of the best round up to this one, of those evaluated on all partitions."""
+        """Return number and loss of the best round so far among those evaluated on all partitions."""
         best: Mapping[str, Any] | None = self._facts["best"]
         if report.evaluate is None or not report.is_complete:
             return best

@@ -51,14 +51,16 @@ def test_nodes_that_built_other_arrays_from_the_same_seed_are_named() -> None:
     other = {**MLP, "0.bias": np.zeros(2, np.float32)}
     nodes = [NullNode(initial=MLP), NullNode(initial=other), NullNode(initial=MLP), NullNode(initial=other)]
     assert failure(TrainingFailedError, nodes, seed=3) == (
-        "nodes 11, 13 built other initial arrays than node 10 from SEED=3;"
+        "nodes 11, 13 built different initial arrays than node 10 from SEED=3;"
         " expected the same task, pretrained weights and packages on every node"
     )
 
 
 def test_a_node_whose_digest_does_not_match_its_arrays_is_named() -> None:
     liar = NullNode(description={"initial-sha256": "00"})
-    assert failure(TrainingFailedError, [liar]).startswith("nodes 10 built other initial arrays than node 10")
+    assert failure(TrainingFailedError, [liar]).startswith(
+        "nodes 10 built different initial arrays than node 10"
+    )
 
 
 def test_a_node_with_another_model_is_named_with_both() -> None:

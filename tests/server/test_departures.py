@@ -38,7 +38,7 @@ def test_a_run_without_any_node_left_ends_within_its_timeouts(federation: Federa
         federation.run({"doomed": None}, num_rounds=3)
     assert str(caught.value) == (
         "round 2 failed 3 times, the last time: 0 updates admitted, 1 needed: node doomed: its connection was"
-        " lost, and not back within LEASE_GRACE=0.2"
+        " lost and not restored within LEASE_GRACE=0.2"
     )
     assert time.monotonic() - started < HANG_S
     assert federation.facts["status"] == "failed"
@@ -52,7 +52,7 @@ def test_fewer_nodes_than_a_round_needs_are_not_enough_although_all_of_them_answ
         federation.run({"a": left, "doomed": None}, num_rounds=3)
     assert str(caught.value) == (
         "round 2 failed 3 times, the last time: 1 updates admitted, 2 needed: node doomed: its connection was"
-        " lost, and not back within LEASE_GRACE=0.2"
+        " lost and not restored within LEASE_GRACE=0.2"
     )
     assert len(left.asked_to("train")) == 2
 

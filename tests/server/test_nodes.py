@@ -84,7 +84,7 @@ def test_the_reason_for_an_expelled_node_is_its_site(hub: Hub) -> None:
     member = hub.roster.find(hub.node_id("raw"))
     assert member is not None
     assert hub.roster.expel(member)
-    assert explain(hub) == "its site may not take part any more"
+    assert explain(hub) == "its site's certificate was revoked or has expired"
 
 
 def test_a_partition_without_a_node_is_a_warning_at_every_start(
