@@ -30,7 +30,7 @@ def check_parameters(task_name: str, net: gluon.Block) -> None:
 
     Args:
         task_name: the task's name.
-        net: has computed a batch.
+        net: the network, after its first forward pass.
 
     Raises:
         SettingsError: no parameter is trained, or one has no structural name or an unknown shape.
@@ -50,7 +50,7 @@ def check_parameters(task_name: str, net: gluon.Block) -> None:
     unknown = [name for name, parameter in parameters.items() if 0 in (parameter.shape or (0,))]
     if unknown:
         raise SettingsError(
-            f"TASK={task_name}: no batch reached {', '.join(unknown)}, so that their shapes are unknown;"
+            f"TASK={task_name}: no batch reached {', '.join(unknown)}, so their shapes are unknown;"
             " expected in_units, in_channels or the like in build_model(), or a network without these layers"
         )
 
@@ -62,19 +62,19 @@ def rehearse(
     sets: tuple[Dataset, Dataset],
     metrics: Collection[str],
 ) -> None:
-    """Train two steps, evaluate and write arrays, twice, as a node does in its rounds.
+    """Run two short rounds as a node does: train two steps, evaluate, write arrays.
 
-    A loss that is not finite passes: a few examples prove nothing.
+    A loss that is not finite is accepted here: a few examples prove nothing.
 
     Args:
-        net: initialized and hybridized; its arrays are restored.
-        task: the network's.
-        parameters: the network's.
+        net: the network, initialized and hybridized; its arrays are restored at the end.
+        task: the network's task.
+        parameters: the network's parameters.
         sets: the training and the test set.
-        metrics: the names in the node's description.
+        metrics: the names of the metrics in the node's description.
 
     Raises:
-        SettingsError: the task raised, or its metrics differ from those.
+        SettingsError: the task raised an exception, or its metrics have other names.
     """
     device = next(iter(parameters.values())).list_ctx()[0]
     train, test = (_choose(data, device) for data in sets)
@@ -91,7 +91,7 @@ def rehearse(
 
 
 def _choose(data: Dataset, device: mx.Context) -> DeviceData:
-    """Put a few examples on the device, from all parts of a set that may be sorted."""
+    """Put a few examples on the device, spread over the set because it may be sorted by label."""
     chosen = np.linspace(0, len(data) - 1, _EXAMPLES).astype(np.int64)
     return DeviceData.put(data.examples, data.labels, device, chosen)
 
@@ -99,7 +99,7 @@ def _choose(data: Dataset, device: mx.Context) -> DeviceData:
 def _run_round(
     net: gluon.Block, task: Task, data: tuple[DeviceData, DeviceData], batch_size: int
 ) -> Iterator[dict[str, float]]:
-    """Train and evaluate; yield what was measured."""
+    """Train, then evaluate, and yield the metrics of each step."""
     train, test = data
     how = Hyperparameters(1, batch_size, learning_rate=1e-3, momentum=0.9, proximal_mu=0.0)
     with contextlib.suppress(TrainingFailedError):
@@ -110,7 +110,7 @@ def _run_round(
 def _find_unused(net: gluon.Block, task: Task, parameters: Parameters, data: DeviceData) -> list[str]:
     """Return the parameters on which the loss of a batch does not depend."""
     with autograd.record():
-        # The first call builds the graph. MXNet's warning at that time has names that no user knows.
+        # The first call builds the graph. MXNet then warns of unused parameters by names that no user knows.
         with warnings.catch_warnings(), task_errors(task.name, "the hybridized network"):
             warnings.filterwarnings("ignore", "Parameter .* is not used by any computation")
             outputs = net(data.examples)
@@ -146,7 +146,7 @@ def _warn_of_untrained(parameters: Parameters, unused: set[str], unmoved: set[st
 
 @contextlib.contextmanager
 def _same_random_state() -> Iterator[None]:
-    """Restore Python's generator; MXNet's and numpy's are seeded with the initial arrays."""
+    """Restore Python's random generator; those of MXNet and numpy are seeded with the initial arrays."""
     state = random.getstate()
     try:
         yield

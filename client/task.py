@@ -1,4 +1,4 @@
-"""What a task is: the user's model and data. Loads the module that TASK names."""
+"""A task: the user's model and data, from the module that TASK names."""
 
 import importlib
 import os
@@ -31,11 +31,11 @@ class Task:
         build_model: builds the network. Parameters that it initializes keep their values; the others are
             drawn from the run's seed.
         load_data: folder -> training and test set.
-        loss: (outputs, labels) -> one or several losses per example, as gluon's losses return them; softmax
-            cross entropy where the module has none.
-        metrics: (outputs, labels) -> by name, one or several values per example, or the mean of the batch.
-            Where the module has none: accuracy, if the loss is softmax cross entropy of class numbers, else
-            nothing. Both arguments are MXNet arrays of one batch.
+        loss: (outputs, labels) -> one or several losses per example, as gluon's losses return them. The
+            default is softmax cross entropy.
+        metrics: (outputs, labels) -> metric name -> one or several values per example, or the mean of the
+            batch. Both arguments are MXNet arrays of one batch. The default is accuracy if the loss is
+            softmax cross entropy of class numbers, otherwise no metrics.
     """
 
     name: str
@@ -49,7 +49,7 @@ def load_task(name: str) -> Task:
     """Import a task.
 
     Raises:
-        SettingsError: there is no such module, it cannot be imported, or it lacks a part of a task.
+        SettingsError: there is no such module, it cannot be imported, or a required function is missing.
     """
     module = _import(name)
     for function in ("build_model", "load_data"):
@@ -69,12 +69,12 @@ def load_task(name: str) -> Task:
 
 
 def accuracy(outputs: mx.nd.NDArray, labels: mx.nd.NDArray, axis: int = -1) -> Mapping[str, mx.nd.NDArray]:
-    """Return for each label whether its class has the largest output; nothing if there is one class.
+    """Return for each label whether its class has the largest output; nothing if there is only one class.
 
     Args:
         outputs: float, scores of the classes along `axis`.
-        labels: class numbers, as many as `outputs` has scores of any one class, in any shape.
-        axis: of the classes.
+        labels: class numbers, one for each position along the other axes of `outputs`, in any shape.
+        axis: the axis of the classes.
     """
     if outputs.shape[axis] == 1:
         return {}
@@ -88,7 +88,7 @@ def computes_as(loss: Any, kind: type) -> bool:
 
 
 def describe(value: object) -> str:
-    """Return what a value is, for an error."""
+    """Describe a value's type for an error message."""
     return "None" if value is None else f"an object of type {type(value).__name__}"
 
 
@@ -124,7 +124,7 @@ def _explain_import(error: ImportError | SyntaxError) -> tuple[str, str]:
 
 
 def _find_unreadable(module: str) -> Path | None:
-    """Return the folder or file on the way to a module that this user cannot read, or None.
+    """Return the first folder or file on a module's path that this user cannot read, or None.
 
     Python's finders skip what they cannot read as if it did not exist.
     """
@@ -149,7 +149,7 @@ def _is_missing_or_readable(path: Path) -> bool:
 
 def _make_loss(module: ModuleType) -> Loss:
     make = getattr(module, "loss", gluon.loss.SoftmaxCrossEntropyLoss)
-    # A loss of gluon is callable too, but with outputs and labels.
+    # A gluon loss is callable as well, but it takes outputs and labels.
     if not callable(make) or isinstance(make, gluon.Block):
         raise SettingsError(
             f"TASK={module.__name__}: loss is {describe(make)}; expected a function that returns a loss,"
@@ -166,7 +166,7 @@ def _make_loss(module: ModuleType) -> Loss:
 
 
 def _choose_metrics(loss: Loss) -> Metrics:
-    """Return accuracy where the labels are known to be class numbers, along the loss's axis of classes."""
+    """Return accuracy along the loss's class axis if labels are known to be class numbers, or no metrics."""
     softmax: Any = loss
     # gluon has no public way to read the options of a loss.
     if computes_as(loss, gluon.loss.SoftmaxCrossEntropyLoss) and softmax._sparse_label:  # noqa: SLF001
@@ -196,7 +196,7 @@ def _load_data(module: ModuleType, data_dir: Path) -> tuple[Dataset, Dataset]:
 
 
 def _as_dataset(module: ModuleType, which: str, data: Any) -> Dataset:
-    # The task may have made a Dataset itself, without the checks.
+    # A task may build a Dataset itself, which skips the checks.
     pair = (data.examples, data.labels) if isinstance(data, Dataset) else data
     return make_dataset(f"TASK={module.__name__}: {which}", *_unpack(module, f" as {which}", pair))
 

@@ -30,9 +30,9 @@ class DataShare:
 
     Attributes:
         rule: how a shared dataset is divided.
-        partition: which of the partitions; None: all of the data, which is the node's own.
-        num_partitions: how many there are.
-        seed: of the division.
+        partition: index of the partition; None if the node uses all of its own data.
+        num_partitions: the number of partitions.
+        seed: the seed of the partitioning.
     """
 
     rule: PartitionRule
@@ -44,7 +44,7 @@ class DataShare:
 class Trainer:
     """Trains and evaluates one task's network on one device.
 
-    Holds what is costly to build, and no state of training from one message to the next.
+    Keeps what is expensive to build. No training state is carried from one message to the next.
 
     Args:
         task: the model and data.
@@ -56,7 +56,7 @@ class Trainer:
 
     Raises:
         DataError: the data cannot be read, is not finite, or does not fit the model.
-        SettingsError: a part of the task raises, or returns something else than a task should.
+        SettingsError: a function of the task raises an exception or returns a value of the wrong kind.
     """
 
     def __init__(self, task: Task, data_dir: Path, devices: Devices) -> None:
@@ -64,12 +64,12 @@ class Trainer:
         self._data_dir = data_dir
         self._devices = devices
         self.device = devices.only
-        # For the first share. Another one reads the data again.
+        # Freed once the first share is on the device; a different share reads the data again.
         self._sets: tuple[Dataset, Dataset] | None = task.load_data(data_dir)
         data_checks.check_numbers(task.name, self._sets)
         # A copy, since a slice would keep the whole set in memory.
         self._sample = self._sets[0].examples[:_SAMPLE].copy()
-        # Arrays that build_model() draws are the same on all nodes, whatever load_data() drew.
+        # Seeding here makes build_model() draw the same arrays on all nodes, whatever load_data() drew.
         model.seed_generators(0)
         self._net = task.build_model()
         with task_errors(task.name, f"the network, given examples of shape {self._sample.shape},"):
@@ -89,23 +89,23 @@ class Trainer:
 
     @classmethod
     def from_settings(cls, settings: ClientSettings) -> "Trainer":
-        """Build the trainer of a client's settings."""
+        """Build a trainer from a client's settings."""
         devices = find_devices(settings.device, settings.gpu_index)
         return cls(load_task(settings.task), settings.data_dir, devices)
 
     def description(self) -> ConfigRecord:
-        """Return what must agree between nodes, and how many examples there are."""
+        """Return what must be equal on all nodes, and the numbers of this node's examples."""
         return self._description
 
     def initial_arrays(self, seed: int) -> ArrayRecord:
-        """Return the arrays that a run starts from: those that `build_model()` set, the others by seed."""
+        """Return the initial arrays of a run: set by `build_model()`, or else drawn from the seed."""
         model.initialize(self._net, seed, self._sample, self._given)
         initial = model.read(self._parameters)
         self._move_net()
         return initial
 
     def load_partition(self, share: DataShare) -> None:
-        """Put a share of the data on the device, where it stays until another one is loaded.
+        """Put a share of the data on the device, where it stays until a different share is loaded.
 
         Raises:
             DataError: the data cannot be divided in this way.
@@ -175,7 +175,7 @@ def _choose(train: Dataset, test: Dataset, share: DataShare) -> tuple[Indices, I
     number = share.num_partitions
     if not 0 <= share.partition < number:
         raise DataError(
-            f"partition {share.partition} of {number}; expected one below the number of partitions"
+            f"partition {share.partition} of {number}; expected an index below the number of partitions"
         )
     return (
         split_indices(train.labels, share.rule, number, share.seed)[share.partition],

@@ -1,7 +1,8 @@
 """The settings of all programs: names, defaults, meaning. The only module that reads `os.environ`.
 
-An unset or blank value means the default, and all invalid values are reported together. From these classes
-`make settings` writes `.env`, the lists in the compose file, the tables of the docs and Flower's run config.
+An unset or blank value means the default, and all invalid values are reported together. `make settings`
+generates `.env`, the lists in the compose file, the tables of the docs and Flower's run config from these
+classes.
 """
 
 import os
@@ -105,12 +106,12 @@ class RunSettings(Hyperparameters):
 
     @property
     def hyperparameters(self) -> Hyperparameters:
-        """The part of the settings that travels to the nodes."""
+        """The settings that are sent to the nodes."""
         return Hyperparameters(**{field.name: getattr(self, field.name) for field in fields(Hyperparameters)})
 
     @property
     def least_updates(self) -> int:
-        """The number of admitted updates below which a round has failed."""
+        """The minimum number of admitted updates; a round with fewer fails."""
         return self.min_updates or self.min_clients
 
 
@@ -208,7 +209,7 @@ class LocalSettings(PkiSettings):
 
 @dataclass(frozen=True)
 class ContainerSettings:
-    """What compose alone reads: no program does."""
+    """Settings that only Docker Compose reads."""
 
     server_publish: str = setting(
         "127.0.0.1:8080",
@@ -235,8 +236,8 @@ def load(
 
     Args:
         kind: the settings class.
-        checks: further rules, each of which returns the problems that it finds, a line for each.
-        environ: parsed instead of the process's environment.
+        checks: further checks; each returns the problems that it finds, one line each.
+        environ: the variables to parse; by default those of the process.
 
     Raises:
         SettingsError: with every problem of every setting, one line each.

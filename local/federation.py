@@ -1,4 +1,4 @@
-"""Runs a plan: starts the programs, follows them, and decides when the federation is over and how it went."""
+"""Runs a plan: starts the programs, monitors them, and decides when the federation has ended and how."""
 
 import signal
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from local.results import read_rounds
 
 _TICK_S = 0.2
 _GRACE_S = 5.0
-"""Seconds in which a program that has nothing left to do ends by itself."""
+"""Seconds within which a program that has nothing left to do must end by itself."""
 
 _WRONG_SETTINGS = 2
 _TOO_FEW_NODES = 3
@@ -23,7 +23,7 @@ _SENT_GOODBYE = (0, _TOO_FEW_NODES, _TRAINING_FAILED)
 
 
 class ProgramsFailedError(FederationError):
-    """A program ended with another exit code than 0; the exit code becomes that of the launcher."""
+    """A program failed; the launcher exits with the exit code of that program."""
 
     def __init__(self, exit_code: int, message: str) -> None:
         self.exit_code = exit_code
@@ -40,14 +40,15 @@ class Federation:
     def __init__(self, plan: Plan) -> None:
         self.run_dir: Path | None = None
         self._plan = plan
-        # What a server writes before it listens is why it does not: it is shown once, as an error.
+        # Lines that the server writes before it listens. If it fails to start, they are the reason, and are
+        # shown once, as an error.
         self._early_lines: list[str] = []
         self._is_stopping = False
         self._reasons: dict[str, str] = {}
         self._shown: set[str] = set()
 
     def run(self, display: Display) -> None:
-        """Run the federation to its end. Whatever happens, no program is left behind.
+        """Run the federation to its end. No program keeps running afterwards, not even after an error.
 
         Args:
             display: shows the lines of the programs and the progress.
@@ -67,7 +68,7 @@ class Federation:
                 self._is_stopping = True
 
     def _run(self, processes: Processes) -> None:
-        # A client that is started before would join another server, if that has the address.
+        # Clients start last: until the server listens, another server may answer at its address.
         server, address = self._start_server(processes)
         clients = [
             processes.start(name, "client", {**environment, "SERVER_ADDRESS": address})
@@ -96,7 +97,7 @@ class Federation:
 
     def _conclude(self, processes: Processes, server: Child, clients: Sequence[Child]) -> None:
         """Give the programs time to end by themselves, and raise an error if the federation failed."""
-        # A server without clients waits for others until its own timeout, unless it announced the end itself.
+        # A server without clients waits for new ones until its own timeout, unless it has announced the end.
         is_ending = any(client.exit_code == _TRAINING_FAILED for client in clients)
         if not processes.wait_for([server], _GRACE_S if is_ending else _TICK_S):
             first = clients[0]
@@ -114,7 +115,7 @@ class Federation:
             self._display.update(read_rounds(self.run_dir))
 
     def _show_end(self, client: Child) -> None:
-        # A client that ended with the server's goodbye has logged it.
+        # A client that ended because of the server's goodbye has already logged the reason.
         if client.exit_code not in (None, 0, _TRAINING_FAILED) and client.name not in self._shown:
             self._shown.add(client.name)
             self._display.show(self._describe_end(client))
@@ -127,7 +128,7 @@ class Federation:
 
     def _on_line(self, name: str, line: str) -> None:
         level, message = split_line(line)
-        # The last complaint, or the last line of a traceback.
+        # The newest error, or the newest line of a traceback.
         if level in ("ERROR", ""):
             self._reasons[name] = message
         if name == "server" and self.run_dir is None:

@@ -1,7 +1,7 @@
 """The node's end of the link: serves one ClientApp over one stream, and reconnects after a break.
 
 The stream is read on a thread of its own, so that the node stays joined while the app trains on the main
-thread. Why the server's end is built in another way is explained in `server.py`.
+thread. `server.py` explains why the server's end is built differently.
 """
 
 import threading
@@ -41,13 +41,13 @@ class NodeLink:
     def __init__(self, options: LinkOptions) -> None:
         break_record_cycles()
         self._options = options
-        # From the first welcome on, it carries the name that was granted.
+        # After the first welcome, the hello carries the name that the server granted.
         self._hello = options.hello
         self._inbox = Inbox()
         self._tls_patience = TlsPatience()
         # Used by the main thread alone.
         self._reply_cache = ReplyCache()
-        # Written by the link's thread; the stream, and what is sent on it, under the lock.
+        # Shared with the link's thread. The lock guards the stream and everything that is sent on it.
         self._lock = threading.Lock()
         self._stream: NodeStream | None = None
         self._ready: list[bytes] = []
@@ -59,7 +59,7 @@ class NodeLink:
         return self._welcome is not _NOT_WELCOMED
 
     def start(self) -> None:
-        """Begin to dial, before the model and the data are loaded."""
+        """Start to dial in a thread, before the model and the data are loaded."""
         event("dialling", address=self._options.address)
         threading.Thread(target=self._stay_joined, name="link", daemon=True).start()
 
@@ -68,7 +68,7 @@ class NodeLink:
 
         Args:
             app: answers them, in this thread.
-            description: what must agree between nodes.
+            description: what must be equal on all nodes.
 
         Raises:
             UnreachableError: the server stayed away for SERVER_WAIT_TIMEOUT.
@@ -83,7 +83,7 @@ class NodeLink:
                 self._stream.send(ready)
         while (request := self._inbox.take()) is not None:
             self._answer(app, request)
-            # Its arrays are a model: release it before waiting for the next.
+            # A request holds a whole model: release it before waiting for the next one.
             del request
 
     def _answer(self, app: ClientApp, request: Received) -> None:
@@ -92,19 +92,19 @@ class NodeLink:
             self._reply_cache.make_room(request.header)
             content = call_app(app, request, self._welcome.node_id)
             frames = encode_reply(request, content, self._welcome.max_model_bytes)
-            # A request that is repeated after an error is tried again.
+            # Errors are not cached: if the server repeats the request, the app is called again.
             if not isinstance(content, Error):
                 self._reply_cache.add(request.header, frames)
-        # In this order: a repeat that came before is answered by what is sent on the newest stream here, and
-        # one that comes after is answered from the cache.
+        # The order matters: a repeated request that arrives before `finish()` is answered by the frames sent
+        # below, on the newest stream; one that arrives later is answered from the cache.
         self._inbox.finish()
         with self._lock:
-            # Without a stream, the server repeats the request once there is one.
+            # If there is no stream, the server repeats the request on the next one.
             if self._stream is not None:
                 self._stream.send(frames)
 
     def _stay_joined(self) -> None:
-        """Reconnect until the membership ends; the inbox receives its end."""
+        """Reconnect until the membership ends, then pass its end or its error to the inbox."""
         try:
             self._dial_until_goodbye()
             self._inbox.end(None)
@@ -132,7 +132,7 @@ class NodeLink:
         raise wait.error()
 
     def _dial(self, wait: Wait) -> bool:
-        """Serve one stream; return whether the run is finished. If it is not, the wait's cause tells why."""
+        """Serve one stream; return whether the run is finished. If it is not, `wait.cause` has the reason."""
         patience_s = min(_WELCOME_TIMEOUT_S, wait.left_s)
         began = time.monotonic()
         try:
@@ -146,19 +146,19 @@ class NodeLink:
         except TimeoutError as error:
             wait.cause = str(error)
         except ProtocolError as error:
-            # While a server is away, a balancer may connect its members to whatever else it serves.
+            # While the server is down, a load balancer may connect its nodes to another service.
             if not self.is_member or self._stream is not None:
                 raise
             wait.cause = str(error)
         return False
 
     def _diagnose_tls(self, wait: Wait) -> None:
-        """Find out whether TLS is why there was no welcome.
+        """Check whether TLS is the reason why no welcome arrived.
 
         Raises:
-            RefusedError: TLS has been wrong for a while, and this node never was a member. For a member the
-                certificates are right: what answers does so in the server's place, or a clock is wrong for a
-                while.
+            RefusedError: TLS has failed for a while, and this node has never been a member. A member's
+                certificates are known to work: another service answers in the server's place, or a clock is
+                temporarily wrong.
         """
         options = self._options
         problem = tls_diagnosis.find_problem(options.address, options.credentials, options.proxy)
@@ -204,7 +204,7 @@ class NodeLink:
 
     def _join(self, stream: NodeStream, welcome: Welcome) -> None:
         event("joined", address=self._options.address, node=welcome.name)
-        # A counter may have made the granted name too long for a hello.
+        # The server may have appended a counter that makes the name too long for a hello.
         if parsing.is_name(welcome.name, control.LONGEST_NAME):
             self._hello = replace(self._hello, name=welcome.name)
         with self._lock:
@@ -215,7 +215,7 @@ class NodeLink:
 
     def _leave_stream(self) -> bool:
         """Forget the stream; return whether the server had welcomed this node on it."""
-        # What is still awaited is asked again on the next stream.
+        # The server repeats the requests that it still awaits on the next stream.
         self._inbox.forget()
         with self._lock:
             was_joined = self._stream is not None

@@ -25,7 +25,8 @@ from fedmx.protocol.decode import Assembler
 
 GOODBYE_TIMEOUT_S = 2.0
 _HELLO_TIMEOUT_S = 10.0
-# How reading and writing may end: a FederationError has been answered, and gRPC raises when a stream breaks.
+# How reading and writing normally end. A FederationError has been logged and answered with a goodbye; gRPC
+# raises its own errors when a stream breaks.
 _EXPECTED = FederationError | grpc.aio.BaseError | asyncio.CancelledError | None
 
 
@@ -34,7 +35,7 @@ class _NoHelloError(ProtocolError):
 
 
 class Session:
-    """One node's stream. Whatever goes wrong on it ends it, and no other.
+    """One node's stream. An error on it ends this stream only.
 
     All methods run on the thread of the server's event loop.
 
@@ -80,7 +81,7 @@ class Session:
                     logger.error("a bug in serving a stream", exc_info=result)
 
     def ask(self, request: Request) -> None:
-        """Send a request to the node; it fails at once if the node does not accept arrays of its size."""
+        """Send a request to the node, or fail it at once if its arrays are larger than the node accepts."""
         size = request.message.arrays.size
         limit = self._node_max_model_bytes
         if size > limit:
@@ -89,7 +90,7 @@ class Session:
             return
         self._quota.count_request()
         # Frames are serialized once: all sessions that carry the same arrays write the same bytes objects.
-        # This is why the link uses a generic handler of bytes. A stub generated from link.proto would
+        # This is why the link uses a generic handler that sends bytes. A stub generated from link.proto would
         # serialize the model again for each node.
         self._outbox.send(self._shared.requests.frames(request.node_id, request.request_id))
 
@@ -171,7 +172,7 @@ class Session:
         self.is_greeting = False
         hello = control.parse_hello(frame)
         site = self._site
-        # With certificates, the names and tokens of one site cannot be those of another.
+        # With certificates, a site cannot use the names or tokens of another site.
         name = site.name_node(hello.name) if site else hello.name
         instance = f"{site.name}/{hello.instance}" if site else hello.instance
         control.check_name(name)
@@ -188,10 +189,10 @@ class Session:
         return member
 
     async def _read(self, at_most: int = encode.FRAME_BYTES) -> pb.Frame | None:
-        """Read the next frame, of at most so many bytes; return None at the end of the stream.
+        """Read the next frame of at most `at_most` bytes; return None at the end of the stream.
 
         Raises:
-            ProtocolError: the bytes are not a frame, or too many.
+            ProtocolError: the bytes are not a frame, or there are too many.
         """
         data = await self._context.read()
         if data is grpc.aio.EOF:
@@ -228,7 +229,7 @@ class Session:
         """Log why the node is refused, and end the stream with a goodbye that gives the same reason."""
         reason = printable(str(error))
         self._shared.log_refusal(self._peer, self._member, reason)
-        # A peer that sent nothing gets no goodbye: it may be a node on a bad line, which then dials again.
+        # A peer that sent nothing gets no goodbye: it may be a node on a slow line, which then dials again.
         is_silent = isinstance(error, _NoHelloError)
         self._outbox.end_with(None if is_silent else control.build_goodbye(pb.Goodbye.REFUSED, reason))
 

@@ -1,4 +1,4 @@
-"""Access: a site may join if the federation's authority issued its certificate, valid and not revoked."""
+"""Access: a site may join if the federation's authority issued its certificate and has not revoked it."""
 
 import re
 import time
@@ -17,8 +17,8 @@ from fedmx.pki.credentials import Credentials
 
 _SERIAL = re.compile("[0-9a-f]{1,40}")
 # A wrong clock or a file that is half written may be right again a moment later, so such a problem must last
-# this long before it counts. With the interval between the server's checks, that is below the 10 s that
-# SECURITY.md promises.
+# this long before it counts. Together with the interval between the server's checks, this is
+# less than the 10 s that SECURITY.md promises.
 _CONFIRM_AFTER_S = 5.0
 
 
@@ -35,7 +35,7 @@ class Site:
         return certificates.serial_of(self.certificate)
 
     def name_node(self, instance: str) -> str:
-        """Return the name of one of its nodes, which no node of another site can have."""
+        """Return the full name of one of the site's nodes, which no node of another site can have."""
         prefix = f"{self.name}."
         return instance if instance.startswith(prefix) else prefix + instance
 
@@ -54,7 +54,7 @@ class PeerVerifier:
         clock: a monotonic clock, in seconds.
 
     Raises:
-        DataError: the list cannot be read.
+        DataError: the list of revoked serial numbers cannot be read.
     """
 
     def __init__(
@@ -88,7 +88,8 @@ class PeerVerifier:
             pem: the certificate from gRPC, which has verified that the authority issued it.
 
         Raises:
-            RefusedError: it does not have a site's role, is revoked, or was not valid for several seconds.
+            RefusedError: the certificate is not that of a site, is revoked, or has been outside its dates for
+                several seconds.
         """
         try:
             certificate = x509.load_pem_x509_certificate(pem)
@@ -111,7 +112,7 @@ class PeerVerifier:
         """Return why a site may not stay connected, or None.
 
         Revocation is a person's decision and takes effect at once. Dates depend on a clock that may be wrong
-        for a moment, so a problem with them must last.
+        for a moment, so a problem with them must persist.
         """
         self._update_revoked()
         if site.serial in self._revoked:

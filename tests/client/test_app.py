@@ -271,5 +271,5 @@ def test_more_partitions_than_examples_are_refused() -> None:
 
 def test_a_partition_beyond_the_last_is_refused() -> None:
     assert error_of(DataError, lambda: query(share(2, 2))) == (
-        "partition 2 of 2; expected one below the number of partitions"
+        "partition 2 of 2; expected an index below the number of partitions"
     )

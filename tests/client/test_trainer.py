@@ -120,7 +120,7 @@ def test_a_node_still_works_after_a_share_that_cannot_be_divided() -> None:
     initial = trainer.initial_arrays(0)
     trainer.load_partition(share())
     expected = trainer.evaluate(initial, 10)
-    with pytest.raises(Exception, match="expected one below the number of partitions"):
+    with pytest.raises(Exception, match="expected an index below the number of partitions"):
         trainer.load_partition(share(2, 2))
     trainer.load_partition(share())
     assert trainer.evaluate(initial, 10) == expected
