@@ -38,7 +38,7 @@ class CommonSettings:
     )
     log_format: str = setting("text", parsing.choice("text", "json"), "format of log lines: text or json")
     max_model_bytes: int = setting(
-        4 * 1024**3, _positive, "bytes of arrays that a message may carry at most; equal on both sides"
+        4 * 1024**3, _positive, "maximum bytes of arrays in a message; set it equal on both sides"
     )
     link_security: str = setting(
         "mtls",
@@ -74,7 +74,9 @@ class RunSettings(Hyperparameters):
         parsing.seconds_or_unlimited,
         "seconds to wait for the replies to a train or evaluate message; 0: no limit",
     )
-    strategy: str = setting("fedavg", parsing.word, "name of the aggregation strategy", shapes_model=True)
+    strategy: str = setting(
+        "fedavg", parsing.word, "name of the strategy, or module:function for your own", shapes_model=True
+    )
     strategy_args: Mapping[str, object] = setting(
         {}, parsing.json_object, "arguments of the strategy, as a JSON object", shapes_model=True
     )
@@ -185,7 +187,7 @@ class PkiSettings:
     server_names: tuple[str, ...] = setting(
         (),
         parsing.host_names,
-        "names by which clients elsewhere connect to the server, added to its certificate; -NAME removes one",
+        "names by which other machines connect to the server, added to its certificate; -NAME removes one",
     )
     authority_days: float = setting(3650.0, _days, "days that the authority's certificate is valid")
     certificate_days: float = setting(365.0, _days, "days that other certificates are valid")
@@ -195,7 +197,7 @@ class PkiSettings:
     compose_project_name: str = setting(
         "fedmx",
         parsing.name,
-        "name of the containers, volumes and images; another for a second federation on this machine",
+        "name of the containers, volumes and images; set another one for a second federation on this machine",
     )
     fedmx_version: str = setting(__version__, parsing.name, "version of the images")
 
@@ -214,14 +216,14 @@ class ContainerSettings:
     server_publish: str = setting(
         "127.0.0.1:8080",
         str,
-        "host:port on this machine that leads to the server; 0.0.0.0:8080 for clients on other machines",
+        "host:port at which this machine publishes the server; 0.0.0.0:8080 for clients on other machines",
     )
     base_image: str = setting("debian:bookworm-slim", str, "image that both images are built on")
     server_cpus: str = setting("1", str, "cores of the server")
     server_memory: str = setting(
         "2g",
         str,
-        "memory of the server: 150 MB and (4 + 1.25 x clients) models; more for some strategies",
+        "memory of the server: 150 MB + (4 + 1.25 x clients) x model size; more for some strategies",
     )
     client_cpus: str = setting("1", str, "cores of each client")
     client_memory: str = setting("2g", str, "memory of each client: its data and a few models")
