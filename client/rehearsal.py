@@ -74,7 +74,7 @@ def rehearse(
         metrics: the names of the metrics in the node's description.
 
     Raises:
-        SettingsError: the task raised an exception, or its metrics have other names.
+        SettingsError: the task raised an exception, or the names of its metrics differ from `metrics`.
     """
     device = next(iter(parameters.values())).list_ctx()[0]
     train, test = (_choose(data, device) for data in sets)
@@ -110,7 +110,7 @@ def _run_round(
 def _find_unused(net: gluon.Block, task: Task, parameters: Parameters, data: DeviceData) -> list[str]:
     """Return the parameters on which the loss of a batch does not depend."""
     with autograd.record():
-        # The first call builds the graph. MXNet then warns of unused parameters by names that no user knows.
+        # The first call builds the graph. MXNet then warns of unused parameters by its internal names.
         with warnings.catch_warnings(), task_errors(task.name, "the hybridized network"):
             warnings.filterwarnings("ignore", "Parameter .* is not used by any computation")
             outputs = net(data.examples)

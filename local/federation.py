@@ -19,7 +19,7 @@ _WRONG_SETTINGS = 2
 _TOO_FEW_NODES = 3
 _TRAINING_FAILED = 4
 _SENT_GOODBYE = (0, _TOO_FEW_NODES, _TRAINING_FAILED)
-"""Exit codes of a server that notified its nodes of the end of the run; they end with it."""
+"""Exit codes of a server that notified its nodes of the end of the run, so that they end too."""
 
 
 class ProgramsFailedError(FederationError):

@@ -99,7 +99,7 @@ class Collector:
     def _complete(
         self, message: Message, number: int, arrays: ArrayRecord, candidates: Mapping[int, Participant]
     ) -> Message:
-        """Replace the trained arrays with all arrays, and add the node's share of the data to the config."""
+        """Send all arrays instead of the trained ones only, and add the node's share of the data."""
         node_id = message.metadata.dst_node_id
         (config,) = records_of(message.content, ConfigRecord)
         share = self._nodes.data_config(candidates[node_id])
@@ -113,7 +113,7 @@ class Collector:
         try:
             update = admit(reply, who, step, self._layout)
         except RejectedError as error:
-            # Training is deterministic: a repeated request has another result only if its reply was lost.
+            # Training is deterministic: it helps to repeat a request only if its reply was lost.
             is_lost = reply.has_error() and may_differ(reply.error)
             replies.refuse(who, printable(str(error)), is_final=not is_lost)
             warn("rejected a reply", round=number, step=step, node=who.name, reason=error)

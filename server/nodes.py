@@ -21,7 +21,7 @@ class Nodes:
     """The nodes of a run, and the leases they hold.
 
     Args:
-        engine: has the list of nodes, and knows how far their replies are.
+        engine: knows the nodes and the progress of their replies.
         settings: the server's settings.
     """
 
@@ -137,18 +137,18 @@ class Nodes:
         )
 
     def _check_partitions(self, nodes: Collection[NodeView]) -> None:
-        """Reject more partitions than a node has examples, at once: the other nodes may never join."""
+        """Reject NUM_PARTITIONS if a node has fewer examples, without waiting for the other nodes."""
         if not self._settings.partition.is_shared:
             return
         if shortage := leases.find_shortage(nodes, self._settings.num_partitions):
             raise SettingsError(shortage)
 
     def _fix_partitions(self, nodes: Collection[NodeView]) -> None:
-        # A run that is resumed keeps its partitions.
+        # A resumed run keeps its partitions.
         if self._known and self._leases:
             return
         number = self._settings.num_partitions or sum(node.is_ready for node in nodes)
-        # A different number divides the data differently, so the leases of before are void.
+        # A different number divides the data differently, so earlier leases no longer apply.
         if number != self._number:
             self._number = number
             self._leases = {}

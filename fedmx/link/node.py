@@ -104,7 +104,7 @@ class NodeLink:
                 self._stream.send(frames)
 
     def _stay_joined(self) -> None:
-        """Reconnect until the membership ends, then pass its end or its error to the inbox."""
+        """Reconnect until the membership ends, then notify the inbox of the end or the error."""
         try:
             self._dial_until_goodbye()
             self._inbox.end(None)
@@ -156,9 +156,9 @@ class NodeLink:
         """Check whether TLS is the reason why no welcome arrived.
 
         Raises:
-            RefusedError: TLS has failed for a while, and this node has never been a member. A member's
-                certificates are known to work: another service answers in the server's place, or a clock is
-                temporarily wrong.
+            RefusedError: TLS has failed for a while, and this node has never been a member. A member keeps
+                dialling: its certificates have worked before, so another service answers at the address or a
+                clock is temporarily wrong.
         """
         options = self._options
         problem = tls_diagnosis.find_problem(options.address, options.credentials, options.proxy)

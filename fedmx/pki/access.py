@@ -1,4 +1,4 @@
-"""Access: a site may join if the federation's authority issued its certificate and has not revoked it."""
+"""Access: a site may join with a valid certificate from the federation's authority that is not revoked."""
 
 import re
 import time

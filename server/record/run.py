@@ -132,7 +132,7 @@ class RunRecord:
 
         Args:
             report: the round.
-            model: the global arrays after it.
+            model: the global arrays after the round.
             state: the strategy's state, which the next round needs.
 
         Returns:
