@@ -1,7 +1,7 @@
 """The settings of all programs: names, defaults, meaning. The only module that reads `os.environ`.
 
 An unset or blank value means the default, and all invalid values are reported together. `make settings`
-generates `.env`, the lists in the compose file, the tables of the docs and Flower's run config from these
+generates `.env`, the lists in the compose files, the tables of the docs and Flower's run config from these
 classes.
 """
 

@@ -59,16 +59,16 @@ class StepReport:
 
 @dataclass(frozen=True)
 class NodeReport:
-    """One node that trained, its evaluation and all attempts included.
+    """One node that trained in a round, over all attempts and including its evaluation.
 
     Attributes:
-        name: the node's.
-        partition: which it trained on; None where each site has data of its own.
-        examples: how many it trained on.
-        metrics: of its training, without those that are undefined.
-        seconds: from the request to the reply, of its training.
-        bytes_up: what it sent.
-        bytes_down: what it was sent.
+        name: the node's name.
+        partition: the partition that it trained on; None if each site has its own data.
+        examples: the number of examples that it trained on.
+        metrics: the metrics of its training, without undefined ones.
+        seconds: from the train request to the reply.
+        bytes_up: bytes that the node sent.
+        bytes_down: bytes that were sent to the node.
     """
 
     name: str
@@ -129,11 +129,11 @@ class RoundReport:
 
     Attributes:
         round: its number, from 1.
-        rounds: of the run in all.
+        rounds: the number of rounds of the run.
         train: averages of the nodes' training.
         evaluate: averages of the evaluation of the new model; None where no evaluation was admitted.
-        nodes: those whose updates were admitted, by partition, then name.
-        refused: nodes that sent a reply which was rejected, with the reason.
+        nodes: the nodes with an admitted update, sorted by partition, then name.
+        refused: rejected replies, with their nodes and reasons.
         undefined: metrics without a finite value.
         missing: names of nodes that did not reply.
         privacy: epsilon and delta spent so far; None without differential privacy.
