@@ -111,7 +111,7 @@ def test_cpu_isa_changes_the_last_bits_of_the_model_and_not_its_accuracy(
 ) -> None:
     assert federation.run(client_settings={"CPU_ISA": "sse41"}) == 0, federation.logs
     assert federation.facts["model_sha256"] in SEEN["sse41"], f"another model on this CPU:\n{describe_cpu()}"
-    accuracies = [run.history[-1]["evaluate"]["accuracy"] for run in (default_run, federation)]
+    accuracies = [run.history[-1]["evaluate"]["metrics"]["accuracy"] for run in (default_run, federation)]
     assert accuracies[0] == pytest.approx(accuracies[1], abs=3e-3)
 
 
@@ -140,7 +140,7 @@ def test_every_node_has_its_own_half_of_the_examples(default_run: Federation) ->
     nodes = default_run.history[0]["nodes"]
     assert [node["partition"] for node in nodes] == [0, 1]
     assert [node["examples"] for node in nodes] == [30_000, 30_000]
-    assert nodes[0]["accuracy"] != nodes[1]["accuracy"]
+    assert nodes[0]["metrics"]["accuracy"] != nodes[1]["metrics"]["accuracy"]
 
 
 def test_the_order_in_which_clients_start_does_not_change_the_model(
