@@ -6,6 +6,8 @@ import subprocess
 from collections.abc import Sequence
 from typing import Any
 
+from packaging.requirements import Requirement
+
 from tests.compose.stack import PATIENCE_S, ROOT
 
 _AS_COMPOSE_DOES = ["--rm", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--network", "none"]  # noqa: S108
@@ -56,9 +58,19 @@ def inspect(image: str) -> dict[str, Any]:
     return facts
 
 
+_PYTHON_OF_IMAGES = {"python_version": "3.11", "python_full_version": "3.11.2"}
+
+
 def read_lock(name: str) -> set[str]:
+    """Return what a lock installs with the images' Python 3.11."""
     text = (ROOT / "requirements" / f"{name}.txt").read_text()
-    return {line.split()[0].rstrip("\\").strip() for line in text.splitlines() if re.match(r"[a-z]", line)}
+    found = set()
+    for line in text.splitlines():
+        if re.match(r"[a-z]", line):
+            requirement = Requirement(line.rstrip("\\"))
+            if requirement.marker is None or requirement.marker.evaluate(_PYTHON_OF_IMAGES):
+                found.add(f"{requirement.name}{requirement.specifier}")
+    return found
 
 
 def list_packages(image: str) -> set[str]:

@@ -299,7 +299,7 @@ def test_an_invalid_key_in_a_bundle_is_reported_in_one_line(
     [
         (["bundle", "SITE=Hospital", "SERVER_ADDRESS=a:1"], "site 'Hospital': "),
         (["bundle", "SITE=hospital-z", "SERVER_ADDRESS=a"], "SERVER_ADDRESS='a': expected host:port"),
-        (["pki-revoke", "NAME=hospital-z"], "site 'hospital-z' has no certificate that could be revoked"),
+        (["pki-revoke", "NAME=hospital-z"], "site 'hospital-z' has no certificate to revoke"),
     ],
 )  # fmt: skip
 def test_make_reports_a_problem_in_one_line_and_creates_nothing(
