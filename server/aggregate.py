@@ -18,12 +18,18 @@ def aggregate(plan: Plan, layout: Layout, number: int, updates: list[Update]) ->
         updates: in the fixed order.
 
     Raises:
-        ValueError: the strategy cannot aggregate them, or its arrays are not those of a model.
+        ValueError: the strategy cannot aggregate them, its arrays are not those of a model, or a user's own
+            strategy raised an error.
         ArithmeticError: likewise.
     """
     replies = [_to_reply(plan, layout, number, update) for update in updates]
     try:
         trained, _ = plan.strategy.aggregate_train(number, replies)
+    except (Exception, SystemExit) as error:
+        if not plan.is_custom:
+            raise
+        name = type(plan.strategy).__name__
+        raise ValueError(f"the strategy {name} raised {type(error).__name__}: {error}") from error
     finally:
         # Flower's strategies leave reference cycles behind, which would keep every update until Python's
         # garbage collector runs.

@@ -76,14 +76,15 @@ def _naming_errors(name: str, action: str) -> Iterator[None]:
         yield
     except FederationError:
         raise
-    except Exception as error:
+    # A script imported as a module may call `sys.exit`.
+    except (Exception, SystemExit) as error:
         place = _find_place(error)
         raise SettingsError(
             f"STRATEGY={name}: {action} raised {type(error).__name__}: {error}{place}; {_EXPECTED}"
         ) from error
 
 
-def _find_place(error: Exception) -> str:
+def _find_place(error: BaseException) -> str:
     """Return the last line of the traceback that is not of this module or of Python's import system."""
     place = ""
     trace: Any = error.__traceback__

@@ -56,7 +56,7 @@ class Reporters(Reporter):
         try:
             report(value)
         # Whatever goes wrong while watching a run must not end it. A later call may succeed.
-        except Exception as error:  # noqa: BLE001 - see above
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - see above
             name = type(reporter).__name__
             if name not in self._failed:
                 self._failed.add(name)
