@@ -23,7 +23,8 @@ IMAGES = ("server", "client", "gpu")
 CONFIGURATION = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT, SETUPTOOLS = CONFIGURATION["project"], CONFIGURATION["tool"]["setuptools"]
 OUR_OWN = {"bench", "client", "fedmx", "fuzz", "local", "server", "tests"}
-PACKAGE_OF = {"dp_accounting": "dp-accounting", "google": "protobuf", "grpc": "grpcio"}  # where a module is not named as its package
+# Where a module is not named as its package.
+PACKAGE_OF = {"dp_accounting": "dp-accounting", "google": "protobuf", "grpc": "grpcio"}
 
 
 def read_lock(name: str) -> dict[str, str]:
