@@ -28,7 +28,10 @@ SAVE, ADD_ROUND, FINISH = (
 def disk(stage: Stage) -> Iterator[Disk]:
     """The disk of the runs."""
     made = Disk(stage.folder / "disk", stage.runs_dir)
-    made.make()
+    try:
+        made.make()
+    except PermissionError:
+        pytest.skip("root may not mount a disk here, as in a container")
     yield made
     made.end()
 
