@@ -3,6 +3,7 @@
 from flwr.app import ArrayRecord, Message, MessageType, MetricRecord, RecordDict
 
 from fedmx.link.flower import make_reply
+from fedmx.log import printable
 from server.model import Layout, average_running
 from server.strategies import Plan
 from server.update import NUM_EXAMPLES, Update, records_of
@@ -29,7 +30,8 @@ def aggregate(plan: Plan, layout: Layout, number: int, updates: list[Update]) ->
         if not plan.is_custom:
             raise
         name = type(plan.strategy).__name__
-        raise ValueError(f"the strategy {name} raised {type(error).__name__}: {error}") from error
+        text = printable(str(error))
+        raise ValueError(f"the strategy {name} raised {type(error).__name__}: {text}") from error
     finally:
         # Flower's strategies leave reference cycles behind, which would keep every update until Python's
         # garbage collector runs.

@@ -9,7 +9,7 @@ from typing import Any
 from flwr.serverapp import strategy as flower
 
 from fedmx.errors import FederationError, SettingsError
-from fedmx.log import warn
+from fedmx.log import printable, warn
 from fedmx.settings import ServerSettings
 from server.flower_strategies import Stateful
 
@@ -79,9 +79,8 @@ def _naming_errors(name: str, action: str) -> Iterator[None]:
     # A script imported as a module may call `sys.exit`.
     except (Exception, SystemExit) as error:
         place = _find_place(error)
-        raise SettingsError(
-            f"STRATEGY={name}: {action} raised {type(error).__name__}: {error}{place}; {_EXPECTED}"
-        ) from error
+        reason = f"{type(error).__name__}: {printable(str(error))}{place}"
+        raise SettingsError(f"STRATEGY={name}: {action} raised {reason}; {_EXPECTED}") from error
 
 
 def _find_place(error: BaseException) -> str:
