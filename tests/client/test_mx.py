@@ -14,8 +14,9 @@ import pytest
 from client.numpy_names import restore_names
 from fedmx.pki.authority import LOCAL_SITE
 from tests.bounds import HANG_S
-from tests.federation.programs import Federation, find_free_port, find_pki
+from tests.federation.programs import Federation, find_pki
 from tests.pages import find_code
+from tests.ports import find_free_port
 
 ROOT = Path(__file__).parents[2]
 IS_NUMPY_2 = np.lib.NumpyVersion(np.__version__) >= "2.0.0"

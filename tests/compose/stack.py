@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fedmx import __version__
 from fedmx.pki.authority import LOCAL_SITE
-from tests.federation.programs import find_free_port
+from tests.ports import find_free_port
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 400.0

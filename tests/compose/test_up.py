@@ -10,7 +10,8 @@ from flwr.app import Array, ArrayRecord
 
 from fedmx import arrays
 from tests.compose.stack import PATIENCE_S, Stack
-from tests.federation.programs import Federation, find_free_port
+from tests.federation.programs import Federation
+from tests.ports import find_free_port
 
 pytestmark = pytest.mark.compose
 

@@ -7,7 +7,8 @@ import pytest
 
 from tests.federation.chaos.reference import Reference
 from tests.federation.chaos.stage import Stage
-from tests.federation.programs import Federation, find_free_port
+from tests.federation.programs import Federation
+from tests.ports import find_free_port
 
 
 @pytest.fixture

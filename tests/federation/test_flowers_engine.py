@@ -12,8 +12,9 @@ import pytest
 
 from fedmx.settings import environment
 from tests.bounds import HANG_S
-from tests.federation.programs import ROOT, Federation, find_free_port
+from tests.federation.programs import ROOT, Federation
 from tests.pages import find_code
+from tests.ports import find_free_port
 
 BIN = Path(sys.executable).parent
 

@@ -5,7 +5,7 @@ from flwr.app import MessageType
 from tests.federation.chaos import hostile
 from tests.federation.chaos.hostile import Hostile, Mute
 from tests.federation.chaos.stage import Fault, Stage
-from tests.federation.programs import find_free_port
+from tests.ports import find_free_port
 
 TINY = {"TASK": "tiny_task"}
 WAYS = (

@@ -20,8 +20,8 @@ from fedmx.pki.authority import Authority
 from fedmx.settings import environment
 from fedmx.values import Address
 from tests.bounds import HANG_S
-from tests.fedmx.link.loopback import find_free_port
 from tests.fedmx.pki.papers import make_pki, verifier_of
+from tests.ports import find_free_port
 
 ROOT = Path(__file__).parents[2]
 

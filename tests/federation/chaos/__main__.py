@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.federation.chaos.reference import Reference
 from tests.federation.chaos.stage import Stage
 from tests.federation.chaos.story import Story, draw_plan
-from tests.federation.programs import find_free_port
+from tests.ports import find_free_port
 
 
 def main() -> int:

@@ -2,7 +2,6 @@
 
 import contextlib
 import queue
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -27,18 +26,12 @@ from fedmx.values import Address
 from tests.bounds import HANG_S
 from tests.federation.chaos.cable import Cable
 from tests.fedmx.protocol.wire import GIGABYTE, pack
+from tests.ports import find_free_port
 
 PATIENCE_S = HANG_S
 # For timeouts that must not be what ends a wait.
 FOREVER_S = 3600.0
 RUN_ID = 7
-
-
-def find_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def echo(message: Message) -> RecordDict:

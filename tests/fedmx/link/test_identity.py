@@ -8,8 +8,9 @@ import pytest
 from fedmx.link import backoff
 from fedmx.pki.authority import Authority
 from fedmx.protocol import link_pb2 as pb
-from tests.fedmx.link.loopback import Hub, Node, Worker, find_free_port
+from tests.fedmx.link.loopback import Hub, Node, Worker
 from tests.fedmx.pki.papers import SecureRawNode, credentials_of, make_pki, start_node, verifier_of
+from tests.ports import find_free_port
 
 
 @pytest.fixture(scope="module")

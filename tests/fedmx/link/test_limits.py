@@ -13,8 +13,9 @@ from flwr.app import Error, Message, RecordDict
 
 from fedmx.settings import environment
 from tests.bounds import HANG_S
-from tests.fedmx.link.loopback import Hub, Node, Worker, find_free_port
+from tests.fedmx.link.loopback import Hub, Node, Worker
 from tests.fedmx.protocol.wire import pack
+from tests.ports import find_free_port
 
 ROOT = Path(__file__).parents[3]
 MB = 1_000_000

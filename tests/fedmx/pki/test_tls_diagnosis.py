@@ -22,8 +22,9 @@ from fedmx.pki.authority import Authority
 from fedmx.pki.certificates import SITE
 from fedmx.pki.credentials import Credentials
 from fedmx.values import Address
-from tests.fedmx.link.loopback import FOREVER_S, Hub, Node, find_free_port
+from tests.fedmx.link.loopback import FOREVER_S, Hub, Node
 from tests.fedmx.pki.papers import LONG_AGO, credentials_of, make_pki, open_authority, verifier_of
+from tests.ports import find_free_port
 
 
 @pytest.fixture(scope="module")
