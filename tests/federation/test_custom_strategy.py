@@ -13,9 +13,15 @@ def test_a_users_strategy_trains_the_same_model_after_kills_of_its_server(
     stage: Stage, federation: Federation
 ) -> None:
     name, arguments = "smoothed_strategy:make", '{"keep": 0.25}'
-    undisturbed = {"STRATEGY": name, "STRATEGY_ARGS": arguments, "NUM_ROUNDS": 4}
-    assert federation.run(2, TINY, **undisturbed) == 0, federation.logs
-    settings = {**undisturbed, "NUM_PARTITIONS": 2, "MIN_CLIENTS": 2}
+    code = federation.run(client_settings=TINY, STRATEGY=name, STRATEGY_ARGS=arguments, NUM_ROUNDS=4)
+    assert code == 0, federation.logs
+    settings = {
+        "STRATEGY": name,
+        "STRATEGY_ARGS": arguments,
+        "NUM_ROUNDS": 4,
+        "NUM_PARTITIONS": 2,
+        "MIN_CLIENTS": 2,
+    }
     nodes = [stage.start_client(NODE_NAME=name, **TINY) for name in ("east", "north")]
     for call in (2, 1):
         kill = Kill("after", "server.record.run:RunRecord.keep", call)
