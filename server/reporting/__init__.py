@@ -2,6 +2,7 @@
 
 A reporter is a class with three methods, and a function that builds it where the settings ask for it:
 
+    from fedmx.settings import ServerSettings
     from server.report import RoundReport
     from server.reporting.reporter import Reporter
 
@@ -9,7 +10,7 @@ A reporter is a class with three methods, and a function that builds it where th
         def on_round(self, report: RoundReport) -> None:
             print(f"round {report.round}: {report.evaluate}")
 
-    def make(settings: ServerSettings) -> Reporter | None:
+    def make(_: ServerSettings) -> Reporter | None:
         return PrintedRounds()
 
 That file is all it takes. `make` returns None where the reporter is off, and imports what the reporter needs
