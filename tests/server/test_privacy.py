@@ -37,6 +37,16 @@ def test_noise_has_the_moments_of_a_normal_distribution() -> None:
     assert abs(within - 0.6826895) < 6 * math.sqrt(0.6827 * 0.3173 / COUNT)
 
 
+@pytest.mark.parametrize("count", [COUNT, COUNT - 1])
+def test_noise_has_the_distribution_function_of_a_normal_distribution(count: int) -> None:
+    drawn = np.sort(privacy.draw_gaussian(count, 3.0)) / 3.0
+    expected = np.array([math.erfc(-value / math.sqrt(2)) / 2 for value in drawn])
+    steps = np.arange(count + 1) / count
+    distance = max((steps[1:] - expected).max(), (expected - steps[:-1]).max())
+    # The Kolmogorov-Smirnov distance exceeds this at most once in a million runs (Massart 1990).
+    assert distance < math.sqrt(math.log(2 / 1e-6) / (2 * count))
+
+
 def test_values_of_one_draw_are_independent() -> None:
     drawn = privacy.draw_gaussian(COUNT, 1.0)
     halves, neighbours = drawn[: COUNT // 2] * drawn[COUNT // 2 :], drawn[1:] * drawn[:-1]
@@ -91,6 +101,35 @@ def test_an_update_that_is_short_enough_is_not_touched() -> None:
 def test_a_scalar_is_clipped_like_any_array() -> None:
     clipped, _ = privacy.clip(record(a=100.0), record(a=0.0), 1.0)
     assert arrays.view(clipped["a"]).tolist() == 1.0
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_clipped_array_keeps_its_dtype(dtype: type) -> None:
+    start = pack({"a": np.zeros(2, dtype), "b": np.zeros((), dtype)})
+    clipped, was_longer = privacy.clip(
+        pack({"a": np.array([3, 4], dtype), "b": np.ones((), dtype)}), start, 1.0
+    )
+    assert was_longer
+    assert {name: values.dtype for name, values in unpack(clipped).items()} == {"a": dtype, "b": dtype}
+
+
+@pytest.mark.parametrize("mode", ["dp-fixed", "dp-adaptive"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_noise_changes_no_dtype(mode: str, dtype: type) -> None:
+    table = Table([NullNode(initial={"w": np.zeros(3, dtype)}) for _ in range(6)], dp_mode=mode)
+    seen = []
+    aggregate = table.strategy.aggregate_train
+
+    def watch(*arguments: Any) -> Any:
+        record, metrics = aggregate(*arguments)
+        seen.append(unpack(record)["w"])
+        return record, metrics
+
+    table.strategy.aggregate_train = watch
+    table.train_round()
+    [values] = seen
+    assert values.dtype == dtype
+    assert values.all(), "every value has noise"
 
 
 def test_the_largest_floats_are_clipped_and_not_overflowed() -> None:
