@@ -48,6 +48,9 @@ def update(text: str, sections: Mapping[str, Sequence[tuple[str, str, str]]]) ->
     Args:
         text: of the file as it is; empty if there is none.
         sections: by title, the rows of name, default and meaning.
+
+    Raises:
+        ValueError: a quote is never closed, so that where its value ends depends on the order of the lines.
     """
     entries, trailing = _parse(text)
     lines = HEADER.splitlines()
@@ -75,7 +78,7 @@ def _parse(text: str) -> tuple[dict[str, _Entry], list[str]]:
         if found is None:
             comments.append(lines.pop(0))
             continue
-        count = _count_lines(found["value"], lines)
+        count = _count_lines(found["name"], found["value"], lines)
         stated = _MEANING.fullmatch(comments[-1]) if comments else None
         before = entries.get(found["name"])
         entries[found["name"]] = _Entry(
@@ -89,14 +92,19 @@ def _parse(text: str) -> tuple[dict[str, _Entry], list[str]]:
     return entries, _keep_own(comments)
 
 
-def _count_lines(value: str, lines: Sequence[str]) -> int:
+def _count_lines(name: str, value: str, lines: Sequence[str]) -> int:
     """Return how many lines a value spans: several if it opens a quote that a later line closes."""
     quote = value[:1]
-    if quote in ("'", '"') and quote not in value[1:]:
-        for count, line in enumerate(lines[1:], 2):
-            if quote in line:
-                return count
-    return 1
+    if quote not in ("'", '"') or _closes(quote, value[1:]):
+        return 1
+    for count, line in enumerate(lines[1:], 2):
+        if _closes(quote, line):
+            return count
+    raise ValueError(f"{name}={value}: the quote is never closed; expected a closing {quote}")
+
+
+def _closes(quote: str, text: str) -> bool:
+    return re.search(rf"(?<!\\){quote}", text) is not None
 
 
 def _keep_own(comments: Sequence[str]) -> list[str]:

@@ -78,7 +78,14 @@ def main(root: Path = Path()) -> int:
     parser = argparse.ArgumentParser(prog="python -m requirements.settings", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a file differs")
     is_check = parser.parse_args().check
-    differing = {path: text for path, text in generate(root) if not path.exists() or path.read_text() != text}
+    try:
+        generated = dict(generate(root))
+    except ValueError as error:
+        print(f".env: {error}")
+        return 2
+    differing = {
+        path: text for path, text in generated.items() if not path.exists() or path.read_text() != text
+    }
     for path, text in differing.items():
         if is_check:
             print(f"{path}: differs from fedmx/settings.py; expected what `make settings` writes")

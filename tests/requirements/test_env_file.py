@@ -47,6 +47,7 @@ def test_a_file_that_is_up_to_date_stays_as_it_is() -> None:
         ("NAME", "NAME=north"),
         ("ARGS", 'ARGS={"eta": 0.1}'),
         ("ARGS", "ARGS='{\n  \"eta\": 0.1,\n# SEED=3\n}'"),
+        ("ARGS", 'ARGS="{\\"eta\\":\n# SEED=3\n0.1}"'),
     ],
 )
 def test_a_value_that_a_user_changed_stays_as_it_was_written(name: str, line: str) -> None:
@@ -91,10 +92,16 @@ def test_of_a_name_that_is_written_twice_the_last_value_counts_as_in_compose() -
     assert update(FRESH + "ROUNDS=4\nROUNDS=5\n", SECTIONS) == FRESH.replace("ROUNDS=3", "ROUNDS=5")
 
 
-LINES = [*FRESH.splitlines(), "# mine", "X_A=1", "SEED=9", "odd line"]
+@pytest.mark.parametrize("line", ["NAME='a", 'export NAME="a', 'NAME="a\\"'])
+def test_a_quote_that_is_never_closed_is_an_error(line: str) -> None:
+    with pytest.raises(ValueError, match=r"NAME=.*quote"):
+        update(f"{line}\nSEED=9\n", SECTIONS)
 
 
-@given(st.lists(st.sampled_from([*LINES, "export NAME='a", "b'"])))
+LINES = [*FRESH.splitlines(), "# mine", "X_A=1", "SEED=9", "odd line", "b'"]
+
+
+@given(st.lists(st.sampled_from([*LINES, "export NAME='a\nb'", "NAME='a\nSEED=9\n# mine'"])))
 def test_writing_twice_is_writing_once(lines: list[str]) -> None:
     once = update("\n".join(lines), SECTIONS)
     assert update(once, SECTIONS) == once
@@ -103,5 +110,5 @@ def test_writing_twice_is_writing_once(lines: list[str]) -> None:
 @given(st.lists(st.sampled_from(LINES)))
 def test_no_line_of_a_user_is_lost(lines: list[str]) -> None:
     written = update("\n".join(lines), SECTIONS).splitlines()
-    for line in ("# mine", "X_A=1", "odd line"):
+    for line in ("# mine", "X_A=1", "odd line", "b'"):
         assert (line in lines) == (line in written), line

@@ -122,3 +122,12 @@ def test_a_table_has_a_row_for_each_setting_and_its_neighbours_stay() -> None:
     ]
     assert sum(line.startswith("| `") for line in lines) == 1 + len(describe(CommonSettings()))
     assert "old" not in lines
+
+
+def test_an_env_file_that_compose_cannot_read_is_named_and_left_as_it_is(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tree / ".env").write_text("TASK='mnist\n")
+    assert run(tree, monkeypatch) == 2
+    assert "TASK='mnist" in capsys.readouterr().out
+    assert (tree / ".env").read_text() == "TASK='mnist\n"
