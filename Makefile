@@ -18,8 +18,8 @@ of_make = ARGS BUNDLE NAME REQUEST REQUIRE_AUDIT REQUIRE_ENGINE SECONDS SITE MAK
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 env_file := $(if $(filter client,$(MAKECMDGOALS)),$(BUNDLE)/.env,$(if $(filter build bundle gpu pki-% shell up,$(MAKECMDGOALS)),.env))
 quoted = '$(subst ','\'',$(1))'
-unknown := $(if $(given)$(env_file),$(shell requirements/names.sh '$(of_make)' $(call quoted,$(env_file)) $(foreach name,$(given),$(call quoted,$(name)))))
-$(if $(unknown),$(error $(unknown) docs/settings.md lists the settings; prefix your own names in .env with X_, or set them before `make`))
+unknown := $(if $(given)$(env_file),$(shell requirements/names.sh '$(of_make)' $(call quoted,$(env_file)) $(foreach name,$(given),$(call quoted,$(name))) >&2 || echo found))
+$(if $(unknown),$(error unknown names; docs/settings.md lists the settings; prefix your own names in .env with X_, or set them before `make`))
 
 ##@ Train
 # GNU make exits with 2 whenever a recipe fails; its final line has the exit code of the server, as `Error 4`.

@@ -6,11 +6,11 @@ misspelled name would be ignored silently, since other containers get only the n
 
 import difflib
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from fedmx.errors import SettingsError
-from fedmx.fields import list_names
+from fedmx.fields import list_names, parse
 from fedmx.settings import ClientSettings, ContainerSettings, LocalSettings, ServerSettings
 
 _IMAGE_NAMES = Path("environment.txt")
@@ -24,17 +24,17 @@ def list_settings() -> set[str]:
     return {name for kind in kinds for name in list_names(kind)}
 
 
-def check_container(environ: Iterable[str]) -> None:
+def check_container(environ: Mapping[str, str]) -> None:
     """Check the names in this container's environment, except those that its image or the engine sets.
 
     Raises:
-        SettingsError: some are not settings.
+        SettingsError: some are not settings; wrong values of settings are reported with them.
     """
     of_image = _IMAGE_NAMES.read_text().split() if _IMAGE_NAMES.exists() else ()
     others = [name for name in environ if name not in of_image and not _ENGINE_NAMES.fullmatch(name)]
     problems = find_problems(others)
     if problems:
-        raise SettingsError(problems)
+        raise SettingsError([*problems, *find_wrong_values(environ)])
 
 
 def find_problems(names: Iterable[str]) -> list[str]:
@@ -44,10 +44,21 @@ def find_problems(names: Iterable[str]) -> list[str]:
     return [f"{name} in .env: not a setting{_suggest(name, known)}" for name in unknown]
 
 
+def find_wrong_values(environ: Mapping[str, str]) -> list[str]:
+    """Return a line for each setting of any program whose value is not valid."""
+    kinds = (ServerSettings, ClientSettings, LocalSettings)
+    return list(dict.fromkeys(problem for kind in kinds for problem in parse(kind, environ)[1]))
+
+
 def _suggest(name: str, known: Collection[str]) -> str:
     wanted = name.upper()
     similar = difflib.get_close_matches(wanted, known, n=1, cutoff=0.75)
-    # Two letters, such as LR, are part of too many names.
-    containing = sorted(word for word in known if wanted in word and len(wanted) > len("LR"))
-    found = [*similar, *containing]
+    containing = [word for word in known if _is_most_of(wanted, word)]
+    # ADDRESS is a word of two settings, neither of which is the likelier one.
+    found = similar or (containing if len(containing) == 1 else [])
     return f"; did you mean {found[0]}?" if found else "; names of your own begin with X_"
+
+
+def _is_most_of(part: str, name: str) -> bool:
+    """Whether a text is whole words of a name, and at least half of it: EPOCHS of LOCAL_EPOCHS."""
+    return f"_{part}_" in f"_{name}_" and 2 * len(part) >= len(name)

@@ -7,7 +7,7 @@ and the value follows the default of a new version. Any other value stays.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 HEADER = """\
 # What `docker compose` passes on to the containers: every setting with its default. A variable of the shell
@@ -18,24 +18,27 @@ _OWN_NAMES = "# --- other names"
 
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*[=:]\s*(?P<value>.*)")
 _MEANING = re.compile(r"# .* \(default: (?P<default>.*)\)")
+_QUOTED = re.compile(r"(?P<quote>['\"])(?P<text>(?:\\.|(?!(?P=quote)).)*)(?P=quote)", re.DOTALL)
 _EMPTY = "empty"
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Entry:
     """One assignment.
 
     Attributes:
+        name: of the variable.
         lines: as they are in the file; several where a quoted value spans them.
         value: the text after the equals sign.
         default: what the comment above states; None if none does.
         comments: the user's own, above the line.
     """
 
+    name: str
     lines: list[str]
     value: str
     default: str | None
-    comments: list[str] = field(default_factory=list)
+    comments: list[str]
 
     @property
     def is_changed(self) -> bool:
@@ -52,7 +55,8 @@ def update(text: str, sections: Mapping[str, Sequence[tuple[str, str, str]]]) ->
     Raises:
         ValueError: a quote is never closed, so that where its value ends depends on the order of the lines.
     """
-    entries, trailing = _parse(text)
+    every, trailing = _parse(text)
+    entries = _merge(every)
     lines = HEADER.splitlines()
     for title, rows in sections.items():
         lines += ["", f"# --- {title}"]
@@ -68,9 +72,51 @@ def update(text: str, sections: Mapping[str, Sequence[tuple[str, str, str]]]) ->
     return "\n".join([*lines, *trailing, ""])
 
 
-def _parse(text: str) -> tuple[dict[str, _Entry], list[str]]:
-    """Return the assignments by name, of which the last counts, and the user's comments after them."""
+def read_values(text: str) -> dict[str, str]:
+    """Return the values by name, without quotes and comments; values with variables in them are left out.
+
+    Raises:
+        ValueError: a quote is never closed.
+    """
+    values = {entry.name: _unquote("\n".join([entry.value, *entry.lines[1:]])) for entry in _parse(text)[0]}
+    return {name: value for name, value in values.items() if "$" not in value}
+
+
+def find_repeated(text: str) -> list[str]:
+    """Return a line for each assignment that a later one of the same name replaces."""
+    every, _ = _parse(text)
+    last = _merge(every)
+    return [
+        f"{entry.name} in .env: set more than once; the last value counts: kept"
+        f" {_show(last[entry.name])}, dropped {_show(entry)}"
+        for entry in every
+        if last[entry.name].lines is not entry.lines
+    ]
+
+
+def _show(entry: _Entry) -> str:
+    return " ".join([entry.value, *entry.lines[1:]]) or _EMPTY
+
+
+def _unquote(value: str) -> str:
+    if quoted := _QUOTED.match(value):
+        return quoted["text"].replace(f"\\{quoted['quote']}", quoted["quote"])
+    return re.sub(r"\s#.*", "", value).strip()
+
+
+def _merge(every: Sequence[_Entry]) -> dict[str, _Entry]:
+    """Return the assignments by name: of several, the last one, with the comments of all."""
     entries: dict[str, _Entry] = {}
+    for entry in every:
+        before = entries.get(entry.name)
+        comments = [*(before.comments if before else []), *entry.comments]
+        entries[entry.name] = replace(entry, comments=comments)
+    return entries
+
+
+def _parse(text: str) -> tuple[list[_Entry], list[str]]:
+    """Return the assignments in order, and the user's comments after them."""
+    entries: list[_Entry] = []
     comments: list[str] = []
     lines = text.splitlines()
     while lines:
@@ -80,13 +126,8 @@ def _parse(text: str) -> tuple[dict[str, _Entry], list[str]]:
             continue
         count = _count_lines(found["name"], found["value"], lines)
         stated = _MEANING.fullmatch(comments[-1]) if comments else None
-        before = entries.get(found["name"])
-        entries[found["name"]] = _Entry(
-            lines=lines[:count],
-            value=found["value"],
-            default=stated["default"].removesuffix(_EMPTY) if stated else None,
-            comments=[*(before.comments if before else []), *_keep_own(comments)],
-        )
+        default = stated["default"].removesuffix(_EMPTY) if stated else None
+        entries.append(_Entry(found["name"], lines[:count], found["value"], default, _keep_own(comments)))
         comments = []
         lines = lines[count:]
     return entries, _keep_own(comments)

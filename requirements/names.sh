@@ -1,19 +1,19 @@
 #!/bin/sh
-# Print the names that are not settings, each with the most similar one: names.sh OTHERS ENV_FILE NAME...
-# It checks the NAMEs and those in ENV_FILE. Settings are the names in the compose files, whose lists `make settings`
-# writes, and the words of OTHERS. It needs no Python, which may not be installed yet.
+# Print the names that are not settings, one line each, with the most similar one: names.sh OTHERS ENV_FILE NAME...
+# It checks the NAMEs, which may also be words of OTHERS, and the names in ENV_FILE. Settings are the names in the compose
+# files, whose lists `make settings` writes. The exit code is 1 if it printed a name. It needs no Python, which may not be
+# installed yet.
 cd "$(dirname "$0")/.." || exit 2
 others=$1 env_file=$2
 shift 2
 [ -r "$env_file" ] || env_file=/dev/null
-OTHERS=$others NAMES=$* exec awk 'function is_setting(name) {
+OTHERS=$others NAMES=$* exec awk 'function is_known(name, i) {
     # Names that begin with X_ belong to the user, the others to compose and the engine.
-    return name in settings || name ~ /^(X|COMPOSE|DOCKER|BUILDKIT)_/
+    return name in settings || (!(i in place) && name in others) || name ~ /^(X|COMPOSE|DOCKER|BUILDKIT)_/
 }
 function least(a, b) { return a < b ? a : b }
-# The Levenshtein distance, but 1 if one name is part of the other: EPOCHS means LOCAL_EPOCHS.
+# The Levenshtein distance.
 function distance(a, b,    i, j, row, diagonal, above) {
-    if (length(a) > 2 && (index(a, b) || index(b, a))) return 1
     for (j = 0; j <= length(b); j++) row[j] = j
     for (i = 1; i <= length(a); i++) {
         diagonal = row[0]
@@ -26,10 +26,20 @@ function distance(a, b,    i, j, row, diagonal, above) {
     }
     return row[length(b)]
 }
-function find_similar(name,    known, found, shortest, length_) {
-    shortest = least(4, length(name) / 2)
-    for (known in settings) {
-        length_ = distance(toupper(name), known)
+# A setting of which a name is whole words and at least half: EPOCHS means LOCAL_EPOCHS. NAME is a part of too many.
+function find_containing(name,    known, found) {
+    for (known in settings)
+        if (index("_" known "_", "_" name "_") && 2 * length(name) >= length(known)) {
+            if (found != "") return ""
+            found = known
+        }
+    return found
+}
+function find_similar(name, candidates,    known, found, shortest, length_) {
+    # One mistake in four letters, or in three. Two letters are similar to too much.
+    shortest = length(name) == 3 ? 2 : int(length(name) / 4) + 1
+    for (known in candidates) {
+        length_ = distance(name, known)
         # Of several at the same distance the first in the alphabet, whatever order awk has.
         if (length_ < shortest || (length_ == shortest && found != "" && known < found)) {
             found = known
@@ -38,9 +48,14 @@ function find_similar(name,    known, found, shortest, length_) {
     }
     return found
 }
+function guess(name, i,    found) {
+    found = find_similar(name, settings)
+    if (found == "") found = find_containing(name)
+    return found == "" && !(i in place) ? find_similar(name, others) : found
+}
 BEGIN {
     count = split(ENVIRON["NAMES"], given, " ")
-    for (i = split(ENVIRON["OTHERS"], others, " "); i > 0; i--) settings[others[i]]
+    for (i = split(ENVIRON["OTHERS"], words, " "); i > 0; i--) others[words[i]]
 }
 FILENAME == ARGV[1] {
     if (match($0, /^[ \t]*(export[ \t]+)?[A-Za-z_][A-Za-z0-9_]*[ \t]*[=:]/)) {
@@ -63,9 +78,11 @@ match($0, /^ +[A-Z][A-Z_]+:/) {
 }
 END {
     for (i = 1; i <= count; i++) {
-        if (is_setting(given[i])) continue
-        found = find_similar(given[i])
-        print given[i] place[i] ": not a setting" (found == "" ? "." : "; did you mean " found "?")
+        if (is_known(given[i], i)) continue
+        found = guess(toupper(given[i]), i)
+        is_wrong = 1
+        print given[i] place[i] ": not a setting" (found == "" ? "" : "; did you mean " found "?")
     }
+    exit is_wrong
 }
 ' "$env_file" docker-compose.yml server/authority/site/docker-compose.yml

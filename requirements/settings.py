@@ -14,6 +14,7 @@ from pathlib import Path
 
 from fedmx.fields import describe, explain_own, list_own
 from fedmx.hyperparameters import Hyperparameters
+from fedmx.names import find_problems, find_wrong_values
 from fedmx.settings import (
     ClientSettings,
     CommonSettings,
@@ -76,13 +77,20 @@ Row = tuple[str, str, str]
 def main(root: Path = Path()) -> int:
     """Write the files, or compare them; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m requirements.settings", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a file differs")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing; exit with 1 if a file differs, 2 if .env is wrong",
+    )
     is_check = parser.parse_args().check
     try:
         generated = dict(generate(root))
+        problems = list(_check_env_file(root))
     except ValueError as error:
         print(f".env: {error}")
         return 2
+    for problem in problems:
+        print(problem if is_check else f"WARNING {problem}")
     differing = {
         path: text for path, text in generated.items() if not path.exists() or path.read_text() != text
     }
@@ -92,7 +100,19 @@ def main(root: Path = Path()) -> int:
         else:
             path.write_text(text)
             print(f"{path}: written")
-    return int(is_check and bool(differing))
+    if not is_check:
+        return 0
+    return 2 if problems else int(bool(differing))
+
+
+def _check_env_file(root: Path) -> Iterator[str]:
+    """Yield a line for each unknown name, wrong value and assignment that does not count in `.env`."""
+    path = root / ".env"
+    text = path.read_text() if path.exists() else ""
+    values = env_file.read_values(text)
+    yield from find_problems(values)
+    yield from find_wrong_values(values)
+    yield from env_file.find_repeated(text)
 
 
 def generate(root: Path) -> Iterator[tuple[Path, str]]:

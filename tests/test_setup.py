@@ -344,10 +344,11 @@ def test_make_refuses_an_unknown_setting_before_it_does_anything(
     command = [str(shutil.which("make")), *arguments]
     done = machine_with_python.run(command, machine_with_python.environment(LEARNING_RATEX="of the shell"))
     assert (done.returncode, done.stdout) == (2, "")
-    [line] = done.stderr.splitlines()
-    assert " LEARNING_RATES: " in line
-    assert " LEARNING_RATE?" in line
-    assert "LEARNING_RATEX" not in line
+    line, remedy = done.stderr.splitlines()
+    assert line.startswith("LEARNING_RATES: ")
+    assert line.endswith(" LEARNING_RATE?")
+    assert "docs/settings.md" in remedy
+    assert "LEARNING_RATEX" not in done.stderr
     assert not (machine_with_python.root / "done").exists()
     assert machine_with_python.list_syncs() == []
 
@@ -361,12 +362,14 @@ def test_make_refuses_an_unknown_setting_in_the_env_file_that_compose_reads(
 ) -> None:
     copy_makefile(machine.root)
     (machine.root / path).parent.mkdir(exist_ok=True)
-    (machine.root / path).write_text("CLIENTS=2\nNUMROUNDS=5\n")
+    (machine.root / path).write_text("CLIENTS=2\nNUMROUNDS=5\nEPOCHS=1\n")
     done = machine.run([str(shutil.which("make")), target], machine.environment())
     assert (done.returncode, done.stdout) == (2, "")
-    [line] = done.stderr.splitlines()
-    assert f"NUMROUNDS in {path}: " in line
-    assert " NUM_ROUNDS?" in line
+    rounds, epochs, remedy = done.stderr.splitlines()
+    for line, name, meant in ((rounds, "NUMROUNDS", "NUM_ROUNDS"), (epochs, "EPOCHS", "LOCAL_EPOCHS")):
+        assert line.startswith(f"{name} in {path}: ")
+        assert line.endswith(f" {meant}?")
+    assert "docs/settings.md" in remedy
     # Targets that do not read the file, `down` for instance, are not affected.
     machine.put("docker", "#!/bin/sh\n")
     assert machine.run([str(shutil.which("make")), "down"], machine.environment()).returncode == 0

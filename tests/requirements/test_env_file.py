@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from requirements.env_file import HEADER, update
+from requirements.env_file import HEADER, find_repeated, read_values, update
 
 SECTIONS = {
     "run": [("ROUNDS", "3", "rounds"), ("SEED", "0", "seed")],
@@ -112,3 +112,33 @@ def test_no_line_of_a_user_is_lost(lines: list[str]) -> None:
     written = update("\n".join(lines), SECTIONS).splitlines()
     for line in ("# mine", "X_A=1", "odd line", "b'"):
         assert (line in lines) == (line in written), line
+
+
+def test_an_assignment_that_a_later_one_replaces_is_reported_with_both_values() -> None:
+    lines = find_repeated("SEED=1\nROUNDS=3\nARGS='{\n}'\nSEED=2\nARGS={}\nSEED=\n")
+    assert [line.split()[0] for line in lines] == ["SEED", "ARGS", "SEED"]
+    kept_and_dropped = [
+        ("kept empty", "dropped 1"),
+        ("kept {}", "dropped '{ }'"),
+        ("kept empty", "dropped 2"),
+    ]
+    for line, (kept, dropped) in zip(lines, kept_and_dropped, strict=True):
+        assert kept in line
+        assert dropped in line
+    assert find_repeated(FRESH) == []
+
+
+def test_values_are_read_as_compose_reads_them() -> None:
+    text = """A=1
+export B = 2 # two
+C: x#y
+D='{
+ "a": "b#c"
+}' # it's
+E="say \\"no\\""
+F=
+G=$A
+A=3
+"""
+    expected = {"A": "3", "B": "2", "C": "x#y", "D": '{\n "a": "b#c"\n}', "E": 'say "no"', "F": ""}
+    assert read_values(text) == expected

@@ -80,6 +80,29 @@ def test_an_env_file_that_a_user_changed_is_up_to_date(tree: Path, monkeypatch: 
     assert (tree / ".env").read_text() == text
 
 
+def test_what_is_wrong_in_an_env_file_fails_the_check_with_2_and_is_a_warning_when_it_is_written(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (tree / ".env").open("a") as file:
+        file.write("EPOCHS=1\nX_OWN=1\nNAME=north\nSEED=first\n")
+    expected = [
+        ("EPOCHS", "LOCAL_EPOCHS?"),
+        ("NAME", "X_"),
+        ("SEED='first'", "integer"),
+        ("SEED", "dropped 0"),
+    ]
+    assert run(tree, monkeypatch, "--check") == 2
+    checked = capsys.readouterr().out.splitlines()[: len(expected)]
+    for line, (start, part) in zip(checked, expected, strict=True):
+        assert line.startswith(start)
+        assert part in line
+    assert run(tree, monkeypatch) == 0
+    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("WARNING ")]
+    assert warnings == [f"WARNING {line}" for line in checked]
+    assert "EPOCHS=1\n" in (tree / ".env").read_text()
+    assert run(tree, monkeypatch, "--check") == 2
+
+
 def test_flower_may_override_the_settings_of_a_run_and_has_their_defaults() -> None:
     config = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
     environ = {name.replace("-", "_").upper(): str(value) for name, value in config.items()}
