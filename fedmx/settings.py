@@ -75,7 +75,10 @@ class RunSettings(Hyperparameters):
         "seconds to wait for the replies to a train or evaluate message; 0: no limit",
     )
     strategy: str = setting(
-        "fedavg", parsing.word, "name of the strategy, or module:function for your own", shapes_model=True
+        "fedavg",
+        parsing.word,
+        "name of the strategy, or package.module:factory for your own",
+        shapes_model=True,
     )
     strategy_args: Mapping[str, object] = setting(
         {}, parsing.json_object, "arguments of the strategy, as a JSON object", shapes_model=True

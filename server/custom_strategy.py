@@ -42,11 +42,8 @@ def find_factory(name: str) -> Callable[..., object]:
     return factory  # type: ignore[no-any-return]  # mypy: `callable` proves no more than Any
 
 
-def build(settings: ServerSettings) -> flower.Strategy:
+def create(settings: ServerSettings) -> flower.Strategy:
     """Call the user's factory with STRATEGY_ARGS.
-
-    The minimums of a strategy that is a FedAvg become 1: fedmx counts nodes itself, and Flower's wait for
-    nodes has no deadline.
 
     Raises:
         SettingsError: the factory raises an error, or returns something else.
@@ -57,6 +54,19 @@ def build(settings: ServerSettings) -> flower.Strategy:
         strategy = factory(**settings.strategy_args)
     if not isinstance(strategy, flower.Strategy):
         raise SettingsError(f"STRATEGY={name}: returned {type(strategy).__name__}; {_EXPECTED}")
+    return strategy
+
+
+def build(settings: ServerSettings) -> flower.Strategy:
+    """Build the user's strategy for a run.
+
+    The minimums of a strategy that is a FedAvg become 1: fedmx counts nodes itself, and Flower's wait for
+    nodes has no deadline.
+
+    Raises:
+        SettingsError: as `create`.
+    """
+    strategy = create(settings)
     if isinstance(strategy, flower.FedAvg):
         strategy.min_train_nodes = 1
         strategy.min_evaluate_nodes = 1
@@ -64,7 +74,7 @@ def build(settings: ServerSettings) -> flower.Strategy:
     if settings.resume != "never" and not isinstance(strategy, Stateful):
         warn(
             "strategy has no state_dict and load_state_dict, a resumed run starts it without state",
-            strategy=name,
+            strategy=settings.strategy,
         )
     return strategy
 

@@ -81,10 +81,10 @@ def build(settings: ServerSettings) -> Plan:
     Raises:
         SettingsError: a name or argument is invalid, or the run may have too few nodes for it.
     """
+    if custom_strategy.is_custom(settings.strategy):
+        return _build_custom(settings)
     if problems := _find_problems_in_strategy(settings):
         raise SettingsError(problems)
-    if custom_strategy.is_custom(settings.strategy):
-        return Plan(custom_strategy.build(settings), least_nodes=1, is_custom=True)
     offer = OFFERS[settings.strategy]
     strategy = _construct(offer, settings)
     least = offer.least_nodes(settings.strategy_args)
@@ -95,7 +95,11 @@ def build(settings: ServerSettings) -> Plan:
 
 
 def find_problems(settings: ServerSettings) -> list[str]:
-    """Return what is wrong with settings that are valid by themselves; no strategy is built for it."""
+    """Return what is wrong with settings that are valid by themselves.
+
+    A user's own strategy is imported and created for it, so that its mistakes are found before the server
+    listens.
+    """
     problems = []
     if settings.num_partitions and settings.min_clients > settings.num_partitions:
         problems.append(
@@ -143,12 +147,20 @@ def _find_problems_in_offer(offer: Offer, settings: ServerSettings) -> list[str]
     return privacy.find_problems(settings, sampled)
 
 
+def _build_custom(settings: ServerSettings) -> Plan:
+    strategy = custom_strategy.build(settings)
+    if settings.dp_mode != "off":
+        raise SettingsError(_describe_missing_average(settings))
+    return Plan(strategy, least_nodes=1, is_custom=True)
+
+
 def _find_problems_in_custom(settings: ServerSettings) -> list[str]:
+    problems = [] if settings.dp_mode == "off" else [_describe_missing_average(settings)]
     try:
-        custom_strategy.find_factory(settings.strategy)
+        custom_strategy.create(settings)
     except SettingsError as error:
-        return error.problems
-    return [] if settings.dp_mode == "off" else [_describe_missing_average(settings)]
+        problems += error.problems
+    return problems
 
 
 def _describe_missing_average(settings: ServerSettings) -> str:

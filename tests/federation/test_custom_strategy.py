@@ -55,14 +55,18 @@ def test_a_strategy_without_state_is_one_warning_and_its_minimum_of_nodes_is_not
         ("smoothed strategy:make", "{}", []),
     ],
 )
-def test_a_factory_that_does_not_work_is_one_line_before_round_1(
+def test_a_factory_that_does_not_work_is_reported_with_all_other_problems_before_the_server_listens(
     strategy: str, arguments: str, parts: list[str], federation: Federation
 ) -> None:
-    server = federation.start_server(STRATEGY=strategy, STRATEGY_ARGS=arguments)
+    server = federation.start_server(STRATEGY=strategy, STRATEGY_ARGS=arguments, BATCH_SIZE="many")
     assert server.wait() == 2, server.log
-    last = server.log.splitlines()[-1]
-    assert [part for part in ["STRATEGY=", *parts] if part not in last] == []
+    errors = [line for line in server.log.splitlines() if "=" in line]
+    assert len(errors) == 2
+    for parts_of_one in (["BATCH_SIZE=", "many"], ["STRATEGY=", *parts]):
+        assert any(all(part in line for part in parts_of_one) for line in errors), server.log
     assert "Traceback" not in server.log
+    assert "listening" not in server.log
+    assert not (federation.runs_dir / "latest").exists()
 
 
 def test_an_error_of_a_users_strategy_ends_the_run_with_its_name(federation: Federation) -> None:
