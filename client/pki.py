@@ -4,13 +4,18 @@ import argparse
 import os
 from pathlib import Path
 
+from fedmx import parsing
 from fedmx.command_line import add_command, add_commands
 from fedmx.files import atomic_write, disk_errors
+from fedmx.log import printable
 from fedmx.pki import csr
 from fedmx.pki.certificates import AUTHORITY_FILE, SITE
 from fedmx.pki.credentials import read_credentials
 from fedmx.program import ArgumentParser
 from fedmx.settings import ClientSettings, load
+
+# -1 means to change nothing, and Linux has user ids of 32 bits.
+_LARGEST_UID = 2**32 - 2
 
 SUMMARY = "request and install this site's certificate"
 
@@ -28,7 +33,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         commands, "install", "copy a bundle's certificates and key to CERTS_DIR, readable by its clients"
     )
     installing.add_argument("source", type=Path, help="folder of the bundle's certificates")
-    installing.add_argument("--owner", type=int, default=os.getuid(), help="user id that owns the copies")
+    installing.add_argument(
+        "--owner", type=_parse_owner, default=os.getuid(), help="user id that owns the copies"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -58,6 +65,8 @@ def install(source: Path, folder: Path, owner: int) -> None:
         DataError: a file is missing, not valid, or cannot be written.
     """
     credentials = read_credentials(source, SITE)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     for name, data, mode in (
         (AUTHORITY_FILE, credentials.authority, 0o644),
         ("site.crt", credentials.certificate, 0o644),
@@ -65,6 +74,13 @@ def install(source: Path, folder: Path, owner: int) -> None:
     ):
         with atomic_write(folder / name, mode) as file:
             file.write(data)
-        with disk_errors(folder / name):
-            # The group does not matter: only the owner can read the key.
-            os.chown(folder / name, owner, -1)
+            # Before the file has its name, so that nothing is installed if this is not permitted. The group
+            # does not matter: only the owner can read the key.
+            os.fchown(file.fileno(), owner, -1)
+
+
+def _parse_owner(text: str) -> int:
+    try:
+        return parsing.integer(at_least=0, at_most=_LARGEST_UID)(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{printable(text)}: {error}") from None

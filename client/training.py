@@ -1,7 +1,7 @@
 """The built-in training and evaluation of one message; nothing remains for the next message."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,10 @@ from client.model import is_trained
 from client.mx import autograd, gluon, mx
 from client.task import Task, describe
 from client.task_errors import task_errors
+from fedmx import parsing
 from fedmx.errors import SettingsError, TrainingFailedError
 from fedmx.hyperparameters import Hyperparameters
+from fedmx.log import printable
 
 _COUNT = "num-examples"
 _LOSS = "loss"
@@ -79,6 +81,8 @@ class _Sums:
         values_by_name = {_LOSS: losses, **metrics}
         if self._sums:
             check_metric_names(self._task_name, self._sums.keys(), values_by_name.keys())
+        else:
+            _check_spelling(self._task_name, metrics)
         self._examples += len(losses)
         for name, values in values_by_name.items():
             total = self._sum(name, values, losses)
@@ -240,6 +244,15 @@ def check_metric_names(task_name: str, some: Collection[str], others: Collection
             f"TASK={task_name}: metrics() returned {', '.join(sorted(differing))} for some batches only;"
             " expected the same names for every batch"
         )
+
+
+def _check_spelling(task_name: str, names: Iterable[object]) -> None:
+    for name in names:
+        if not isinstance(name, str) or not parsing.is_name(name):
+            raise SettingsError(
+                f"TASK={task_name}: metrics() returned the name {printable(repr(name))[:100]};"
+                " expected at most 64 letters, digits, '.', '_' or '-'"
+            )
 
 
 def _average_each(task_name: str, name: str, values: mx.nd.NDArray, count: int) -> mx.nd.NDArray:

@@ -46,9 +46,10 @@ def settle(runs_dir: Path) -> None:
 
 def note_interrupted(runs_dir: Path) -> None:
     """Record that the newest run was interrupted, if its status is `running`. The caller holds the lock."""
-    path = (runs_dir / "latest").resolve() / "run.json"
-    # A run.json that cannot be read is reported by the next server.
-    with suppress(OSError, ValueError, DataError):
+    # A run.json that cannot be read is reported by the next server. Python raises a RuntimeError for a link to
+    # itself, and for JSON that is nested too deep.
+    with suppress(OSError, ValueError, RuntimeError, DataError):
+        path = (runs_dir / "latest").resolve() / "run.json"
         facts = json.loads(path.read_bytes())
         if not isinstance(facts, dict) or facts.get("status") != RUNNING:
             return

@@ -1,6 +1,8 @@
 """Updates -> the new global arrays: trained arrays by Flower's strategy, all others as a plain average."""
 
-from flwr.app import ArrayRecord, Message, MessageType, MetricRecord, RecordDict
+from collections.abc import Mapping
+
+from flwr.app import Array, ArrayRecord, Message, MessageType, MetricRecord, RecordDict
 
 from fedmx.link.flower import make_reply
 from fedmx.log import printable
@@ -38,11 +40,24 @@ def aggregate(plan: Plan, layout: Layout, number: int, updates: list[Update]) ->
         for reply in replies:
             for record in records_of(reply.content, ArrayRecord):
                 record.clear()
-    if not trained:
+    problem = _find_problem(trained)
+    if trained is None or problem:
         name = type(plan.strategy).__name__
-        raise ValueError(f"the strategy {name} returned no arrays for {len(updates)} updates")
+        raise ValueError(f"the strategy {name} returned {problem} for {len(updates)} updates")
     running = average_running(layout, [(update.arrays, update.num_examples) for update in updates])
     return layout.merge(trained, running)
+
+
+def _find_problem(trained: object) -> str | None:
+    """Return why what a strategy returned is not a record of arrays; None if it is."""
+    if trained is None:
+        return "no arrays"
+    if not isinstance(trained, Mapping):
+        return f"an object of type {type(trained).__name__} instead of an ArrayRecord"
+    kinds = {type(value).__name__ for value in trained.values() if not isinstance(value, Array)}
+    if kinds:
+        return f"values of type {', '.join(sorted(kinds))} instead of Flower's Array"
+    return None if trained else "no arrays"
 
 
 def _to_reply(plan: Plan, layout: Layout, number: int, update: Update) -> Message:

@@ -2,15 +2,17 @@
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 
+from fedmx.errors import TrainingFailedError
 from fedmx.link.flower import may_differ
 from fedmx.log import printable, warn
 from fedmx.settings import ServerSettings
 from server import memory
 from server.admission import RejectedError, admit
+from server.custom_strategy import find_problem_in_messages
 from server.engine import Engine
 from server.frozen_view import FrozenView
 from server.leases import Participant
@@ -93,7 +95,12 @@ class Collector:
             return []
         view = FrozenView(list(candidates))
         config = ConfigRecord({**self._settings.hyperparameters.to_config()})
-        chosen = configure(number, self._layout.pick_trained(arrays), config, view)
+        with self._plan.guarded(f"{configure.__name__}()"):
+            chosen = configure(number, self._layout.pick_trained(arrays), config, view)
+            if isinstance(chosen, Iterator):
+                chosen = list(chosen)
+        if self._plan.is_custom and (problem := find_problem_in_messages(chosen, candidates)):
+            raise TrainingFailedError(f"{configure.__name__}() of the strategy returned {problem}")
         return [self._complete(message, number, arrays, candidates) for message in chosen]
 
     def _complete(

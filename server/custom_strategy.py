@@ -2,13 +2,14 @@
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from flwr.app import Message
 from flwr.serverapp import strategy as flower
 
-from fedmx.errors import FederationError, SettingsError
+from fedmx.errors import FederationError, SettingsError, TrainingFailedError
 from fedmx.log import printable, warn
 from fedmx.settings import ServerSettings
 from server.flower_strategies import Stateful
@@ -77,6 +78,48 @@ def build(settings: ServerSettings) -> flower.Strategy:
             strategy=settings.strategy,
         )
     return strategy
+
+
+@contextmanager
+def naming_failures(strategy: flower.Strategy, method: str) -> Iterator[None]:
+    """Turn whatever a user's strategy raises in a run into one line that names the method.
+
+    Raises:
+        TrainingFailedError: for everything that is not a line already.
+    """
+    try:
+        yield
+    except FederationError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise TrainingFailedError(
+            f"{method} of the strategy {type(strategy).__name__} raised {type(error).__name__}:"
+            f" {printable(str(error))}{_find_place(error)}"
+        ) from error
+
+
+def find_problem_in_messages(messages: object, nodes: Collection[int]) -> str | None:
+    """Return what is wrong with what a strategy's `configure_train` returned; None if nothing is.
+
+    Args:
+        messages: should be an iterable of messages, each with one config, for different nodes.
+        nodes: the ids of the nodes that may be asked.
+    """
+    if not isinstance(messages, list | tuple):
+        return f"an object of type {type(messages).__name__}, expected a list of messages"
+    asked: set[int] = set()
+    for message in messages:
+        if not isinstance(message, Message):
+            return f"an object of type {type(message).__name__} in its list, expected a Message"
+        if len(message.content.config_records) != 1:
+            return f"a message with {len(message.content.config_records)} configs, expected one"
+        node = message.metadata.dst_node_id
+        if node not in nodes:
+            return f"a message for node {node}, expected one of {', '.join(map(str, sorted(nodes)))}"
+        if node in asked:
+            return f"two messages for node {node}, expected one"
+        asked.add(node)
+    return None
 
 
 @contextmanager

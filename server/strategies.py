@@ -11,13 +11,17 @@ from flwr.app import ArrayRecord
 from flwr.serverapp import strategy as flower
 from numpy.typing import NDArray
 
+from fedmx.arrays import DTYPES
 from fedmx.errors import SettingsError, TrainingFailedError
+from fedmx.log import printable
 from fedmx.settings import ServerSettings
 from server import custom_strategy, privacy, strategy_arguments
 from server.flower_strategies import OFFERS, Offer, State, Stateful
 from server.privacy import PrivacyAccountant
 
 NAMES = tuple(OFFERS)
+# Characters of a name in the state.
+_LONGEST_NAME = 256
 # fedmx counts nodes itself: Flower's wait for nodes has no deadline.
 _MINIMUMS = {"min_train_nodes": 1, "min_evaluate_nodes": 1, "min_available_nodes": 1}
 
@@ -46,12 +50,33 @@ class Plan:
         """
         if not isinstance(self.strategy, Stateful):
             return {}
-        return {name: _as_array(name, value) for name, value in self.strategy.state_dict().items()}
+        with self.guarded("state_dict()"):
+            state: object = self.strategy.state_dict()
+        if not isinstance(state, Mapping):
+            raise TrainingFailedError(
+                f"state_dict() of the strategy returned an object of type {type(state).__name__};"
+                " expected a dict of arrays and numbers by name"
+            )
+        return {_check_name(name): _as_array(name, value) for name, value in state.items()}
 
     def restore(self, state: State) -> None:
         """Restore what `state` returned."""
         if isinstance(self.strategy, Stateful):
-            self.strategy.load_state_dict(state)
+            with self.guarded("load_state_dict()"):
+                self.strategy.load_state_dict(state)
+
+    @contextmanager
+    def guarded(self, method: str) -> Iterator[None]:
+        """Turn what a user's own strategy raises in the block into one line; in Flower's, an error is a bug.
+
+        Raises:
+            TrainingFailedError: the user's strategy raised an error.
+        """
+        if not self.is_custom:
+            yield
+            return
+        with custom_strategy.naming_failures(self.strategy, method):
+            yield
 
     @contextmanager
     def undone_on_failure(self) -> Iterator[None]:
@@ -177,12 +202,26 @@ def _construct(offer: Offer, settings: ServerSettings) -> flower.FedAvg:
     return offer.kind(**arguments)
 
 
-def _as_array(name: str, value: object) -> NDArray[Any]:
-    array: NDArray[Any] = np.asarray(value)
-    if array.dtype.kind not in "biufc":
+def _check_name(name: object) -> str:
+    """Return a name of the state, which becomes a member's name in the checkpoint."""
+    if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= _LONGEST_NAME:
         raise TrainingFailedError(
-            f"state_dict()[{name!r}] of the strategy is of type {type(value).__name__}; expected an array or"
-            " a number"
+            f"state_dict() of the strategy has the name {printable(repr(name))};"
+            f" expected at most {_LONGEST_NAME} printable characters"
+        )
+    return name
+
+
+def _as_array(name: str, value: object) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.asarray(value)
+    # A list of lists of different lengths.
+    except ValueError:
+        array = np.array(value, object)
+    if array.dtype.name not in DTYPES:
+        raise TrainingFailedError(
+            f"state_dict()[{name!r}] of the strategy is of type {type(value).__name__}, dtype"
+            f" {array.dtype.name}; expected an array of numbers of at most 64 bits, or a number"
         )
     return array
 

@@ -29,9 +29,7 @@ class History:
     @property
     def is_evaluated(self) -> bool:
         """Whether at least one round was evaluated."""
-        with disk_errors(self._path, reads=True):
-            lines = self._path.read_text().splitlines() if self._path.exists() else []
-        return any(json.loads(line)["evaluate"] for line in lines)
+        return any(isinstance(line, dict) and line.get("evaluate") for line in self._read())
 
     def append(self, line: Mapping[str, Any]) -> None:
         """Append a round's line."""
@@ -47,6 +45,22 @@ class History:
         whole = data.rfind(b"\n") + 1
         if whole < size:
             warn("lines of the history are lost", file=self._path, found=whole, expected=size)
+        unreadable = [number for number, line in enumerate(self._read(), 1) if not isinstance(line, dict)]
+        if unreadable:
+            warn("lines of the history cannot be read", file=self._path, lines=unreadable)
         with disk_errors(self._path):
             self._path.touch()
             os.truncate(self._path, whole)
+
+    def _read(self) -> list[Any]:
+        """Parse every line; None stands for one that cannot be read, which does not stop a run."""
+        with disk_errors(self._path, reads=True):
+            lines = self._path.read_bytes().splitlines() if self._path.exists() else []
+        return [_parse(line) for line in lines]
+
+
+def _parse(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None

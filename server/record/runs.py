@@ -77,7 +77,7 @@ class RunsFolder:
     def unannounced(self) -> str:
         """The run whose nodes were not all notified of its end; empty if there is none."""
         self._lock.seek(0)
-        return self._lock.read().decode()
+        return self._lock.read().decode(errors="replace")
 
     @unannounced.setter
     def unannounced(self, run_id: str) -> None:
@@ -147,7 +147,7 @@ def read_newest(runs_dir: Path) -> NewestRun | None:
             f"{path}: cannot be read: {error.strerror}; {expected_readable()}, or RESUME=never to start"
             " a new run"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"{path}: cannot be read: {error}; expected the record of the newest run, or RESUME=never to"
             " start a new run"
@@ -184,3 +184,5 @@ def _check_facts(facts: object) -> None:
     for name, kind in _FACTS.items():
         if not isinstance(facts.get(name), kind):
             raise ValueError(f"its {name!r} is not a {kind.__name__}")  # noqa: TRY004 - see above
+    if not isinstance(facts.get("description"), dict | None):
+        raise ValueError("its 'description' is neither a dict nor null")  # noqa: TRY004 - see above

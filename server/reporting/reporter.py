@@ -2,15 +2,13 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from fedmx.log import warn
 from fedmx.settings import ServerSettings
 from server import reporting
 from server.report import Outcome, RoundReport, RunFacts
-
-T = TypeVar("T")
 
 
 class Reporter:
@@ -39,38 +37,51 @@ class Reporters(Reporter):
 
     def on_run(self, facts: RunFacts) -> None:
         """Report that a run starts, or is resumed."""
-        for reporter in self._reporters:
-            self._call(reporter, reporter.on_run, facts)
+        self._call("on_run", facts)
 
     def on_round(self, report: RoundReport) -> None:
         """Report a finished round."""
-        for reporter in self._reporters:
-            self._call(reporter, reporter.on_round, report)
+        self._call("on_round", report)
 
     def on_end(self, outcome: Outcome) -> None:
         """Report how the run ended."""
-        for reporter in self._reporters:
-            self._call(reporter, reporter.on_end, outcome)
+        self._call("on_end", outcome)
 
-    def _call(self, reporter: Reporter, report: Callable[[T], None], value: T) -> None:
-        try:
-            report(value)
-        # Whatever goes wrong while watching a run must not end it. A later call may succeed.
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - see above
+    def _call(self, method: str, value: RunFacts | RoundReport | Outcome) -> None:
+        for reporter in self._reporters:
             name = type(reporter).__name__
-            if name not in self._failed:
+            # A later call may succeed, but one line is enough.
+            with _surviving(name, is_logged=name not in self._failed) as failed:
+                getattr(reporter, method)(value)
+            if failed:
                 self._failed.add(name)
-                warn("reporter failed", reporter=name, reason=repr(error))
 
 
 def build(settings: ServerSettings) -> Reporters:
     """Build the reporters that the settings ask for, one from each module of this package.
 
-    Raises:
-        SettingsError: a reporter cannot be built.
+    A reporter that cannot be built is named in a WARNING.
     """
-    names = [found.name for found in pkgutil.iter_modules(reporting.__path__)]
-    modules = [importlib.import_module(f"{reporting.__name__}.{name}") for name in sorted(names)]
-    makers = [module.make for module in modules if hasattr(module, "make")]
-    made = [make(settings) for make in makers]
+    made = []
+    for name in sorted(found.name for found in pkgutil.iter_modules(reporting.__path__)):
+        with _surviving(name):
+            module = importlib.import_module(f"{reporting.__name__}.{name}")
+            if hasattr(module, "make"):
+                made.append(module.make(settings))
     return Reporters(reporter for reporter in made if reporter is not None)
+
+
+@contextmanager
+def _surviving(name: str, *, is_logged: bool = True) -> Iterator[list[str]]:
+    """Log a WARNING for whatever a reporter raises: what goes wrong while watching a run must not end it.
+
+    Yields:
+        A list that has the reason afterwards, if there is one.
+    """
+    failed: list[str] = []
+    try:
+        yield failed
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - see above
+        failed.append(repr(error))
+        if is_logged:
+            warn("reporter failed", reporter=name, reason=failed[0])

@@ -93,6 +93,22 @@ def test_install_changes_the_owner_of_the_files(command: Command, folder: Path, 
     assert {path.stat().st_uid for path in folder.iterdir()} == {10001}
 
 
+@pytest.mark.parametrize("owner", ["-1", "-5", "99999999999999", "4294967295", "root", ""])
+def test_an_owner_that_is_no_user_id_is_refused(
+    owner: str, command: Command, folder: Path, tmp_path: Path
+) -> None:
+    source = make_pki(tmp_path / "pki", "north").folder_of(SITE, "north")
+    with pytest.raises(SettingsError, match="--owner"):
+        command("install", str(source), f"--owner={owner}")
+    assert not folder.exists()
+
+
+def test_install_creates_the_folder(command: Command, folder: Path, tmp_path: Path) -> None:
+    source = make_pki(tmp_path / "pki", "north").folder_of(SITE, "north")
+    command("install", str(source))
+    assert read_all(folder) == read_all(source)
+
+
 def test_invalid_files_are_not_installed(command: Command, folder: Path, tmp_path: Path) -> None:
     source = make_pki(tmp_path / "pki", "north").folder_of(SITE, "north")
     folder.mkdir()
@@ -132,7 +148,7 @@ def test_a_folder_that_cannot_be_written_is_a_one_line_error(
         ),
         (
             ("install", "x", "--owner", "me"),
-            "python -m client pki install: argument --owner: invalid int value: 'me'",
+            "python -m client pki install: argument --owner: me: expected an integer",
         ),
         (
             ("request", "South"),

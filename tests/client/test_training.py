@@ -283,6 +283,12 @@ def test_examples_that_do_not_fit_the_network_are_one_line() -> None:
     assert str(caught.value).startswith("TASK=by-hand: the network raised MXNetError: Shape inconsistent, ")
 
 
+@pytest.mark.parametrize("name", [3, "", "a b", "größe", "line\n", "x" * 65])
+def test_a_metric_with_a_name_that_a_history_cannot_have_is_refused(name: Any) -> None:
+    with pytest.raises(SettingsError, match=r"metrics\(\) returned the name .*expected at most 64 letters"):
+        evaluate(make_scale(), make_task(metrics=lambda *_: {name: 1.0}), make_ones(2), 2)
+
+
 def test_metrics_that_return_none_are_refused() -> None:
     nothing: Any = None
     with pytest.raises(SettingsError) as caught:

@@ -14,7 +14,9 @@ from server import strategies
 from tests.server.nodes import NullNode, Table
 
 MODULE = """\
+import sys
 import numpy as np
+from flwr.app import ArrayRecord, Message, RecordDict
 from flwr.serverapp.strategy import FedAvg
 
 NUMBER = 3
@@ -35,17 +37,77 @@ class Counting(FedAvg):
     def load_state_dict(self, state):
         self.rounds = np.array(state["rounds"])
 
+STATES = {
+    "object": {"odd": object()},
+    "ragged": {"odd": [[1], [1, 2]]},
+    "longdouble": {"odd": np.longdouble(1)},
+    "complex": {"odd": np.complex64(1)},
+    "date": {"odd": np.zeros(2, "M8[s]")},
+    "list": ["odd"],
+    "nothing": None,
+    "number": {3: 1.0},
+    "surrogate": {"odd\\ud800": 1.0},
+    "null": {"a\\0b": 1.0},
+    "long": {"odd" * 100: 1.0},
+    "empty": {"": 1.0},
+}
+
 class Odd(Counting):
+    def __init__(self, state):
+        super().__init__()
+        self.state = state
+
     def state_dict(self):
-        return {"odd": object()}
+        return STATES[self.state] if self.state in STATES else 1 / 0
+
+class Asking(FedAvg):
+    def __init__(self, how):
+        super().__init__(min_train_nodes=1, min_available_nodes=1)
+        self.how = how
+
+    def configure_train(self, server_round, arrays, config, grid):
+        node, = grid.get_node_ids()
+        def ask(node=node, records={"config": config}):
+            return Message(RecordDict({"arrays": arrays, **records}), node, "train")
+        return {
+            "nothing": lambda: None,
+            "numbers": lambda: [1],
+            "no config": lambda: [ask(records={})],
+            "another node": lambda: [ask(12345)],
+            "twice": lambda: [ask(), ask()],
+            "the grid": lambda: grid.send_and_receive([]),
+            "an exit": lambda: sys.exit(),
+            "a generator": lambda: (ask() for _ in range(1)),
+        }[self.how]()
+
+class Returning(FedAvg):
+    def __init__(self, what):
+        super().__init__()
+        self.what = what
+
+    def aggregate_train(self, server_round, replies):
+        arrays, metrics = super().aggregate_train(server_round, replies)
+        return {
+            "nothing": None,
+            "no arrays": (None, metrics),
+            "a numpy array": (np.zeros(3), metrics),
+            "numpy arrays": ({name: array.numpy() for name, array in arrays.items()}, metrics),
+            "an empty record": (ArrayRecord(), metrics),
+        }[self.what]
 
 def make(**arguments):
     strategy = Counting(min_train_nodes=7, min_evaluate_nodes=7, min_available_nodes=7, **arguments)
     strategy.rounds = np.zeros(1)
     return strategy
 
-def make_odd():
-    return Odd()
+def make_odd(**arguments):
+    return Odd(**arguments)
+
+def make_asking(**arguments):
+    return Asking(**arguments)
+
+def make_returning(**arguments):
+    return Returning(**arguments)
 
 def make_without_state():
     return FedAvg()
@@ -156,6 +218,50 @@ def test_a_failed_aggregation_leaves_the_state_as_it_was_even_if_it_wrote_into_i
     assert table.plan.state()["rounds"].tolist() == [1.0]
 
 
-def test_a_state_that_no_checkpoint_can_hold_is_named() -> None:
-    with pytest.raises(TrainingFailedError, match="odd"):
-        build("own_strategy:make_odd").state()
+@pytest.mark.parametrize("state", ["object", "ragged", "longdouble", "complex", "date"])
+def test_a_state_that_no_checkpoint_can_hold_is_named(state: str) -> None:
+    with pytest.raises(TrainingFailedError, match=r"state_dict\(\)\['odd'\]"):
+        build("own_strategy:make_odd", strategy_args={"state": state}).state()
+
+
+@pytest.mark.parametrize("state", ["list", "nothing", "number", "surrogate", "null", "long", "empty"])
+def test_a_state_that_has_no_usable_names_is_refused(state: str) -> None:
+    with pytest.raises(TrainingFailedError, match=r"state_dict\(\) of the strategy"):
+        build("own_strategy:make_odd", strategy_args={"state": state}).state()
+
+
+def test_an_error_in_state_dict_is_named_with_its_place() -> None:
+    with pytest.raises(TrainingFailedError, match=r"state_dict\(\) of the strategy Odd raised ZeroDivision"):
+        build("own_strategy:make_odd", strategy_args={"state": "none of these"}).state()
+
+
+@pytest.mark.parametrize(
+    ("how", "found"),
+    [
+        ("nothing", "NoneType"),
+        ("numbers", "int"),
+        ("no config", "0 configs"),
+        ("another node", "node 12345"),
+        ("twice", "two messages"),
+        ("the grid", "raised"),
+        ("an exit", "raised SystemExit"),
+    ],
+)
+def test_what_configure_train_does_wrong_fails_the_run_in_one_line(how: str, found: str) -> None:
+    table = Table([NullNode()], strategy="own_strategy:make_asking", strategy_args={"how": how})
+    with pytest.raises(TrainingFailedError, match=rf"^configure_train\(\) of the strategy.*{found}"):
+        table.train_round(1)
+
+
+def test_configure_train_may_be_a_generator() -> None:
+    node = NullNode()
+    table = Table([node], strategy="own_strategy:make_asking", strategy_args={"how": "a generator"})
+    table.train_round(1)
+    assert len(node.asked_to("train")) == 1
+
+
+@pytest.mark.parametrize("what", ["nothing", "no arrays", "a numpy array", "numpy arrays", "an empty record"])
+def test_what_aggregate_train_returns_wrongly_fails_the_aggregation(what: str) -> None:
+    table = Table([NullNode()], strategy="own_strategy:make_returning", strategy_args={"what": what})
+    with pytest.raises(TrainingFailedError, match="the strategy Returning"):
+        table.train_round(1)

@@ -203,6 +203,19 @@ def test_the_newest_run_is_found_by_its_own_name_below_the_folder_as_it_was_give
     assert read_newest(tmp_path) is None
 
 
+def test_a_description_that_is_not_one_is_named(tmp_path: Path) -> None:
+    path = begin(tmp_path).folder / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "description": 3}))
+    with pytest.raises(DataError, match="its 'description' is neither"):
+        read_newest(tmp_path)
+
+
+def test_a_lock_that_is_no_text_has_no_run_to_announce(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_bytes(b"\xff\xfe")
+    with RunsFolder(tmp_path) as folder:
+        assert not folder.unannounced.isascii()
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
@@ -214,6 +227,7 @@ def test_the_newest_run_is_found_by_its_own_name_below_the_folder_as_it_was_give
         (b"null", "it is not a JSON object"),
         (b'{"format": 3}', "its 'run_id' is not a str"),
         (b'{"format": 3, "run_id": "one", "status": "running"}', "its 'resumed' is not a list"),
+        (b"[" * 100_000, "recursion"),
     ],
 )
 def test_an_invalid_record_is_named(tmp_path: Path, content: bytes | None, expected: str) -> None:

@@ -140,6 +140,33 @@ def test_a_reporter_that_fails_is_one_warning_and_the_run_finishes(
     assert len(watch.seen) == 5
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def make(:",
+        "import no_such_package",
+        "raise RuntimeError('at import')",
+        "def make(settings):\n    raise SystemExit(0)",
+        "def make():\n    return None",
+        "make = 3",
+        "def make(settings):\n    return object()",
+    ],
+)
+def test_a_reporter_that_cannot_be_built_is_one_warning_and_the_run_finishes(
+    source: str,
+    folder: Path,
+    federation: Federation,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fedmx.log.logger.propagate", True)
+    (folder / "faulty.py").write_text(source)
+    federation.run({"a": NullNode()})
+    assert federation.facts["status"] == "finished"
+    [warning] = [line for line in caplog.messages if line.startswith("reporter failed")]
+    assert "reporter=faulty" in warning or "reporter=object" in warning
+
+
 def test_what_ends_the_program_is_not_swallowed() -> None:
     class Interrupted(Reporter):
         def on_round(self, _: RoundReport) -> None:
