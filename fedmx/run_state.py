@@ -46,7 +46,7 @@ def settle(runs_dir: Path) -> None:
 
 def note_interrupted(runs_dir: Path) -> None:
     """Record that the newest run was interrupted, if its status is `running`. The caller holds the lock."""
-    # A run.json that cannot be read is reported by the next server. Python raises a RuntimeError for a link to
+    # A run.json that cannot be read is reported by the next server. Python raises RuntimeError for a link to
     # itself, and for JSON that is nested too deep.
     with suppress(OSError, ValueError, RuntimeError, DataError):
         path = (runs_dir / "latest").resolve() / "run.json"
