@@ -13,7 +13,8 @@ from fedmx import cgroups
 
 # Version 1 of control groups writes "unlimited" as the largest multiple of a page.
 _UNLIMITED = 2**62
-_MEGABYTE = 1024**2
+# Versions 2 and 1 of control groups.
+_GROUP_FILES = ("memory.max", "memory.limit_in_bytes")
 # Of <malloc.h>.
 _M_ARENA_MAX = -8
 _PROCESS_LIMITS = {"RLIMIT_AS": resource.RLIMIT_AS, "RLIMIT_DATA": resource.RLIMIT_DATA}
@@ -25,11 +26,19 @@ class Limit:
 
     Attributes:
         size: in bytes.
-        name: of the resource limit; empty for a control group, which depends on the engine.
+        name: of the resource limit, the control group's file, or the line in `/proc/meminfo`.
     """
 
     size: int
-    name: str = ""
+    name: str
+
+    def name_in_container(self, program: str) -> str:
+        """Return what sets the limit in a container: the compose file's setting, for a control group.
+
+        Args:
+            program: `server` or `client`.
+        """
+        return f"{program.upper()}_MEMORY" if self.name in _GROUP_FILES else self.name
 
 
 def find_limit(root: Path = cgroups.ROOT, own: Path = cgroups.OWN) -> Limit | None:
@@ -41,10 +50,10 @@ def find_limit(root: Path = cgroups.ROOT, own: Path = cgroups.OWN) -> Limit | No
     """
     limits = []
     for folder in cgroups.list_groups("memory", root, own):
-        for file in ("memory.max", "memory.limit_in_bytes"):
+        for file in _GROUP_FILES:
             text = cgroups.read(folder / file).strip()
             if text.isdecimal() and int(text) < _UNLIMITED:
-                limits.append(Limit(int(text)))
+                limits.append(Limit(int(text), file))
     for name, kind in _PROCESS_LIMITS.items():
         soft, _ = resource.getrlimit(kind)
         if soft != resource.RLIM_INFINITY:
@@ -52,9 +61,9 @@ def find_limit(root: Path = cgroups.ROOT, own: Path = cgroups.OWN) -> Limit | No
     return min(limits, key=lambda limit: limit.size, default=None)
 
 
-def find_physical() -> int:
-    """Return this machine's memory in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def find_physical() -> Limit:
+    """Return this machine's memory."""
+    return Limit(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "MemTotal")
 
 
 def count_kills(root: Path = cgroups.ROOT, own: Path = cgroups.OWN) -> int:
@@ -66,13 +75,6 @@ def count_kills(root: Path = cgroups.ROOT, own: Path = cgroups.OWN) -> int:
                 if name == "oom_kill":
                     return int(count)
     return 0
-
-
-def show_size(size: int) -> str:
-    """Format bytes as container engines write them: `2g`, `1536m`; rounded up to whole megabytes."""
-    megabytes = -(-size // _MEGABYTE)
-    gigabytes, rest = divmod(megabytes, 1024)
-    return f"{megabytes}m" if rest else f"{gigabytes}g"
 
 
 def share_heap() -> None:

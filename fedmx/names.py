@@ -7,13 +7,12 @@ misspelled name would be ignored silently, since other containers get only the n
 import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
 
+from fedmx import image
 from fedmx.errors import SettingsError
 from fedmx.fields import list_names, parse
 from fedmx.settings import ClientSettings, ContainerSettings, LocalSettings, ServerSettings
 
-_IMAGE_NAMES = Path("environment.txt")
 _ENGINE_NAMES = re.compile(r"HOME|HOSTNAME|PATH|TERM|LC_CTYPE|GRPC_VERBOSITY|container|\w+_proxy|\w+_PROXY")
 _OTHER_NAMES = re.compile(r"(X|COMPOSE|DOCKER|BUILDKIT)_.*")
 
@@ -30,7 +29,7 @@ def check_container(environ: Mapping[str, str]) -> None:
     Raises:
         SettingsError: some are not settings; wrong values of settings are reported with them.
     """
-    of_image = _IMAGE_NAMES.read_text().split() if _IMAGE_NAMES.exists() else ()
+    of_image = image.list_names()
     others = [name for name in environ if name not in of_image and not _ENGINE_NAMES.fullmatch(name)]
     problems = find_problems(others)
     if problems:

@@ -21,10 +21,11 @@ from fedmx import log, memory, run_state
 from fedmx.errors import FederationError, SettingsError
 from fedmx.log import warn
 from fedmx.settings import CommonSettings, ServerSettings, environment, load
+from fedmx.sizes import show_megabytes, show_setting
 
 _WAYS_OUT = {
-    "server": "expected more SERVER_MEMORY, a smaller model or fewer nodes; the next start resumes the run",
-    "client": "expected more CLIENT_MEMORY, a smaller model or a smaller BATCH_SIZE",
+    "server": "expected more memory, a smaller model or fewer nodes; the next start resumes the run",
+    "client": "expected more memory, a smaller model or a smaller BATCH_SIZE",
 }
 _PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds before each restart."""
@@ -147,8 +148,8 @@ def _wait(pid: int, stops: AbstractSet[int]) -> _Ending:
 
 
 def _describe_kill(program: str) -> str:
-    setting, limit = f"{program.upper()}_MEMORY", memory.find_limit()
-    found = f"{setting}={memory.show_size(limit.size)}" if limit else f"{setting} is not set"
+    limit = memory.find_limit() or memory.find_physical()
+    found = f"{limit.name_in_container(program)}={show_setting(limit.size)}"
     return (
         f"{found}: the {program} was killed because memory ran out{_describe_run(program)};"
         f" {_WAYS_OUT[program]}"
@@ -163,8 +164,8 @@ def _describe_run(program: str) -> str:
     with suppress(OSError, ValueError, KeyError, TypeError, SettingsError):
         facts = json.loads((load(ServerSettings).runs_dir / "latest" / "run.json").read_text())
         if facts["status"] == "running":
-            size, nodes = facts["model_bytes"] / 1e6, len(facts["nodes"])
-            return f" in run {facts['run_id']}, with {nodes} nodes and a model of {size:.1f} MB"
+            size, nodes = show_megabytes(facts["model_bytes"]), len(facts["nodes"])
+            return f" in run {facts['run_id']}, with {nodes} nodes and a model of {size}"
     return ""
 
 

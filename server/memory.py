@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 from fedmx import memory
 from fedmx.errors import SettingsError
+from fedmx.image import is_image
 from fedmx.log import warn
 from fedmx.settings import ServerSettings
+from fedmx.sizes import show_megabytes, show_setting
 from server import strategies
 from server.custom_strategy import is_custom
 from server.model import Layout
@@ -63,10 +65,10 @@ def refuse_excess(layout: Layout, nodes: int, settings: ServerSettings) -> None:
     needed = estimate(layout, strategies.count_sampled(nodes, settings), settings)
     if limit is None or needed <= limit.size:
         return
-    name, size = limit.name or "SERVER_MEMORY", memory.show_size(needed)
+    name, size = _name(limit), show_setting(needed)
     raise SettingsError(
-        f"{name}={memory.show_size(limit.size)}: too small for {nodes} nodes, a model of"
-        f" {layout.size / 1e6:.1f} MB and STRATEGY={settings.strategy}, which need about {size}; expected"
+        f"{name}={show_setting(limit.size)}: too small for {nodes} nodes, a model of"
+        f" {show_megabytes(layout.size)} and STRATEGY={settings.strategy}, which need about {size}; expected"
         f" {name}={size} or more, fewer nodes or a smaller model"
     )
 
@@ -76,16 +78,23 @@ def warn_of_excess(layout: Layout, updates: int, settings: ServerSettings) -> No
 
     Nodes may join after the run began; and a machine without a limit may still have less than is needed.
     """
-    limit, physical = memory.find_limit(), memory.find_physical()
-    found = physical if limit is None else min(limit.size, physical)
-    if (needed := estimate(layout, updates, settings)) > found:
+    limits = [memory.find_physical(), memory.find_limit()]
+    smallest = min((limit for limit in limits if limit), key=lambda limit: limit.size)
+    needed = estimate(layout, updates, settings)
+    if needed > smallest.size:
         warn(
             "the round may run out of memory",
             updates=updates,
-            model_mb=layout.size / 1e6,
-            needed=memory.show_size(needed),
-            found=memory.show_size(found),
+            model=show_megabytes(layout.size),
+            needed=show_setting(needed),
+            found=show_setting(smallest.size),
+            limit=_name(smallest),
         )
+
+
+def _name(limit: memory.Limit) -> str:
+    """Return the setting that makes the limit; outside of a container, what the system calls it."""
+    return limit.name_in_container("server") if is_image() else limit.name
 
 
 def estimate(layout: Layout, updates: int, settings: ServerSettings) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from flwr.app import Error, RecordDict
 
 from fedmx.protocol.encode import EncodedMessage
+from fedmx.sizes import show_megabytes
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Request:
 
 
 def _show(part: int, whole: int) -> str:
-    return f"{part / 1e6:.1f} of {whole / 1e6:.1f} MB"
+    return f"{show_megabytes(part)} of {show_megabytes(whole)}"
 
 
 class Requests:

@@ -28,14 +28,14 @@ def test_a_container_of_version_1_sees_its_own_limit_and_kills_at_the_top(tmp_pa
     own.write_text(V1.format("/docker/46e80f3ad087"))
     kills = "oom_kill_disable 0\nunder_oom 0\noom_kill 3"
     write(tmp_path / "memory", memory_limit_in_bytes=104857600, memory_oom_control=kills)
-    assert memory.find_limit(tmp_path, own) == Limit(104857600)
+    assert memory.find_limit(tmp_path, own) == Limit(104857600, "memory.limit_in_bytes")
     assert memory.count_kills(tmp_path, own) == 3
 
 
 def test_a_container_of_version_2_sees_its_own_limit_and_kills_at_the_top(tmp_path: Path, own: Path) -> None:
     own.write_text(V2.format("/"))
     write(tmp_path, memory_max=104857600, memory_events="low 0\noom 9\noom_kill 2\noom_group_kill 0")
-    assert memory.find_limit(tmp_path, own) == Limit(104857600)
+    assert memory.find_limit(tmp_path, own) == Limit(104857600, "memory.max")
     assert memory.count_kills(tmp_path, own) == 2
 
 
@@ -43,7 +43,7 @@ def test_the_smallest_limit_of_a_group_and_those_above_it_counts(tmp_path: Path,
     own.write_text(V2.format("/user.slice/run.scope"))
     write(tmp_path / "user.slice" / "run.scope", memory_max="max", memory_events="oom_kill 1")
     write(tmp_path / "user.slice", memory_max=1000, memory_events="oom_kill 7")
-    assert memory.find_limit(tmp_path, own) == Limit(1000)
+    assert memory.find_limit(tmp_path, own) == Limit(1000, "memory.max")
     assert memory.count_kills(tmp_path, own) == 1
 
 
@@ -78,13 +78,17 @@ def test_a_limit_of_the_process_counts_if_it_is_the_smaller_one(
     assert printed.strip() == str(Limit(4 * 1024**3, name))
 
 
-@pytest.mark.parametrize(
-    ("size", "text"), [(2 * 1024**3, "2g"), (1536 * 1024**2, "1536m"), (1, "1m"), (100_000_001, "96m")]
-)
-def test_a_size_is_formatted_for_engines_and_never_rounded_down(size: int, text: str) -> None:
-    assert memory.show_size(size) == text
+def test_in_a_container_a_control_groups_limit_is_a_setting(tmp_path: Path, own: Path) -> None:
+    for form, top, name in ((V1, "memory", "memory.limit_in_bytes"), (V2, "", "memory.max")):
+        own.write_text(form.format("/"))
+        write(tmp_path / top, **{name.replace(".", "_", 1): 1000})
+        limit = memory.find_limit(tmp_path, own)
+        assert limit == Limit(1000, name)
+        assert limit.name_in_container("client") == "CLIENT_MEMORY"
+    assert Limit(1000, "RLIMIT_AS").name_in_container("client") == "RLIMIT_AS"
 
 
 def test_this_machine_has_memory() -> None:
     found = Path("/proc/meminfo").read_text().split()
-    assert memory.find_physical() // 1024 == int(found[found.index("MemTotal:") + 1])
+    assert memory.find_physical().name in found[0]
+    assert memory.find_physical().size // 1024 == int(found[found.index("MemTotal:") + 1])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fedmx import supervisor
+from fedmx import memory, supervisor
 from tests.bounds import HANG_S
 
 ROOT = Path(__file__).parents[2]
@@ -304,10 +304,13 @@ def test_a_kill_because_memory_ran_out_is_one_line_with_the_sizes_of_the_run_in_
     if facts is not None:
         (tmp_path / "latest" / "run.json").write_text(facts)
     monkeypatch.setenv("RUNS_DIR", str(tmp_path))
+    monkeypatch.setattr(memory, "find_limit", lambda: memory.Limit(1024**3, "memory.max"))
     line = supervisor._describe_kill("server")
-    assert line.startswith("SERVER_MEMORY")
+    assert line.startswith("SERVER_MEMORY=1g: ")
     assert ("2 nodes" in line, "64.2 MB" in line) == (sizes, sizes)
-    assert supervisor._describe_kill("client").startswith("CLIENT_MEMORY")
+    assert supervisor._describe_kill("client").startswith("CLIENT_MEMORY=1g: ")
+    monkeypatch.setattr(memory, "find_limit", lambda: None)
+    assert supervisor._describe_kill("server").startswith("MemTotal=")
 
 
 @pytest.mark.parametrize("arguments", [[], ["both"], ["both", "file"], ["server", "file", "file"]])

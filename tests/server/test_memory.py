@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from flwr.app import ConfigRecord
 
 from fedmx import memory as limits
+from fedmx.errors import SettingsError
 from fedmx.settings import ServerSettings
 from fedmx.values import PartitionRule
 from server import memory, strategies
@@ -125,20 +127,33 @@ def test_a_round_with_more_updates_than_fit_is_a_warning() -> None:
     assert run_under("RLIMIT_AS", 3 * 1024**3, program.format(nodes=8)).stderr == ""
     warned = run_under("RLIMIT_AS", 3 * 1024**3, program.format(nodes=12)).stderr
     assert len(warned.splitlines()) == 1
-    for text in ("WARNING", "updates=12", "model_mb=200", "needed=3623m", "found=3g"):
+    for text in ("WARNING", "updates=12", 'model="200.0 MB"', "needed=3623m", "found=3g", "limit=RLIMIT_AS"):
         assert text in warned
 
 
 def test_without_a_limit_what_the_machine_has_is_a_warning_and_no_refusal() -> None:
     program = (
         "from fedmx import memory as limits\n"
-        "layout = make_layout(limits.find_physical())\n"
+        "layout = make_layout(limits.find_physical().size)\n"
         "memory.refuse_excess(layout, 8, ServerSettings())\n"
         "memory.warn_of_excess(layout, 8, ServerSettings())"
     )
     done = run_under("RLIMIT_CPU", 60, program)
     assert done.returncode == 0, done.stderr
     assert "WARNING" in done.stderr
+    assert "limit=MemTotal" in done.stderr
+
+
+def test_only_in_the_image_a_limit_is_the_compose_files_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "find_limit", lambda: limits.Limit(MB, "memory.max"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match=r"^memory\.max=1m: .* expected memory\.max="):
+        memory.refuse_excess(make_layout(MB), 2, ServerSettings())
+    (tmp_path / "environment.txt").write_text("PATH\n")
+    with pytest.raises(SettingsError, match=r"^SERVER_MEMORY=1m: .* expected SERVER_MEMORY="):
+        memory.refuse_excess(make_layout(MB), 2, ServerSettings())
 
 
 @pytest.mark.parametrize(
@@ -166,7 +181,7 @@ def test_a_node_that_joins_later_and_exceeds_the_memory_is_one_warning(
 ) -> None:
     layout = Layout.from_description(NullNode().describe())
     monkeypatch.setattr(
-        limits, "find_limit", lambda: limits.Limit(memory.estimate(layout, 2, ServerSettings()))
+        limits, "find_limit", lambda: limits.Limit(memory.estimate(layout, 2, ServerSettings()), "memory.max")
     )
     table = Table([NullNode(), NullNode()], num_partitions=0, partition=PartitionRule("none"))
     table.collect("train", number=1)

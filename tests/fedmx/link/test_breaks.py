@@ -309,7 +309,7 @@ def test_the_progress_of_an_exchange_that_took_too_long_is_known(
     cable.after(way, MODEL // 2, lambda: cable.stall(6))
     assert hub.ask(hub.message(large()), timeout=3) == []
     found = re.fullmatch(
-        rf"([\d.]+) of 20\.0 MB of the {part} had .*", hub.grid.progress(hub.node_id()) or ""
+        rf"([\d.]+) MB of 20\.0 MB of the {part} had .*", hub.grid.progress(hub.node_id()) or ""
     )
     assert found is not None
     assert 0 <= float(found[1]) < 20
