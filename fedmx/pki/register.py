@@ -44,7 +44,7 @@ class Issued:
     @property
     def owner(self) -> str:
         """The program that it was issued to, as messages name it."""
-        return SERVER if self.role == SERVER else f"{self.role} {self.name}"
+        return "the server" if self.role == SERVER else f"{self.role} {self.name}"
 
     def describe(self, folder: Path) -> str:
         """Return a line on what was issued and what it takes effect on.
@@ -53,7 +53,7 @@ class Issued:
             folder: folder of its files.
         """
         until = datetime.fromisoformat(self.until)
-        parts = [f"issued the certificate of {self.owner}, valid until {until:%Y-%m-%d}, in {folder}"]
+        parts = [f"issued a certificate to {self.owner}, valid until {until:%Y-%m-%d}, in {folder}"]
         if self.reason:
             parts.append(f"reason: {self.reason}")
             parts.append(_EFFECTS[self.role])

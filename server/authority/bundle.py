@@ -71,7 +71,7 @@ def find_address_problem(address: Address, hosts: Collection[str]) -> str | None
     if host in {name.lower() for name in hosts}:
         return None
     return (
-        f"SERVER_ADDRESS={address}: the server's certificate does not have the name {address.host}; add it"
+        f"SERVER_ADDRESS={address}: the server's certificate is not valid for {address.host}; add the name"
         f" with `make pki-server SERVER_NAMES={address.host}`, and restart the server"
     )
 

@@ -169,7 +169,7 @@ def test_a_reissue_is_shown_and_names_from_earlier_runs_remain(launcher: Launche
     assert certificate.read_bytes() == before
     assert "issued" not in "".join(lines)
     _, lines = launcher.run(LINK_SECURITY="mtls", SERVER_DOES="", SERVER_NAMES="192.0.2.7")
-    (line,) = [line for line in lines if line.startswith("issued the certificate of server, ")]
+    (line,) = [line for line in lines if line.startswith("issued a certificate to the server, ")]
     assert "names added (192.0.2.7)" in line
     assert "removed" not in line
 

@@ -67,12 +67,12 @@ def test_ensure_prints_what_it_issued_and_otherwise_nothing(
     lines = command("ensure")
     assert len(lines) == 3
     assert lines[0] == f"created the authority in {folder}/authority"
-    assert re.fullmatch(rf"issued the certificate of server, {UNTIL}, in {folder}/server", lines[1])
-    assert re.fullmatch(rf"issued the certificate of site local, {UNTIL}, in {folder}/sites/local", lines[2])
+    assert re.fullmatch(rf"issued a certificate to the server, {UNTIL}, in {folder}/server", lines[1])
+    assert re.fullmatch(rf"issued a certificate to site local, {UNTIL}, in {folder}/sites/local", lines[2])
     assert command("ensure") == []
     monkeypatch.setenv("SERVER_NAMES", "fl.example.org, 192.0.2.7")
     (line,) = command("ensure")
-    assert line.startswith("issued the certificate of server, ")
+    assert line.startswith("issued a certificate to the server, ")
     assert "names added (fl.example.org, 192.0.2.7)" in line
     assert "restarted" in line
     assert ask_python(folder / "server", "fl.example.org")
@@ -146,10 +146,10 @@ def test_removing_an_unknown_name_is_a_warning(
 def test_server_and_site_issue_certificates(command: Command, folder: Path) -> None:
     command("init")
     (line,) = command("server")
-    assert re.fullmatch(rf"issued the certificate of server, {UNTIL}, in {folder}/server", line)
+    assert re.fullmatch(rf"issued a certificate to the server, {UNTIL}, in {folder}/server", line)
     (line,) = command("site", "hospital-a")
     assert re.fullmatch(
-        rf"issued the certificate of site hospital-a, {UNTIL}, in {folder}/sites/hospital-a", line
+        rf"issued a certificate to site hospital-a, {UNTIL}, in {folder}/sites/hospital-a", line
     )
     assert credentials.read_credentials(folder / "server", SERVER).name == "server"
     assert credentials.read_credentials(folder / "sites" / "hospital-a", SITE).name == "hospital-a"
@@ -164,7 +164,7 @@ def test_issuing_the_servers_certificate_creates_the_authority(
     monkeypatch.setenv("SERVER_NAMES", "fl.example.org")
     made, issued = command("server")
     assert str(folder / "authority") in made
-    assert issued.startswith("issued the certificate of server, ")
+    assert issued.startswith("issued a certificate to the server, ")
     assert ask_python(folder / "server", "fl.example.org")
 
 
@@ -209,7 +209,7 @@ def test_bundle_reports_on_standard_error_what_it_issued(
     for lines in (1, 0):
         main(["pki", "bundle", "north", "localhost:8080"])
         output = capsysbinary.readouterr()
-        assert output.err.count(b"issued the certificate of site north") == lines
+        assert output.err.count(b"issued a certificate to site north") == lines
         assert "north/certs/site.key" in unpack(output.out)
 
 
@@ -280,9 +280,9 @@ def test_renew_prints_what_it_issued_or_that_nothing_expires(
     monkeypatch.setenv("CERTIFICATE_DAYS", "400")
     output = command("renew")
     assert [line.split(",")[0] for line in output] == [
-        "issued the certificate of server",
-        "issued the certificate of site local",
-        "issued the certificate of site north",
+        "issued a certificate to the server",
+        "issued a certificate to site local",
+        "issued a certificate to site north",
     ]
     assert all("RENEW_DAYS=366" in line for line in output)
     (line,) = command("renew")
@@ -311,7 +311,7 @@ def test_a_request_is_signed_from_a_file_or_standard_input(
     if way == "standard input":
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(request.read_bytes())))
     (line,) = command("sign", "south", str(request) if way == "file" else "-")
-    assert re.fullmatch(rf"issued the certificate of site south, {UNTIL}, in {folder}/sites/south", line)
+    assert re.fullmatch(rf"issued a certificate to site south, {UNTIL}, in {folder}/sites/south", line)
     assert sorted(p.name for p in (folder / "sites" / "south").iterdir()) == ["authority.crt", "site.crt"]
     with pytest.raises(DataError, match=r"^/nowhere: No such file or directory; expected the file of a"):
         command("sign", "south", "/nowhere")
