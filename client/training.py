@@ -86,10 +86,7 @@ class _Sums:
         self._examples += len(losses)
         for name, values in values_by_name.items():
             total = self._sum(name, values, losses)
-            if name in self._sums:
-                self._sums[name] += total
-            else:
-                self._sums[name] = total
+            self._sums[name] = self._sums[name] + total if name in self._sums else total
 
     def read(self) -> dict[str, float]:
         """Wait for the device and return the means."""
@@ -146,8 +143,9 @@ def train(
         means = sums.read()
         if not math.isfinite(means[_LOSS]):
             raise TrainingFailedError(
-                f"the loss is {means[_LOSS]} in epoch {epoch + 1} of {hyperparameters.local_epochs};"
-                f" expected a finite number, try a LEARNING_RATE below {hyperparameters.learning_rate:g}"
+                f"the loss is {means[_LOSS]} in epoch {epoch + 1} of {hyperparameters.local_epochs}; expected"
+                f" a finite number: LEARNING_RATE={hyperparameters.learning_rate:g} is probably too high;"
+                " otherwise look for log(0) and x/0 in the task's loss, and for large inputs (all are finite)"
             )
     return {**means, _COUNT: len(data)}
 
@@ -202,12 +200,11 @@ def _measure(sums: _Sums, task: Task, outputs: Any, labels: mx.nd.NDArray, losse
             raise SettingsError(
                 f"TASK={task.name}: metrics() returned {describe(metrics)}; expected a dict of values by name"
             )
-        for name in (_LOSS, _COUNT):
-            if name in metrics:
-                raise SettingsError(
-                    f"TASK={task.name}: metrics() returned {name!r}, which is always measured;"
-                    " expected other names"
-                )
+        for name in {_LOSS, _COUNT} & metrics.keys():
+            raise SettingsError(
+                f"TASK={task.name}: metrics() returned {name!r}, which is always measured;"
+                " expected other names"
+            )
         sums.add(losses, metrics)
 
 

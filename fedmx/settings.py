@@ -59,26 +59,17 @@ class RunSettings(Hyperparameters):
         0, _count, "minimum number of admitted updates per round; 0: the value of MIN_CLIENTS"
     )
     num_partitions: int = setting(
-        0,
-        _count,
-        "number of partitions of a shared dataset, and of clients to wait for; 0: all that join at the start",
+        0, _count, "partitions of a shared dataset, and clients to wait for; 0: all that join at the start"
     )
-    join_window: float = setting(
-        5.0, parsing.seconds, "seconds without a new client after which the run starts"
-    )
+    join_window: float = setting(5.0, parsing.seconds, "seconds without a new client until the run starts")
     client_wait_timeout: float = setting(
         300.0, parsing.seconds_or_unlimited, "seconds to wait for enough clients; 0: no limit"
     )
     round_timeout: float = setting(
-        600.0,
-        parsing.seconds_or_unlimited,
-        "seconds to wait for the replies to a train or evaluate message; 0: no limit",
+        600.0, parsing.seconds_or_unlimited, "seconds to wait for the replies to a message; 0: no limit"
     )
     strategy: str = setting(
-        "fedavg",
-        parsing.word,
-        "name of the strategy, or package.module:factory for your own",
-        shapes_model=True,
+        "fedavg", parsing.word, "name of a strategy, or package.module:factory of yours", shapes_model=True
     )
     strategy_args: Mapping[str, object] = setting(
         {}, parsing.json_object, "arguments of the strategy, as a JSON object", shapes_model=True
@@ -101,8 +92,7 @@ class RunSettings(Hyperparameters):
     partition: PartitionRule = setting(
         PartitionRule("iid"),
         PartitionRule.parse,
-        "how to divide a shared dataset: iid, dirichlet:ALPHA, labels:K or shards:K;"
-        " none: each site has its own data",
+        "division of a shared dataset: iid, dirichlet:ALPHA, labels:K, shards:K; none: own data per site",
         shapes_model=True,
     )
     seed: int = setting(
@@ -125,23 +115,18 @@ class ServerSettings(CommonSettings, RunSettings):
     """Settings of the server."""
 
     listen_address: Address = setting(
-        Address("127.0.0.1", 8080),
-        Address.parse_listening,
-        "host:port that the server listens on; port 0: a free one",
+        Address("127.0.0.1", 8080), Address.parse_listening, "host:port to listen on; port 0: a free one"
     )
     lease_grace: float = setting(
-        120.0, parsing.seconds, "seconds to wait for a client to reconnect after its connection broke"
+        120.0, parsing.seconds, "seconds to wait for a client that lost its connection"
     )
-    certs_dir: Path = setting(
-        Path(".fedmx/pki/server"), Path, "folder with the program's certificate and key"
-    )
+    certs_dir: Path = setting(Path(".fedmx/pki/server"), Path, "folder of the program's certificate and key")
     runs_dir: Path = setting(Path("runs"), Path, "folder of the runs")
     keep_checkpoints: int = setting(3, _positive, "number of checkpoints to keep, in addition to the best")
     resume: str = setting(
         "auto",
         parsing.choice("auto", "never", "force"),
-        "resume an unfinished run; auto: if its settings are the same, force: with any settings,"
-        " never: start a new run",
+        "auto: resume an unfinished run with the same settings; force: with any; never: start a new run",
     )
 
 
@@ -156,7 +141,7 @@ class ClientSettings(CommonSettings):
         300.0, parsing.seconds_or_unlimited, "seconds to wait for the server; 0: no limit"
     )
     certs_dir: Path = setting(
-        Path(".fedmx/pki/sites/local"), Path, "folder with the program's certificate and key"
+        Path(".fedmx/pki/sites/local"), Path, "folder of the program's certificate and key"
     )
     node_name: str = setting("", parsing.name, "name of the client; empty: its host name and a counter")
     task: str = setting("client.tasks.mnist", parsing.word, "Python module with the model and the data")
@@ -184,9 +169,7 @@ class ClientSettings(CommonSettings):
 class PkiSettings:
     """Settings of `python -m server pki`."""
 
-    pki_dir: Path = setting(
-        Path(".fedmx/pki"), Path, "folder of the authority and the certificates it issues"
-    )
+    pki_dir: Path = setting(Path(".fedmx/pki"), Path, "folder of the authority and its certificates")
     server_names: tuple[str, ...] = setting(
         (),
         parsing.host_names,

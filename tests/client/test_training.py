@@ -115,12 +115,12 @@ def test_a_step_minimizes_the_average_of_an_examples_losses() -> None:
         (
             3,
             1e20,
-            "the loss is inf in epoch 2 of 3; expected a finite number, try a LEARNING_RATE below 1e+20",
+            "the loss is inf in epoch 2 of 3; expected a finite number: LEARNING_RATE=1e+20 ",
         ),
         (
             1,
             1e30,
-            "the loss is nan in epoch 1 of 1; expected a finite number, try a LEARNING_RATE below 1e+30",
+            "the loss is nan in epoch 1 of 1; expected a finite number: LEARNING_RATE=1e+30 ",
         ),
     ],
 )
@@ -130,7 +130,8 @@ def test_a_loss_that_is_not_finite_is_an_error_with_epoch_and_rate(
     data = make_ones(2 if epochs > 1 else 8)
     with pytest.raises(TrainingFailedError) as caught:
         train(make_scale(), make_task(), data, how(epochs=epochs, learning_rate=rate), [0])
-    assert str(caught.value) == message
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
 
 
 # A layer with bias and softmax, in numpy with the same shuffles
