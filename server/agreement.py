@@ -112,13 +112,13 @@ class _Query:
             asked = [who for who in present if who.name not in self._unfit]
             if self._unfit and len(asked) < self.settings.least_updates:
                 raise self._explain(len(asked), len(present))
-            self._refuse_excess(len(asked))
+            self._reject_excess(len(asked))
             replies = self._query(asked)
             self._note_unfit(asked, replies)
             if asked and all(who.node_id in replies and who.name not in self._unfit for who in asked):
                 return {who.name: replies[who.node_id].content for who in asked}
 
-    def _refuse_excess(self, nodes: int) -> None:
+    def _reject_excess(self, nodes: int) -> None:
         """Check that rounds fit into memory, before any arrays arrive.
 
         On Flower's engines, the server does not know the descriptions before its first query.
@@ -127,7 +127,7 @@ class _Query:
         # If the description is not that of a model, `_agree_on_layout` reports it later.
         with contextlib.suppress(ValueError):
             if described:
-                memory.refuse_excess(Layout.from_description(described), nodes, self.settings)
+                memory.reject_excess(Layout.from_description(described), nodes, self.settings)
 
     def _await_start(self, deadline: float) -> None:
         try:

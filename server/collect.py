@@ -122,7 +122,7 @@ class Collector:
         except RejectedError as error:
             # Training is deterministic: it helps to repeat a request only if its reply was lost.
             is_lost = reply.has_error() and may_differ(reply.error)
-            replies.refuse(who, printable(str(error)), is_final=not is_lost)
+            replies.reject(who, printable(str(error)), is_final=not is_lost)
             warn("rejected a reply", round=number, step=step, node=who.name, reason=error)
         else:
             replies.admit(update)

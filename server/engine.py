@@ -102,7 +102,7 @@ class FlowerNodes:
         time.sleep(timeout_s)
 
     def pin(self, _: ConfigRecord) -> None:
-        """Nodes that join later cannot be refused here; their replies are checked like all others."""
+        """Nodes that join later cannot be rejected here; their replies are checked like all others."""
 
 
 def adapt(grid: Grid) -> Engine:

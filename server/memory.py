@@ -55,7 +55,7 @@ _OF_STRATEGIES = {
 _OF_PRIVACY = _Need(models=1.0, largest=9.5)
 
 
-def refuse_excess(layout: Layout, nodes: int, settings: ServerSettings) -> None:
+def reject_excess(layout: Layout, nodes: int, settings: ServerSettings) -> None:
     """Check before round 1 that rounds of so many nodes fit into the limit on memory.
 
     Raises:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from fedmx.link.requests import Transfer
 from server.leases import Participant
-from server.report import NodeReport, Refusal, Undefined
+from server.report import NodeReport, Rejection, Undefined
 from server.update import Update
 
 
@@ -16,8 +16,8 @@ class Replies:
         present: the most nodes that could be asked or had been admitted.
         wanted: the most nodes that the strategy asked or had been admitted.
         admitted: the newest update of each node whose reply was admitted.
-        refused: node name -> why its newest reply was rejected; an error is a reason too.
-        failed: names of refused nodes that would send the same reply if they were asked again.
+        rejected: node name -> why its newest reply was rejected; an error is a reason too.
+        failed: names of nodes with a rejected reply that would send the same reply if they were asked again.
         missing: node name -> why there was no reply when it was last asked.
         seconds: from sending to the last reply, all attempts together.
         transfers: of each node, by name.
@@ -26,7 +26,7 @@ class Replies:
     present: int = 0
     wanted: int = 0
     admitted: dict[Participant, Update] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)
+    rejected: dict[str, str] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
     missing: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
@@ -58,10 +58,10 @@ class Replies:
         """Add an update; what was held against its node before is settled."""
         name = update.participant.name
         self.missing.pop(name, None)
-        self.refused.pop(name, None)
+        self.rejected.pop(name, None)
         self.admitted[update.participant] = update
 
-    def refuse(self, who: Participant, reason: str, *, is_final: bool) -> None:
+    def reject(self, who: Participant, reason: str, *, is_final: bool) -> None:
         """Note why a node's reply was rejected.
 
         Args:
@@ -70,13 +70,13 @@ class Replies:
             is_final: whether the node would send the same reply again.
         """
         self.missing.pop(who.name, None)
-        self.refused[who.name] = reason
+        self.rejected[who.name] = reason
         if is_final:
             self.failed.add(who.name)
 
     def miss(self, who: Participant, reason: str) -> None:
         """Note why there is no reply of a node."""
-        self.refused.pop(who.name, None)
+        self.rejected.pop(who.name, None)
         self.missing[who.name] = reason
 
     def are_complete(self, partitions: int) -> bool:
@@ -91,7 +91,7 @@ class Replies:
     def explain(self) -> str:
         """Return why replies were not admitted: each reason once, with its nodes."""
         nodes: dict[str, list[str]] = {}
-        for name, reason in [*sorted(self.refused.items()), *sorted(self.missing.items())]:
+        for name, reason in [*sorted(self.rejected.items()), *sorted(self.missing.items())]:
             nodes.setdefault(reason, []).append(name)
         reasons = [
             f"node{'s' if len(names) > 1 else ''} {', '.join(names)}: {reason}"
@@ -99,9 +99,9 @@ class Replies:
         ]
         return "; ".join(reasons) or f"nodes present: {self.present}"
 
-    def list_refusals(self, step: str) -> list[Refusal]:
+    def list_rejections(self, step: str) -> list[Rejection]:
         """List the rejected replies by node name, for the report."""
-        return [Refusal(name, step, reason) for name, reason in sorted(self.refused.items())]
+        return [Rejection(name, step, reason) for name, reason in sorted(self.rejected.items())]
 
     def list_undefined(self, step: str) -> list[Undefined]:
         """List the undefined metrics of admitted replies, for the report."""

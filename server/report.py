@@ -95,7 +95,7 @@ class NodeReport:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class Rejection:
     """The newest reply of a node that was rejected in a step."""
 
     name: str
@@ -133,7 +133,7 @@ class RoundReport:
         train: averages of the nodes' training.
         evaluate: averages of the evaluation of the new model; None where no evaluation was admitted.
         nodes: the nodes with an admitted update, sorted by partition, then name.
-        refused: rejected replies, with their nodes and reasons.
+        rejected: the replies that were rejected, with their nodes and reasons.
         undefined: metrics without a finite value.
         missing: names of nodes that did not reply.
         privacy: epsilon and delta spent so far; None without differential privacy.
@@ -147,7 +147,7 @@ class RoundReport:
     train: StepReport | None
     evaluate: StepReport | None
     nodes: list[NodeReport]
-    refused: list[Refusal]
+    rejected: list[Rejection]
     undefined: list[Undefined]
     missing: list[str]
     privacy: Mapping[str, float] | None

@@ -72,7 +72,7 @@ class RoundLoop:
             train=StepReport.average(trained.in_order()),
             evaluate=StepReport.average(evaluated.in_order()),
             nodes=trained.describe_nodes(evaluated),
-            refused=[*trained.list_refusals("train"), *evaluated.list_refusals("evaluate")],
+            rejected=[*trained.list_rejections("train"), *evaluated.list_rejections("evaluate")],
             undefined=[*trained.list_undefined("train"), *evaluated.list_undefined("evaluate")],
             missing=sorted(trained.missing.keys() | evaluated.missing.keys()),
             privacy=None if self.plan.privacy is None else self.plan.privacy.spend(),
@@ -98,6 +98,7 @@ class RoundLoop:
         Returns:
             How long the aggregation took, in seconds.
         """
+        before = ""
         for attempt in itertools.count():
             self.collector.collect(MessageType.TRAIN, number, attempt, model.arrays, replies)
             started = time.monotonic()
@@ -106,7 +107,8 @@ class RoundLoop:
                     model.arrays = self._aggregate(number, model.layout, replies)
             # Flower's strategies raise all of these for updates that they cannot aggregate.
             except (ValueError, ArithmeticError, AppExitException) as error:
-                self._prepare_retry(number, attempt + 1, str(error), replies)
+                self._prepare_retry(_Failure(number, attempt + 1, str(error), before), replies)
+                before = str(error)
             else:
                 replies.drop_arrays()
                 break
@@ -123,16 +125,15 @@ class RoundLoop:
             raise ValueError(f"{len(replies.admitted)} updates admitted, {least} needed: {replies.explain()}")
         return aggregate(self.plan, layout, number, replies.in_order())
 
-    def _prepare_retry(self, number: int, attempts: int, cause: str, replies: Replies) -> None:
+    def _prepare_retry(self, failure: "_Failure", replies: Replies) -> None:
         """Wait for nodes before a round is retried.
 
         Raises:
             TrainingFailedError: no attempts are left, or another one would fail in the same way.
         """
-        if attempts == _ATTEMPTS or not self._can_differ(replies):
-            times = f" {attempts} times, the last time" if attempts > 1 else ""
-            raise TrainingFailedError(f"round {number} failed{times}: {cause}")
-        warn("round failed, retrying", round=number, cause=cause)
+        if failure.attempts == _ATTEMPTS or not self._can_differ(replies):
+            raise TrainingFailedError(failure.describe())
+        failure.warn()
         self.nodes.await_any(self.settings.least_updates, self.settings.lease_grace)
 
     def _can_differ(self, replies: Replies) -> bool:
@@ -153,3 +154,32 @@ class RoundLoop:
         if replies.present >= least:
             least = min(least, replies.wanted)
         return max(self.plan.least_nodes, least)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A failed attempt at a round.
+
+    Attributes:
+        round: its number.
+        attempts: how many there were, this one included.
+        cause: why this one failed.
+        before: why the one before failed; empty for the first.
+    """
+
+    round: int
+    attempts: int
+    cause: str
+    before: str
+
+    def describe(self) -> str:
+        """Return the error for a round that is not retried."""
+        times = f" {self.attempts} times, the last time" if self.attempts > 1 else ""
+        return f"round {self.round} failed{times}: {self.cause}"
+
+    def warn(self) -> None:
+        """Log that the round is retried, with the cause unless the attempt before had the same."""
+        if self.cause == self.before:
+            warn("round failed for the same cause, retrying", round=self.round, attempt=self.attempts)
+        else:
+            warn("round failed, retrying", round=self.round, attempt=self.attempts, cause=self.cause)

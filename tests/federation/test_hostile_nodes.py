@@ -31,12 +31,12 @@ def federate(stage: Stage, fault: Fault, **settings: object) -> None:
 
 def test_invalid_updates_are_rejected_one_by_one_and_change_nothing(stage: Stage) -> None:
     federate(stage, Hostile(WAYS), NUM_ROUNDS=len(WAYS))
-    refused = [line["refused"] for line in stage.history]
-    assert [[(r["name"], r["step"]) for r in round_] for round_ in refused] == [
+    rejected = [line["rejected"] for line in stage.history]
+    assert [[(r["name"], r["step"]) for r in round_] for round_ in rejected] == [
         [("local.hostile", MessageType.TRAIN)]
     ] * len(WAYS)
-    for (refusal,), reason in zip(refused, REASONS, strict=True):
-        assert reason in refusal["reason"]
+    for (rejection,), reason in zip(rejected, REASONS, strict=True):
+        assert reason in rejection["reason"]
     other = Stage(stage.folder / "other", find_free_port())
     other.folder.mkdir()
     try:

@@ -38,7 +38,7 @@ def test_a_node_with_a_task_that_exits_during_a_round_stays_and_the_server_decid
     assert [program.wait(HANG_S) for program in (server, stays, leaves)] == [0, 0, 0], federation.logs
     for line in federation.history:
         assert [node["name"] for node in line["nodes"]] == ["local.stays"]
-        assert {refusal["name"] for refusal in line["refused"]} == {"local.leaves"}
+        assert {rejection["name"] for rejection in line["rejected"]} == {"local.leaves"}
     assert "Traceback" not in federation.logs
 
 

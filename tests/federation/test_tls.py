@@ -164,7 +164,7 @@ def test_a_run_is_not_disturbed_by_clients_without_access(
     gate.touch()
     assert [program.wait() for program in (server, *honest)] == [0, 0, 0], stage.logs
     assert stage.facts["model_sha256"] == reference.digest(plan)
-    assert [(line["round"], line["missing"], line["refused"]) for line in stage.history] == [
+    assert [(line["round"], line["missing"], line["rejected"]) for line in stage.history] == [
         (number, [], []) for number in range(1, plan.rounds + 1)
     ]
     names = {node["name"] for line in stage.history for node in line["nodes"]}

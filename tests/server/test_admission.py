@@ -99,7 +99,7 @@ def test_arrays_that_are_not_in_the_model_are_rejected_by_name(values: Values, e
     assert admission.find_problem_in_update(update(values), LAYOUT) == expected
 
 
-def test_bytes_that_are_no_array_are_refused() -> None:
+def test_bytes_that_are_no_array_are_rejected() -> None:
     record = pack(model())
     record["0.bias"] = Array(dtype="float32", shape=(3,), stype="numpy.ndarray", data=b"\x93NUMPY\x01\x00")
     content = RecordDict({"arrays": record, "metrics": MetricRecord(dict(GOOD))})
@@ -158,6 +158,6 @@ def test_a_metric_that_is_undefined_at_a_node_costs_neither_its_update_nor_its_e
     assert admitted.num_examples == 10
 
 
-def test_an_evaluation_that_brings_arrays_is_refused() -> None:
+def test_an_evaluation_that_brings_arrays_is_rejected() -> None:
     content = RecordDict({"arrays": ArrayRecord(), "metrics": MetricRecord({"loss": 1.0, "num-examples": 1})})
     assert admission.find_problem_in_evaluation(content, LAYOUT) == "1 array records, expected 0"

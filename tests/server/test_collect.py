@@ -106,12 +106,12 @@ def fail(_: Values, __: Config) -> tuple[Values, Metrics]:
 
 def test_an_error_is_a_reason_in_one_line() -> None:
     replies = Table([NullNode(fail), NullNode()]).collect("train")
-    assert replies.refused == {"0": "the columns\\ndo not fit"}
+    assert replies.rejected == {"0": "the columns\\ndo not fit"}
     assert replies.explain() == "node 0: the columns\\ndo not fit"
     assert [who.name for who in replies.admitted] == ["1"]
 
 
-def test_a_refusal_is_forgotten_once_the_node_is_admitted() -> None:
+def test_a_rejection_is_forgotten_once_the_node_is_admitted() -> None:
     steps = iter([lose, keep])
 
     def train(values: Values, config: Config) -> tuple[Values, Metrics]:
@@ -119,17 +119,17 @@ def test_a_refusal_is_forgotten_once_the_node_is_admitted() -> None:
 
     table = Table([NullNode(), NullNode(train)])
     replies = table.collect("train")
-    assert list(replies.refused) == ["1"]
+    assert list(replies.rejected) == ["1"]
     table.collect("train", attempt=1, replies=replies)
     assert table.asked() == [1], "the other one was admitted"
-    assert (replies.refused, len(replies.admitted)) == ({}, 2)
+    assert (replies.rejected, len(replies.admitted)) == ({}, 2)
 
 
 def test_a_node_that_would_send_the_same_reply_is_not_asked_again() -> None:
     nodes = [NullNode(fail), NullNode(shift(1, **{"num-examples": 0})), NullNode(lose), NullNode()]
     table = Table(nodes)
     replies = table.collect("train")
-    assert sorted(replies.refused) == ["0", "1", "2"]
+    assert sorted(replies.rejected) == ["0", "1", "2"]
     table.collect("train", attempt=1, replies=replies)
     assert table.asked() == [2]
     assert (replies.present, replies.wanted) == (4, 4)
@@ -144,7 +144,7 @@ def test_only_errors_of_what_was_lost_may_differ(code: int) -> None:
 
 
 def test_nodes_with_one_reason_are_named_with_it_once() -> None:
-    replies = Replies(refused={"b": "odd", "a": "odd", "c": "new"}, missing=dict.fromkeys("de", "no reply"))
+    replies = Replies(rejected={"b": "odd", "a": "odd", "c": "new"}, missing=dict.fromkeys("de", "no reply"))
     assert replies.explain() == "nodes a, b: odd; node c: new; nodes d, e: no reply"
 
 

@@ -111,12 +111,12 @@ def run_under(limit: str, size: int, program: str) -> "subprocess.CompletedProce
 
 
 @pytest.mark.parametrize("limit", ["RLIMIT_AS", "RLIMIT_DATA"])
-def test_a_process_that_may_use_less_refuses_with_all_sizes(limit: str) -> None:
+def test_a_process_that_may_use_less_rejects_the_run_with_all_sizes(limit: str) -> None:
     size = 3 * 1024**3
-    program = "memory.refuse_excess(make_layout(200 * MB), {nodes}, ServerSettings())"
+    program = "memory.reject_excess(make_layout(200 * MB), {nodes}, ServerSettings())"
     assert run_under(limit, size, program.format(nodes=8)).returncode == 0
-    refused = run_under(limit, size, program.format(nodes=12))
-    line = refused.stderr.splitlines()[-1]
+    rejected = run_under(limit, size, program.format(nodes=12))
+    line = rejected.stderr.splitlines()[-1]
     assert "SettingsError" in line
     for text in (f"{limit}=3g:", "12 nodes", "200.0 MB", "STRATEGY=fedavg", f"{limit}=3623m"):
         assert text in line
@@ -131,11 +131,11 @@ def test_a_round_with_more_updates_than_fit_is_a_warning() -> None:
         assert text in warned
 
 
-def test_without_a_limit_what_the_machine_has_is_a_warning_and_no_refusal() -> None:
+def test_without_a_limit_what_the_machine_has_is_a_warning_and_no_error() -> None:
     program = (
         "from fedmx import memory as limits\n"
         "layout = make_layout(limits.find_physical().size)\n"
-        "memory.refuse_excess(layout, 8, ServerSettings())\n"
+        "memory.reject_excess(layout, 8, ServerSettings())\n"
         "memory.warn_of_excess(layout, 8, ServerSettings())"
     )
     done = run_under("RLIMIT_CPU", 60, program)
@@ -150,10 +150,10 @@ def test_only_in_the_image_a_limit_is_the_compose_files_setting(
     monkeypatch.setattr(limits, "find_limit", lambda: limits.Limit(MB, "memory.max"))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SettingsError, match=r"^memory\.max=1m: .* expected memory\.max="):
-        memory.refuse_excess(make_layout(MB), 2, ServerSettings())
+        memory.reject_excess(make_layout(MB), 2, ServerSettings())
     (tmp_path / "environment.txt").write_text("PATH\n")
     with pytest.raises(SettingsError, match=r"^SERVER_MEMORY=1m: .* expected SERVER_MEMORY="):
-        memory.refuse_excess(make_layout(MB), 2, ServerSettings())
+        memory.reject_excess(make_layout(MB), 2, ServerSettings())
 
 
 @pytest.mark.parametrize(

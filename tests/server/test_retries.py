@@ -8,7 +8,7 @@ import pytest
 
 from fedmx.errors import TrainingFailedError
 from server import strategies
-from tests.server.nodes import GOOD, Config, Metrics, NullNode, Table, Values, lose, shift, unpack
+from tests.server.nodes import GOOD, Config, LostError, Metrics, NullNode, Table, Values, lose, shift, unpack
 
 
 def make_table(strategy: str, **settings: Any) -> Table:
@@ -95,6 +95,29 @@ def test_nodes_that_left_between_rounds_are_missed_by_the_next() -> None:
         table.train_round(2)
     expected = "round 2 failed 3 times, the last time: 1 updates admitted, 2 needed: nodes present: 1"
     assert str(caught.value) == expected
+
+
+def test_a_cause_that_repeats_is_logged_once_before_the_error(caplog: pytest.LogCaptureFixture) -> None:
+    table = Table([NullNode(), NullNode()])
+    del table.grid.nodes[1]
+    with pytest.raises(TrainingFailedError, match="3 times"):
+        table.train_round()
+    retries = [record.getMessage() for record in caplog.records if "retrying" in record.getMessage()]
+    assert ["attempt=1" in retries[0], "attempt=2" in retries[1], len(retries)] == [True, True, 2]
+    assert ["updates admitted" in line for line in retries] == [True, False]
+
+
+def test_a_cause_that_differs_is_logged_again(caplog: pytest.LogCaptureFixture) -> None:
+    attempts = iter("abc")
+
+    def lose_again(_: Values, __: Config) -> tuple[Values, Metrics]:
+        raise LostError(next(attempts))
+
+    table = Table([NullNode(), NullNode(lose_again)])
+    with pytest.raises(TrainingFailedError, match="3 times"):
+        table.train_round()
+    retries = [record.getMessage() for record in caplog.records if "retrying" in record.getMessage()]
+    assert ["updates admitted" in line for line in retries] == [True, True]
 
 
 def test_a_node_that_comes_back_between_attempts_saves_the_round() -> None:

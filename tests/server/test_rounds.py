@@ -26,7 +26,7 @@ from tests.server.nodes import (
 )
 
 NO_EXAMPLES = shift(1.0, **{"num-examples": 0})
-REFUSED = "num-examples is 0, expected a positive number up to 2**53"
+REJECTED = "num-examples is 0, expected a positive number up to 2**53"
 
 
 def put(**arrays: Any) -> NullNode:
@@ -61,7 +61,7 @@ def test_one_node_without_examples_among_three_is_harmless(federation: Federatio
     nodes = {"a": NullNode(shift(2.0)), "b": NullNode(NO_EXAMPLES), "c": NullNode(shift(4.0))}
     federation.run(nodes, min_clients=2)
     assert federation.model["0.weight"].tolist() == [[3.0] * 3] * 2
-    assert federation.history[0]["refused"] == [{"name": "b", "step": "train", "reason": REFUSED}]
+    assert federation.history[0]["rejected"] == [{"name": "b", "step": "train", "reason": REJECTED}]
     assert [node["name"] for node in federation.history[0]["nodes"]] == ["a", "c"]
     assert len(nodes["b"].asked_to("train")) == 1
 
@@ -70,7 +70,7 @@ def test_a_round_in_which_no_node_has_examples_fails_at_once(federation: Federat
     nodes = {name: NullNode(NO_EXAMPLES) for name in ("a", "b")}
     expected = failure(federation, nodes, num_rounds=3)
     assert expected.startswith("round 1 failed: 0 updates admitted, 2 needed: ")
-    assert (expected.count("a, b"), expected.count(REFUSED)) == (1, 1)
+    assert (expected.count("a, b"), expected.count(REJECTED)) == (1, 1)
     assert [len(node.asked_to("train")) for node in nodes.values()] == [1, 1]
     assert (federation.facts["status"], federation.facts["reason"]) == ("failed", expected)
     assert (federation.facts["rounds"], federation.facts["model_sha256"]) == (0, None)
@@ -116,7 +116,7 @@ def test_a_bad_update_is_rejected_by_name_and_the_model_stays_finite(
 ) -> None:
     federation.run({"good": NullNode(shift(1.0)), "bad": bad}, min_clients=1, num_rounds=2)
     for line in federation.history:
-        assert line["refused"] == [{"name": "bad", "step": "train", "reason": reason}]
+        assert line["rejected"] == [{"name": "bad", "step": "train", "reason": reason}]
     assert federation.model["0.weight"].tolist() == [[2.0] * 3] * 2
 
 
@@ -125,7 +125,7 @@ def test_evaluations_are_checked_like_updates(federation: Federation) -> None:
     federation.run(nodes)
     line = federation.history[0]
     reason = "metric 'loss' is inf, expected a finite number"
-    assert line["refused"] == [{"name": "bad", "step": "evaluate", "reason": reason}]
+    assert line["rejected"] == [{"name": "bad", "step": "evaluate", "reason": reason}]
     assert line["evaluate"] == {"num_examples": 10, "metrics": {"loss": 0.5, "accuracy": 0.75}}
     assert federation.facts["best"] is None, "not all partitions were evaluated"
 
@@ -156,7 +156,10 @@ def test_a_node_that_failed_is_not_asked_again_in_the_round_and_asked_in_the_nex
         [1, 2],
         [1, 2],
     ]
-    assert [[refusal["name"] for refusal in line["refused"]] for line in federation.history] == [["b"], []]
+    assert [[rejection["name"] for rejection in line["rejected"]] for line in federation.history] == [
+        ["b"],
+        [],
+    ]
 
 
 def test_a_round_that_can_get_no_more_updates_is_not_tried_again(federation: Federation) -> None:
@@ -181,7 +184,7 @@ def test_a_failed_round_keeps_what_was_admitted_and_asks_only_the_others(federat
     assert [len(node.asked_to("train")) for node in nodes.values()] == [1, 3, 1]
     # By hand: (3 + 1 + 5) / 3.
     assert federation.model["0.weight"][0, 0] == 3.0
-    assert federation.history[0]["refused"] == []
+    assert federation.history[0]["rejected"] == []
     assert [node["name"] for node in federation.history[0]["nodes"]] == ["a", "b", "c"]
 
 
@@ -239,7 +242,7 @@ def test_a_metric_that_is_undefined_at_one_site_is_left_out_there_alone(
     for line in lines:
         means = {"num_examples": 60, "metrics": {"loss": 0.5, "accuracy": 0.875}}
         assert line["train"] == line["evaluate"] == means
-        assert line["refused"] == []
+        assert line["rejected"] == []
         assert line["undefined"] == [
             {"name": "b", "step": step, "metrics": ["accuracy"]} for step in ("train", "evaluate")
         ]
@@ -285,7 +288,16 @@ def test_every_strategy_aggregates_updates_whose_metrics_differ(strategy: str) -
 def test_a_line_of_the_history_has_the_documented_keys(federation: Federation) -> None:
     federation.run({"a": NullNode()})
     line = federation.history[0]
-    assert list(line) == ["round", "train", "evaluate", "nodes", "refused", "undefined", "missing", "seconds"]
+    assert list(line) == [
+        "round",
+        "train",
+        "evaluate",
+        "nodes",
+        "rejected",
+        "undefined",
+        "missing",
+        "seconds",
+    ]
     assert set(line["train"]) == set(line["evaluate"]) == {"num_examples", "metrics"}
     (node,) = line["nodes"]
     for measured in (line["train"], line["evaluate"], node):

@@ -162,8 +162,8 @@ class Story:
             self.wrong.append(f"model_sha256 is {facts['model_sha256']}, undisturbed {digest}")
         if (rounds := [line["round"] for line in history]) != list(range(1, self.plan.rounds + 1)):
             self.wrong.append(f"history has rounds {rounds}")
-        if any(line["missing"] or line["refused"] for line in history):
-            self.wrong.append("a node is missing, or was refused")
+        if any(line["missing"] or line["rejected"] for line in history):
+            self.wrong.append("a node is missing, or was rejected")
         if self.plan.trainings - self.stage.trainings:
             self.wrong.append("a training is not noted")
         if self.repeated and not self.did["client kills"]:
