@@ -11,6 +11,7 @@ import socket
 import ssl
 import sys
 
+from fedmx.errors import SettingsError
 from fedmx.settings import ServerSettings, load
 
 _TIMEOUT_S = 2.0
@@ -58,7 +59,11 @@ def _open_health_file(path: str) -> int | None:
 
 def main() -> int:
     """Check the server at LISTEN_ADDRESS."""
-    settings = load(ServerSettings)
+    try:
+        settings = load(ServerSettings)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
     address = settings.listen_address.reachable_locally()
     # Opened before the check: if the server ends meanwhile, this is not the file of its next start.
     health_file = _open_health_file(sys.argv[1]) if sys.argv[1:] else None

@@ -14,7 +14,11 @@ from typing import IO
 from fedmx.errors import DataError
 from fedmx.files import atomic_write
 
-RUNNING, INTERRUPTED = "running", "interrupted"
+FORMAT = 3
+"""The format of a run's record. It rises with every change that keeps another version from resuming a run."""
+
+RUNNING = "running"
+INTERRUPTED = "interrupted"
 _REASON = "the server was killed, or its machine went down"
 
 
@@ -51,7 +55,8 @@ def note_interrupted(runs_dir: Path) -> None:
     with suppress(OSError, ValueError, RuntimeError, DataError):
         path = (runs_dir / "latest").resolve() / "run.json"
         facts = json.loads(path.read_bytes())
-        if not isinstance(facts, dict) or facts.get("status") != RUNNING:
+        # A record of another format belongs to another version of fedmx.
+        if not isinstance(facts, dict) or (facts.get("format"), facts.get("status")) != (FORMAT, RUNNING):
             return
         changed = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
         facts |= {"status": INTERRUPTED, "finished": changed, "reason": _REASON}

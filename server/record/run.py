@@ -16,12 +16,13 @@ from fedmx import arrays
 from fedmx.errors import DataError
 from fedmx.fields import describe, describe_model
 from fedmx.files import atomic_write, disk_errors, fsync_directory
+from fedmx.run_state import FORMAT
 from fedmx.settings import ServerSettings
 from server.leases import Membership
 from server.record import checkpoint, mxnet_params, npz
 from server.record.checkpoint import Checkpoint, Facts, State
 from server.record.history import History
-from server.record.runs import FORMAT, NewestRun
+from server.record.runs import NewestRun
 from server.record.versions import versions
 from server.report import Outcome, RoundReport
 

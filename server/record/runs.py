@@ -13,15 +13,13 @@ from typing import IO, Any, Self
 from fedmx import __version__, run_state
 from fedmx.errors import DataError
 from fedmx.files import disk_errors, expected_readable
+from fedmx.run_state import FORMAT
 
 
 def new_run_id() -> str:
     """Return the name of a new run: the time, and four random digits for runs that begin in one second."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
-
-FORMAT = 3
-"""The format of a run's record. It rises with every change that keeps another version from resuming a run."""
 
 NEW_RUN = "RESUME=never starts a new run"
 # How long another program may hold the lock to note that a server was killed.
@@ -169,7 +167,7 @@ def _is_of_another_format(path: Path, facts: object) -> bool:
     version = versions.get("fedmx", "?") if isinstance(versions, dict) else "?"
     raise DataError(
         f"{path}: an unfinished run of format {found}, which fedmx {version} wrote; expected format"
-        f" {FORMAT}, which fedmx {__version__} writes: finish the run with fedmx {version}, or {NEW_RUN}"
+        f" {FORMAT}, which fedmx {__version__} writes: finish the run with fedmx {version}; {NEW_RUN}"
     )
 
 

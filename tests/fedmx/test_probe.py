@@ -162,6 +162,21 @@ def test_the_exit_code_is_0_for_a_server_with_these_settings_alone(
     assert [process.wait(HANG_S) for process in started] == list(asked.values())
 
 
+def test_an_invalid_setting_is_one_line() -> None:
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "fedmx.probe"],
+        cwd=ROOT,
+        env={**environment(), "LISTEN_ADDRESS": "nowhere"},
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+        check=False,
+    )
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith("LISTEN_ADDRESS=")
+
+
 def probe_with(health_file: Path, port: int, security: str) -> int:
     return subprocess.run(
         [sys.executable, "-S", "-m", "fedmx.probe", str(health_file)],

@@ -15,7 +15,8 @@ from fedmx.errors import DataError
 from fedmx.settings import ServerSettings
 from server.record.resume import choose_run, find_unannounced
 from server.record.run import RunRecord
-from server.record.runs import FORMAT, RunsFolder, new_run_id, read_newest
+from fedmx.run_state import FORMAT
+from server.record.runs import RunsFolder, new_run_id, read_newest
 from server.report import Outcome
 from tests.strangers import UID, run_as_stranger
 
@@ -143,6 +144,14 @@ def test_an_unfinished_run_of_another_format_is_named_with_both_formats_and_vers
     for expected in (f"format {shown},", "7.8.9", f"format {FORMAT},", __version__, "RESUME=never"):
         assert expected in line
     assert "\n" not in line
+
+
+def test_an_unfinished_run_of_another_format_stays_as_it_is(tmp_path: Path) -> None:
+    path = write_facts(tmp_path, format=2, status="running")
+    before = path.read_bytes()
+    with RunsFolder(tmp_path), pytest.raises(DataError):
+        read_newest(tmp_path)
+    assert path.read_bytes() == before
 
 
 def test_a_finished_run_of_another_format_is_ignored(tmp_path: Path) -> None:
