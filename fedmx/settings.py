@@ -209,7 +209,7 @@ class ContainerSettings:
     server_memory: str = setting(
         "2g",
         str,
-        "memory of the server: 150 MB + (4 + 1.25 x clients) x model size; more for some strategies",
+        "memory of the server: 165 MB + (5 + 1.5 x clients) x model size; more for some strategies",
     )
     client_cpus: str = setting("1", str, "cores of each client")
     client_memory: str = setting("2g", str, "memory of each client: its data and a few models")

@@ -13,7 +13,7 @@ from server import strategies
 from server.custom_strategy import is_custom
 from server.model import Layout
 
-_BASE = 150_000_000
+_BASE = 165_000_000
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ class _Need:
     largest_per_update: float = 0.0
 
 
-_OF_EVERY_ROUND = _Need(models=3.2, models_per_update=1.25, largest=1.1)
+_OF_EVERY_ROUND = _Need(models=3.9, models_per_update=1.5, largest=1.1)
 # What strategies add: momentum and moments with what it takes to compute them, copies of all updates, or one
 # array of all updates in double precision.
 _MOMENTS = _Need(models=8.0)
 _COPIES = _Need(models_per_update=2.25)
 _STACKS = _Need(largest_per_update=3.25)
 _OF_STRATEGIES = {
-    "fedavgm": _Need(models=4.0),
+    "fedavgm": _Need(models=3.8),
     "fedadagrad": _MOMENTS,
     "fedadam": _MOMENTS,
     "fedyogi": _MOMENTS,
@@ -48,8 +48,8 @@ _OF_STRATEGIES = {
     "fedtrimmedavg": _STACKS,
     "krum": _COPIES,
     "multikrum": _COPIES,
-    "bulyan": _Need(models_per_update=6.25, largest_per_update=4.25),
-    "qfedavg": _Need(models=3.0, models_per_update=1.85),
+    "bulyan": _Need(models_per_update=6.75, largest_per_update=4.25),
+    "qfedavg": _Need(models=3.0, models_per_update=2.0),
 }
 # Noise is drawn for one array at a time, in double precision.
 _OF_PRIVACY = _Need(models=1.0, largest=9.5)
