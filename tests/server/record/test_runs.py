@@ -12,10 +12,10 @@ import pytest
 
 from fedmx import __version__, run_state
 from fedmx.errors import DataError
+from fedmx.run_state import FORMAT
 from fedmx.settings import ServerSettings
 from server.record.resume import choose_run, find_unannounced
 from server.record.run import RunRecord
-from fedmx.run_state import FORMAT
 from server.record.runs import RunsFolder, new_run_id, read_newest
 from server.report import Outcome
 from tests.strangers import UID, run_as_stranger
