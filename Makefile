@@ -45,7 +45,7 @@ client: .docker ## Start only clients, with a site's bundle: BUNDLE=bundle
 	@test -f "$$BUNDLE/certs/site.crt" || { echo "make client: no bundle in $$BUNDLE; expected one that \`make bundle\` wrote on the server's machine, unpacked there, or BUNDLE=FOLDER" >&2; exit 2; }
 	@cd "$$BUNDLE" && $(own_project) docker compose up
 
-down: ## Remove the containers; the volume with the runs remains
+down: ## Stop and remove the containers; runs, models and certificates are kept
 	@docker compose --profile gpu down
 
 logs: ## Print the containers' logs and follow them
@@ -101,7 +101,7 @@ lint: .venv/dev.ok ## Check style, format, types and the output of `make setting
 	@.venv/bin/python -m ruff check && .venv/bin/python -m ruff format --check
 	@.venv/bin/python -m mypy && .venv/bin/python -m requirements.settings --check
 
-settings: .venv/dev.ok ## Generate .env, the compose file's lists and the tables of docs/ from fedmx/settings.py
+settings: .venv/dev.ok ## After a change of fedmx/settings.py: update what lists the settings (.env keeps your values)
 	@.venv/bin/python -m requirements.settings
 
 bench: .venv/dev.ok ## Measure the link against Flower's own engines

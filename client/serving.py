@@ -43,8 +43,9 @@ def main() -> None:
         "ready",
         device=trainer.device,
         threads=settings.client_threads,
-        train_examples=description["train-examples"],
-        test_examples=description["test-examples"],
+        # Of all partitions: this node's own is known once it has a lease.
+        dataset_train_examples=description["train-examples"],
+        dataset_test_examples=description["test-examples"],
     )
     link.serve(app.app, description)
     event("finished")

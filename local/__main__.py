@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fedmx.command_line import Program, parse
+from fedmx.errors import FederationError
 from fedmx.hyperparameters import Hyperparameters
 from fedmx.pki import renewal
 from fedmx.pki.authority import Authority
@@ -48,21 +49,32 @@ def main() -> None:
     environ = environment()
     check(make_plan(environ))
     with find_room(environ, ROOT) as room:
-        federate(console, make_plan({**environ, **room}))
+        federate(console, make_plan({**environ, **room}), room.get("RUNS_DIR", ""))
 
 
-def federate(console: Console, plan: Plan) -> None:
-    """Run a plan, then show its rounds and the path of the model, also if it failed or was stopped."""
+def federate(console: Console, plan: Plan, chosen_folder: str = "") -> None:
+    """Run a plan, then show its rounds and the path of the model, also if it failed or was stopped.
+
+    Args:
+        console: where it is shown.
+        plan: what to start.
+        chosen_folder: the value of RUNS_DIR if the launcher has chosen it.
+    """
     if plan.pki is not None:
         issue_certificates(console, plan.pki)
     federation = Federation(plan)
+    exit_code = 0
     try:
         with Display(console, plan.rounds) as display:
             federation.run(display)
+    except FederationError as error:
+        exit_code = error.exit_code
+        raise
     finally:
         settle(plan.runs_dir)
-        if federation.run_dir:
-            show_results(console, federation.run_dir, plan.root)
+        # An older run is no result of a command that was refused.
+        if federation.run_dir and federation.has_worked_on_run(exit_code):
+            show_results(console, federation.run_dir, plan.root, chosen_folder)
 
 
 def issue_certificates(console: Console, settings: PkiSettings) -> None:
@@ -81,8 +93,8 @@ def issue_certificates(console: Console, settings: PkiSettings) -> None:
         print_line(console, one.describe(authority.folder_of(one.role, one.name)))
 
 
-def show_results(console: Console, run_dir: Path, root: Path) -> None:
-    """Show the rounds that were finished, and the model if there is one."""
+def show_results(console: Console, run_dir: Path, root: Path, chosen_folder: str) -> None:
+    """Show the rounds that were finished, and the model if there is one, or else how to resume the run."""
     if rounds := read_rounds(run_dir):
         print_table(console, make_table(rounds))
     model = run_dir / "model.npz"
@@ -90,8 +102,8 @@ def show_results(console: Console, run_dir: Path, root: Path) -> None:
         print_line(console, f"model: {_shorten(model, root)}")
         print_line(console, f"model_sha256: {read_run(run_dir)['model_sha256']}")
     elif rounds:
-        runs_dir = _shorten(run_dir.parent, root)
-        setting = "" if runs_dir == Path("runs") else f" with RUNS_DIR={runs_dir}"
+        # A folder that the user has set is part of the same command.
+        setting = f" with RUNS_DIR={chosen_folder}" if chosen_folder not in ("", "runs") else ""
         print_line(
             console,
             f"unfinished: {_shorten(run_dir, root)}; the same command{setting} resumes it after round"

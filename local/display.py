@@ -1,5 +1,6 @@
 """What `make run` shows: a progress bar on a terminal, lines elsewhere, and at the end a table of rounds."""
 
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Self
@@ -13,6 +14,7 @@ from local.log_lines import is_routine, shorten
 from local.results import Round
 
 _FIGURES_SHOWN = 2
+_DIGITS_OF_SECONDS = 3
 _WIDEST = 10_000
 
 
@@ -74,7 +76,7 @@ def make_table(rounds: Sequence[Round]) -> Table:
         table.add_column(heading, justify="right")
     for row in rounds:
         figures = (row.train_loss, row.loss, *(row.metrics.get(name) for name in metrics))
-        table.add_row(str(row.number), str(row.nodes), *map(_show, figures), _show(row.seconds, digits=1))
+        table.add_row(str(row.number), str(row.nodes), *map(_show, figures), _show_seconds(row.seconds))
     return table
 
 
@@ -91,5 +93,13 @@ def print_table(console: Console, table: Table) -> None:
         console.print(table)
 
 
-def _show(value: float | None, digits: int = 4) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+def _show(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _show_seconds(value: float | None) -> str:
+    """Show three significant digits, because a round takes milliseconds or hours."""
+    if not value:
+        return "-" if value is None else "0"
+    digits = max(0, _DIGITS_OF_SECONDS - 1 - math.floor(math.log10(value)))
+    return f"{value:.{digits}f}"

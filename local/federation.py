@@ -1,12 +1,14 @@
 """Runs a plan: starts the programs, monitors them, and decides when the federation has ended and how."""
 
-import signal
+import time
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 from fedmx.errors import FederationError, SettingsError, StopSignal
 from local.display import Display
-from local.log_lines import is_routine, split_line
+from local.endings import Ending, Errors, describe_clients
+from local.log_lines import is_result_of_stop, is_routine, split_line
 from local.plan import Plan
 from local.processes import Child, Processes
 from local.results import read_rounds
@@ -14,10 +16,13 @@ from local.results import read_rounds
 _TICK_S = 0.2
 _GRACE_S = 5.0
 """Seconds within which a program that has nothing left to do must end by itself."""
+_SETTLE_S = 3.0
+"""Seconds in which other clients may fail for the same reason, so that it is shown once."""
 
 _WRONG_SETTINGS = 2
 _TOO_FEW_NODES = 3
 _TRAINING_FAILED = 4
+_NOT_BEGUN = (_WRONG_SETTINGS, _TOO_FEW_NODES)
 _SENT_GOODBYE = (0, _TOO_FEW_NODES, _TRAINING_FAILED)
 """Exit codes of a server that notified its nodes of the end of the run, so that they end too."""
 
@@ -44,8 +49,10 @@ class Federation:
         # shown once, as an error.
         self._early_lines: list[str] = []
         self._is_stopping = False
-        self._reasons: dict[str, str] = {}
+        self._errors: dict[str, Errors] = defaultdict(Errors)
+        # Programs whose end, and with it their error, was shown.
         self._shown: set[str] = set()
+        self._rounds_before = 0
 
     def run(self, display: Display) -> None:
         """Run the federation to its end. No program keeps running afterwards, not even after an error.
@@ -66,6 +73,13 @@ class Federation:
                 raise
             finally:
                 self._is_stopping = True
+                self._show_held_errors()
+
+    def has_worked_on_run(self, exit_code: int) -> bool:
+        """Whether the run was continued, rather than refused, by the programs that ended with this code."""
+        if self.run_dir is None:
+            return False
+        return exit_code not in _NOT_BEGUN or len(read_rounds(self.run_dir)) > self._rounds_before
 
     def _run(self, processes: Processes) -> None:
         # Clients start last: until the server listens, another server may answer at its address.
@@ -74,10 +88,12 @@ class Federation:
             processes.start(name, "client", {**environment, "SERVER_ADDRESS": address})
             for name, environment in self._plan.clients.items()
         ]
+        show_at = float("inf")
         while server.exit_code is None and not all(client.exit_code for client in clients):
-            ended = processes.wait(_TICK_S)
-            if ended and ended is not server:
-                self._show_end(ended)
+            if processes.wait(_TICK_S):
+                show_at = time.monotonic() + _SETTLE_S
+            elif time.monotonic() >= show_at:
+                self._show_ends(clients)
             self._show_progress()
         self._conclude(processes, server, clients)
 
@@ -91,8 +107,9 @@ class Federation:
                     raise SettingsError(map(self._plan.explain, messages))
                 self._show_early_lines()
                 raise ProgramsFailedError(server.exit_code or 1, self._describe_end(server))
-        self._show_early_lines()
         self.run_dir = self._plan.root / server.ready.run_dir
+        self._rounds_before = len(read_rounds(self.run_dir))
+        self._show_early_lines()
         return server, str(server.ready.address.reachable_locally())
 
     def _conclude(self, processes: Processes, server: Child, clients: Sequence[Child]) -> None:
@@ -100,13 +117,14 @@ class Federation:
         # A server without clients waits for new ones until its own timeout, unless it has announced the end.
         is_ending = any(client.exit_code == _TRAINING_FAILED for client in clients)
         if not processes.wait_for([server], _GRACE_S if is_ending else _TICK_S):
-            first = clients[0]
-            message = f"all {len(clients)} clients failed; {self._describe_end(first)}"
-            raise ProgramsFailedError(first.exit_code or 1, message)
+            lines = self._describe_ends(clients, len(clients))
+            raise ProgramsFailedError(clients[0].exit_code or 1, "\n".join(lines))
         if server.exit_code in _SENT_GOODBYE:
             processes.wait_for(clients, _GRACE_S)
-        for client in clients:
-            self._show_end(client)
+        self._show_ends(clients)
+        if server.exit_code == _TRAINING_FAILED:
+            # Their error is the server's, which is shown as the reason of its end.
+            self._shown.update(client.name for client in clients if client.exit_code == _TRAINING_FAILED)
         if server.exit_code:
             raise ProgramsFailedError(server.exit_code, self._describe_end(server))
 
@@ -114,28 +132,49 @@ class Federation:
         if self.run_dir:
             self._display.update(read_rounds(self.run_dir))
 
-    def _show_end(self, client: Child) -> None:
-        # A client that ended because of the server's goodbye has already logged the reason.
-        if client.exit_code not in (None, 0, _TRAINING_FAILED) and client.name not in self._shown:
-            self._shown.add(client.name)
-            self._display.show(self._describe_end(client))
+    def _show_ends(self, clients: Sequence[Child]) -> None:
+        # A client that ended because of the server's goodbye has the server's reason.
+        quiet = (None, 0, _TRAINING_FAILED)
+        failed = [c for c in clients if c.exit_code not in quiet and c.name not in self._shown]
+        for line in self._describe_ends(failed, len(clients)):
+            self._display.show(line)
+
+    def _describe_ends(self, clients: Sequence[Child], total: int) -> list[str]:
+        self._shown.update(client.name for client in clients)
+        return describe_clients([(client.name, self._ending_of(client)) for client in clients], total)
 
     def _describe_end(self, child: Child) -> str:
+        self._shown.add(child.name)
+        return self._ending_of(child).describe(child.name)
+
+    def _ending_of(self, child: Child) -> Ending:
         code = child.exit_code or 0
-        names = {128 + number: number.name for number in signal.Signals}
-        reason = self._reasons.get(child.name) or names.get(code)
-        return f"{child.name} ended with exit code {code}" + (f": {reason}" if reason else "")
+        if child.is_killed:
+            for line in self._errors[child.name].release():
+                self._relay(child.name, line)
+            return Ending(code, "", is_killed=True)
+        return Ending(code, self._plan.rename(self._errors[child.name].reason), is_killed=False)
 
     def _on_line(self, name: str, line: str) -> None:
-        level, message = split_line(line)
-        # The newest error, or the newest line of a traceback.
-        if level in ("ERROR", ""):
-            self._reasons[name] = message
         if name == "server" and self.run_dir is None:
             self._early_lines.append(line)
-        elif not (self._is_stopping and is_routine(line)):
-            self._display.relay(name, line)
+        elif self._is_stopping:
+            if not (is_routine(line) or is_result_of_stop(line)):
+                self._relay(name, line)
+        else:
+            for shown in self._errors[name].read(line):
+                self._relay(name, shown)
 
     def _show_early_lines(self) -> None:
         for line in self._early_lines:
-            self._display.relay("server", line)
+            for shown in self._errors["server"].read(line):
+                self._relay("server", shown)
+
+    def _show_held_errors(self) -> None:
+        for name, errors in self._errors.items():
+            for line in errors.release():
+                if name not in self._shown:
+                    self._relay(name, line)
+
+    def _relay(self, name: str, line: str) -> None:
+        self._display.relay(name, self._plan.rename(line))

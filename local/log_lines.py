@@ -7,6 +7,7 @@ _DATE, _TIME, _ZONE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T", r"[0-9:]{8}\.[0-9]{3}", r"
 _TEXT_LINE = re.compile(rf"{_DATE}({_TIME}){_ZONE} (([A-Z]+) +(.*))")
 # Worth seeing beside a progress bar that begins in the middle.
 _RESUMING = "resuming a run"
+_LOST_SERVER = "lost the server"
 
 
 def split_line(line: str) -> tuple[str, str]:
@@ -24,6 +25,12 @@ def is_routine(line: str) -> bool:
     """Whether a line reports that all is well."""
     level, message = split_line(line)
     return level in ("INFO", "DEBUG") and not message.startswith(_RESUMING)
+
+
+def is_result_of_stop(line: str) -> bool:
+    """Whether a line reports what is expected while all programs are being ended."""
+    level, message = split_line(line)
+    return level == "WARNING" and message.startswith(_LOST_SERVER)
 
 
 def shorten(line: str) -> str:

@@ -1,6 +1,7 @@
 """What `make run` starts: how many programs, and the environment of each."""
 
 import dataclasses
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,14 @@ class Plan:
         """Add to a problem of the server's settings where the value comes from if the user did not set it."""
         name = problem.partition("=")[0]
         return f"{problem} ({name} follows CLIENTS unless it is set)" if name in self.derived else problem
+
+    def rename(self, text: str) -> str:
+        """Name CLIENTS, which the user can set, where a text names a number that follows it."""
+        total = str(len(self.clients))
+        for name in self.derived:
+            if self.server.get(name) == total:
+                text = re.sub(rf"\b{name}\b", "CLIENTS", text)
+        return text
 
 
 @dataclass(frozen=True)

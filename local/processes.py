@@ -33,6 +33,11 @@ class Child:
     ready: Ready | None = None
     exit_code: int | None = None
 
+    @property
+    def is_killed(self) -> bool:
+        """Whether a signal has ended it; a program that handles the signal ends by itself."""
+        return (self.process.returncode or 0) < 0
+
 
 class Processes:
     """The children, as a context: leaving it ends those that still run."""

@@ -91,7 +91,12 @@ install_lock() {
     if [ -s .venv/index ] && [ -z "${UV_DEFAULT_INDEX:-}" ]; then
         export UV_DEFAULT_INDEX="$(cat .venv/index)"
     fi
-    .venv/bin/uv pip sync --python .venv/bin/python --require-hashes "requirements/$lock.txt"
+    # The list of packages would bury what follows; --quiet would hide the progress, too. A pipe has one exit code,
+    # that of its last command, so a file notes uv's.
+    rm -f .venv/failed
+    { .venv/bin/uv pip sync --python .venv/bin/python --require-hashes "requirements/$lock.txt" 2>&1 || : >.venv/failed; } |
+        awk '!/^ [-+~] / { print; fflush() }'
+    [ ! -e .venv/failed ]
 }
 
 lock=${1:-}

@@ -182,9 +182,10 @@ def _log_resume(start: Start) -> Start:
     if others:
         warn("resuming a run of other versions, the model may differ", changed="; ".join(others))
     event(
-        "resuming a run",
+        # Without a finished round, nothing but the run's folder and nodes is taken from before.
+        "resuming a run" if start.done else "starting a run from its first round",
         run=start.run_id,
-        after_round=start.done.round if start.done else 0,
+        after_round=start.done.round if start.done else None,
         task=start.description["task"] if start.description else None,
         nodes=sorted(start.membership.nodes) or None,
         hint=NEW_RUN,

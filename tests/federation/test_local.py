@@ -115,4 +115,4 @@ def test_a_missing_data_folder_is_reported_with_exit_code_2(free_address: str, t
     done = launch(free_address, tmp_path, DATA_DIR=str(tmp_path / "nowhere"))
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
-    assert f"client-1 ended with exit code 2: DATA_DIR={tmp_path}/nowhere: " in line
+    assert f"ended with exit code 2: DATA_DIR={tmp_path}/nowhere: " in line

@@ -42,7 +42,7 @@ def test_one_client_is_enough_where_min_clients_says_so(federation: Federation) 
     # A client loads its task while it joins, so either may be over first.
     assert sorted(event.split()[0] for event in events) == ["dialling", "finished", "joined", "ready"]
     (ready,) = [event for event in events if event.startswith("ready")]
-    assert ready == "ready device=cpu(0) threads=1 train_examples=230 test_examples=50"
+    assert ready == "ready device=cpu(0) threads=1 dataset_train_examples=230 dataset_test_examples=50"
 
 
 def test_too_few_clients_end_the_server_with_exit_code_3_and_a_count(federation: Federation) -> None:

@@ -125,14 +125,6 @@ def launcher(tmp_path: Path) -> Iterator[Launcher]:
         process.communicate()
 
 
-@pytest.fixture
-def _default_hangup() -> Iterator[None]:
-    """Undo for programs what nohup does to the tests."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
 def test_lines_are_shown_with_their_programs_name_and_followed_by_a_table_and_the_model(
     launcher: Launcher,
 ) -> None:
@@ -140,7 +132,7 @@ def test_lines_are_shown_with_their_programs_name_and_followed_by_a_table_and_th
     assert code == 0
     assert "server | 12:00:00.000 INFO    ready" in lines
     table = [line.split() for line in lines if line.split()[1:2] == ["2"]]
-    assert table == [[str(number), "2", "0.5000", "0.2500", "0.9125", "0.7500", "1.5"] for number in (1, 2)]
+    assert table == [[str(number), "2", "0.5000", "0.2500", "0.9125", "0.7500", "1.50"] for number in (1, 2)]
     assert lines[-2:] == ["model: runs/run-1/model.npz", "model_sha256: 5ee1"]
 
 
@@ -228,9 +220,85 @@ def test_when_every_client_has_failed_the_server_is_ended_with_their_exit_code_a
     does = "say('ERROR', 'DATA_DIR=x: no such folder'); sys.exit(2)"
     code, lines = launcher.run(SERVER_DOES="wait()", CLIENT_DOES=does)
     assert code == 2
-    assert lines[-1] == "all 2 clients failed; client-1 ended with exit code 2: DATA_DIR=x: no such folder"
-    for name in ("client-1", "client-2"):
-        assert lines.count(f"{name} ended with exit code 2: DATA_DIR=x: no such folder") == 1
+    assert lines[-1] == "both clients ended with exit code 2: DATA_DIR=x: no such folder"
+    assert "".join(lines).count("no such folder") == 1
+
+
+def test_clients_that_failed_for_different_reasons_are_reported_with_each(launcher: Launcher) -> None:
+    launcher.be_patient()
+    does = "say('ERROR', 'odd' if os.environ['NODE_NAME'][-1] in '13' else 'even'); sys.exit(2)"
+    code, lines = launcher.run(SERVER_DOES="wait()", CLIENT_DOES=does, CLIENTS="3")
+    assert code == 2
+    assert lines[-2:] == [
+        "2 of 3 clients ended with exit code 2: odd",
+        "client-2 ended with exit code 2: even",
+    ]
+
+
+@pytest.mark.parametrize("stray", ["", "say('ERROR', 'an error before'); "])
+def test_the_reason_of_a_killed_program_is_the_signal_and_no_line_of_a_library(
+    launcher: Launcher, stray: str
+) -> None:
+    code, lines = launcher.run(
+        SERVER_DOES=f"{stray}print('EMA rounds 1', flush=True); os.kill(os.getpid(), 9)"
+    )
+    assert code == 137
+    assert lines[-1] == "server ended with exit code 137: killed by SIGKILL"
+    assert "server | EMA rounds 1" in lines
+    assert "".join(lines).count("an error before") == bool(stray)
+
+
+def test_an_error_is_not_replaced_by_a_line_of_a_library(launcher: Launcher) -> None:
+    does = "say('ERROR', 'round 2 failed'); print('EMA rounds 1', flush=True); sys.exit(4)"
+    _, lines = launcher.run(SERVER_DOES=does)
+    assert lines[-1] == "server ended with exit code 4: round 2 failed"
+    assert "".join(lines).count("round 2 failed") == 1
+
+
+def test_an_error_of_a_program_that_goes_on_is_shown_in_its_place(launcher: Launcher) -> None:
+    code, lines = launcher.run(SERVER_DOES="say('ERROR', 'a bug'); say('INFO', 'next'); train(1)")
+    assert code == 0
+    position = lines.index("server | 12:00:00.000 ERROR   a bug")
+    assert lines[position + 1] == "server | 12:00:00.000 INFO    next"
+
+
+@pytest.mark.parametrize("code", [2, 3])
+def test_an_older_run_is_not_shown_when_the_server_refuses_to_resume_it(
+    launcher: Launcher, code: int
+) -> None:
+    launcher.run(SERVER_DOES="train(2); (runs / 'run-1' / 'model.npz').unlink(); sys.exit(4)")
+    found, lines = launcher.run(SERVER_DOES=f"say('ERROR', 'refused'); sys.exit({code})")
+    assert found == code
+    assert lines[-1] == f"server ended with exit code {code}: refused"
+    assert not any("unfinished" in line or "train loss" in line for line in lines)
+
+
+def test_the_hint_does_not_repeat_a_folder_that_the_user_has_set(launcher: Launcher) -> None:
+    does = "train(2); (runs / 'run-1' / 'model.npz').unlink(); sys.exit(4)"
+    _, lines = launcher.run(SERVER_DOES=does, RUNS_DIR="mine")
+    assert "unfinished: mine/run-1; the same command resumes it after round 2" in lines
+
+
+def test_a_number_that_follows_clients_is_named_so(launcher: Launcher) -> None:
+    does = "say('INFO', 'lower NUM_PARTITIONS'); say('ERROR', 'MIN_CLIENTS=2: too few'); sys.exit(3)"
+    _, lines = launcher.run(SERVER_DOES=does)
+    assert "server | 12:00:00.000 INFO    lower CLIENTS" in lines
+    assert lines[-1].endswith(": CLIENTS=2: too few")
+    _, lines = launcher.run(SERVER_DOES=does, NUM_PARTITIONS="2", MIN_CLIENTS="2")
+    assert "server | 12:00:00.000 INFO    lower NUM_PARTITIONS" in lines
+
+
+def test_a_lost_server_is_no_warning_while_everything_is_being_stopped(launcher: Launcher) -> None:
+    says = "say('WARNING', 'lost the server'), say('WARNING', 'other'), os._exit(0)"
+    lost = f"signal.signal(15, lambda *_: ({says}))"
+    process = launcher.start({"SERVER_DOES": "wait()", "CLIENT_DOES": f"{lost}; wait()", "CLIENTS": "1"})
+    assert process.stdout
+    while "client-1 | " not in process.stdout.readline():
+        pass
+    process.terminate()
+    output, _ = process.communicate(timeout=HANG_S)
+    assert "other" in output
+    assert "lost the server" not in output
 
 
 def test_the_end_of_clients_that_were_notified_of_a_failed_run_is_not_reported(launcher: Launcher) -> None:
@@ -306,7 +374,6 @@ def test_clients_have_time_to_end_by_themselves_after_the_goodbye(launcher: Laun
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
 )
-@pytest.mark.usefixtures("_default_hangup")
 def test_a_signal_ends_everything_with_the_rounds_so_far(launcher: Launcher, number: int, code: int) -> None:
     process, children = launcher.start_and_await_programs("train(1); wait()")
     process.send_signal(number)
@@ -315,12 +382,11 @@ def test_a_signal_ends_everything_with_the_rounds_so_far(launcher: Launcher, num
     first, *table = output.splitlines()
     assert first == "stopped: ending all programs"
     assert [line.split() for line in table if line.split()[:1] == ["1"]] == [
-        ["1", "2", "0.5000", "0.2500", "0.9125", "0.7500", "1.5"]
+        ["1", "2", "0.5000", "0.2500", "0.9125", "0.7500", "1.50"]
     ]
     assert not [child for child in children if child.is_running()]
 
 
-@pytest.mark.usefixtures("_default_hangup")
 def test_closing_the_terminal_ends_everything_with_129(launcher: Launcher) -> None:
     mine, its = pty.openpty()
     mark = "runs.mkdir(exist_ok=True); (runs / os.environ.get('NODE_NAME', 'server')).touch(); wait()"

@@ -109,15 +109,18 @@ def logged() -> Log:
     return stream
 
 
-@pytest.mark.parametrize("rounds", [0, 2])
+@pytest.mark.parametrize(
+    ("rounds", "event", "after_round"),
+    [(0, "starting a run from its first round", None), (2, "resuming a run", 2)],
+)
 def test_a_resume_is_logged_at_once_with_run_round_task_and_the_alternative(
-    tmp_path: Path, rounds: int, logged: Log
+    tmp_path: Path, rounds: int, event: str, after_round: int | None, logged: Log
 ) -> None:
     settings = make_settings(tmp_path)
     make_run(settings, rounds).note_nodes(Membership({"b": 1, "a": 0}, 2), {"task": "mnist"}, 0)
     choose_run(settings)
     (line,) = logged.lines
-    assert (line["event"], line["run"], line["after_round"]) == ("resuming a run", "one", rounds)
+    assert (line["event"], line["run"], line.get("after_round")) == (event, "one", after_round)
     assert (line["task"], line["nodes"]) == ("mnist", ["a", "b"])
     assert "RESUME=never" in line["hint"]
 
