@@ -346,7 +346,8 @@ def test_a_bug_before_the_server_listens_keeps_its_traceback(launcher: Launcher)
 
 def test_the_run_of_a_server_that_was_killed_is_interrupted(launcher: Launcher) -> None:
     does = "train(1); pathlib.Path(runs, 'run-1/model.npz').unlink()"
-    does += "; pathlib.Path(runs, 'run-1/run.json').write_text('{\"status\": \"running\"}')"
+    record = json.dumps({"format": run_state.FORMAT, "status": "running"})
+    does += f"; pathlib.Path(runs, 'run-1/run.json').write_text({record!r})"
     does += "; os.kill(os.getpid(), 9)"
     code, lines = launcher.run(SERVER_DOES=does)
     assert code == 137
