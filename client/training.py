@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from client.device import put
 from client.model import is_trained
 from client.mx import autograd, gluon, mx
+from client.proximal import ProximalTerm
 from client.task import Task, describe
 from client.task_errors import task_errors
 from fedmx import parsing
@@ -127,7 +128,7 @@ def train(
     mx.random.seed(int(rng.integers(2**31)))
     trained = [parameter for parameter in net.collect_params().values() if is_trained(parameter)]
     optimizer = _make_optimizer(trained, hyperparameters)
-    proximal = _ProximalTerm(trained, hyperparameters.proximal_mu)
+    proximal = ProximalTerm(trained, hyperparameters.proximal_mu)
     means: dict[str, float] = {}
     for epoch in range(hyperparameters.local_epochs):
         sums = _Sums(task.name)
@@ -213,20 +214,6 @@ def _clear_added(parameters: list[gluon.Parameter]) -> None:
     for parameter in parameters:
         if parameter.grad_req == "add":
             parameter.zero_grad()
-
-
-class _ProximalTerm:
-    """FedProx: adds mu * (w - w_global) to the gradients of a batch."""
-
-    def __init__(self, parameters: list[gluon.Parameter], mu: float) -> None:
-        self._mu = mu
-        self._pairs = [(p, p.data().copy()) for p in parameters] if mu > 0 else []
-
-    def add_gradients(self, batch_size: int) -> None:
-        """Add the term's gradient times the batch size: the optimizer divides by it."""
-        for parameter, start in self._pairs:
-            gradient = parameter.grad()
-            gradient += (self._mu * batch_size) * (parameter.data() - start)
 
 
 def check_metric_names(task_name: str, some: Collection[str], others: Collection[str]) -> None:
