@@ -20,7 +20,7 @@ from fedmx.settings import (
     ServerSettings,
     environment,
 )
-from local.display import Display, make_table, print_line, print_table
+from local.display import Display, PipedConsole, make_table, print_line, print_table
 from local.federation import Federation
 from local.plan import ROOT, Plan, check, make_plan
 from local.results import read_rounds, read_run
@@ -45,7 +45,7 @@ _PROGRAM = Program(
 def main() -> None:
     """Run the federation that the environment describes, then show its rounds and the path of the model."""
     parse(_PROGRAM)
-    console = Console()
+    console = PipedConsole()
     environ = environment()
     check(make_plan(environ))
     with find_room(environ, ROOT) as room:

@@ -63,6 +63,14 @@ class Display:
             self._bar.update(self._bar.task_ids[0], completed=last.number, description=description)
 
 
+class PipedConsole(Console):
+    """A console whose reader may go away, as in `make run | head`: the run goes on without output."""
+
+    def on_broken_pipe(self) -> None:
+        """Stay silent from now on."""
+        self.quiet = True
+
+
 def _make_bar(console: Console) -> Progress:
     columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     return Progress(TextColumn("round"), MofNCompleteColumn(), *columns, console=console)

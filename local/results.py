@@ -42,7 +42,7 @@ class Round:
 def read_rounds(folder: Path) -> list[Round]:
     """Read the finished rounds of a run; a line that is incomplete or invalid is skipped."""
     try:
-        text = (folder / "history.jsonl").read_text()
+        text = (folder / "history.jsonl").read_text(errors="replace")
     except OSError:
         return []
     rounds = []

@@ -70,13 +70,15 @@ is_current() {
 }
 
 make_venv() {
-    # Replace a .venv that was created by another Python, or whose Python was removed.
+    # Replace a .venv that was created by another Python, whose Python was removed, or whose creation was interrupted.
     version=$("$python" -I -S -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-    if [ ! -d ".venv/lib/python$version" ] || ! .venv/bin/python -I -S -c '' 2>/dev/null; then
+    if [ ! -d ".venv/lib/python$version" ] || ! .venv/bin/python -I -S -c '' 2>/dev/null || ! has_installer; then
         rm -rf .venv
         "$python" -m venv .venv || fail ".venv could not be created, see above"
     fi
 }
+
+has_installer() { .venv/bin/uv --version >/dev/null 2>&1 || .venv/bin/python -m pip --version >/dev/null 2>&1; }
 
 install_lock() {
     # uv needs a tenth of pip's CPU time. Its own version and hash come from the lock.
@@ -84,11 +86,13 @@ install_lock() {
         awk '/^uv==/ { found = 1 } found { print } found && !/\\$/ { exit }' "requirements/$lock.txt" >.venv/uv.txt
         .venv/bin/python -m pip install --quiet --no-input --disable-pip-version-check --require-hashes -r .venv/uv.txt ||
             return 1
-        # uv does not read pip's configuration.
-        index=${PIP_INDEX_URL:-$(.venv/bin/python -m pip config get global.index-url 2>/dev/null || true)}
-        [ -z "$index" ] || echo "$index" >.venv/index
     fi
-    if [ -s .venv/index ] && [ -z "${UV_DEFAULT_INDEX:-}" ]; then
+    # uv does not read pip's configuration.
+    if [ ! -e .venv/index ]; then
+        index=${PIP_INDEX_URL:-$(.venv/bin/python -m pip config get global.index-url 2>/dev/null || true)}
+        echo "$index" >.venv/index
+    fi
+    if [ -n "$(cat .venv/index)" ] && [ -z "${UV_DEFAULT_INDEX:-}" ]; then
         export UV_DEFAULT_INDEX="$(cat .venv/index)"
     fi
     # The list of packages would bury what follows; --quiet would hide the progress, too. A pipe has one exit code,

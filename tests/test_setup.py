@@ -28,6 +28,7 @@ case "$*" in
     *ensurepip*) exit ${NO_VENV:-0} ;;
     *sys.version_info*) echo ${VERSION:-3.11} ;;
     "-m venv .venv") mkdir -p .venv/bin ".venv/lib/python${VERSION:-3.11}" && cp "$0" .venv/bin/python ;;
+    *"pip --version"*) exit 0 ;;
     *"pip install"*)
         cat .venv/uv.txt >>installed
         cat >.venv/bin/uv <<'END'
@@ -268,11 +269,18 @@ def test_a_lock_that_does_not_exist_is_refused_with_those_that_do(
     assert all(name in line for name in ("run", "dev", "server", "client", *locks))
 
 
-def test_a_real_python_makes_a_venv_with_uv_and_installs_into_it(machine: Machine) -> None:
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_a_real_python_makes_a_venv_with_uv_and_installs_into_it(
+    machine: Machine, *, is_interrupted: bool
+) -> None:
     entries = re.split(r"\n(?=[a-z])", (ROOT / "requirements" / "server.txt").read_text())
     small = [entry for entry in entries if entry.startswith(("uv==", "idna=="))]
     machine.write_lock("server", "\n".join(small) + "\n")
     (machine.bin / "python3.11").symlink_to(sys._base_executable)  # type: ignore[attr-defined]
+    if is_interrupted:
+        # What is there before pip is.
+        command = [sys.executable, "-m", "venv", "--without-pip", ".venv"]
+        subprocess.run(command, cwd=machine.root, check=True)
     path = f"{machine.bin}{os.pathsep}{os.defpath}"
     names = [
         name

@@ -1,8 +1,10 @@
 """Figures of the table are shown with a useful precision."""
 
+import os
+
 import pytest
 
-from local.display import make_table
+from local.display import PipedConsole, make_table
 from local.results import Round
 
 
@@ -13,3 +15,15 @@ from local.results import Round
 def test_seconds_of_a_round_have_three_significant_digits(seconds: float | None, shown: str) -> None:
     table = make_table([Round(1, 2, 0.5, 0.25, {}, seconds)])
     assert list(table.columns[-1].cells) == [shown]
+
+
+def test_a_reader_that_goes_away_ends_the_output_and_nothing_else() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    file = os.fdopen(writing, "w")
+    console = PipedConsole(file=file)
+    for _ in range(2):
+        console.print("round 1")
+    # The text that could not be written is still in the file's buffer.
+    with pytest.raises(BrokenPipeError):
+        file.close()
