@@ -135,7 +135,8 @@ def list_installed_in_images(lock: str) -> dict[str, str]:
 def test_a_bill_of_materials_lists_what_each_image_installs_of_its_lock(tmp_path: Path) -> None:
     for path in ("Makefile", "pyproject.toml", "docker-compose.yml", ".env"):
         shutil.copy(ROOT / path, tmp_path)
-    shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
+    for path in ("requirements", "server/authority/site"):
+        shutil.copytree(ROOT / path, tmp_path / path)
     (tmp_path / ".venv").symlink_to(sys.prefix)
     subprocess.run(["make", "--old-file=.venv/dev.ok", "sbom"], cwd=tmp_path, check=True, capture_output=True)
     for name in IMAGES:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fedmx import memory, supervisor
+from fedmx.run_state import FORMAT
 from tests.bounds import HANG_S
 
 ROOT = Path(__file__).parents[2]
@@ -148,7 +149,7 @@ def test_the_run_of_a_server_that_was_killed_is_interrupted_when_the_container_e
 ) -> None:
     run = tmp_path / "runs" / "one"
     run.mkdir(parents=True)
-    (run / "run.json").write_text('{"status": "running"}')
+    (run / "run.json").write_text(json.dumps({"format": FORMAT, "status": "running"}))
     (run.parent / "latest").symlink_to("one")
     supervised = supervise("note('started'); os.kill(os.getpid(), signal.SIGKILL)")
     assert supervised.end()[0] == 137
