@@ -1,6 +1,7 @@
 """NVIDIA's driver and its cards, read from real libraries; the choice among cards, by plain values."""
 
-import ctypes
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from client.cuda import Card, Driver, NoCardError, Visible, choose_cards, load_d
 from fedmx.errors import SettingsError
 from tests.client.given.libraries import compile_driver, compile_library
 
-STUB = Path(__file__).parents[2] / "client" / "cuda_stub.c"
+ROOT = Path(__file__).parents[2]
+STUB = ROOT / "client" / "cuda_stub.c"
 A, B, NEW = Card("A", (8, 6)), Card("B", (7, 5)), Card("C", (9, 0))
 
 
@@ -20,20 +22,33 @@ def choose(*cards: Card, gpu_index: int | None = None, has_cuda: bool = True) ->
 # The driver's library
 
 
+# In a process of its own: a library that a test has loaded before would answer in place of the stub.
+STUBBED = """
+import ctypes, sys
+from pathlib import Path
+from client.cuda import load_driver
+
+linked, stub = sys.argv[1:]
+try:
+    ctypes.CDLL(linked)
+except OSError as error:
+    print(error)
+driver = load_driver("libcuda-absent.so.1", Path(stub))
+print(driver.library, driver.problem, ctypes.CDLL(linked).ask(), sep="\\n")
+"""
+
+
 def test_the_stub_replaces_a_missing_driver(tmp_path: Path) -> None:
     stub = compile_library(STUB, tmp_path / "libcuda-absent.so.1", "-nostdlib")
     source = tmp_path / "linked.c"
     source.write_text("int cuModuleUnload(void); int ask(void) { return cuModuleUnload(); }")
     linked = compile_library(source, tmp_path / "linked.so", str(stub))
-    with pytest.raises(OSError, match=r"libcuda-absent\.so\.1: cannot open shared object file"):
-        ctypes.CDLL(str(linked))
-    driver = load_driver(stub.name, stub)
-    assert driver.library is None
-    assert driver.problem == (
-        "no NVIDIA driver (libcuda-absent.so.1: cannot open shared object file: No such file or directory);"
-        " a container gets it from NVIDIA's container toolkit"
-    )
-    assert ctypes.CDLL(str(linked)).ask() == 100
+    command = [sys.executable, "-c", STUBBED, str(linked), str(stub)]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    unstubbed, library, problem, answer = printed.splitlines()
+    reason = "libcuda-absent.so.1: cannot open shared object file: No such file or directory"
+    assert (unstubbed, library, answer) == (reason, "None", "100")
+    assert problem == f"no NVIDIA driver ({reason}); a container gets it from NVIDIA's container toolkit"
 
 
 def test_a_missing_driver_without_a_stub_is_not_an_error(tmp_path: Path) -> None:
