@@ -12,8 +12,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from dp_accounting import GaussianDpEvent  # type: ignore[import-untyped]  # it ships no types
-from dp_accounting.rdp import RdpAccountant  # type: ignore[import-untyped]  # it ships no types
 from flwr.app import ArrayRecord, Message, MetricRecord
 from flwr.serverapp import strategy as flower
 from numpy.typing import NDArray
@@ -144,12 +142,16 @@ class PrivacyAccountant:
     def __init__(self, noise_multiplier: float, delta: float) -> None:
         self.noise_multiplier = noise_multiplier
         self._delta = delta
-        self._accountant = RdpAccountant()
+        # It imports scipy, which takes more than a second: only where a run needs it.
+        import dp_accounting.rdp  # type: ignore[import-untyped]  # noqa: PLC0415 - it ships no types; see above
+
+        self._build_event = dp_accounting.GaussianDpEvent
+        self._accountant = dp_accounting.rdp.RdpAccountant()
 
     def count(self, releases: Iterable[float]) -> None:
         """Count models that were released before, each by its noise multiplier."""
         for noise_multiplier in releases:
-            self._accountant.compose(GaussianDpEvent(noise_multiplier))
+            self._accountant.compose(self._build_event(noise_multiplier))
 
     def spend(self) -> dict[str, float]:
         """Count one more release; return what all of them have spent, as in the history."""
