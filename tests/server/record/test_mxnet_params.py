@@ -1,8 +1,7 @@
 """The model's file for MXNet, read by MXNet itself."""
 
 import json
-import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -199,15 +198,6 @@ def test_a_node_with_a_dtype_that_mxnet_has_not_is_refused_by_arrays_name(dtype:
     heads = [json.dumps(["0.weight", "float32", [2], True]), json.dumps(["steps", dtype, [1], False])]
     with pytest.raises(ValueError, match=rf"'steps' is {dtype}; .*float32"):
         Layout.from_description(ConfigRecord({"arrays": heads, "metrics": ["loss"]}))
-
-
-@pytest.fixture
-def _full_disk() -> Iterator[None]:
-    """Have every file of this process end at 64 KiB, as a full disk would."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.usefixtures("_full_disk")

@@ -1,8 +1,7 @@
 """Files of arrays: complete or absent, and readable by numpy alone."""
 
-import resource
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +50,6 @@ def test_the_same_model_is_the_same_file(tmp_path: Path) -> None:
     save(record, tmp_path / "one.npz")
     save(record, tmp_path / "two.npz")
     assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
-
-
-@pytest.fixture
-def _full_disk() -> Iterator[None]:
-    """Have every file of this process end at 64 KiB, as a full disk would."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.usefixtures("_full_disk")
