@@ -232,11 +232,11 @@ def check_metric_names(task_name: str, some: Collection[str], others: Collection
 
 def _check_spelling(task_name: str, names: Iterable[object]) -> None:
     for name in names:
-        if not isinstance(name, str) or not parsing.is_name(name):
-            raise SettingsError(
-                f"TASK={task_name}: metrics() returned the name {printable(repr(name))[:100]};"
-                " expected at most 64 letters, digits, '.', '_' or '-'"
-            )
+        try:
+            parsing.name(name if isinstance(name, str) else "")
+        except ValueError as error:
+            found = printable(repr(name))[:100]
+            raise SettingsError(f"TASK={task_name}: metrics() returned the name {found}; {error}") from None
 
 
 def _average_each(task_name: str, name: str, values: mx.nd.NDArray, count: int) -> mx.nd.NDArray:

@@ -175,5 +175,7 @@ def _check_metrics(names: frozenset[str]) -> None:
     if "loss" not in names:
         raise ValueError("its metrics lack 'loss'")
     for name in sorted(names):
-        if not parsing.is_name(name):
-            raise ValueError(f"metric {name!r}: expected at most 64 letters, digits, '.', '_' or '-'")
+        try:
+            parsing.name(name)
+        except ValueError as error:
+            raise ValueError(f"metric {name!r}: {error}") from None

@@ -83,7 +83,7 @@ def test_a_description_that_cannot_be_parsed_is_reported() -> None:
         "node 10: it does not describe itself as a node: "
     )
     assert failure(TrainingFailedError, [NullNode(description={"metrics": ["loss", "a b"]})]) == (
-        "node 10: metric 'a b': expected at most 64 letters, digits, '.', '_' or '-'"
+        "node 10: metric 'a b': expected at most 64 letters, digits, '.', '_' or '-', a letter or digit first"
     )
 
 
