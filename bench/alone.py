@@ -6,12 +6,16 @@
 import socket
 import sys
 
+import numpy as np
+
 from bench.flower_app.null_app.rounds import NODES
 from client import model, training
+from client.batches import DeviceData, read_batch
+from client.context import Context
 from client.device import find_devices
+from client.mx import mx
 from client.partition import split_indices, split_test_indices
 from client.task import load_task
-from client.training import DeviceData
 from fedmx.settings import ClientSettings, ServerSettings, load
 
 
@@ -24,27 +28,28 @@ class LoneNode:
         self._partition = partition
         self._task = load_task(client_settings.task)
         train, test = self._task.load_data(client_settings.data_dir)
-        device = find_devices(client_settings.device, client_settings.gpu_index).for_partition(partition)
+        devices = find_devices(client_settings.device, client_settings.gpu_index).for_partition(partition)
         rule = self._settings.partition
         seed = self._settings.seed
         chosen = split_indices(train.labels, rule, NODES, seed)[partition]
-        self._train_data = DeviceData.put(train.examples, train.labels, device, chosen=chosen)
+        self._train_data = DeviceData.put(train, devices[0], chosen)
         chosen = split_test_indices(len(test), NODES, seed)[partition]
-        self._test_data = DeviceData.put(test.examples, test.labels, device, chosen=chosen)
+        self._test_data = DeviceData.put(test, devices[0], chosen)
         self._net = self._task.build_model()
-        model.initialize(self._net, seed, train.examples[:2])
-        self._net.collect_params().reset_ctx(device)
+        sample = read_batch(train, np.arange(2), mx.cpu())
+        model.initialize(self._net, seed, sample.inputs)
+        self._net.collect_params().reset_ctx(list(devices))
+        self._context = Context(self._settings.hyperparameters, 1, devices)
         self._net.hybridize(static_alloc=True, static_shape=True)
 
     def train(self, number: int) -> None:
         """Train a round's epochs, continuing from the round before."""
-        settings = self._settings
-        seed = [settings.seed, number, self._partition]
-        training.train(self._net, self._task, self._train_data, settings.hyperparameters, seed)
+        seed = [self._settings.seed, number, self._partition]
+        training.train(self._net, self._task, self._train_data, self._context, seed)
 
     def evaluate(self) -> None:
         """Evaluate on this partition's part of the test set."""
-        training.evaluate(self._net, self._task, self._test_data, self._settings.batch_size)
+        training.evaluate(self._net, self._task, self._test_data, self._context)
 
 
 def main(port: str, partition: str) -> None:

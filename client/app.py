@@ -1,7 +1,7 @@
 """The Flower ClientApp: train, evaluate, query. Reads messages and leaves the work to the trainer."""
 
 import hashlib
-from functools import cache
+from functools import lru_cache
 from typing import TypeVar
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -9,9 +9,10 @@ from flwr.clientapp import ClientApp
 
 from client.settings import load_settings
 from client.trainer import DataShare, Trainer
-from fedmx import arrays
+from fedmx import arrays, parsing
 from fedmx.errors import SettingsError
 from fedmx.hyperparameters import Hyperparameters
+from fedmx.log import printable
 from fedmx.values import PartitionRule
 
 T = TypeVar("T", int, str, bool)
@@ -19,19 +20,31 @@ T = TypeVar("T", int, str, bool)
 app = ClientApp()
 
 
-@cache
-def trainer() -> Trainer:
-    """Return this process's trainer, built from its settings at the first call."""
-    return Trainer.from_settings(load_settings())
+@lru_cache(maxsize=1)
+def trainer(task_options: str) -> Trainer:
+    """Return this process's trainer, built from its settings at the first call.
+
+    Args:
+        task_options: TASK_OPTIONS of the server, a JSON object.
+
+    Raises:
+        SettingsError: the text is not a JSON object.
+    """
+    try:
+        options = parsing.json_object(task_options)
+    except ValueError as error:
+        raise SettingsError(f"TASK_OPTIONS={printable(task_options)}: {error}") from None
+    return Trainer.from_settings(load_settings(), options)
 
 
 @app.query()
 def query(message: Message, _: Context) -> Message:
     """Describe this node and the arrays that a run with this seed starts from; send them on request."""
     config = _config(message)
-    trainer().load_partition(_read_share(config))
-    initial = trainer().initial_arrays(_at_least(config, "seed", 0))
-    description = ConfigRecord({**trainer().description(), "initial-sha256": arrays.sha256(initial)})
+    node = _find_trainer(config)
+    node.load_partition(_read_share(config))
+    initial = node.initial_arrays(_at_least(config, "seed", 0))
+    description = ConfigRecord({**node.description(), "initial-sha256": arrays.sha256(initial)})
     content = RecordDict({"description": description})
     if _get(config, "with-arrays", bool):
         content["arrays"] = initial
@@ -43,9 +56,12 @@ def train(message: Message, _: Context) -> Message:
     """Train from the global arrays on this node's data."""
     config = _config(message)
     share = _read_share(config)
-    trainer().load_partition(share)
+    node = _find_trainer(config)
+    node.load_partition(share)
     hyperparameters = Hyperparameters.from_config(config)
-    updated, metrics = trainer().train(_arrays(message), hyperparameters, _read_seed(config, share))
+    number = _at_least(config, "server-round", 0)
+    seed = _read_seed(config, share)
+    updated, metrics = node.train(_arrays(message), hyperparameters, number, seed)
     return Message(RecordDict({"arrays": updated, "metrics": MetricRecord({**metrics})}), reply_to=message)
 
 
@@ -53,9 +69,18 @@ def train(message: Message, _: Context) -> Message:
 def evaluate(message: Message, _: Context) -> Message:
     """Evaluate the global arrays on this node's share of the test set."""
     config = _config(message)
-    trainer().load_partition(_read_share(config))
-    metrics = trainer().evaluate(_arrays(message), Hyperparameters.from_config(config).batch_size)
+    share = _read_share(config)
+    node = _find_trainer(config)
+    node.load_partition(share)
+    hyperparameters = Hyperparameters.from_config(config)
+    number = _at_least(config, "server-round", 0)
+    seed = _read_seed(config, share)
+    metrics = node.evaluate(_arrays(message), hyperparameters, number, seed)
     return Message(RecordDict({"metrics": MetricRecord({**metrics})}), reply_to=message)
+
+
+def _find_trainer(config: ConfigRecord) -> Trainer:
+    return trainer(_get(config, "task-options", str))
 
 
 def _read_share(config: ConfigRecord) -> DataShare:

@@ -97,13 +97,13 @@ def read_cards(driver: Driver) -> Visible:
         return Visible() if error.code == _NO_DEVICE else Visible(problem=str(error))
 
 
-def choose_cards(*, has_cuda: bool, visible: Visible, gpu_index: int | None) -> list[int]:
+def choose_cards(*, has_cuda: bool, visible: Visible, gpu_index: tuple[int, ...]) -> list[int]:
     """Return the indices of the cards that a node may train on. Its partition chooses among several.
 
     Args:
         has_cuda: whether MXNet is built with CUDA.
         visible: the cards that the driver lists.
-        gpu_index: GPU_INDEX; None: all cards for which MXNet has code.
+        gpu_index: GPU_INDEX; empty: all cards for which MXNet has code.
 
     Raises:
         NoCardError: no card can be used.
@@ -114,13 +114,14 @@ def choose_cards(*, has_cuda: bool, visible: Visible, gpu_index: int | None) -> 
     if not visible.cards:
         raise NoCardError(visible.problem)
     count = len(visible.cards)
-    if gpu_index is not None and gpu_index >= count:
+    if max(gpu_index, default=0) >= count:
         raise SettingsError(
-            f"GPU_INDEX={gpu_index}: the number of visible GPUs is {count}; expected an index below it"
+            f"GPU_INDEX={max(gpu_index)}: the number of visible GPUs is {count}; expected an index below it"
         )
-    candidates = range(count) if gpu_index is None else [gpu_index]
+    candidates = gpu_index or range(count)
     usable = [index for index in candidates if visible.cards[index].is_supported]
-    if not usable:
+    # A card that was chosen is never replaced by another one, nor left out.
+    if not usable or len(usable) < len(gpu_index):
         found = ", ".join(f"GPU {index} is {visible.cards[index]}" for index in candidates)
         supported = ", ".join(map(_dotted, _CODE))
         raise NoCardError(f"{found}; MXNet supports {supported} and later minor versions of each")

@@ -1,10 +1,10 @@
 """What a checked dataset is: examples and labels as numpy arrays, and the digest of its labels.
 
-`client.idx` reads one from IDX files, `client.partition` divides one among the nodes.
+`client.idx` reads one from IDX files, `client.partition` divides one among the nodes, and `client.lazy_data`
+knows datasets that are not arrays.
 """
 
 import hashlib
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,50 +18,71 @@ MAX_EXACT = 2**24
 _NUMERIC = "?bBhHiIlLqQefd"
 
 
-@dataclass(frozen=True)
 class Dataset:
     """Examples and their labels, row by row; made by `make_dataset`, which checks them.
 
-    Attributes:
-        examples: (n, ...) of any numeric dtype.
+    Args:
+        examples: (n, ...) of any numeric dtype; a tuple of such arrays for several inputs.
         labels: (n, ...), one row per example. Class numbers are int64 (n,): whole numbers of any dtype, and
-            whole floats up to `MAX_EXACT`. All others keep their dtype, such as targets float32 (n,) or masks
-            uint8 (n, rows, columns).
+            whole floats up to `MAX_EXACT`. All others keep their dtype, such as targets float32 (n,) or
+            masks uint8 (n, rows, columns).
+
+    Attributes:
+        inputs: of the network, at least one.
     """
 
-    examples: NDArray[Any]
-    labels: NDArray[Any]
+    def __init__(self, examples: NDArray[Any] | tuple[NDArray[Any], ...], labels: NDArray[Any]) -> None:
+        self.inputs: tuple[NDArray[Any], ...] = examples if isinstance(examples, tuple) else (examples,)
+        self.labels = labels
+
+    @property
+    def examples(self) -> NDArray[Any]:
+        """The first input."""
+        return self.inputs[0]
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether an array is a memory map, which may be larger than memory."""
+        return any(isinstance(rows, np.memmap) for rows in (*self.inputs, self.labels))
 
     def __len__(self) -> int:
         """Return the number of examples."""
         return len(self.labels)
 
 
-def make_dataset(name: str, examples: NDArray[Any], labels: NDArray[Any]) -> Dataset:
+def make_dataset(
+    name: str, examples: NDArray[Any] | tuple[NDArray[Any], ...], labels: NDArray[Any]
+) -> Dataset:
     """Check that examples and labels belong together.
 
     Args:
         name: what an error calls the dataset, such as `training set`.
-        examples: (n, ...) numbers, which are not changed.
+        examples: (n, ...) numbers, which are not changed; a tuple of such arrays for several inputs.
         labels: (n, ...) numbers; class numbers of any dtype, as many loaders return them as float32.
 
     Raises:
         DataError: one is not a numpy array of numbers, the counts differ, or there are no numbers.
     """
-    _check_rows(name, "examples", examples)
+    inputs = examples if isinstance(examples, tuple) else (examples,)
+    if not inputs:
+        raise DataError(f"{name}: no inputs; expected at least one array of examples")
+    for number, rows in enumerate(inputs):
+        _check_rows(name, "examples" if len(inputs) == 1 else f"input {number}", rows)
     _check_rows(name, "labels", labels)
-    count = len(examples)
-    if count != len(labels):
-        raise DataError(f"{name}: {count} examples, but {len(labels)} labels; expected one label per example")
+    for rows in inputs:
+        if len(rows) != len(labels):
+            raise DataError(
+                f"{name}: {len(rows)} examples, but {len(labels)} labels; expected one label per example"
+            )
     if labels.ndim > 1:
-        return Dataset(examples, labels)
+        return Dataset(inputs, labels)
     # NaN, infinity and what int64 cannot represent change in the cast, and the comparison finds them.
     with np.errstate(invalid="ignore"):
         whole = labels.astype(np.int64)
     # A Python float, since numpy 2 would convert MAX_EXACT to the dtype of the labels, where it may overflow.
     are_exact = labels.dtype.kind in "bui" or float(abs(labels).max()) <= MAX_EXACT
     are_classes = are_exact and (whole == labels).all()
-    return Dataset(examples, whole if are_classes else labels)
+    return Dataset(inputs, whole if are_classes else labels)
 
 
 def are_class_numbers(labels: NDArray[Any]) -> bool:

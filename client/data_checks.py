@@ -1,18 +1,19 @@
 """Checks of a task's data before the node joins: finds mistakes on which MXNet would train silently."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from client.data import MAX_EXACT, Dataset
+from client.lazy_data import AnyDataset
 from client.mx import gluon, mx
 from client.picked_labels import find_clipped
 from client.task import Task, computes_as
 from fedmx.errors import DataError
 
-Sets = tuple[Dataset, Dataset]
+Sets = tuple[AnyDataset, AnyDataset]
 _NAMES = ("training set", "test set")
 _ROWS_AT_ONCE = 4096
 # float32 represents every integer of this many bytes.
@@ -22,14 +23,20 @@ _Test = Callable[[NDArray[Any]], NDArray[np.bool_]]
 
 
 def check_numbers(task_name: str, sets: Sets) -> None:
-    """Check that a task's training and test set have only finite numbers that float32 can represent.
+    """Check that a task's arrays have only finite numbers, and labels only those that float32 can represent.
+
+    Items of lazy datasets are not checked.
 
     Raises:
         DataError: a number is not; the first one is named.
     """
     for name, data in zip(_NAMES, sets, strict=True):
-        for kind, rows in (("example", data.examples), ("label", data.labels)):
-            if _are_held(rows):
+        if not isinstance(data, Dataset):
+            continue
+        for kind, rows in (*(("example", rows) for rows in data.inputs), ("label", data.labels)):
+            # Examples that are integers keep their dtype.
+            is_kept = kind == "example" and rows.dtype.kind in "bui"
+            if is_kept or _are_held(rows):
                 continue
             found = _find_first(rows, _is_lost)
             if found is not None:
@@ -39,7 +46,7 @@ def check_numbers(task_name: str, sets: Sets) -> None:
                 )
 
 
-def check_labels(task: Task, outputs: Any, sets: Sets) -> None:
+def check_labels(task: Task, outputs: Any, sets: tuple[Dataset, Dataset]) -> None:
     """Check that the loss can use every label.
 
     MXNet takes a class number out of range for another class. Losses for two classes have no minimum for
@@ -67,21 +74,23 @@ def check_labels(task: Task, outputs: Any, sets: Sets) -> None:
             )
 
 
-def check_ids(task_name: str, net: gluon.HybridBlock, sample: mx.nd.NDArray, sets: Sets) -> None:
+def check_ids(
+    task_name: str, net: gluon.Block, sample: Sequence[mx.nd.NDArray], sets: tuple[Dataset, Dataset]
+) -> None:
     """Check that embeddings have a row for every number in the examples: MXNet silently clips others.
 
     Args:
         task_name: the task's name.
         net: not hybridized. Only embeddings whose inputs are the examples themselves are checked.
-        sample: some examples of the training set.
+        sample: the inputs of some examples of the training set.
         sets: the training and the test set.
 
     Raises:
         DataError: an example is out of range; the first one is named.
     """
-    for size in _find_embeddings(net, sample):
+    for number, size in _find_embeddings(net, sample):
         for name, data in zip(_NAMES, sets, strict=True):
-            found = _find_first(data.examples, _is_outside(size))
+            found = _find_first(data.inputs[number], _is_outside(size))
             if found is not None:
                 row, value = found
                 raise DataError(
@@ -90,25 +99,30 @@ def check_ids(task_name: str, net: gluon.HybridBlock, sample: mx.nd.NDArray, set
                 )
 
 
-def _find_embeddings(net: gluon.HybridBlock, sample: mx.nd.NDArray) -> list[int]:
-    """Return the number of rows of each embedding whose inputs are the examples themselves."""
-    sizes: list[int] = []
+def _find_embeddings(net: gluon.Block, sample: Sequence[mx.nd.NDArray]) -> list[tuple[int, int]]:
+    """Return for each embedding of an input itself the input's number, and the embedding's number of rows."""
+    found: list[tuple[int, int]] = []
     hooks: list[Any] = []
 
     def note_size(block: Any, inputs: tuple[mx.nd.NDArray]) -> None:
         ids = inputs[0]
-        if ids.size == sample.size and bool((ids.reshape(sample.shape) == sample).min().asscalar()):
-            sizes.append(block.weight.shape[0])
+        for number, array in enumerate(sample):
+            if ids.size == array.size and _are_equal(ids, array):
+                found.append((number, block.weight.shape[0]))
 
     def add_hook(block: Any) -> None:
         if isinstance(block, gluon.nn.Embedding):
             hooks.append(block.register_forward_pre_hook(note_size))
 
     net.apply(add_hook)
-    net(sample)
+    net(*sample)
     for handle in hooks:
         handle.detach()
-    return sizes
+    return found
+
+
+def _are_equal(ids: mx.nd.NDArray, array: mx.nd.NDArray) -> bool:
+    return bool((ids.asnumpy().reshape(array.shape) == array.asnumpy()).all())
 
 
 def _check_targets(place: str, loss: Any, labels: NDArray[Any]) -> None:

@@ -5,16 +5,16 @@ MXNet numbers layers by a process-wide counter: the same network built twice has
 Biases and running statistics have one as well.
 """
 
+import fnmatch
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord
-from numpy.typing import NDArray
 
-from client.device import put
 from client.mx import gluon, mx
+from client.seeding import seed_all
 from fedmx import arrays
 
 Parameters = dict[str, gluon.Parameter]
@@ -22,6 +22,10 @@ Parameters = dict[str, gluon.Parameter]
 Given = dict[gluon.Parameter, tuple[Any, Any]]
 
 _DEFAULT = mx.init.Xavier()
+
+
+class _Values(mx.init.Constant):  # type: ignore[misc] # MXNet has no types
+    """Sets values that a task has set."""
 
 
 def name_parameters(net: gluon.Block) -> Parameters:
@@ -45,12 +49,6 @@ def find_unnamed(net: gluon.Block) -> list[str]:
     return [p.name for p in net.collect_params().values() if id(p) not in known]
 
 
-def seed_generators(seed: int) -> None:
-    """Seed the generators of initializers: MXNet's, and numpy's global one, which some draw from."""
-    mx.random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-
-
 def find_given(net: gluon.Block) -> Given:
     """Return what `build_model()` initialized: values, or initializers where shapes are still unknown."""
     given: Given = {}
@@ -64,22 +62,81 @@ def find_given(net: gluon.Block) -> Given:
     return given
 
 
-def initialize(net: gluon.Block, seed: int, sample: NDArray[Any], given: Given | None = None) -> None:
+def have_values(parameters: Iterable[gluon.Parameter], given: Given) -> bool:
+    """Whether the task has set the values of all parameters, so that none depends on the seed of a run."""
+    return all(isinstance(given.get(parameter, (None,))[0], _Values) for parameter in parameters)
+
+
+def initialize(
+    net: gluon.Block, seed: int, inputs: Sequence[mx.nd.NDArray], given: Given | None = None
+) -> None:
     """Set a network's initial arrays, on the CPU, so that they do not depend on the device.
 
     Args:
         net: may have been initialized before.
         seed: of all parameters that are drawn.
-        sample: one batch of examples, from which unknown shapes are inferred.
+        inputs: one batch of examples on the CPU, from which unknown shapes are inferred; empty if all are
+            known.
         given: from `find_given`. Other parameters are drawn, by Xavier where their layer has no initializer.
     """
     _initialize_each(net, given or {})
-    net(put(sample, mx.cpu()))
+    if inputs:
+        net(*inputs)
     # The batch drew the arrays of unknown shape, after all others. Now that every shape is known, a second
     # draw is in the network's order, whether the network was initialized before or not.
-    seed_generators(seed)
+    seed_all(seed)
     _initialize_each(net, given or {})
     mx.nd.waitall()
+
+
+def has_unknown_shapes(net: gluon.Block) -> bool:
+    """Whether a parameter's shape depends on examples that did not reach it yet."""
+    return any(is_unknown(p) for p in net.collect_params().values())
+
+
+def is_unknown(parameter: gluon.Parameter) -> bool:
+    """Whether a parameter's shape is unknown in part: MXNet has 0 there, or -1 after `npx.set_np()`."""
+    if mx.util.is_np_shape():
+        return parameter.shape is None or min(parameter.shape, default=1) < 0
+    return not parameter.shape or 0 in parameter.shape
+
+
+def freeze(net: gluon.Block, parameters: Parameters, patterns: Iterable[str]) -> frozenset[str]:
+    """Freeze the parameters whose structural name matches a pattern.
+
+    A batch normalization whose statistics are frozen uses them in training as well, instead of the batch's.
+
+    Args:
+        net: the network.
+        parameters: the network's.
+        patterns: as `fnmatch` has them, such as `features.*`.
+
+    Returns:
+        The names of the frozen parameters.
+
+    Raises:
+        ValueError: no name matches a pattern.
+    """
+    frozen: set[str] = set()
+    for pattern in patterns:
+        names = fnmatch.filter(parameters, pattern)
+        if not names:
+            example = next(iter(parameters), "features.*")
+            raise ValueError(
+                f"no parameter matches {pattern!r}; expected patterns of names such as {example!r}"
+            )
+        frozen.update(names)
+    held = {id(parameters[name]) for name in frozen}
+    for name in frozen:
+        parameters[name].grad_req = "null"
+
+    def fix_statistics(block: gluon.Block) -> None:
+        if isinstance(block, gluon.nn.BatchNorm) and id(block.running_mean) in held:
+            # gluon has no public way to change this after the layer was built.
+            block._kwargs["use_global_stats"] = True  # noqa: SLF001
+
+    net.apply(fix_statistics)
+    return frozenset(frozen)
 
 
 def is_trained(parameter: gluon.Parameter) -> bool:
@@ -88,42 +145,54 @@ def is_trained(parameter: gluon.Parameter) -> bool:
 
 
 def read(parameters: Parameters) -> ArrayRecord:
-    """Copy all parameters into a record, in order."""
-    return ArrayRecord({name: arrays.pack(p.data().asnumpy()) for name, p in parameters.items()})
+    """Copy all parameters into a record, in order; of several devices, the first one's."""
+    return ArrayRecord({name: arrays.pack(p.list_data()[0].asnumpy()) for name, p in parameters.items()})
 
 
 def write(parameters: Parameters, record: Mapping[str, Array]) -> None:
-    """Set all parameters from a record.
+    """Set all parameters from a record, on all of their devices.
 
     Raises:
         ValueError: names, shapes or dtypes differ from the model's.
     """
-    _check_names(parameters, record)
+    check_names(parameters, record)
     # A computation that still runs may have oneDNN reorder its weights during the copy.
     mx.nd.waitall()
     for name, parameter in parameters.items():
         values = arrays.view(record[name])
-        target = parameter.data()
-        if values.shape != target.shape or values.dtype != target.dtype:
-            raise ValueError(
-                f"array {name!r} is {values.dtype} {values.shape};"
-                f" expected {np.dtype(target.dtype)} {target.shape}"
-            )
-        # oneDNN keeps some weights of an evaluated layer in an order of its own, such as a convolution's for
-        # some numbers of channels, and MXNet refuses to copy into it. Filling them restores the usual order.
-        target[:] = 0
-        target[:] = values
+        for target in parameter.list_data():
+            if values.shape != target.shape or values.dtype != target.dtype:
+                raise ValueError(
+                    f"array {name!r} is {values.dtype} {values.shape};"
+                    f" expected {np.dtype(target.dtype)} {target.shape}"
+                )
+            # oneDNN keeps some weights of an evaluated layer in an order of its own, such as a convolution's
+            # for some numbers of channels, and MXNet refuses to copy into it. Filling them restores the usual
+            # order.
+            target[:] = 0
+            target[:] = values
 
 
-def describe(parameters: Parameters) -> list[str]:
-    """Describe each array by a JSON list of name, dtype, shape and whether it is trained."""
+def describe(parameters: Parameters, frozen: Collection[str] = ()) -> list[str]:
+    """Describe each array by a JSON list of name, dtype, shape, and trained, running or frozen."""
+
+    def name_kind(name: str, parameter: gluon.Parameter) -> str:
+        if name in frozen:
+            return "frozen"
+        return "trained" if is_trained(parameter) else "running"
+
     return [
-        json.dumps([name, np.dtype(p.dtype).name, list(p.shape), is_trained(p)])
+        json.dumps([name, np.dtype(p.dtype).name, list(p.shape), name_kind(name, p)])
         for name, p in parameters.items()
     ]
 
 
-def _check_names(parameters: Parameters, record: Mapping[str, Array]) -> None:
+def check_names(parameters: Parameters, record: Mapping[str, Array]) -> None:
+    """Check that a record has exactly the arrays of a network.
+
+    Raises:
+        ValueError: some are missing or unknown.
+    """
     expected = parameters.keys()
     found = record.keys()
     for problem, names in (("missing", expected - found), ("unknown", found - expected)):
@@ -134,7 +203,7 @@ def _check_names(parameters: Parameters, record: Mapping[str, Array]) -> None:
 
 
 def _keep(values: mx.nd.NDArray) -> tuple[Any, Any]:
-    return mx.init.Constant(values.copyto(mx.cpu())), _DEFAULT
+    return _Values(values.copyto(mx.cpu())), _DEFAULT
 
 
 def _initialize_each(net: gluon.Block, given: Given) -> None:

@@ -59,21 +59,22 @@ def find_clipped(
     """Return the first label that the loss would clip, unless the loss ignores it.
 
     Returns None if the loss cannot be run on repeated outputs, such as those whose first axis is not the
-    examples.
+    examples, and after `npx.set_np()`.
 
     Args:
         loss: (outputs, labels) -> losses; it has run on these outputs before.
         outputs: the network's for some examples, repeated for all others.
         labels: (n, ...), all labels of a dataset.
     """
-    if not all(isinstance(array, mx.nd.NDArray) for array in _flatten(outputs)):
+    # Calls of MXNet's numpy functions, which a task has chosen by `npx.set_np()`, cannot be recorded.
+    if mx.util.is_np_array() or not all(isinstance(array, mx.nd.NDArray) for array in _flatten(outputs)):
         return None
     sizes = [array.size // max(1, len(array)) for array in _flatten(outputs)]
     rows = max(1, min(_ROWS_AT_ONCE, _VALUES_AT_ONCE // max(1, *sizes, 1)))
     with _not_hybridized(loss):
         for start in range(0, len(labels), rows):
             some = labels[start : start + rows]
-            run = _run(loss, _repeat(outputs, len(some)), put(some, mx.cpu()))
+            run = _run(loss, _repeat(outputs, len(some)), put(some, mx.cpu(), dtype=np.float32))
             if run is None:
                 return None
             found = _choose_counted(*run, len(some))

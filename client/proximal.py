@@ -1,22 +1,38 @@
 """FedProx's proximal term, which keeps a node's model near the global one."""
 
-from client.mx import gluon
+from client.device import as_task_array
+from client.model import is_trained
+from client.mx import gluon, mx
 
 
 class ProximalTerm:
-    """Adds mu * (w - w_global) to the gradients of a batch.
+    """FedProx: how far parameters are from the global model's.
 
     Args:
-        parameters: those that are trained, with the global model's values.
-        mu: the term's weight; 0 adds nothing.
+        parameters: the trained ones, as the server sent them; their values are copied.
+        mu: the weight, PROXIMAL_MU; if it is 0, nothing is copied.
     """
 
     def __init__(self, parameters: list[gluon.Parameter], mu: float) -> None:
         self._mu = mu
-        self._pairs = [(p, p.data().copy()) for p in parameters] if mu > 0 else []
+        self._starts = {p: p.list_data()[0].copy() for p in parameters} if mu > 0 else {}
+        self.was_pulled = False
+
+    def loss(self, net: gluon.Block, device: mx.Context) -> mx.nd.NDArray:
+        """Return the term for a network's parameters."""
+        self.was_pulled = True
+        total = as_task_array(mx.nd.zeros((1,), ctx=device))
+        if self._mu > 0:
+            for parameter in filter(is_trained, net.collect_params().values()):
+                distance = parameter.data(device) - self._starts[parameter]
+                total = total + (distance.astype("float32") ** 2).sum()
+        return total * (self._mu / 2)
 
     def add_gradients(self, batch_size: int) -> None:
-        """Add the term's gradient times the batch size: the optimizer divides by it."""
-        for parameter, start in self._pairs:
-            gradient = parameter.grad()
-            gradient += (self._mu * batch_size) * (parameter.data() - start)
+        """Add the term's gradient times the batch size, by which the optimizer divides.
+
+        On several devices, the gradients are summed afterwards: only the first one's get the term.
+        """
+        for parameter, start in self._starts.items():
+            gradient = parameter.list_grad()[0]
+            gradient += (self._mu * batch_size) * (parameter.list_data()[0] - start)

@@ -36,12 +36,16 @@ def main() -> None:
     link.start()
     from client import app  # noqa: PLC0415 - imports MXNet
 
-    trainer = app.trainer()
+    welcome = link.await_welcome()
+    if welcome is None:
+        event("finished")
+        return
+    trainer = app.trainer(welcome.task_options)
     description = trainer.description()
     cpu.warn_if_missing(settings.cpu_isa)
     event(
         "ready",
-        device=trainer.device,
+        device=", ".join(map(str, trainer.devices)) or None,
         threads=settings.client_threads,
         # Of all partitions: this node's own is known once it has a lease.
         dataset_train_examples=description["train-examples"],

@@ -1,16 +1,19 @@
 """A task: the user's model and data, from the module that TASK names."""
 
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
+from client.context import Context
 from client.data import Dataset, make_dataset
+from client.lazy_data import AnyDataset
 from client.mx import gluon, mx
 from client.task_errors import explain, guard_task, task_errors
 from fedmx.errors import DataError, SettingsError, StopSignal
@@ -18,13 +21,17 @@ from fedmx.files import expected_readable
 
 Loss = Callable[[Any, Any], mx.nd.NDArray]
 Metrics = Callable[[Any, Any], Mapping[str, Any]]
+Options = Mapping[str, Any]
+
+Train = Callable[[gluon.Block, gluon.data.Dataset, Context], Any]
 
 _EXPECTED = "expected a module with build_model() and load_data(data_dir)"
+_OPTIONAL = ("trainer", "train", "evaluate", "load_example")
 
 
 @dataclass(frozen=True)
 class Task:
-    """A model, its data, its loss and its metrics.
+    """A model, its data, and how it is trained and evaluated.
 
     Attributes:
         name: the module's name.
@@ -36,21 +43,40 @@ class Task:
         metrics: (outputs, labels) -> metric name -> one or several values per example, or the mean of the
             batch. Both arguments are MXNet arrays of one batch. The default is accuracy if the loss is
             softmax cross entropy of class numbers, otherwise no metrics.
+        trainer: (network, context) -> a `gluon.Trainer` for the built-in loop; None: OPTIMIZER's.
+        train: (network, share, context) -> numbers by name, or such numbers and a weight; trains in place.
+            None: the built-in loop.
+        evaluate: the same for evaluation.
+        load_example: path of a file -> one example as `load_data` has it, without its label: an array, or a
+            tuple of them for several inputs. None: files are read by their kind.
+        frozen: patterns of the structural names of parameters that are never trained, as `fnmatch` has them.
+        options: TASK_OPTIONS, which `build_model` and `load_data` know.
     """
 
     name: str
     build_model: Callable[[], gluon.Block]
-    load_data: Callable[[Path], tuple[Dataset, Dataset]]
+    load_data: Callable[[Path], tuple[AnyDataset, AnyDataset]]
     loss: Loss
     metrics: Metrics
+    trainer: Callable[[gluon.Block, Context], gluon.Trainer] | None = None
+    train: Train | None = None
+    evaluate: Train | None = None
+    load_example: Callable[[Path], Any] | None = None
+    frozen: tuple[str, ...] = ()
+    options: Options = field(default_factory=dict)
 
 
-def load_task(name: str) -> Task:
+def load_task(name: str, options: Options | None = None) -> Task:
     """Import a task.
+
+    Args:
+        name: of the module.
+        options: TASK_OPTIONS of the server.
 
     Raises:
         SettingsError: there is no such module, it cannot be imported, or a required function is missing.
     """
+    options = options or {}
     module = _import(name)
     for function in ("build_model", "load_data"):
         if not callable(getattr(module, function, None)):
@@ -61,10 +87,13 @@ def load_task(name: str) -> Task:
         raise SettingsError(f"TASK={name}: metrics is {describe(metrics)}; expected a function or no metrics")
     return Task(
         name=name,
-        build_model=lambda: _build_model(module),
-        load_data=lambda data_dir: _load_data(module, data_dir),
+        build_model=lambda: _build_model(module, options),
+        load_data=lambda data_dir: _load_data(module, data_dir, options),
         loss=loss,
         metrics=metrics,
+        frozen=_read_patterns(module),
+        options=options,
+        **{function: _find_optional(module, function) for function in _OPTIONAL},
     )
 
 
@@ -78,7 +107,7 @@ def accuracy(outputs: mx.nd.NDArray, labels: mx.nd.NDArray, axis: int = -1) -> M
     """
     if outputs.shape[axis] == 1:
         return {}
-    best = outputs.argmax(axis=axis)
+    best = outputs.argmax(axis=axis).astype("float32")
     return {"accuracy": best == labels.reshape(best.shape)}
 
 
@@ -174,9 +203,38 @@ def _choose_metrics(loss: Loss) -> Metrics:
     return lambda *_: {}
 
 
-def _build_model(module: ModuleType) -> gluon.Block:
+def _find_optional(module: ModuleType, name: str) -> Callable[..., Any] | None:
+    function = getattr(module, name, None)
+    # A task may import a module of this name.
+    if function is None or isinstance(function, ModuleType):
+        return None
+    if not callable(function):
+        raise SettingsError(
+            f"TASK={module.__name__}: {name} is {describe(function)}; expected a function or no {name}"
+        )
+    return cast(Callable[..., Any], function)
+
+
+def _read_patterns(module: ModuleType) -> tuple[str, ...]:
+    patterns = getattr(module, "FROZEN", ())
+    patterns = (patterns,) if isinstance(patterns, str) else patterns
+    if not isinstance(patterns, tuple | list) or not all(isinstance(each, str) for each in patterns):
+        raise SettingsError(
+            f"TASK={module.__name__}: FROZEN={patterns!r}: expected a list of patterns of parameters' names,"
+            ' such as ["features.*"]'
+        )
+    return tuple(patterns)
+
+
+def _pass_options(function: Callable[..., Any], options: Options) -> dict[str, Options]:
+    """Return the keyword arguments for a function that may take `options`."""
+    parameters = inspect.signature(function).parameters
+    return {"options": options} if "options" in parameters else {}
+
+
+def _build_model(module: ModuleType, options: Options) -> gluon.Block:
     with task_errors(module.__name__, "build_model()"):
-        net = module.build_model()
+        net = module.build_model(**_pass_options(module.build_model, options))
     if not isinstance(net, gluon.Block):
         raise SettingsError(
             f"TASK={module.__name__}: build_model() returned {describe(net)}; expected a gluon Block"
@@ -184,10 +242,10 @@ def _build_model(module: ModuleType) -> gluon.Block:
     return net
 
 
-def _load_data(module: ModuleType, data_dir: Path) -> tuple[Dataset, Dataset]:
+def _load_data(module: ModuleType, data_dir: Path, options: Options) -> tuple[AnyDataset, AnyDataset]:
     with task_errors(module.__name__, "load_data()"):
         try:
-            sets = module.load_data(data_dir)
+            sets = module.load_data(data_dir, **_pass_options(module.load_data, options))
         except OSError as error:
             expected = f"; {expected_readable()}" if isinstance(error, PermissionError) else ""
             raise DataError(f"DATA_DIR={data_dir}: cannot be read: {error}{expected}") from error
@@ -195,10 +253,15 @@ def _load_data(module: ModuleType, data_dir: Path) -> tuple[Dataset, Dataset]:
     return _as_dataset(module, "training set", train), _as_dataset(module, "test set", test)
 
 
-def _as_dataset(module: ModuleType, which: str, data: Any) -> Dataset:
+def _as_dataset(module: ModuleType, which: str, data: Any) -> AnyDataset:
+    name = f"TASK={module.__name__}: {which}"
+    if isinstance(data, gluon.data.Dataset):
+        if not len(data):
+            raise DataError(f"{name}: it is empty; expected at least one example")
+        return data
     # A task may build a Dataset itself, which skips the checks.
     pair = (data.examples, data.labels) if isinstance(data, Dataset) else data
-    return make_dataset(f"TASK={module.__name__}: {which}", *_unpack(module, f" as {which}", pair))
+    return make_dataset(name, *_unpack(module, f" as {which}", pair))
 
 
 def _unpack(module: ModuleType, place: str, pair: Any) -> tuple[Any, Any]:
@@ -207,5 +270,5 @@ def _unpack(module: ModuleType, place: str, pair: Any) -> tuple[Any, Any]:
     count = f" of {len(pair)}" if isinstance(pair, tuple | list) else ""
     raise SettingsError(
         f"TASK={module.__name__}: load_data() returned {describe(pair)}{count}{place};"
-        " expected (train, test), each (examples, labels)"
+        " expected (train, test), each (examples, labels) or a gluon Dataset"
     )

@@ -1,27 +1,35 @@
 """A node's network and its share of the data, which stay on the device between messages."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord
 
-from client import data_checks, model, rehearsal, training
-from client.data import Dataset, labels_sha256
+from client import data_checks, model, own_loops, rehearsal, training
+from client.batches import Batch, Batches, DeviceData, Share, StreamedData, read_batch
+from client.context import Context
+from client.data import Dataset
 from client.device import Devices, find_devices
+from client.lazy_data import AnyDataset, digest_labels, list_labels
 from client.mx import mx
+from client.network import Network
 from client.partition import Indices, split_indices, split_test_indices
+from client.seeding import seed_all, seed_call
 from client.task import Task, load_task
-from client.task_errors import task_errors
-from client.training import DeviceData
 from fedmx.errors import DataError
 from fedmx.hyperparameters import Hyperparameters
 from fedmx.log import event
 from fedmx.settings import ClientSettings
 from fedmx.values import PartitionRule
 
+Sets = tuple[AnyDataset, AnyDataset]
 _SAMPLE = 2
+# Stands for metrics of any name, which the task's own function returns.
+_ANY = ["*"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ class DataShare:
 
 
 class Trainer:
-    """Trains and evaluates one task's network on one device.
+    """Trains and evaluates one task's network.
 
     Keeps what is expensive to build. No training state is carried from one message to the next.
 
@@ -52,7 +60,7 @@ class Trainer:
         devices: the devices to choose from.
 
     Attributes:
-        device: MXNet's context; None until a partition chooses one of several.
+        devices: MXNet's contexts; empty until a partition chooses among several.
 
     Raises:
         DataError: the data cannot be read, is not finite, or does not fit the model.
@@ -62,36 +70,32 @@ class Trainer:
     def __init__(self, task: Task, data_dir: Path, devices: Devices) -> None:
         self.task = task
         self._data_dir = data_dir
-        self._devices = devices
-        self.device = devices.only
-        # Freed once the first share is on the device; a different share reads the data again.
-        self._sets: tuple[Dataset, Dataset] | None = task.load_data(data_dir)
-        data_checks.check_numbers(task.name, self._sets)
-        # A copy, since a slice would keep the whole set in memory.
-        self._sample = self._sets[0].examples[:_SAMPLE].copy()
-        # Seeding here makes build_model() draw the same arrays on all nodes, whatever load_data() drew.
-        model.seed_generators(0)
-        self._net = task.build_model()
-        with task_errors(task.name, f"the network, given examples of shape {self._sample.shape},"):
-            self._given = model.find_given(self._net)
-            model.initialize(self._net, 0, self._sample, self._given)
-        rehearsal.check_parameters(task.name, self._net)
-        self._parameters = model.name_parameters(self._net)
-        self._description = self._describe(*self._sets)
-        self._net.hybridize(static_alloc=True, static_shape=True)
-        self._move_net()
-        metrics = cast(list[str], self._description["metrics"])
-        rehearsal.rehearse(self._net, task, self._parameters, self._sets, metrics)
+        self._choice = devices
+        self.devices = devices.only
+        # Freed once the first share is loaded; a different share reads the data again.
+        self._sets: Sets | None = self._load_sets()
+        sets = self._sets
+        data_checks.check_numbers(task.name, sets)
+        # A task's own loops may read items that form no batch, such as sentences of different lengths.
+        rows = np.arange(min(1 if task.train else _SAMPLE, len(sets[0])))
+        read_sample = partial(read_batch, sets[0], rows, mx.cpu())
+        self._network = Network(task, read_sample)
+        metrics = self._measure_sample(read_sample, sets)
+        self._description = self._describe(sets, metrics)
+        if task.train is None:
+            self._network.hybridize()
+        self._network.place(self.devices)
+        rehearsal.rehearse(self._network, task, sets, metrics)
         # Draws the arrays again and seeds the generators, so that no trace of the rehearsal remains.
         self.initial_arrays(0)
         self._share: DataShare | None = None
-        self._data: tuple[DeviceData, ...] = ()
+        self._data: tuple[Any, ...] = ()
 
     @classmethod
-    def from_settings(cls, settings: ClientSettings) -> "Trainer":
-        """Build a trainer from a client's settings."""
+    def from_settings(cls, settings: ClientSettings, options: Mapping[str, Any] | None = None) -> "Trainer":
+        """Build a trainer from a client's settings and the server's TASK_OPTIONS."""
         devices = find_devices(settings.device, settings.gpu_index)
-        return cls(load_task(settings.task), settings.data_dir, devices)
+        return cls(load_task(settings.task, options), settings.data_dir, devices)
 
     def description(self) -> ConfigRecord:
         """Return what must be equal on all nodes, and the numbers of this node's examples."""
@@ -99,13 +103,14 @@ class Trainer:
 
     def initial_arrays(self, seed: int) -> ArrayRecord:
         """Return the initial arrays of a run: set by `build_model()`, or else drawn from the seed."""
-        model.initialize(self._net, seed, self._sample, self._given)
-        initial = model.read(self._parameters)
-        self._move_net()
+        initial = self._network.initial_arrays(seed)
+        self._network.place(self.devices)
         return initial
 
     def load_partition(self, share: DataShare) -> None:
-        """Put a share of the data on the device, where it stays until a different share is loaded.
+        """Load a share of the data, which stays until a different share is loaded.
+
+        Arrays are put on the device, other data is read batch by batch.
 
         Raises:
             DataError: the data cannot be divided in this way.
@@ -116,59 +121,103 @@ class Trainer:
         # Free the old share first: there may be no room for two.
         self._share = None
         self._data = ()
-        device = self._devices.for_partition(share.partition)
-        if device != self.device:
-            self.device = device
-            self._move_net()
-            event("training on", device=device)
-        train, test = self._sets or self.task.load_data(self._data_dir)
+        devices = self._choice.for_partition(share.partition)
+        if devices != self.devices:
+            self.devices = devices
+            self._network.place(devices)
+            event("training on", device=", ".join(map(str, devices)))
+        sets = self._sets or self._load_sets()
         self._sets = None
+        own = (self.task.train, self.task.evaluate)
         self._data = tuple(
-            DeviceData.put(data.examples, data.labels, device, chosen)
-            for data, chosen in zip((train, test), _choose(train, test, share), strict=True)
+            load_rows(data, chosen, devices[0], is_own=function is not None)
+            for data, chosen, function in zip(sets, _choose(*sets, share), own, strict=True)
         )
         self._share = share
 
     def train(
-        self, arrays: ArrayRecord, hyperparameters: Hyperparameters, seed: list[int]
+        self, arrays: ArrayRecord, hyperparameters: Hyperparameters, number: int, seed: list[int]
     ) -> tuple[ArrayRecord, dict[str, float]]:
-        """Train from these arrays on this node's share; return the new arrays and the metrics."""
-        data, _ = self._data
-        model.write(self._parameters, arrays)
+        """Train from these arrays on this node's share; return the new arrays and the metrics.
+
+        Args:
+            arrays: the global model's; frozen ones may be missing, where this node has them.
+            hyperparameters: of this round.
+            number: of the round.
+            seed: for this message alone.
+        """
+        network = self._network
+        network.write(arrays)
+        loop = own_loops if self.task.train else training
         # Arrays that the task's code creates belong on the same device.
-        with data.labels.context:
-            metrics = training.train(self._net, self.task, data, hyperparameters, seed)
-        return model.read(self._parameters), metrics
+        context = Context(hyperparameters, number, self.devices)
+        with self.devices[0]:
+            metrics = loop.train(network.net, self.task, self._data[0], context, seed)
+        return network.read_trained(), metrics
 
-    def evaluate(self, arrays: ArrayRecord, batch_size: int) -> dict[str, float]:
+    def evaluate(
+        self, arrays: ArrayRecord, hyperparameters: Hyperparameters, number: int, seed: list[int]
+    ) -> dict[str, float]:
         """Evaluate these arrays on this node's share of the test set."""
-        _, data = self._data
-        model.write(self._parameters, arrays)
-        with data.labels.context:
-            return training.evaluate(self._net, self.task, data, batch_size)
+        self._network.write(arrays)
+        loop = own_loops if self.task.evaluate else training
+        seed_call(seed)
+        context = Context(hyperparameters, number, self.devices)
+        metrics: dict[str, float]
+        with self.devices[0]:
+            metrics = loop.evaluate(self._network.net, self.task, self._data[1], context)
+        return metrics
 
-    def _move_net(self) -> None:
-        if self.device is not None:
-            self._net.collect_params().reset_ctx(self.device)
+    def _load_sets(self) -> Sets:
+        # The same draws on every node, if the task draws any.
+        seed_all(0)
+        return self.task.load_data(self._data_dir)
 
-    def _describe(self, train: Dataset, test: Dataset) -> ConfigRecord:
-        sample = DeviceData.put(self._sample, train.labels[:_SAMPLE], mx.cpu())
-        measured = training.evaluate(self._net, self.task, sample, _SAMPLE)
-        data_checks.check_labels(self.task, self._net(sample.examples), (train, test))
-        data_checks.check_ids(self.task.name, self._net, sample.examples, (train, test))
+    def _describe(self, sets: Sets, metrics: list[str]) -> ConfigRecord:
+        train, test = sets
+        network = self._network
         return ConfigRecord(
             {
                 "task": self.task.name,
-                "arrays": model.describe(self._parameters),
-                "metrics": sorted(measured.keys() - {"num-examples"}),
-                "labels-sha256": labels_sha256(train, test),
+                "arrays": model.describe(network.parameters, network.frozen),
+                "frozen-sha256": network.frozen_sha256,
+                "train-metrics": _ANY if self.task.train else metrics,
+                "metrics": _ANY if self.task.evaluate else metrics,
+                "labels-sha256": digest_labels(train, test),
                 "train-examples": len(train),
                 "test-examples": len(test),
             }
         )
 
+    def _measure_sample(self, read_sample: Callable[[], Batch], sets: Sets) -> list[str]:
+        """Evaluate a few examples, check the sets against their outputs, and return the metrics' names."""
+        if self.task.train and self.task.evaluate:
+            return []
+        net = self._network.net
+        sample = read_sample()
+        data = DeviceData(sample.inputs, sample.labels)
+        context = Context(Hyperparameters(batch_size=_SAMPLE, task_options=self.task.options))
+        measured = training.evaluate(net, self.task, data, context)
+        arrays = [data for data in sets if isinstance(data, Dataset)]
+        if len(arrays) == len(sets):
+            data_checks.check_labels(self.task, net(*sample.inputs), sets)
+            data_checks.check_ids(self.task.name, net, sample.inputs, sets)
+        return sorted(measured.keys() - {"num-examples"})
 
-def _choose(train: Dataset, test: Dataset, share: DataShare) -> tuple[Indices, Indices]:
+
+def load_rows(data: AnyDataset, chosen: Indices, device: mx.Context, *, is_own: bool) -> Batches | Share:
+    """Load a share of a set: for the task's own loop, or for the built-in one."""
+    is_in_memory = isinstance(data, Dataset) and not data.is_mapped
+    if not is_own:
+        return DeviceData.put(data, device, chosen) if is_in_memory else StreamedData(data, chosen, device)
+    if not is_in_memory:
+        return Share(data, chosen)
+    # A copy of the rows, so that the whole set can be freed.
+    inputs = tuple(rows[chosen] for rows in data.inputs)
+    return Share(Dataset(inputs, data.labels[chosen]), np.arange(len(chosen)))
+
+
+def _choose(train: AnyDataset, test: AnyDataset, share: DataShare) -> tuple[Indices, Indices]:
     """Return the indices of a share's training and test examples."""
     if share.partition is None:
         return np.arange(len(train)), np.arange(len(test))
@@ -177,7 +226,9 @@ def _choose(train: Dataset, test: Dataset, share: DataShare) -> tuple[Indices, I
         raise DataError(
             f"partition {share.partition} of {number}; expected an index below the number of partitions"
         )
+    # Only the number of labels counts for a random division, so those of a lazy dataset are not read.
+    labels = np.zeros(len(train)) if share.rule.kind == "iid" else list_labels(train, "training set")
     return (
-        split_indices(train.labels, share.rule, number, share.seed)[share.partition],
+        split_indices(labels, share.rule, number, share.seed)[share.partition],
         split_test_indices(len(test), number, share.seed)[share.partition],
     )

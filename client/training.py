@@ -2,66 +2,26 @@
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from client.device import put
+from client.batches import Batch, Batches
+from client.context import Context
 from client.model import is_trained
 from client.mx import autograd, gluon, mx
+from client.optimizer import make_trainer, optimizer_errors
 from client.proximal import ProximalTerm
+from client.seeding import seed_call
 from client.task import Task, describe
 from client.task_errors import task_errors
 from fedmx import parsing
 from fedmx.errors import SettingsError, TrainingFailedError
-from fedmx.hyperparameters import Hyperparameters
 from fedmx.log import printable
 
 _COUNT = "num-examples"
 _LOSS = "loss"
-
-
-@dataclass(frozen=True)
-class DeviceData:
-    """A dataset on the device.
-
-    Attributes:
-        examples: float32 (n, ...).
-        labels: float32 (n, ...), class numbers too, as MXNet's losses take them.
-    """
-
-    examples: mx.nd.NDArray
-    labels: mx.nd.NDArray
-
-    @classmethod
-    def put(
-        cls,
-        examples: NDArray[Any],
-        labels: NDArray[Any],
-        device: mx.Context,
-        chosen: NDArray[np.int64] | None = None,
-    ) -> "DeviceData":
-        """Copy a dataset to the device, or only the rows with the chosen indices."""
-        return cls(put(examples, device, chosen), put(labels, device, chosen))
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def batches(self, batch_size: int) -> Iterator[tuple[mx.nd.NDArray, mx.nd.NDArray]]:
-        """Yield every example once, in order; the last batch may be short."""
-        for start in range(0, len(self), batch_size):
-            yield self.examples[start : start + batch_size], self.labels[start : start + batch_size]
-
-    def shuffled_batches(
-        self, batch_size: int, rng: np.random.Generator
-    ) -> Iterator[tuple[mx.nd.NDArray, mx.nd.NDArray]]:
-        """Yield every example once, in a random order; the last batch may be short."""
-        order = mx.nd.array(rng.permutation(len(self)), ctx=self.labels.context, dtype="int32")
-        for start in range(0, len(self), batch_size):
-            chosen = order[start : start + batch_size]
-            yield mx.nd.take(self.examples, chosen), mx.nd.take(self.labels, chosen)
 
 
 class _Sums:
@@ -83,11 +43,15 @@ class _Sums:
         if self._sums:
             check_metric_names(self._task_name, self._sums.keys(), values_by_name.keys())
         else:
-            _check_spelling(self._task_name, metrics)
+            check_spelling(self._task_name, "metrics()", metrics)
         self._examples += len(losses)
         for name, values in values_by_name.items():
             total = self._sum(name, values, losses)
-            self._sums[name] = self._sums[name] + total if name in self._sums else total
+            if name in self._sums:
+                # A part of the batch may have been measured on another device.
+                self._sums[name] += total.as_in_context(self._sums[name].context)
+            else:
+                self._sums[name] = total
 
     def read(self) -> dict[str, float]:
         """Wait for the device and return the means."""
@@ -97,24 +61,20 @@ class _Sums:
         """Sum the values of a batch in float32; a mean counts once per example."""
         if not isinstance(values, mx.nd.NDArray):
             values = mx.nd.array(np.atleast_1d(np.asarray(values, np.float32)), ctx=losses.context)
-        values = values.astype("float32", copy=False)
+        values = values.as_nd_ndarray().astype("float32", copy=False)
         if values.size == 1:
             return values.reshape(1) * len(losses)
-        return _average_each(self._task_name, name, values, len(losses)).sum()
+        return _average_each(self._task_name, name, values, len(losses)).sum(keepdims=True)
 
 
-def train(
-    net: gluon.Block, task: Task, data: DeviceData, hyperparameters: Hyperparameters, seed: list[int]
-) -> dict[str, float]:
-    """Train in place with SGD, and with FedProx's proximal term if its weight is above 0.
-
-    The proximal term is that of Li et al. 2020 (arXiv:1812.06127).
+def train(net: gluon.Block, task: Task, data: Batches, context: Context, seed: list[int]) -> dict[str, float]:
+    """Train in place, with FedProx's proximal term (arXiv:1812.06127) if its weight is above 0.
 
     Args:
-        net: initialized, on the device of `data`.
+        net: initialized, on the context's devices.
         task: its loss is minimized; its metrics are measured on each batch before the step.
         data: the node's training data.
-        hyperparameters: of this round.
+        context: of this round.
         seed: of shuffles and dropout, for this message alone.
 
     Returns:
@@ -124,35 +84,26 @@ def train(
         TrainingFailedError: the loss is not finite.
         SettingsError: the task's network, loss or metrics raise or return a wrong type or shape.
     """
-    rng = np.random.default_rng(seed)
-    mx.random.seed(int(rng.integers(2**31)))
+    rng = seed_call(seed)
     trained = [parameter for parameter in net.collect_params().values() if is_trained(parameter)]
-    optimizer = _make_optimizer(trained, hyperparameters)
-    proximal = ProximalTerm(trained, hyperparameters.proximal_mu)
+    steps = _Steps(net, task, trained, context)
     means: dict[str, float] = {}
-    for epoch in range(hyperparameters.local_epochs):
+    for epoch in range(context.epochs):
         sums = _Sums(task.name)
-        for examples, labels in data.shuffled_batches(hyperparameters.batch_size, rng):
-            _clear_added(trained)
-            with autograd.record():
-                outputs, losses = _forward(net, task, examples, labels)
-            losses.backward()
-            proximal.add_gradients(len(labels))
-            # A parameter on which this batch's loss does not depend has no new gradient and stays as it is.
-            optimizer.step(len(labels), ignore_stale_grad=True)
-            _measure(sums, task, outputs, labels, losses)
+        for batch in _read(task, data.shuffled_batches(context.batch_size, rng)):
+            steps.take(batch, sums, is_streamed=data.is_streamed)
         means = sums.read()
         if not math.isfinite(means[_LOSS]):
             raise TrainingFailedError(
-                f"the loss is {means[_LOSS]} in epoch {epoch + 1} of {hyperparameters.local_epochs}; expected"
-                f" a finite number: LEARNING_RATE={hyperparameters.learning_rate:g} is probably too high;"
+                f"the loss is {means[_LOSS]} in epoch {epoch + 1} of {context.epochs}; expected"
+                f" a finite number: LEARNING_RATE={context.learning_rate:g} is probably too high;"
                 " otherwise look for log(0) and x/0 in the task's loss, and for large inputs (all are finite)"
             )
     return {**means, _COUNT: len(data)}
 
 
-def evaluate(net: gluon.Block, task: Task, data: DeviceData, batch_size: int) -> dict[str, float]:
-    """Evaluate a network.
+def evaluate(net: gluon.Block, task: Task, data: Batches, context: Context) -> dict[str, float]:
+    """Evaluate a network on the first of the context's devices.
 
     Returns:
         The means of loss and metrics over all of `data`, and `num-examples`.
@@ -161,36 +112,97 @@ def evaluate(net: gluon.Block, task: Task, data: DeviceData, batch_size: int) ->
         SettingsError: the task's network, loss or metrics raise or return a wrong type or shape.
     """
     sums = _Sums(task.name)
-    for examples, labels in data.batches(batch_size):
-        outputs, losses = _forward(net, task, examples, labels)
-        _measure(sums, task, outputs, labels, losses)
+    for batch in _read(task, data.batches(context.batch_size)):
+        outputs, losses = _forward(net, task, batch)
+        _measure(sums, task, outputs, batch.labels, losses)
+        if data.is_streamed:
+            losses.wait_to_read()
     return {**sums.read(), _COUNT: len(data)}
 
 
-def _make_optimizer(trained: list[gluon.Parameter], hyperparameters: Hyperparameters) -> gluon.Trainer:
-    options = {
-        "learning_rate": hyperparameters.learning_rate,
-        "momentum": hyperparameters.momentum,
-        # By default MXNet leaves out the momentum of rows whose sparse gradient is empty, and warns of it.
-        "lazy_update": False,
-    }
-    return gluon.Trainer(trained, "sgd", options, kvstore=None)
+def _read(task: Task, batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Read batches by the task's code: a dataset may be read lazily, and transformed at every access."""
+    while True:
+        with task_errors(task.name, "reading an example"):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
 
 
-def _forward(
-    net: gluon.Block, task: Task, examples: mx.nd.NDArray, labels: mx.nd.NDArray
-) -> tuple[Any, mx.nd.NDArray]:
+class _Steps:
+    """Takes one step of the optimizer per batch.
+
+    Args:
+        net: the network.
+        task: its loss is minimized.
+        trained: the parameters that gradients change.
+        context: of this round.
+    """
+
+    def __init__(
+        self, net: gluon.Block, task: Task, trained: list[gluon.Parameter], context: Context
+    ) -> None:
+        self._net = net
+        self._task = task
+        self._trained = trained
+        self._devices = context.devices
+        self._how = context.hyperparameters
+        self._proximal = ProximalTerm(trained, context.hyperparameters.proximal_mu)
+        self._optimizer = _make_optimizer(net, task, trained, context)
+        self._before: mx.nd.NDArray | None = None
+
+    def _step_errors(self) -> AbstractContextManager[None]:
+        if self._task.trainer is None:
+            return optimizer_errors(self._how)
+        return task_errors(self._task.name, "trainer()")
+
+    def take(self, batch: Batch, sums: "_Sums", *, is_streamed: bool) -> None:
+        """Train on a batch and measure it."""
+        _clear_added(self._trained)
+        parts = batch.split(self._devices)
+        with autograd.record():
+            results = [_forward(self._net, self._task, part) for part in parts]
+        autograd.backward([losses for _, losses in results])
+        self._proximal.add_gradients(len(batch))
+        # A parameter on which this batch's loss does not depend has no new gradient and stays as it is.
+        with self._step_errors():
+            self._optimizer.step(len(batch), ignore_stale_grad=True)
+        for part, (outputs, losses) in zip(parts, results, strict=True):
+            _measure(sums, self._task, outputs, part.labels, losses)
+        if is_streamed:
+            # MXNet computes in the background: a loop that reads faster would fill the memory with batches.
+            if self._before is not None:
+                self._before.wait_to_read()
+            self._before = results[-1][1]
+
+
+def _make_optimizer(
+    net: gluon.Block, task: Task, trained: list[gluon.Parameter], context: Context
+) -> gluon.Trainer:
+    if task.trainer is None:
+        return make_trainer(trained, context.hyperparameters)
+    with task_errors(task.name, "trainer()"):
+        made = task.trainer(net, context)
+    if not isinstance(made, gluon.Trainer):
+        raise SettingsError(
+            f"TASK={task.name}: trainer() returned {describe(made)}; expected a gluon Trainer"
+        )
+    return made
+
+
+def _forward(net: gluon.Block, task: Task, batch: Batch) -> tuple[Any, mx.nd.NDArray]:
     """Return the outputs for a batch, and one loss per example."""
     with task_errors(task.name, "the network"):
-        outputs = net(examples)
+        outputs = net(*batch.inputs)
     with task_errors(task.name, "the loss"):
-        losses = task.loss(outputs, labels)
+        losses = task.loss(outputs, batch.labels)
         if not isinstance(losses, mx.nd.NDArray):
             raise SettingsError(
                 f"TASK={task.name}: the loss returned {describe(losses)};"
                 " expected an MXNet array with one value per example"
             )
-        return outputs, _average_each(task.name, _LOSS, losses, len(labels))
+        return outputs, _average_each(task.name, _LOSS, losses, len(batch))
 
 
 def _measure(sums: _Sums, task: Task, outputs: Any, labels: mx.nd.NDArray, losses: mx.nd.NDArray) -> None:
@@ -201,11 +213,12 @@ def _measure(sums: _Sums, task: Task, outputs: Any, labels: mx.nd.NDArray, losse
             raise SettingsError(
                 f"TASK={task.name}: metrics() returned {describe(metrics)}; expected a dict of values by name"
             )
-        for name in {_LOSS, _COUNT} & metrics.keys():
-            raise SettingsError(
-                f"TASK={task.name}: metrics() returned {name!r}, which is always measured;"
-                " expected other names"
-            )
+        for name in (_LOSS, _COUNT):
+            if name in metrics:
+                raise SettingsError(
+                    f"TASK={task.name}: metrics() returned {name!r}, which is always measured;"
+                    " expected other names"
+                )
         sums.add(losses, metrics)
 
 
@@ -230,13 +243,18 @@ def check_metric_names(task_name: str, some: Collection[str], others: Collection
         )
 
 
-def _check_spelling(task_name: str, names: Iterable[object]) -> None:
+def check_spelling(task_name: str, part: str, names: Iterable[object]) -> None:
+    """Check that metrics have names that a history may have.
+
+    Raises:
+        SettingsError: a name is not one.
+    """
     for name in names:
         try:
             parsing.name(name if isinstance(name, str) else "")
         except ValueError as error:
             found = printable(repr(name))[:100]
-            raise SettingsError(f"TASK={task_name}: metrics() returned the name {found}; {error}") from None
+            raise SettingsError(f"TASK={task_name}: {part} returned the name {found}; {error}") from None
 
 
 def _average_each(task_name: str, name: str, values: mx.nd.NDArray, count: int) -> mx.nd.NDArray:

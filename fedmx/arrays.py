@@ -21,7 +21,7 @@ _NUMPY_STYPE = "numpy.ndarray"
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 DTYPES = frozenset(("bool", *_INTEGERS, "float16", "float32", "float64"))
 # The limit of numpy 1.26.
-_MAX_DIMENSIONS = 32
+MAX_DIMENSIONS = 32
 # numpy refuses larger shapes, even of arrays that are empty.
 _MAX_ADDRESSABLE = 2**63
 _HEADER = re.compile(
@@ -44,8 +44,8 @@ def byte_count(dtype: str, shape: tuple[int, ...]) -> int:
     if dtype not in DTYPES:
         raise ValueError(f"dtype {dtype[:20]!r}, expected numbers or bool")
     item_bytes = np.dtype(dtype).itemsize
-    if len(shape) > _MAX_DIMENSIONS:
-        raise ValueError(f"{len(shape)} dimensions, expected at most {_MAX_DIMENSIONS}")
+    if len(shape) > MAX_DIMENSIONS:
+        raise ValueError(f"{len(shape)} dimensions, expected at most {MAX_DIMENSIONS}")
     if math.prod(max(size, 1) for size in shape) * item_bytes >= _MAX_ADDRESSABLE:
         raise ValueError(f"shape {shape}, expected one that fits in memory")
     return math.prod(shape) * item_bytes

@@ -1,10 +1,11 @@
 """Parsers from the text of a setting to its value. Each raises a `ValueError` that names what it expected."""
 
+import difflib
 import ipaddress
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 
 from fedmx.cgroups import count_cores
@@ -21,7 +22,9 @@ _LARGEST_INTEGER = 2**63 - 1
 _LONGEST_WAIT_S = 1e9
 _MOST_THREADS = 256
 _LONGEST_HOST_NAME = 253
-_FLOAT32_RANGE = (1e-30, 1e30)
+# Beyond these, what nodes compute with a number leaves what float32 can hold.
+SMALLEST_FLOAT32 = 1e-30
+_LARGEST_FLOAT32 = 1e30
 
 
 def parse_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -89,12 +92,19 @@ def float32(parse: Callable[[str], float]) -> Callable[[str], float]:
 
     def parse_float32(text: str) -> float:
         value = parse(text)
-        least, most = _FLOAT32_RANGE
-        if value and not least <= abs(value) <= most:
-            raise ValueError(f"expected a number from {least:g} to {most:g}, since nodes compute in float32")
+        if value and not is_float32(value):
+            raise ValueError(
+                f"expected a number from {SMALLEST_FLOAT32:g} to {_LARGEST_FLOAT32:g}, since nodes compute in"
+                " float32"
+            )
         return value
 
     return parse_float32
+
+
+def is_float32(value: float) -> bool:
+    """Return whether nodes can compute with a number that is not 0."""
+    return SMALLEST_FLOAT32 <= abs(value) <= _LARGEST_FLOAT32
 
 
 seconds = number(at_least=0, at_most=_LONGEST_WAIT_S)
@@ -120,6 +130,25 @@ def choice(*words: str) -> Callable[[str], str]:
     return parse
 
 
+def known(names: Collection[str], kind: str) -> Callable[[str], str]:
+    """Return a parser of one of many names, in upper or lower case; its error has the most similar ones.
+
+    Args:
+        names: in lower case.
+        kind: what they name, for the error.
+    """
+
+    def parse(text: str) -> str:
+        name = text.lower()
+        if name in names:
+            return name
+        similar = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        suggestion = f" (similar: {', '.join(similar)})" if similar else ""
+        raise ValueError(f"not {kind}{suggestion}; expected one of {', '.join(sorted(names))}")
+
+    return parse
+
+
 def word(text: str) -> str:
     """Parse a text without blanks."""
     if any(character.isspace() or not character.isprintable() for character in text):
@@ -139,6 +168,11 @@ def name(text: str) -> str:
             f"expected at most {_LONGEST_NAME} letters, digits, '.', '_' or '-', a letter or digit first"
         )
     return text
+
+
+def indices(text: str) -> tuple[int, ...]:
+    """Parse indices, separated by commas; a repeated one counts once."""
+    return tuple(dict.fromkeys(integer(at_least=0)(part.strip()) for part in text.split(",")))
 
 
 def host_names(text: str) -> tuple[str, ...]:
@@ -170,6 +204,10 @@ def json_object(text: str) -> Mapping[str, object]:
         raise ValueError(f'expected a JSON object such as {{"eta": 0.1}} ({error})') from None
     if not isinstance(value, dict):
         raise ValueError('expected a JSON object such as {"eta": 0.1}')  # noqa: TRY004 - the error of all parsers
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        raise ValueError("expected a JSON object of finite numbers") from None
     return value
 
 

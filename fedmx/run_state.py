@@ -14,7 +14,7 @@ from typing import IO
 from fedmx.errors import DataError
 from fedmx.files import atomic_write
 
-FORMAT = 3
+FORMAT = 4
 """The format of a run's record. It rises with every change that keeps another version from resuming a run."""
 
 RUNNING = "running"

@@ -7,14 +7,17 @@ classes.
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from fedmx import __version__, parsing
 from fedmx.errors import SettingsError
 from fedmx.fields import parse, setting
+from fedmx.goals import BestMetric, Target
 from fedmx.hyperparameters import Hyperparameters
+from fedmx.schedule import LearningRateSchedule
 from fedmx.values import Address, PartitionRule
 
 S = TypeVar("S")
@@ -25,6 +28,7 @@ CPU_ISAS = ("sse41", "avx", "avx2", "avx2_vnni", "avx512_core", "avx512_core_vnn
 _positive = parsing.integer(at_least=1)
 _count = parsing.integer(at_least=0)
 _days = parsing.number(above=0, below=36_525)
+_runs_dir = partial(setting, Path("runs"), Path, "folder of the runs")
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,12 @@ class RunSettings(Hyperparameters):
     round_timeout: float = setting(
         600.0, parsing.seconds_or_unlimited, "seconds to wait for the replies to a message; 0: no limit"
     )
+    lr_schedule: LearningRateSchedule = setting(
+        LearningRateSchedule(),
+        LearningRateSchedule.parse,
+        "learning rate by round: constant, step:EVERY:FACTOR or cosine:ROUNDS; warmup:ROUNDS+ before",
+        shapes_model=True,
+    )
     strategy: str = setting(
         "fedavg", parsing.word, "name of a strategy, or package.module:factory of yours", shapes_model=True
     )
@@ -89,6 +99,30 @@ class RunSettings(Hyperparameters):
         "delta at which the privacy loss epsilon is computed",
         shapes_model=True,
     )
+    max_epsilon: float = setting(
+        0.0,
+        parsing.number(at_least=0),
+        "end before the round that would spend more than this epsilon; 0: no limit",
+        shapes_model=True,
+    )
+    best_metric: BestMetric = setting(
+        BestMetric("loss"),
+        BestMetric.parse,
+        "metric that chooses the best round, with :min or :max",
+        shapes_model=True,
+    )
+    target: Target | None = setting(
+        None,
+        Target.parse,
+        "stop when a metric reaches a bound, such as accuracy>=0.99; empty: never",
+        shapes_model=True,
+    )
+    patience: int = setting(
+        0,
+        _count,
+        "stop after this many evaluations without a better BEST_METRIC; 0: never",
+        shapes_model=True,
+    )
     partition: PartitionRule = setting(
         PartitionRule("iid"),
         PartitionRule.parse,
@@ -101,8 +135,16 @@ class RunSettings(Hyperparameters):
 
     @property
     def hyperparameters(self) -> Hyperparameters:
-        """The settings that are sent to the nodes."""
+        """The settings that are sent to the nodes, with the learning rate before it is scheduled."""
         return Hyperparameters(**{field.name: getattr(self, field.name) for field in fields(Hyperparameters)})
+
+    def hyperparameters_in(self, number: int) -> Hyperparameters:
+        """Return what is sent to the nodes in a round."""
+        return replace(self.hyperparameters, learning_rate=self.learning_rate_in(number))
+
+    def learning_rate_in(self, number: int) -> float:
+        """Return the scheduled learning rate of a round."""
+        return self.learning_rate * self.lr_schedule.factor(number)
 
     @property
     def least_updates(self) -> int:
@@ -121,7 +163,12 @@ class ServerSettings(CommonSettings, RunSettings):
         120.0, parsing.seconds, "seconds to wait for a client that lost its connection"
     )
     certs_dir: Path = setting(Path(".fedmx/pki/server"), Path, "folder of the program's certificate and key")
-    runs_dir: Path = setting(Path("runs"), Path, "folder of the runs")
+    runs_dir: Path = _runs_dir()
+    initial_model: Path | None = setting(
+        None,
+        Path,
+        "model to start from: folder of a finished run, .npz or .params; empty: what the clients build",
+    )
     keep_checkpoints: int = setting(3, _positive, "number of checkpoints to keep, in addition to the best")
     resume: str = setting(
         "auto",
@@ -149,8 +196,11 @@ class ClientSettings(CommonSettings):
     device: str = setting(
         "auto", parsing.choice("auto", "cpu", "gpu"), "device to train on: auto, cpu or gpu"
     )
-    gpu_index: int | None = setting(
-        None, _count, "index of the GPU to train on, among the visible ones; empty: chosen by the partition"
+    gpu_index: tuple[int, ...] = setting(
+        (),
+        parsing.indices,
+        "index of the GPU to train on, among the visible ones, or several to train on at once, separated by"
+        " commas; empty: one, chosen by the partition",
     )
     client_threads: int = setting(
         1, parsing.threads, "number of MXNet's OpenMP threads; auto: the cores that the client may use"
@@ -163,6 +213,13 @@ class ClientSettings(CommonSettings):
     link_proxy: Address | None = setting(
         None, Address.parse_peer, "host:port of an HTTP proxy to connect through; empty: none"
     )
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Settings of the commands that use the model of a finished run."""
+
+    runs_dir: Path = _runs_dir()
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,12 @@ def _make_scripts() -> list[bytes]:
     hello = Hello("raw", is_name_given=False, max_model_bytes=2**30, instance="0" * 32)
     named = Hello("raw", is_name_given=True, max_model_bytes=2**30, instance="1" * 32)
     description = ConfigRecord(
-        {"task": "t", "arrays": ['["a", "float32", [2, 3], true]'], "metrics": ["loss"]}
+        {
+            "task": "t",
+            "arrays": ['["a", "float32", [2, 3], "trained"]'],
+            "metrics": ["loss"],
+            "train-metrics": ["loss"],
+        }
     )
     ready = pb.Frame.FromString(control.build_ready(description)).ready
     join = _greet(hello) + write_step(READY, ready.description.SerializeToString())

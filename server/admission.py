@@ -7,14 +7,14 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MessageType, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
-from fedmx import arrays
+from fedmx import arrays, parsing
+from server.layout import Heads, Layout
 from server.leases import Participant
-from server.model import Layout
-from server.update import NUM_EXAMPLES, Update, records_of
+from server.update import LOSS, NUM_EXAMPLES, Update, records_of
 
-_LOSS = "loss"
 # Sums of weights must stay finite: an infinite one turns every average into zeros.
 _MOST_EXAMPLES = 2**53
+_MOST_METRICS = 100
 
 
 class RejectedError(ValueError):
@@ -46,40 +46,65 @@ def find_problem_in_update(content: RecordDict, layout: Layout) -> str | None:
     records = records_of(content, ArrayRecord)
     if len(records) != 1:
         return f"{len(records)} array records, expected 1"
-    return find_problem_in_arrays(records[0], layout) or find_problem_in_metrics(content, layout)
+    for name in layout.frozen:
+        if name in records[0]:
+            return f"array {name!r} is frozen, expected in no update"
+    problem = find_problem_in_arrays(records[0], layout.updated)
+    return problem or find_problem_in_metrics(content, MessageType.TRAIN, layout)
 
 
 def find_problem_in_evaluation(content: RecordDict, layout: Layout) -> str | None:
     """Return why the reply to an evaluate message may not be averaged; None if it may."""
     if extra := len(records_of(content, ArrayRecord)):
         return f"{extra} array records, expected 0"
-    return find_problem_in_metrics(content, layout)
+    return find_problem_in_metrics(content, MessageType.EVALUATE, layout)
 
 
-def find_problem_in_metrics(content: RecordDict, layout: Layout) -> str | None:
-    """Return why a reply's metrics may not be averaged; None if they may."""
+def find_problem_in_metrics(content: RecordDict, step: str, layout: Layout) -> str | None:
+    """Return why the metrics of a reply to a step may not be averaged; None if they may."""
     records = records_of(content, MetricRecord)
     if len(records) != 1:
         return f"{len(records)} metric records, expected 1"
     metrics = records[0]
-    expected = layout.metrics | {NUM_EXAMPLES}
-    for name in sorted(expected - set(metrics)):
-        return f"metric {name!r} is missing"
-    for name in sorted(set(metrics) - expected):
-        return f"metric {name!r} is not one of {', '.join(sorted(expected))}"
+    if problem := _find_problem_in_names(set(metrics), layout.metrics_of(step)):
+        return problem
+    # An evaluation may weigh itself by something other than examples; Flower's strategies count these.
+    if step == MessageType.TRAIN and isinstance(metrics[NUM_EXAMPLES], float):
+        return f"{NUM_EXAMPLES} is {metrics[NUM_EXAMPLES]}, expected an integer"
     problems = (_find_problem_in_metric(name, value) for name, value in metrics.items())
     return next(filter(None, problems), None)
 
 
-def find_problem_in_arrays(record: Mapping[str, Array], layout: Layout) -> str | None:
-    """Return why arrays do not fit this model; None if they do."""
-    for name in layout.arrays:
+def _find_problem_in_names(found: set[str], described: frozenset[str] | None) -> str | None:
+    """Return why a reply may not have metrics of these names; None if it may.
+
+    Args:
+        found: the names in the reply.
+        described: those in the node's description; None if it may have any.
+    """
+    expected = {*(described or ()), NUM_EXAMPLES}
+    for name in sorted(expected - found):
+        return f"metric {name!r} is missing"
+    if described is not None:
+        for name in sorted(found - expected):
+            return f"metric {name!r} is not one of {', '.join(sorted(expected))}"
+    if len(found) > _MOST_METRICS:
+        return f"{len(found)} metrics, expected at most {_MOST_METRICS}"
+    for name in sorted(found):
+        if not parsing.is_name(name):
+            return f"metric {name!r}: expected at most 64 letters, digits, '.', '_' or '-'"
+    return None
+
+
+def find_problem_in_arrays(record: Mapping[str, Array], heads: Heads) -> str | None:
+    """Return why arrays are not those that these heads describe; None if they are."""
+    for name in heads:
         if name not in record:
             return f"array {name!r} is missing"
     for name in record:
-        if name not in layout.arrays:
+        if name not in heads:
             return f"array {name!r} is not in the model"
-    for name, (dtype, shape) in layout.arrays.items():
+    for name, (dtype, shape) in heads.items():
         try:
             problem = _find_problem_in_values(arrays.view(record[name]), dtype, shape)
         except ValueError as error:
@@ -95,7 +120,7 @@ def _find_problem_in_metric(name: str, value: object) -> str | None:
     if name == NUM_EXAMPLES and not 0 < value <= _MOST_EXAMPLES:
         return f"{name} is {value}, expected a positive number up to 2**53"
     # Other metrics may be undefined at a node, as recall is if the node has no positive examples.
-    if name == _LOSS and not math.isfinite(value):
+    if name == LOSS and not math.isfinite(value):
         return f"metric {name!r} is {value}, expected a finite number"
     return None
 

@@ -1,22 +1,23 @@
-"""Updates -> the new global arrays: trained arrays by Flower's strategy, all others as a plain average."""
+"""Updates -> the new global arrays: trained ones by Flower's strategy, running ones as a plain average."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from flwr.app import Array, ArrayRecord, Message, MessageType, MetricRecord, RecordDict
 
 from fedmx.link.flower import make_reply
 from fedmx.log import printable
-from server.model import Layout, average_running
+from server.layout import Layout
+from server.model import GlobalModel, average_running
 from server.strategies import Plan
-from server.update import NUM_EXAMPLES, Update, records_of
+from server.update import LOSS, NUM_EXAMPLES, Update, records_of
 
 
-def aggregate(plan: Plan, layout: Layout, number: int, updates: list[Update]) -> ArrayRecord:
+def aggregate(plan: Plan, model: GlobalModel, number: int, updates: list[Update]) -> ArrayRecord:
     """Aggregate the updates of a round.
 
     Args:
         plan: the strategy.
-        layout: of the model.
+        model: what the updates were trained from; it is not changed.
         number: the round.
         updates: in the fixed order.
 
@@ -25,7 +26,9 @@ def aggregate(plan: Plan, layout: Layout, number: int, updates: list[Update]) ->
             strategy raised an error.
         ArithmeticError: likewise.
     """
-    replies = [_to_reply(plan, layout, number, update) for update in updates]
+    layout = model.layout
+    metrics = _find_common_metrics(plan, updates)
+    replies = [_to_reply(plan, layout, number, update, metrics) for update in updates]
     try:
         trained, _ = plan.strategy.aggregate_train(number, replies)
     except (Exception, SystemExit) as error:
@@ -45,7 +48,7 @@ def aggregate(plan: Plan, layout: Layout, number: int, updates: list[Update]) ->
         name = type(plan.strategy).__name__
         raise ValueError(f"the strategy {name} returned {problem} for {len(updates)} updates")
     running = average_running(layout, [(update.arrays, update.num_examples) for update in updates])
-    return layout.merge(trained, running)
+    return layout.merge(trained, running, model.arrays)
 
 
 def _find_problem(trained: object) -> str | None:
@@ -60,10 +63,30 @@ def _find_problem(trained: object) -> str | None:
     return None if trained else "no arrays"
 
 
-def _to_reply(plan: Plan, layout: Layout, number: int, update: Update) -> Message:
-    """Wrap the trained arrays alone as Flower's strategies expect them; the strategy may change the copy."""
+def _find_common_metrics(plan: Plan, updates: list[Update]) -> set[str]:
+    """Return the names of the metrics that all updates have; Flower's strategies refuse others.
+
+    Raises:
+        ValueError: the strategy needs the loss, and an update has none.
+    """
+    without = [update.participant.name for update in updates if LOSS not in update.metrics]
+    if plan.needs_loss and without:
+        name = type(plan.strategy).__name__
+        raise ValueError(
+            f"the strategy {name} needs the loss of the training; none in the update of {', '.join(without)}"
+        )
+    return set.intersection(*(set(update.metrics) for update in updates))
+
+
+def _to_reply(plan: Plan, layout: Layout, number: int, update: Update, names: Collection[str]) -> Message:
+    """Wrap the trained arrays and these metrics as Flower's strategies expect them, for them to change."""
     # Noise is calibrated to equal weights.
     weight = update.num_examples if plan.privacy is None else 1
-    metrics = MetricRecord({**update.metrics, NUM_EXAMPLES: weight})
-    content = RecordDict({"arrays": layout.pick_trained(update.arrays), "metrics": metrics})
+    metrics = {name: value for name, value in update.metrics.items() if name in names}
+    content = RecordDict(
+        {
+            "arrays": layout.pick_trained(update.arrays),
+            "metrics": MetricRecord({**metrics, NUM_EXAMPLES: weight}),
+        }
+    )
     return make_reply(update.participant.node_id, MessageType.TRAIN, str(number), content)

@@ -15,9 +15,13 @@ from fedmx.settings import ServerSettings
 from server import admission, memory
 from server.compatibility import find_difference, identity_of
 from server.engine import Engine
+from server.frozen_arrays import FrozenArrays
+from server.initial_model import InitialModel
+from server.layout import Layout
 from server.leases import Participant
-from server.model import GlobalModel, Layout
+from server.model import GlobalModel
 from server.nodes import Nodes
+from server.task_checks import check_task
 from server.update import records_of
 from server.waiting import Question, ask
 
@@ -36,7 +40,7 @@ class Agreement:
 
 
 def agree(
-    engine: Engine, nodes: Nodes, settings: ServerSettings, resumed: ArrayRecord | None = None
+    engine: Engine, nodes: Nodes, settings: ServerSettings, given: ArrayRecord | InitialModel | None = None
 ) -> Agreement:
     """Wait for nodes, lease partitions to them, and fetch the initial arrays.
 
@@ -44,32 +48,24 @@ def agree(
         engine: sends messages to the nodes.
         nodes: the nodes of the run.
         settings: the server's settings.
-        resumed: the arrays of a resumed run; None for a new run.
+        given: the arrays of a resumed run, or INITIAL_MODEL; None where the nodes build the initial arrays.
 
     Raises:
         TooFewNodesError: too few nodes joined or stayed connected.
         SettingsError: a node or its model does not fit the settings.
         TrainingFailedError: the nodes do not agree, or too few of them reply.
     """
-    contents = _Query(engine, nodes, settings, is_new=resumed is None).collect()
+    contents = _Query(engine, nodes, settings, needs_arrays=given is None).collect()
     descriptions = {
         name: next(iter(records_of(content, ConfigRecord)), ConfigRecord())
         for name, content in contents.items()
     }
-    first, reference = next(iter(descriptions.items()))
+    reference = next(iter(descriptions.values()))
     layout = _agree_on_layout(descriptions, settings)
-    if resumed is None:
-        initial = next(iter(records_of(contents[first], ArrayRecord)), ArrayRecord())
-        model = GlobalModel(_check_initial(initial, layout, descriptions, settings), layout)
-    elif problem := admission.find_problem_in_arrays(resumed, layout):
-        raise SettingsError(
-            f"the model of the resumed run does not fit node {first}: {problem}; expected the same TASK as"
-            " before, or RESUME=never to start a new run"
-        )
-    else:
-        model = GlobalModel(resumed, layout)
+    start = _choose_start(contents, descriptions, layout, settings, given)
     engine.roster.pin(reference)
-    return Agreement(model, identity_of(reference))
+    frozen = FrozenArrays.build(start, layout, descriptions)
+    return Agreement(GlobalModel(start, layout, frozen), identity_of(reference))
 
 
 @dataclass
@@ -83,13 +79,13 @@ class _Query:
         engine: sends messages to the nodes.
         nodes: the nodes of the run.
         settings: the server's settings.
-        is_new: whether this is a new run, which needs initial arrays.
+        needs_arrays: whether one node has to send its initial arrays.
     """
 
     engine: Engine
     nodes: Nodes
     settings: ServerSettings
-    is_new: bool
+    needs_arrays: bool
     # Node name -> the reason why it is left out.
     _unfit: dict[str, str] = field(default_factory=dict)
     # Names of the nodes that disconnected instead of replying.
@@ -139,7 +135,8 @@ class _Query:
 
     def _query(self, asked: list[Participant]) -> dict[int, Message]:
         queries = [
-            _build_query(who, self.nodes, with_arrays=self.is_new and who is asked[0]) for who in asked
+            _build_query(who, self.nodes, self.settings, with_arrays=self.needs_arrays and who is asked[0])
+            for who in asked
         ]
         then = (
             f"the run starts if {self.settings.least_updates} nodes reply (MIN_UPDATES), otherwise it fails"
@@ -173,8 +170,9 @@ class _Query:
         return SettingsError(line) if self._settings_at_fault else TrainingFailedError(line)
 
 
-def _build_query(who: Participant, nodes: Nodes, *, with_arrays: bool) -> Message:
-    config = ConfigRecord({"with-arrays": with_arrays, **nodes.data_config(who)})
+def _build_query(who: Participant, nodes: Nodes, settings: ServerSettings, *, with_arrays: bool) -> Message:
+    options = settings.hyperparameters.to_config()["task-options"]
+    config = ConfigRecord({"with-arrays": with_arrays, "task-options": options, **nodes.data_config(who)})
     return Message(RecordDict({"config": config}), who.node_id, MessageType.QUERY, group_id="0")
 
 
@@ -189,13 +187,30 @@ def _agree_on_layout(descriptions: dict[str, ConfigRecord], settings: ServerSett
         layout = Layout.from_description(reference)
     except ValueError as error:
         raise TrainingFailedError(f"node {first}: {printable(str(error))}") from None
-    if settings.dp_mode != "off" and layout.running:
-        raise SettingsError(
-            f"DP_MODE={settings.dp_mode}: the model has arrays that are not trained ({layout.running[0]}):"
-            " running statistics or frozen weights, which are averaged without clipping and noise; expected"
-            " a model in which every array is trained (no BatchNorm, nothing frozen), or DP_MODE=off"
-        )
+    check_task(layout, settings)
     return layout
+
+
+def _choose_start(
+    contents: dict[str, RecordDict],
+    descriptions: dict[str, ConfigRecord],
+    layout: Layout,
+    settings: ServerSettings,
+    given: ArrayRecord | InitialModel | None,
+) -> ArrayRecord:
+    """Return the arrays that the next round starts from, checked, in the model's order."""
+    first = next(iter(contents))
+    if given is None:
+        initial = next(iter(records_of(contents[first], ArrayRecord)), ArrayRecord())
+        return _check_initial(initial, layout, descriptions, settings)
+    if isinstance(given, InitialModel):
+        return given.load(layout, settings.max_model_bytes)
+    if problem := admission.find_problem_in_arrays(given, layout.arrays):
+        raise SettingsError(
+            f"the model of the resumed run does not fit node {first}: {problem}; expected the same TASK as"
+            " before, or RESUME=never to start a new run"
+        )
+    return given
 
 
 def _check_initial(
@@ -203,7 +218,7 @@ def _check_initial(
 ) -> ArrayRecord:
     """Check that every node has the same initial arrays, and return them in the model's order."""
     first = next(iter(descriptions))
-    if problem := admission.find_problem_in_arrays(initial, layout):
+    if problem := admission.find_problem_in_arrays(initial, layout.arrays):
         raise TrainingFailedError(f"node {first}: its initial arrays: {printable(problem)}")
     digest = arrays.sha256(initial)
     others = [

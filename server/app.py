@@ -16,6 +16,7 @@ from server.agreement import Agreement, agree
 from server.collect import Collector
 from server.engine import Engine, adapt
 from server.nodes import Nodes
+from server.problems import find_problems
 from server.record import resume
 from server.record.resume import Start
 from server.record.run import RunRecord
@@ -40,7 +41,7 @@ def federate(grid: Grid, settings: ServerSettings, start: Start) -> None:
     plan = strategies.build(settings)
     reporter = build(settings)
     if start.before is None:
-        record = RunRecord.begin(start.run_id, settings)
+        record = RunRecord.begin(start.run_id, settings, start.initial)
     else:
         record = RunRecord.resume(start.before, settings, start.done)
     try:
@@ -77,7 +78,7 @@ class _Run:
         self.record.note_nodes(nodes.membership, agreement.description, model.layout.size)
         first = start.done.round + 1 if start.done else 1
         self.reporter.on_run(self._describe(start, first, len(nodes.participants())))
-        collector = Collector(self.engine, nodes, self.plan, self.settings, model.layout)
+        collector = Collector(self.engine, nodes, self.plan, self.settings, model)
         loop = RoundLoop(collector, nodes, self.plan, self.settings, self.reporter)
         try:
             loop.run(model, self.record, first)
@@ -90,7 +91,7 @@ class _Run:
 
     def _agree(self, nodes: Nodes, start: Start) -> Agreement:
         if start.checkpoint is None:
-            agreement = agree(self.engine, nodes, self.settings)
+            agreement = agree(self.engine, nodes, self.settings, start.initial)
         else:
             self.plan.restore(start.checkpoint.state)
             agreement = agree(self.engine, nodes, self.settings, start.checkpoint.arrays)
@@ -120,7 +121,7 @@ app = ServerApp()
 @app.main()
 def _main_on_flowers_engine(grid: Grid, context: Context) -> None:
     """Run on an engine of Flower's: settings come from the run config, then from the environment."""
-    settings = load(ServerSettings, strategies.find_problems, environ=_with_run_config(context.run_config))
+    settings = load(ServerSettings, find_problems, environ=_with_run_config(context.run_config))
     log.configure(settings.log_level, settings.log_format)
     with RunsFolder(settings.runs_dir):
         federate(grid, settings, resume.choose_run(settings))

@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
@@ -16,7 +17,7 @@ from server.custom_strategy import find_problem_in_messages
 from server.engine import Engine
 from server.frozen_view import FrozenView
 from server.leases import Participant
-from server.model import Layout
+from server.model import GlobalModel
 from server.nodes import Nodes
 from server.replies import Replies
 from server.strategies import Plan
@@ -32,22 +33,22 @@ class Collector:
         nodes: the nodes of the run.
         plan: the strategy, which selects nodes.
         settings: the server's settings.
-        layout: the arrays and metrics that replies must contain.
+        model: what is sent; its layout has the arrays and metrics that replies must contain.
     """
 
     def __init__(
-        self, engine: Engine, nodes: Nodes, plan: Plan, settings: ServerSettings, layout: Layout
+        self, engine: Engine, nodes: Nodes, plan: Plan, settings: ServerSettings, model: GlobalModel
     ) -> None:
         self._engine = engine
         self._nodes = nodes
         self._plan = plan
         self._settings = settings
-        self._layout = layout
+        self._model = model
         # Step, node and name of each undefined metric that was logged.
         self._logged: set[tuple[str, str, str]] = set()
         self._most_updates = 0
 
-    def collect(self, step: str, number: int, attempt: int, arrays: ArrayRecord, replies: Replies) -> None:
+    def collect(self, step: str, number: int, attempt: int, replies: Replies) -> None:
         """Send a message to each selected node, and add the replies to `replies`.
 
         Nodes whose reply was admitted by an earlier attempt, or rejected for good, are not asked again.
@@ -56,12 +57,11 @@ class Collector:
             step: `train` or `evaluate`.
             number: the round.
             attempt: 0 for the first attempt at this step, 1 for the first retry, and so on.
-            arrays: all global arrays, in the model's order.
             replies: the replies of earlier attempts; those of this attempt are added.
         """
         started = time.monotonic()
         candidates = {who.node_id: who for who in self._nodes.participants() if replies.can_use(who)}
-        messages = self._configure(step, number, attempt, arrays, candidates)
+        messages = self._configure(step, number, attempt, candidates)
         known = len(replies.admitted) + len(replies.failed)
         replies.present = max(replies.present, known + len(candidates))
         replies.wanted = max(replies.wanted, len(replies.admitted) + len(messages))
@@ -79,12 +79,7 @@ class Collector:
         replies.seconds += time.monotonic() - started
 
     def _configure(
-        self,
-        step: str,
-        number: int,
-        attempt: int,
-        arrays: ArrayRecord,
-        candidates: Mapping[int, Participant],
+        self, step: str, number: int, attempt: int, candidates: Mapping[int, Participant]
     ) -> list[Message]:
         """Let the strategy select nodes, and complete the messages that it builds for them."""
         # Strategies sample with Python's global generator, from a list of nodes sorted by partition.
@@ -94,23 +89,38 @@ class Collector:
         if not candidates:
             return []
         view = FrozenView(list(candidates))
-        config = ConfigRecord({**self._settings.hyperparameters.to_config()})
+        config = ConfigRecord({**self._settings.hyperparameters_in(number).to_config()})
         with self._plan.guarded(f"{configure.__name__}()"):
-            chosen = configure(number, self._layout.pick_trained(arrays), config, view)
+            chosen = configure(number, self._model.layout.pick_trained(self._model.arrays), config, view)
             if isinstance(chosen, Iterator):
                 chosen = list(chosen)
         if self._plan.is_custom and (problem := find_problem_in_messages(chosen, candidates)):
             raise TrainingFailedError(f"{configure.__name__}() of the strategy returned {problem}")
+        arrays = self._choose_arrays()
         return [self._complete(message, number, arrays, candidates) for message in chosen]
 
+    def _choose_arrays(self) -> Mapping[int, ArrayRecord]:
+        """Return what each node is sent: all arrays, or all but the frozen ones where it has these.
+
+        The nodes that are sent the same share one record, which is encoded once.
+        """
+        holders = self._model.frozen.find_holders(self._nodes.all())
+        without = self._model.layout.leave_out_frozen(self._model.arrays) if holders else ArrayRecord()
+        return defaultdict(lambda: self._model.arrays, dict.fromkeys(holders, without))
+
     def _complete(
-        self, message: Message, number: int, arrays: ArrayRecord, candidates: Mapping[int, Participant]
+        self,
+        message: Message,
+        number: int,
+        arrays: Mapping[int, ArrayRecord],
+        candidates: Mapping[int, Participant],
     ) -> Message:
-        """Send all arrays instead of the trained ones only, and add the node's share of the data."""
+        """Send all arrays that the node needs instead of the trained ones, and add its share of the data."""
         node_id = message.metadata.dst_node_id
         (config,) = records_of(message.content, ConfigRecord)
         share = self._nodes.data_config(candidates[node_id])
-        content = RecordDict({"arrays": arrays, "config": ConfigRecord({**config, **share})})
+        whole = ConfigRecord({**config, **share, **self._model.frozen.config})
+        content = RecordDict({"arrays": arrays[node_id], "config": whole})
         return Message(content, node_id, message.metadata.message_type, group_id=str(number))
 
     def _admit_or_reject(
@@ -118,7 +128,7 @@ class Collector:
     ) -> None:
         replies.note_transfer(who, self._engine.transfer(reply))
         try:
-            update = admit(reply, who, step, self._layout)
+            update = admit(reply, who, step, self._model.layout)
         except RejectedError as error:
             # Training is deterministic: it helps to repeat a request only if its reply was lost.
             is_lost = reply.has_error() and may_differ(reply.error)
@@ -140,7 +150,7 @@ class Collector:
         """Log a WARNING if this round has more updates than any before and may not fit into memory."""
         if updates > self._most_updates:
             self._most_updates = updates
-            memory.warn_of_excess(self._layout, updates, self._settings)
+            memory.warn_of_excess(self._model.layout, updates, self._settings)
 
     def _explain_end(self, step: str) -> str:
         """Return what happens if nodes do not reply in time, for the log."""

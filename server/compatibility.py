@@ -5,7 +5,7 @@ from typing import TypeGuard
 from flwr.app import ConfigRecord
 
 _LABELS = "labels-sha256"
-_COMMON = ("task", "metrics", "arrays", _LABELS)
+_COMMON = ("task", "metrics", "train-metrics", "arrays", _LABELS)
 
 
 def find_difference(description: ConfigRecord, reference: ConfigRecord, *, is_shared: bool) -> str | None:

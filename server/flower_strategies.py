@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from flwr.app import ArrayRecord, Message, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid
 from flwr.serverapp import strategy as flower
 from numpy.typing import NDArray
 
 from fedmx import arrays
 from server import strategy_arguments
+from server.update import LOSS
 
 Arguments = Mapping[str, Any]
 State = Mapping[str, NDArray[Any]]
@@ -114,11 +116,18 @@ class Bulyan(flower.Bulyan):
 
 
 class QFedAvg(flower.QFedAvg):
-    """QFedAvg, computed in float64.
+    """QFedAvg, computed in float64, with the learning rate that the nodes of the round are sent.
 
     Flower multiplies float32 arrays by numpy scalars, which numpy 2 computes in float64 and numpy 1.26 does
     not (NEP 50).
     """
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Keep the round's learning rate, from which the length of steps is estimated."""
+        self.client_learning_rate = float(str(config["learning-rate"]))
+        return super().configure_train(server_round, arrays, config, grid)
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Aggregate:
         """Aggregate the updates in float64."""
@@ -152,6 +161,11 @@ class Offer:
     least_nodes: Callable[[Arguments], int]
     reason: str
     is_plain_average: bool
+
+    @property
+    def needs_loss(self) -> bool:
+        """Whether it reads the loss of the nodes' training."""
+        return "train_loss_key" in self.fixed
 
     @property
     def accepted(self) -> list[str]:
@@ -210,5 +224,5 @@ OFFERS: Mapping[str, Offer] = {
     "krum": _offer(flower.Krum, least_nodes=_KRUM),
     "multikrum": _offer(flower.MultiKrum, least_nodes=_KRUM),
     "bulyan": _offer(Bulyan, least_nodes=_BULYAN),
-    "qfedavg": _offer(QFedAvg, {"client_learning_rate": "learning_rate"}, fixed={"train_loss_key": "loss"}),
+    "qfedavg": _offer(QFedAvg, {"client_learning_rate": "learning_rate"}, fixed={"train_loss_key": LOSS}),
 }

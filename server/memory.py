@@ -11,7 +11,7 @@ from fedmx.settings import ServerSettings
 from fedmx.sizes import show_megabytes, show_setting
 from server import strategies
 from server.custom_strategy import is_custom
-from server.model import Layout
+from server.layout import Layout
 
 _BASE = 165_000_000
 
@@ -22,8 +22,8 @@ class _Need:
 
     Attributes:
         models: of the model's size, however many updates there are.
-        models_per_update: of the model's size.
-        largest: of the largest array's, since arrays are averaged one after the other.
+        models_per_update: of the size of its arrays that are not frozen.
+        largest: of the largest such array's, since arrays are averaged one after the other.
         largest_per_update: of the largest array's.
     """
 
@@ -105,7 +105,8 @@ def estimate(layout: Layout, updates: int, settings: ServerSettings) -> int:
         needs.append(_MOMENTS)
     if settings.dp_mode != "off":
         needs.append(_OF_PRIVACY)
-    models = sum(need.models + need.models_per_update * updates for need in needs)
+    models = sum(need.models for need in needs) * layout.size
+    per_update = sum(need.models_per_update for need in needs) * layout.updated_size
     arrays = sum(need.largest + need.largest_per_update * updates for need in needs)
-    largest = max(map(layout.size_of, layout.arrays), default=0)
-    return math.ceil(_BASE + models * layout.size + arrays * largest)
+    largest = max(map(layout.size_of, layout.updated), default=0)
+    return math.ceil(_BASE + models + per_update * updates + arrays * largest)

@@ -6,6 +6,7 @@ divides by the length of an update that changed nothing, moves an adaptive norm 
 to it, and moves it away from its target. The number of updates in a round, and the metrics, are not hidden.
 """
 
+import copy
 import math
 import os
 from collections.abc import Iterable, Mapping
@@ -153,6 +154,11 @@ class PrivacyAccountant:
         for noise_multiplier in releases:
             self._accountant.compose(self._build_event(noise_multiplier))
 
+    def look_ahead(self) -> float:
+        """Return the epsilon that one more release would lead to."""
+        ahead = copy.deepcopy(self._accountant).compose(self._build_event(self.noise_multiplier))
+        return float(ahead.get_epsilon(self._delta))
+
     def spend(self) -> dict[str, float]:
         """Count one more release; return what all of them have spent, as in the history."""
         self.count([self.noise_multiplier])
@@ -181,6 +187,11 @@ def find_problems(settings: ServerSettings, nodes: int) -> list[str]:
         f" whose default is nodes / 20: at least {least} nodes per round, or another value"
     )
     return [problem]
+
+
+def spend_of_round(settings: ServerSettings) -> float:
+    """Return the epsilon that the first round of a run spends."""
+    return PrivacyAccountant(_arguments(settings)["noise_multiplier"], settings.dp_delta).look_ahead()
 
 
 def wrap(

@@ -8,7 +8,7 @@ from typing import Any
 
 from fedmx.link.requests import Transfer
 from server.leases import Membership
-from server.update import Update, weighted_means
+from server.update import LOSS, Update, weighted_means
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class StepReport:
     """The averages of one step, over the nodes that were admitted.
 
     Attributes:
-        num_examples: of all nodes together.
-        metrics: the means by name, weighted by examples; `loss` is among them.
+        num_examples: of all nodes together, or the sum of the weights that their tasks returned.
+        metrics: the means by name, weighted by that; `loss` is among them where nodes measure it.
     """
 
     num_examples: float
@@ -52,9 +52,9 @@ class StepReport:
         return cls(sum(update.num_examples for update in updates), weighted_means(updates))
 
     @property
-    def loss(self) -> float:
-        """The mean loss, which every task measures."""
-        return self.metrics["loss"]
+    def loss(self) -> float | None:
+        """The mean loss; None where nodes measure none."""
+        return self.metrics.get(LOSS)
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,7 @@ class RoundReport:
     Attributes:
         round: its number, from 1.
         rounds: the number of rounds of the run.
+        learning_rate: with which the nodes trained, by LEARNING_RATE and LR_SCHEDULE.
         train: averages of the nodes' training.
         evaluate: averages of the evaluation of the new model; None where no evaluation was admitted.
         nodes: the nodes with an admitted update, sorted by partition, then name.
@@ -140,10 +141,12 @@ class RoundReport:
         seconds: how long its parts took.
         is_complete: whether the evaluation covers every partition, or every site.
         membership: the nodes that take part, admitted or not.
+        stopped: why the run ends after it although rounds are left: target, patience or epsilon; None if not.
     """
 
     round: int
     rounds: int
+    learning_rate: float
     train: StepReport | None
     evaluate: StepReport | None
     nodes: list[NodeReport]
@@ -154,14 +157,22 @@ class RoundReport:
     seconds: Seconds
     is_complete: bool
     membership: Membership
+    stopped: str | None = None
+
+    def find_metric(self, name: str) -> float | None:
+        """Return a metric of the evaluation, if that covers all of the test set and the metric is defined."""
+        if self.evaluate is None or not self.is_complete:
+            return None
+        return self.evaluate.metrics.get(name)
 
     def to_line(self) -> dict[str, Any]:
         """Return it as `history.jsonl` has it."""
         line = asdict(self)
         for name in ("rounds", "is_complete", "membership"):
             del line[name]
-        if self.privacy is None:
-            del line["privacy"]
+        for name in ("privacy", "stopped"):
+            if line[name] is None:
+                del line[name]
         return line
 
 
@@ -176,6 +187,8 @@ class Outcome:
         model: the file of the final model, where it finished.
         model_sha256: the model's digest, where it finished.
         is_evaluated: whether at least one round was evaluated.
+        stopped: why it finished although rounds were left: target, patience or epsilon; None if none were.
+        best: round, metric and value of the best round, if any was evaluated on all of the test set.
     """
 
     status: str
@@ -184,3 +197,5 @@ class Outcome:
     model: Path | None = None
     model_sha256: str | None = None
     is_evaluated: bool = True
+    stopped: str | None = None
+    best: Mapping[str, Any] | None = None

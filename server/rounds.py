@@ -12,13 +12,15 @@ from fedmx.log import warn
 from fedmx.settings import ServerSettings
 from server.aggregate import aggregate
 from server.collect import Collector
-from server.model import GlobalModel, Layout
+from server.model import GlobalModel
 from server.nodes import Nodes
 from server.record.run import RunRecord
 from server.replies import Replies
 from server.report import RoundReport, Seconds, StepReport
 from server.reporting.reporter import Reporter
+from server.stopping import EPSILON
 from server.strategies import Plan
+from server.task_checks import warn_of_unmeasured
 
 _ATTEMPTS = 3
 """How often a round is tried, as long as another attempt can have a different result."""
@@ -43,16 +45,43 @@ class RoundLoop:
     reporter: Reporter
 
     def run(self, model: GlobalModel, record: RunRecord, first: int = 1) -> None:
-        """Train all rounds from `first` on, and store the new arrays in `model`.
+        """Train all rounds from `first` on, or until the run is to stop; store the new arrays in `model`.
 
         Raises:
             DataError: a round cannot be written to disk.
             TrainingFailedError: a round did not receive enough updates.
         """
         for number in range(first, self.settings.num_rounds + 1):
+            if record.stopped:
+                return
+            if self._has_spent_epsilon():
+                # A model of a round that was lost counts, so that this was not known when the round before
+                # was written.
+                self._stop_early(number, record)
+                return
             report = self._run_round(number, model, record)
             report = record.keep(report, model.arrays, self.plan.state())
             self.reporter.on_round(report)
+            if number == first:
+                warn_of_unmeasured(report, self.settings)
+
+    def _has_spent_epsilon(self) -> bool:
+        """Whether one more model would spend more than MAX_EPSILON."""
+        limit = self.settings.max_epsilon
+        return bool(limit) and self.plan.privacy is not None and self.plan.privacy.look_ahead() > limit
+
+    def _stop_early(self, number: int, record: RunRecord) -> None:
+        """End a resumed run before a round.
+
+        Raises:
+            TrainingFailedError: there is no round yet whose model could be the final one.
+        """
+        if number == 1:
+            raise TrainingFailedError(
+                f"MAX_EPSILON={self.settings.max_epsilon:g}: spent by models of round 1 that were sent and"
+                " lost; expected a larger one, or RESUME=never to start a new run"
+            )
+        record.stop(EPSILON)
 
     def _run_round(self, number: int, model: GlobalModel, record: RunRecord) -> RoundReport:
         """Run one round: train, evaluate, and store the new arrays in `model`."""
@@ -62,20 +91,23 @@ class RoundLoop:
         if self.plan.privacy is not None:
             record.note_release(self.plan.privacy.noise_multiplier)
         evaluated = Replies()
-        self.collector.collect(MessageType.EVALUATE, number, 0, model.arrays, evaluated)
+        self.collector.collect(MessageType.EVALUATE, number, 0, evaluated)
         was_asked = evaluated.wanted or not evaluated.present
         if was_asked and not evaluated.admitted:
             warn("no evaluation was admitted", round=number, reason=evaluated.explain())
+        privacy = None if self.plan.privacy is None else self.plan.privacy.spend()
+        is_last = number == self.settings.num_rounds
         return RoundReport(
             round=number,
             rounds=self.settings.num_rounds,
+            learning_rate=self.settings.learning_rate_in(number),
             train=StepReport.average(trained.in_order()),
             evaluate=StepReport.average(evaluated.in_order()),
             nodes=trained.describe_nodes(evaluated),
             rejected=[*trained.list_rejections("train"), *evaluated.list_rejections("evaluate")],
             undefined=[*trained.list_undefined("train"), *evaluated.list_undefined("evaluate")],
             missing=sorted(trained.missing.keys() | evaluated.missing.keys()),
-            privacy=None if self.plan.privacy is None else self.plan.privacy.spend(),
+            privacy=privacy,
             seconds=Seconds(
                 train=round(trained.seconds, 4),
                 aggregate=round(aggregate_s, 4),
@@ -85,6 +117,7 @@ class RoundLoop:
             ),
             is_complete=evaluated.are_complete(self.nodes.number),
             membership=self.nodes.membership,
+            stopped=EPSILON if not is_last and self._has_spent_epsilon() else None,
         )
 
     def _train(self, number: int, model: GlobalModel, replies: Replies) -> float:
@@ -100,11 +133,11 @@ class RoundLoop:
         """
         before = ""
         for attempt in itertools.count():
-            self.collector.collect(MessageType.TRAIN, number, attempt, model.arrays, replies)
+            self.collector.collect(MessageType.TRAIN, number, attempt, replies)
             started = time.monotonic()
             try:
                 with self.plan.undone_on_failure():
-                    model.arrays = self._aggregate(number, model.layout, replies)
+                    model.arrays = self._aggregate(number, model, replies)
             # Flower's strategies raise all of these for updates that they cannot aggregate.
             except (ValueError, ArithmeticError, AppExitException) as error:
                 self._prepare_retry(_Failure(number, attempt + 1, str(error), before), replies)
@@ -114,7 +147,7 @@ class RoundLoop:
                 break
         return time.monotonic() - started
 
-    def _aggregate(self, number: int, layout: Layout, replies: Replies) -> ArrayRecord:
+    def _aggregate(self, number: int, model: GlobalModel, replies: Replies) -> ArrayRecord:
         """Return the new global arrays.
 
         Raises:
@@ -123,7 +156,7 @@ class RoundLoop:
         least = self._least_updates(replies)
         if len(replies.admitted) < least:
             raise ValueError(f"{len(replies.admitted)} updates admitted, {least} needed: {replies.explain()}")
-        return aggregate(self.plan, layout, number, replies.in_order())
+        return aggregate(self.plan, model, number, replies.in_order())
 
     def _prepare_retry(self, failure: "_Failure", replies: Replies) -> None:
         """Wait for nodes before a round is retried.

@@ -17,10 +17,10 @@ from fedmx.pki.credentials import load_credentials
 from fedmx.protocol import link_pb2 as pb
 from fedmx.readiness import Ready, report_ready
 from fedmx.settings import ServerSettings, load
-from server import strategies
 from server.app import federate
 from server.compatibility import find_difference
 from server.leases import is_within_grace
+from server.problems import find_problems
 from server.record import resume
 from server.record.resume import Start
 from server.record.runs import NEW_RUN, RunsFolder
@@ -31,7 +31,7 @@ _LINGER_S = 2.5
 
 def main() -> None:
     """Serve the run that the settings ask for."""
-    settings = load(ServerSettings, strategies.find_problems)
+    settings = load(ServerSettings, find_problems)
     log.configure(settings.log_level, settings.log_format)
     # Some of Flower's strategies collect garbage for every reply: not among all that was imported.
     gc.freeze()
@@ -71,6 +71,7 @@ def listen(settings: ServerSettings, start: Start | None = None) -> LinkServer:
         roster,
         max_model_bytes=settings.max_model_bytes,
         lease_grace_s=settings.lease_grace,
+        task_options=str(settings.hyperparameters.to_config()["task-options"]),
         verifier=verifier,
     )
     server.start()

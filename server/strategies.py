@@ -35,12 +35,14 @@ class Plan:
         least_nodes: the smallest number of updates that it can aggregate.
         privacy: what counts the privacy spent, where the strategy is wrapped for it.
         is_custom: whether the strategy is a user's own.
+        needs_loss: whether it reads the loss of the nodes' training.
     """
 
     strategy: flower.Strategy
     least_nodes: int
     privacy: PrivacyAccountant | None = None
     is_custom: bool = False
+    needs_loss: bool = False
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return what the strategy carries from round to round, by name; arrays are not copied.
@@ -114,7 +116,7 @@ def build(settings: ServerSettings) -> Plan:
     strategy = _construct(offer, settings)
     least = offer.least_nodes(settings.strategy_args)
     if settings.dp_mode == "off":
-        return Plan(strategy, least)
+        return Plan(strategy, least, needs_loss=offer.needs_loss)
     wrapped, accountant = privacy.wrap(strategy, settings, _sampled_nodes(settings))
     return Plan(wrapped, least, accountant)
 
@@ -140,6 +142,12 @@ def find_problems(settings: ServerSettings) -> list[str]:
             f" {sampled} updates; expected at most that many"
         )
     return problems
+
+
+def needs_loss(settings: ServerSettings) -> bool:
+    """Return whether the strategy reads the loss of the nodes' training; a user's own is taken not to."""
+    offer = OFFERS.get(settings.strategy)
+    return offer is not None and offer.needs_loss
 
 
 def count_sampled(nodes: int, settings: ServerSettings) -> int:

@@ -11,6 +11,9 @@ from server.leases import Participant
 
 R = TypeVar("R", ArrayRecord, MetricRecord, ConfigRecord)
 
+LOSS = "loss"
+"""The metric that most tasks have, which must be finite where it is."""
+
 NUM_EXAMPLES = "num-examples"
 """The metric that weighs a reply against the others. Flower's strategies read it under this name."""
 
@@ -23,7 +26,7 @@ class Update:
         participant: the node that sent it.
         arrays: by structural name; they are dropped once they are aggregated, since they are a whole model.
         metrics: by name, undefined ones included, `num-examples` not.
-        num_examples: its weight in every average.
+        num_examples: its weight in every average; a float where a task weighs its evaluation itself.
     """
 
     participant: Participant

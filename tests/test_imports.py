@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TREES = ("client", "server", "fedmx", "local", "bench", "fuzz")
+TREES = ("client", "server", "fedmx", "local", "bench", "examples", "fuzz")
 GENERATED = {"fedmx/protocol/link_pb2.py"}
 
 # The modules in which Flower documents its app API; everything else of flwr may change without notice.
@@ -106,10 +106,10 @@ def test_the_rules_apply_to_every_module() -> None:
 @pytest.mark.parametrize(
     ("tree", "forbidden"),
     [
-        ("fedmx", ("server", "client", "local", "bench", "fuzz")),
-        ("server", ("client", "local", "bench", "fuzz")),
-        ("client", ("server", "local", "bench", "fuzz")),
-        ("local", ("bench", "fuzz")),
+        ("fedmx", ("server", "client", "local", "bench", "examples", "fuzz")),
+        ("server", ("client", "local", "bench", "examples", "fuzz")),
+        ("client", ("server", "local", "bench", "examples", "fuzz")),
+        ("local", ("bench", "examples", "fuzz")),
         ("fedmx/protocol", ("fedmx.link", "fedmx.pki", "grpc", "socket", "ssl", "threading", "asyncio")),
         # A link uses certificates; it issues none.
         ("fedmx/link", ("fedmx.pki.authority", "fedmx.pki.csr", "fedmx.pki.register", "fedmx.pki.renewal")),

@@ -52,6 +52,8 @@ class NodeLink:
         self._stream: NodeStream | None = None
         self._ready: list[bytes] = []
         self._welcome = _NOT_WELCOMED
+        # Set by the first welcome, or by the end of the membership.
+        self._has_begun = threading.Event()
 
     @property
     def is_member(self) -> bool:
@@ -62,6 +64,19 @@ class NodeLink:
         """Start to dial in a thread, before the model and the data are loaded."""
         event("dialling", address=self._options.address)
         threading.Thread(target=self._stay_joined, name="link", daemon=True).start()
+
+    def await_welcome(self) -> Welcome | None:
+        """Wait for the server's first welcome; return None if the run is finished already.
+
+        Raises:
+            FederationError: as `serve`.
+        """
+        self._has_begun.wait()
+        if self.is_member:
+            return self._welcome
+        # Raises the error with which the membership ended.
+        self._inbox.take()
+        return None
 
     def serve(self, app: ClientApp, description: ConfigRecord) -> None:
         """Answer requests until the run is finished.
@@ -113,6 +128,8 @@ class NodeLink:
         except Exception as error:  # noqa: BLE001 - a bug in this thread must end the program, not hang it
             logger.exception("a bug in the link's thread")
             self._inbox.end(FederationError(f"the link's thread ended: {error}"))
+        finally:
+            self._has_begun.set()
 
     def _dial_until_goodbye(self) -> None:
         wait = Wait(self._options.address, self._options.wait_timeout_s)
@@ -203,6 +220,11 @@ class NodeLink:
             raise ProtocolError(f"the server sent an unexpected frame {kind}")
 
     def _join(self, stream: NodeStream, welcome: Welcome) -> None:
+        if self.is_member and welcome.task_options != self._welcome.task_options:
+            raise RefusedError(
+                f"TASK_OPTIONS={welcome.task_options} on the server, which were"
+                f" {self._welcome.task_options} when this client built its model; start the client again"
+            )
         event("joined", address=self._options.address, node=welcome.name)
         # The server may have appended a counter that makes the name too long for a hello.
         if parsing.is_name(welcome.name, control.LONGEST_NAME):
@@ -210,6 +232,7 @@ class NodeLink:
         with self._lock:
             self._welcome = welcome
             self._stream = stream
+            self._has_begun.set()
             if self._ready:
                 stream.send(self._ready)
 

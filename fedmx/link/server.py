@@ -46,21 +46,23 @@ class LinkServer:
         roster: is notified of every node that joins, gets ready or leaves.
         max_model_bytes: the largest set of arrays accepted from a node.
         lease_grace_s: how long a node whose stream broke may take to reconnect before it is given up.
+        task_options: TASK_OPTIONS, which every node learns with its welcome.
         verifier: decides by certificate who may join; None is plain text.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - independent of each other, and named where it is called
         self,
         address: Address,
         roster: Roster,
         *,
         max_model_bytes: int,
         lease_grace_s: float,
+        task_options: str = "{}",
         verifier: PeerVerifier | None = None,
     ) -> None:
         self.address = address
         self.roster = roster
-        self._shared = Shared(roster, max_model_bytes, lease_grace_s, verifier)
+        self._shared = Shared(roster, max_model_bytes, lease_grace_s, task_options, verifier)
         # In the order in which they were opened.
         self._sessions: dict[Session, None] = {}
         self._watch = Watch(self._sessions, self._shared)

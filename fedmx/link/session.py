@@ -183,7 +183,7 @@ class Session:
             replaced.drop()
         self._member = member
         self._node_max_model_bytes = hello.max_model_bytes
-        welcome = Welcome(member.name, member.node_id, shared.max_model_bytes)
+        welcome = Welcome(member.name, member.node_id, shared.max_model_bytes, shared.task_options)
         self._outbox.send([control.build_welcome(welcome)])
         event("node joined", node=member.name, **hello.log_fields())
         return member

@@ -17,6 +17,7 @@ class Shared:
         roster: is notified of every node that joins, gets ready or leaves.
         max_model_bytes: the largest set of arrays accepted from a node.
         lease_grace_s: how long a node may take to reconnect before its requests are given up.
+        task_options: the text that a welcome carries.
         verifier: decides by certificate who may join; None is plain text.
         requests: what is asked and still awaited.
         refusals: the warnings about refused nodes.
@@ -25,6 +26,7 @@ class Shared:
     roster: Roster
     max_model_bytes: int
     lease_grace_s: float
+    task_options: str = "{}"
     verifier: PeerVerifier | None = None
     requests: Requests = field(default_factory=Requests)
     refusals: Repeats = field(default_factory=Repeats)

@@ -18,7 +18,7 @@ from fedmx.protocol.records import decode_config, encode_record, find_problem_in
 # frames, another request digest, another name or meaning of an entry that the programs exchange in records.
 # (A new hyperparameter is one: a client that does not know it would train without it.) A new field that the
 # other end may ignore does not need a new version, nor does a release of the package.
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 # A granted name is longer than NODE_NAME: the site precedes it and a counter may follow.
 LONGEST_NAME = 128
@@ -105,11 +105,13 @@ class Welcome:
         name: the node's name in this federation.
         node_id: its id in this federation.
         max_model_bytes: the largest set of arrays that the server accepts.
+        task_options: TASK_OPTIONS, a JSON object on which the node's model depends.
     """
 
     name: str
     node_id: int
     max_model_bytes: int
+    task_options: str = "{}"
 
 
 def build_welcome(welcome: Welcome) -> bytes:
@@ -119,7 +121,7 @@ def build_welcome(welcome: Welcome) -> bytes:
 
 def parse_welcome(message: pb.Welcome) -> Welcome:
     """Parse the answer to a hello."""
-    return Welcome(message.name, message.node_id, message.max_model_bytes)
+    return Welcome(**{each.name: getattr(message, each.name) for each in fields(Welcome)})
 
 
 def build_ready(description: ConfigRecord) -> bytes:

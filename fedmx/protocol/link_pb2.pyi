@@ -44,14 +44,16 @@ class Hello(_message.Message):
     def __init__(self, package_version: _Optional[str] = ..., name: _Optional[str] = ..., is_name_given: _Optional[bool] = ..., instance: _Optional[str] = ..., max_model_bytes: _Optional[int] = ..., protocol_version: _Optional[int] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("name", "node_id", "max_model_bytes")
+    __slots__ = ("name", "node_id", "max_model_bytes", "task_options")
     NAME_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     MAX_MODEL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TASK_OPTIONS_FIELD_NUMBER: _ClassVar[int]
     name: str
     node_id: int
     max_model_bytes: int
-    def __init__(self, name: _Optional[str] = ..., node_id: _Optional[int] = ..., max_model_bytes: _Optional[int] = ...) -> None: ...
+    task_options: str
+    def __init__(self, name: _Optional[str] = ..., node_id: _Optional[int] = ..., max_model_bytes: _Optional[int] = ..., task_options: _Optional[str] = ...) -> None: ...
 
 class Ready(_message.Message):
     __slots__ = ("description",)

@@ -9,9 +9,7 @@ only once all of it is on the disk, so that damage and an interrupted write are 
 import io
 import json
 import re
-import struct
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -31,23 +29,11 @@ FOLDER = "checkpoints"
 Values = Mapping[str, Any]
 State = Mapping[str, NDArray[Any]]
 
-_FORMAT = 2
+_FORMAT = 3
 _FACTS = "checkpoint.json"
 _STATE = "strategy/"
 # The end of the name of a checkpoint that is newer than the one from which the run was resumed.
 _AFTER = ".newer"
-# What a damaged file makes `zipfile`, `json` and `numpy` raise; OSError is for an offset that does not exist.
-_READ_ERRORS = (
-    OSError,
-    EOFError,
-    KeyError,
-    AttributeError,
-    TypeError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-)
 _NAME = re.compile(r"round-(\d{4,})\.npz")
 
 
@@ -63,7 +49,8 @@ class Facts:
         nodes: node name -> its partition, or None.
         line: the round's line in `history.jsonl`.
         history_bytes: the length of `history.jsonl` before that line.
-        best: round and loss of the best round so far, if any was evaluated on all partitions.
+        best: round, metric and value of the best round so far, if any was evaluated on all partitions.
+        stale: how many rounds were evaluated on all partitions after the best one.
     """
 
     run_id: str
@@ -74,6 +61,7 @@ class Facts:
     line: Values
     history_bytes: int
     best: Values | None
+    stale: int
 
 
 @dataclass(frozen=True)
@@ -161,7 +149,7 @@ def load(path: Path) -> Checkpoint:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return _read(archive)
-    except _READ_ERRORS as error:
+    except npz.READ_ERRORS as error:
         raise ValueError(f"it cannot be read: {error}") from None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fedmx.files import disk_errors
+from fedmx.files import atomic_write, disk_errors
 from fedmx.log import warn
 
 
@@ -37,6 +37,14 @@ class History:
             file.write(json.dumps(line, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+    def amend(self, entries: Mapping[str, Any]) -> None:
+        """Add entries to the newest line."""
+        with disk_errors(self._path, reads=True):
+            *before, newest = self._path.read_text().splitlines()
+        amended = json.dumps({**json.loads(newest), **entries}, allow_nan=False)
+        with atomic_write(self._path) as file:
+            file.write("".join(f"{line}\n" for line in [*before, amended]).encode())
 
     def truncate(self, size: int) -> None:
         """Remove the lines after the first `size` bytes, and a line of which only a part was written."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from flwr.app import ConfigRecord
@@ -11,6 +12,7 @@ from fedmx.fields import describe, describe_model
 from fedmx.log import event, warn
 from fedmx.settings import ServerSettings
 from server.compatibility import find_difference
+from server.initial_model import InitialModel
 from server.leases import Membership
 from server.record import checkpoint
 from server.record.checkpoint import Checkpoint, Facts, Values
@@ -29,11 +31,13 @@ class Start:
         run_id: its name, and its folder's.
         before: what is on disk of it; None for a new run.
         checkpoint: the newest complete one; None before the end of round 1.
+        initial: INITIAL_MODEL, from which round 1 starts.
     """
 
     run_id: str
     before: NewestRun | None = None
     checkpoint: Checkpoint | None = None
+    initial: InitialModel | None = None
 
     @property
     def done(self) -> Facts | None:
@@ -87,18 +91,41 @@ def choose_run(settings: ServerSettings) -> Start:
         SettingsError: the unfinished run has other settings.
         DataError: its record, or each of its checkpoints, cannot be read.
     """
-    new = Start(new_run_id())
-    if settings.resume == "never":
-        return new
-    newest = read_newest(settings.runs_dir)
+    newest = None if settings.resume == "never" else read_newest(settings.runs_dir)
     if newest is None or newest.status == "finished":
-        return new
+        return _start_anew(settings)
     found = _load_newest(newest)
+    initial = _find_initial_again(newest, settings)
+    before = newest.facts["initial_model"]
     if found is None:
-        is_same = newest.status != "failed" and not list(_list_settings(newest.settings, settings))
-        return _log_resume(Start(newest.folder.name, newest)) if is_same else new
-    _check_settings(newest, found.facts, settings)
+        changed = [*_list_settings(newest.settings, settings), *_list_initial(before, initial)]
+        if changed or newest.status == "failed":
+            return _start_anew(settings)
+        return _log_resume(Start(newest.folder.name, newest, initial=initial))
+    _check_settings(newest, found.facts, settings, initial)
     return _log_resume(Start(newest.folder.name, newest, found))
+
+
+def _start_anew(settings: ServerSettings) -> Start:
+    given = settings.initial_model
+    initial = None if given is None else InitialModel.find(given, settings.max_model_bytes)
+    return Start(new_run_id(), initial=initial)
+
+
+def _find_initial_again(run: NewestRun, settings: ServerSettings) -> InitialModel | None:
+    """Return INITIAL_MODEL for the resume of a run.
+
+    Raises:
+        SettingsError: it cannot be read.
+    """
+    given = settings.initial_model
+    if given is None:
+        return None
+    before = run.facts["initial_model"]
+    # `runs/latest` was another run when this one began, and is this one now.
+    is_itself = given.resolve() == run.folder.resolve()
+    path = Path(before["path"]) if before and is_itself else None
+    return InitialModel.find(given, settings.max_model_bytes, path)
 
 
 def check_nodes(start: Start, description: Mapping[str, Any], settings: ServerSettings) -> None:
@@ -117,7 +144,9 @@ def check_nodes(start: Start, description: Mapping[str, Any], settings: ServerSe
         raise SettingsError(f"the nodes differ from {start.label}: {difference}; {NEW_RUN}")
 
 
-def _check_settings(run: NewestRun, done: Facts, settings: ServerSettings) -> None:
+def _check_settings(
+    run: NewestRun, done: Facts, settings: ServerSettings, initial: InitialModel | None
+) -> None:
     """Check that an unfinished run can be resumed with these settings.
 
     Raises:
@@ -128,6 +157,7 @@ def _check_settings(run: NewestRun, done: Facts, settings: ServerSettings) -> No
         raise SettingsError(f"{label}: {'; '.join(impossible)}, or RESUME=never to start a new run")
     differences = [
         *_list_settings(done.settings, settings),
+        *_list_initial(run.facts["initial_model"], initial),
         *_list_partitions(done.partitions, settings),
         *_list_numpy(run.facts["versions"]),
     ]
@@ -147,6 +177,14 @@ def _list_settings(before: Values, settings: ServerSettings) -> Iterator[str]:
     for name, value in describe_model(settings).items():
         if before.get(name) != value:
             yield f"{name}={before.get(name)} there, {value} here"
+
+
+def _list_initial(before: Values | None, initial: InitialModel | None) -> Iterator[str]:
+    """List the model that round 1 started from if it has changed."""
+    there = before["sha256"] if before else None
+    here = initial.sha256 if initial else None
+    if there != here:
+        yield f"INITIAL_MODEL with model_sha256={there} there, {here} here"
 
 
 def _list_partitions(partitions: int, settings: ServerSettings) -> Iterator[str]:

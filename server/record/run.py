@@ -18,13 +18,16 @@ from fedmx.fields import describe, describe_model
 from fedmx.files import atomic_write, disk_errors, fsync_directory
 from fedmx.run_state import FORMAT
 from fedmx.settings import ServerSettings
+from server import stopping
+from server.initial_model import InitialModel
 from server.leases import Membership
-from server.record import checkpoint, mxnet_params, npz
+from server.record import checkpoint, model_files
 from server.record.checkpoint import Checkpoint, Facts, State
 from server.record.history import History
 from server.record.runs import NewestRun
 from server.record.versions import versions
 from server.report import Outcome, RoundReport
+from server.stopping import Standing
 
 
 class RunRecord:
@@ -44,11 +47,18 @@ class RunRecord:
         self._facts = facts
         self._settings = settings
         self._history = History(folder)
+        self._standing = Standing()
         self._write_facts()
 
     @classmethod
-    def begin(cls, run_id: str, settings: ServerSettings) -> "RunRecord":
-        """Create the folder of a new run, and point `latest` to it."""
+    def begin(cls, run_id: str, settings: ServerSettings, initial: InitialModel | None = None) -> "RunRecord":
+        """Create the folder of a new run, and point `latest` to it.
+
+        Args:
+            run_id: the run's name.
+            settings: the server's.
+            initial: INITIAL_MODEL, if it is given.
+        """
         folder = settings.runs_dir / run_id
         facts: dict[str, Any] = {
             "format": FORMAT,
@@ -62,10 +72,13 @@ class RunRecord:
             "nodes": {},
             "description": None,
             "model_bytes": None,
+            "initial_model": {"path": str(initial.path), "sha256": initial.sha256} if initial else None,
             "rounds": 0,
             "releases": [],
+            "stopped": None,
             "best": None,
             "model_sha256": None,
+            "best_sha256": None,
             "settings": describe(settings),
             "versions": versions(),
         }
@@ -96,6 +109,7 @@ class RunRecord:
             "status": "running",
             "finished": None,
             "resumed": [*facts["resumed"], _now()],
+            "stopped": None,
             "best": done.best if done else None,
             "settings": describe(settings),
             "versions": versions(),
@@ -103,8 +117,15 @@ class RunRecord:
         History(run.folder).truncate(done.history_bytes if done else 0)
         record = cls(run.folder, facts, settings)
         if done:
-            record._add_line(done.line, done.best)
+            record._standing = Standing(done.best, done.stale)
+            record._add_line(done.line)
         return record
+
+    @property
+    def stopped(self) -> str | None:
+        """Why the run ends after its newest round although rounds may be left; None if it does not."""
+        reason: str | None = self._facts["stopped"]
+        return reason
 
     @property
     def releases(self) -> list[float]:
@@ -128,6 +149,12 @@ class RunRecord:
         self.releases.append(noise_multiplier)
         self._write_facts()
 
+    def stop(self, reason: str) -> None:
+        """Note that the run ends after its newest round, which was written before that was known."""
+        self._history.amend({"stopped": reason})
+        self._facts["stopped"] = reason
+        self._write_facts()
+
     def keep(self, report: RoundReport, model: ArrayRecord, state: State) -> RoundReport:
         """Write a round to the disk: first its checkpoint, then its line in the history.
 
@@ -137,10 +164,13 @@ class RunRecord:
             state: the strategy's state, which the next round needs.
 
         Returns:
-            The report, including the time that the checkpoint took.
+            The report, including the time that the checkpoint took, and whether the run ends with it.
         """
         started = time.monotonic()
-        best = self._judge(report)
+        self._standing = self._standing.after(report, self._settings.best_metric)
+        reason = stopping.find_reason(report, self._standing, self._settings)
+        report = replace(report, stopped=reason or report.stopped)
+        best = self._standing.best
         facts = Facts(
             run_id=self.folder.name,
             round=report.round,
@@ -150,6 +180,7 @@ class RunRecord:
             line=report.to_line(),
             history_bytes=self._history.size,
             best=best,
+            stale=self._standing.stale,
         )
         folder = self.folder / checkpoint.FOLDER
         # The checkpoint contains the line as well, so a crash between the two writes does not lose the round.
@@ -162,18 +193,27 @@ class RunRecord:
         written_s = round(time.monotonic() - started, 4)
         total_s = round(report.seconds.total + written_s, 4)
         report = replace(report, seconds=replace(report.seconds, checkpoint=written_s, total=total_s))
-        self._add_line(report.to_line(), best)
+        self._add_line(report.to_line())
         return report
 
     def finish(self, model: Mapping[str, Array]) -> Outcome:
-        """Write the final model, for numpy and for MXNet, and mark the run as finished."""
-        path = self.folder / "model.npz"
-        npz.save(npz.members_of(model), path)
-        mxnet_params.save(model, self.folder / "model.params")
+        """Write the final and the best model, for numpy and for MXNet, and mark the run as finished."""
+        path = model_files.save(self.folder, "model", model)
         digest = arrays.sha256(model)
         self._facts["model_sha256"] = digest
+        best = model_files.find_best(self.folder, self._standing.best, self._facts["rounds"], model)
+        if best is not None:
+            model_files.save(self.folder, "best", best)
+            self._facts["best_sha256"] = arrays.sha256(best)
         self.end(Outcome("finished"))
-        return Outcome("finished", model=path, model_sha256=digest, is_evaluated=self._history.is_evaluated)
+        return Outcome(
+            "finished",
+            model=path,
+            model_sha256=digest,
+            is_evaluated=self._history.is_evaluated,
+            stopped=self.stopped,
+            best=self._standing.best,
+        )
 
     def end(self, outcome: Outcome) -> None:
         """Record how the run ended."""
@@ -182,18 +222,13 @@ class RunRecord:
             self._facts |= {"reason": outcome.reason, "exit_code": outcome.exit_code}
         self._write_facts()
 
-    def _judge(self, report: RoundReport) -> Mapping[str, Any] | None:
-        """Return number and loss of the best round so far among those evaluated on all partitions."""
-        best: Mapping[str, Any] | None = self._facts["best"]
-        if report.evaluate is None or not report.is_complete:
-            return best
-        if best is None or report.evaluate.loss < best["loss"]:
-            return {"round": report.round, "loss": report.evaluate.loss}
-        return best
-
-    def _add_line(self, line: Mapping[str, Any], best: Mapping[str, Any] | None) -> None:
+    def _add_line(self, line: Mapping[str, Any]) -> None:
         self._history.append(line)
-        self._facts |= {"rounds": line["round"], "best": best}
+        self._facts |= {
+            "rounds": line["round"],
+            "stopped": line.get("stopped"),
+            "best": self._standing.best,
+        }
         self._write_facts()
 
     def _write_facts(self) -> None:

@@ -36,6 +36,8 @@ class LogLines(Reporter):
                 "run finished",
                 model=outcome.model,
                 model_sha256=outcome.model_sha256,
+                stopped=outcome.stopped,
+                best_round=outcome.best["round"] if outcome.best else None,
                 evaluation=None if outcome.is_evaluated else "no round was evaluated",
             )
 

@@ -52,7 +52,7 @@ def test_a_query_describes_the_node_and_names_its_initial_arrays() -> None:
     description, initial = query()
     assert description["task"] == "tests.client.given.clusters"
     layout = [json.loads(line) for line in cast(list[str], description["arrays"])]
-    assert layout == [["weight", "float32", [4, 8], True], ["bias", "float32", [4], True]]
+    assert layout == [["weight", "float32", [4, 8], "trained"], ["bias", "float32", [4], "trained"]]
     assert description["metrics"] == ["accuracy", "loss"]
     assert (description["train-examples"], description["test-examples"]) == (230, 50)
     assert len(str(description["labels-sha256"])) == 64
@@ -105,7 +105,10 @@ def seeds(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """Collect the seeds of trainings, in whose place the arrays are returned as they came."""
     found: list[list[int]] = []
 
-    def note(_: Trainer, record: ArrayRecord, hyperparameters: Hyperparameters, seed: list[int]) -> Any:
+    def note(
+        _: Trainer, record: ArrayRecord, hyperparameters: Hyperparameters, number: int, seed: list[int]
+    ) -> Any:
+        assert number == seed[1]
         assert hyperparameters == Hyperparameters(2, 20, learning_rate=0.1, momentum=0.9, proximal_mu=0.0)
         found.append(seed)
         return record, {}

@@ -15,7 +15,7 @@ STUB = ROOT / "client" / "cuda_stub.c"
 A, B, NEW = Card("A", (8, 6)), Card("B", (7, 5)), Card("C", (9, 0))
 
 
-def choose(*cards: Card, gpu_index: int | None = None, has_cuda: bool = True) -> list[int]:
+def choose(*cards: Card, gpu_index: tuple[int, ...] = (), has_cuda: bool = True) -> list[int]:
     return choose_cards(has_cuda=has_cuda, visible=Visible(cards), gpu_index=gpu_index)
 
 
@@ -117,23 +117,31 @@ def test_every_card_is_named_where_none_can_run_the_code() -> None:
 
 
 def test_gpu_index_chooses_one_card() -> None:
-    assert choose(A, B, gpu_index=1) == [1]
+    assert choose(A, B, gpu_index=(1,)) == [1]
+
+
+def test_gpu_index_may_choose_several_cards() -> None:
+    assert choose(A, B, A, gpu_index=(2, 0)) == [2, 0]
+    with pytest.raises(NoCardError, match=r"GPU 1 is C of compute capability 9\.0"):
+        choose(A, NEW, gpu_index=(0, 1))
+    with pytest.raises(SettingsError, match=r"^GPU_INDEX=3: "):
+        choose(A, B, gpu_index=(0, 3))
 
 
 def test_gpu_index_of_an_unsupported_card_is_never_replaced_by_another_card() -> None:
     with pytest.raises(NoCardError, match=r"^GPU 1 is C of compute capability 9\.0; MXNet"):
-        choose(A, NEW, gpu_index=1)
+        choose(A, NEW, gpu_index=(1,))
 
 
 def test_gpu_index_out_of_range_is_a_settings_error() -> None:
     with pytest.raises(SettingsError) as caught:
-        choose(A, B, gpu_index=2)
+        choose(A, B, gpu_index=(2,))
     assert str(caught.value) == "GPU_INDEX=2: the number of visible GPUs is 2; expected an index below it"
 
 
 def test_without_cards_the_missing_cards_are_reported_not_gpu_index() -> None:
     with pytest.raises(NoCardError) as caught:
-        choose(gpu_index=2)
+        choose(gpu_index=(2,))
     assert str(caught.value) == "no CUDA device is visible"
 
 

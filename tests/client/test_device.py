@@ -52,7 +52,7 @@ def show(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Show:
     return load
 
 
-def refuse(wanted: str, gpu_index: int | None = None) -> str:
+def refuse(wanted: str, *gpu_index: int) -> str:
     with pytest.raises(SettingsError) as caught:
         find_devices(wanted, gpu_index)
     assert caught.value.exit_code == 2
@@ -61,22 +61,22 @@ def refuse(wanted: str, gpu_index: int | None = None) -> str:
 
 def test_device_cpu_ignores_gpu_index(show: Show) -> None:
     show((8, 6))
-    assert find_devices("cpu", 7).only == mx.cpu()
+    assert find_devices("cpu", (7,)).only == (mx.cpu(),)
 
 
 @without_cuda
 def test_auto_is_silently_the_cpu_if_neither_package_nor_machine_has_cuda(
     warnings: list[str], show: Show
 ) -> None:
-    assert find_devices("auto", None).only == mx.cpu()
+    assert find_devices("auto", ()).only == (mx.cpu(),)
     assert warnings == []
 
 
 @without_cuda
 def test_a_package_without_cuda_on_a_machine_with_a_card_warns_once(warnings: list[str], show: Show) -> None:
     show((8, 6), (8, 6))
-    devices = find_devices("auto", None)
-    assert [devices.for_partition(partition) for partition in (0, 1, None)] == [mx.cpu()] * 3
+    devices = find_devices("auto", ())
+    assert [devices.for_partition(partition) for partition in (0, 1, None)] == [(mx.cpu(),)] * 3
     assert warnings == [f"training on the CPU: {WITHOUT_CUDA}"]
 
 
@@ -88,7 +88,7 @@ def test_device_gpu_without_cuda_is_refused_with_the_reason(show: Show) -> None:
 def test_a_build_with_cuda_and_no_driver_warns_once_and_uses_the_cpu(
     a_build_with_cuda: None, warnings: list[str], show: Show
 ) -> None:
-    assert find_devices("auto", None).only == mx.cpu()
+    assert find_devices("auto", ()).only == (mx.cpu(),)
     assert warnings == ["training on the CPU: no NVIDIA driver"]
     assert refuse("gpu") == f"DEVICE=gpu: no NVIDIA driver; {EXPECTED}"
 
@@ -102,7 +102,7 @@ def test_a_card_that_is_too_new_is_refused_with_its_capability_and_the_supported
         " MXNet supports 5.0, 6.0, 7.0, 8.0, 8.6 and later minor versions of each"
     )
     assert refuse("gpu") == f"DEVICE=gpu: {reason}; {EXPECTED}"
-    assert find_devices("auto", None).only == mx.cpu()
+    assert find_devices("auto", ()).only == (mx.cpu(),)
     assert warnings == [f"training on the CPU: {reason}"]
 
 
@@ -111,7 +111,7 @@ def test_a_card_that_is_listed_but_cannot_compute_is_not_used(
     a_build_with_cuda: None, warnings: list[str], show: Show
 ) -> None:
     show((8, 6))
-    assert find_devices("auto", None).only == mx.cpu()
+    assert find_devices("auto", ()).only == (mx.cpu(),)
     assert warnings == [f"training on the CPU: gpu(0): {NOT_FOR_GPU}"]
     assert refuse("gpu") == f"DEVICE=gpu: gpu(0): {NOT_FOR_GPU}; {EXPECTED}"
 
@@ -135,32 +135,53 @@ def test_one_of_several_cards_is_tried_once_when_a_partition_chooses_it(
     a_build_with_cuda: None, warnings: list[str], show: Show
 ) -> None:
     show((8, 6), (9, 0), (8, 6))
-    devices = find_devices("auto", None)
-    assert (devices.only, warnings) == (None, [])
-    assert [devices.for_partition(partition) for partition in (1, 3)] == [mx.cpu()] * 2
+    devices = find_devices("auto", ())
+    assert (devices.only, warnings) == ((), [])
+    assert [devices.for_partition(partition) for partition in (1, 3)] == [(mx.cpu(),)] * 2
     assert warnings == [f"training on the CPU: gpu(2): {NOT_FOR_GPU}"]
-    required = find_devices("gpu", None)
+    required = find_devices("gpu", ())
     with pytest.raises(SettingsError, match=r"^DEVICE=gpu: gpu\(0\): Operator"):
         required.for_partition(0)
 
 
 def test_partitions_are_distributed_round_robin_over_the_devices(warnings: list[str]) -> None:
     devices = Devices([mx.cpu(1), mx.cpu(2), mx.cpu(3)])
-    assert devices.only is None
+    assert devices.only == ()
     given = [devices.for_partition(partition) for partition in (0, 1, 2, 3, 7, None)]
-    assert given == [mx.cpu(1), mx.cpu(2), mx.cpu(3), mx.cpu(1), mx.cpu(2), mx.cpu(1)]
+    assert given == [(mx.cpu(index),) for index in (1, 2, 3, 1, 2, 1)]
     assert warnings == []
 
 
 @pytest.mark.parametrize(
-    "dtype",
-    ["bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "f2", "f4", "f8"],
+    ("dtype", "expected"),
+    [
+        ("bool", "float32"),
+        ("int8", "int8"),
+        ("uint8", "uint8"),
+        ("int16", "int64"),
+        ("uint16", "int64"),
+        ("int32", "int32"),
+        (">i4", "int32"),
+        ("uint32", "int64"),
+        ("int64", "int64"),
+        ("uint64", "int64"),
+        ("float16", "float16"),
+        ("float32", "float32"),
+        (">f4", "float32"),
+        ("float64", "float32"),
+    ],
 )
-def test_numbers_of_every_dtype_become_float32(dtype: str) -> None:
+def test_numbers_keep_their_dtype_where_mxnet_computes_with_it(dtype: str, expected: str) -> None:
     rows = (np.arange(600).reshape(300, 2) % 2).astype(dtype)
     copy = put(rows, CPU)
-    assert copy.dtype == np.float32
+    assert copy.dtype == np.dtype(expected)
     assert (copy.asnumpy() == rows).all()
+    assert put(rows, CPU, dtype=np.float32).dtype == np.float32
+
+
+def test_large_integers_are_copied_exactly() -> None:
+    rows = np.array([[2**53 + 1], [-(2**62) - 1]])
+    assert (put(rows, CPU).asnumpy() == rows).all()
 
 
 @pytest.mark.parametrize("shape", [(1,), (256,), (257,), (1, 1), (513, 2, 1)])
@@ -182,3 +203,16 @@ def test_a_copy_does_not_change_with_its_source() -> None:
     copy = put(rows, CPU)
     rows += 1
     assert not copy.asnumpy().any()
+
+
+def test_several_devices_are_used_at_once_where_they_were_chosen_so(warnings: list[str]) -> None:
+    devices = Devices([mx.cpu(1), mx.cpu(2)], is_joint=True)
+    assert devices.only == devices.for_partition(5) == (mx.cpu(1), mx.cpu(2))
+    assert warnings == []
+
+
+@without_cuda
+def test_of_several_devices_those_that_do_not_work_are_left_out(warnings: list[str]) -> None:
+    assert Devices([mx.cpu(1), mx.gpu(0)], is_joint=True).only == (mx.cpu(1),)
+    assert Devices([mx.gpu(0), mx.gpu(1)], is_joint=True).only == (mx.cpu(),)
+    assert len(warnings) == 3

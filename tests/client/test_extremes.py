@@ -2,21 +2,22 @@
 
 import contextlib
 import sys
+from dataclasses import replace
 from subprocess import run
 
 import numpy as np
 import pytest
 
+from client.context import Context
 from client.cuda import Card, Visible, choose_cards
 from client.model import initialize
 from client.mx import gluon, mx
 from client.partition import split_indices, split_test_indices
 from client.training import evaluate, train
 from fedmx.errors import FederationError
-from fedmx.hyperparameters import Hyperparameters
 from fedmx.settings import ClientSettings, ServerSettings
 from fedmx.values import PartitionRule
-from tests.client.given.small import CLASSES, make_clusters, make_mlp, values_of
+from tests.client.given.small import CLASSES, inputs_of, make_clusters, make_mlp, values_of
 from tests.extremes import EXTREMES, list_accepted
 
 LABELS = np.arange(40) % 4
@@ -26,14 +27,12 @@ LABELS = np.arange(40) % 4
 def test_a_node_trains_or_reports_divergence_at_every_accepted_number(name: str) -> None:
     data = make_clusters(10)
     for settings in list_accepted(ServerSettings, name).values():
-        how = Hyperparameters(
-            1, settings.batch_size, settings.learning_rate, settings.momentum, settings.proximal_mu
-        )
+        context = Context(replace(settings.hyperparameters, local_epochs=1))
         net = make_mlp()
         with contextlib.suppress(FederationError):
-            train(net, CLASSES, data, how, [settings.seed, 1, 0])
+            train(net, CLASSES, data, context, [settings.seed, 1, 0])
             assert all(np.isfinite(values).all() for values in values_of(net))
-            evaluate(net, CLASSES, data, settings.batch_size)
+            evaluate(net, CLASSES, data, context)
 
 
 def test_initial_arrays_are_drawn_from_every_accepted_seed() -> None:
@@ -41,7 +40,7 @@ def test_initial_arrays_are_drawn_from_every_accepted_seed() -> None:
     seeds = {settings.seed for settings in list_accepted(ServerSettings, "SEED").values()}
     for seed in seeds:
         net = gluon.nn.Dense(3)
-        initialize(net, seed, np.ones((1, 4), np.float32))
+        initialize(net, seed, inputs_of(np.ones((1, 4), np.float32)))
         drawn.add(values_of(net)[0].tobytes())
     assert len(drawn) > len(seeds) / 2
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from client import model
 from client.mx import gluon, mx
-from client.training import DeviceData, evaluate, train
+from client.training import evaluate, train
 from fedmx import arrays
-from tests.client.given.small import CLASSES, CPU, how
+from tests.client.given.small import CLASSES, CPU, how, inputs_of, put_data
 
 nn, rnn, contrib = gluon.nn, gluon.rnn, gluon.contrib
 
@@ -208,17 +208,17 @@ class Node:
         self.kind = kind
         self.examples = draw_examples(kind)
         self.net = build(kind, dtype)
-        model.initialize(self.net, 0, self.examples)
+        model.initialize(self.net, 0, inputs_of(self.examples))
         if hybridized:
             self.net.hybridize(static_alloc=True, static_shape=True)
         self.parameters = model.name_parameters(self.net)
         self.device = CPU
 
     def train_and_evaluate(self) -> None:
-        data = DeviceData.put(self.examples, np.arange(ROWS) % CLASS_COUNT, self.device)
+        data = put_data(self.examples, np.arange(ROWS) % CLASS_COUNT, self.device)
         before = bytes_of(model.read(self.parameters))
         train(self.net, CLASSES, data, how(batch_size=3, learning_rate=0.01, proximal_mu=0.1), [1])
-        evaluate(self.net, CLASSES, data, 3)
+        evaluate(self.net, CLASSES, data, how(batch_size=3))
         after = bytes_of(model.read(self.parameters))
         trained = [name for name, parameter in self.parameters.items() if model.is_trained(parameter)]
         assert any(after[name] != before[name] for name in trained)
@@ -275,7 +275,7 @@ def test_a_network_that_was_evaluated_is_drawn_again_and_moved_to_another_device
     node.net.collect_params().reset_ctx(node.device)
     node.check(values, "float32")
     node.train_and_evaluate()
-    model.initialize(node.net, 0, node.examples)
+    model.initialize(node.net, 0, inputs_of(node.examples))
     assert bytes_of(model.read(node.parameters)) == drawn
 
 
@@ -283,16 +283,16 @@ def test_a_network_that_was_evaluated_is_drawn_again_and_moved_to_another_device
 @pytest.mark.parametrize("hybridized", [True, False])
 def test_half_precision_goes_through_rounds(*, hybridized: bool) -> None:
     net, examples = Cast(Scale(), "float16"), np.eye(CLASS_COUNT, dtype=np.float32)
-    model.initialize(net, 0, examples)
+    model.initialize(net, 0, inputs_of(examples))
     if hybridized:
         net.hybridize(static_alloc=True, static_shape=True)
     parameters = model.name_parameters(net)
-    data = DeviceData.put(examples, np.arange(CLASS_COUNT), CPU)
+    data = put_data(examples, np.arange(CLASS_COUNT))
     for value in (0.5, 2.0):
         train(net, CLASSES, data, how(batch_size=2), [1])
-        evaluate(net, CLASSES, data, 2)
+        evaluate(net, CLASSES, data, how(batch_size=2))
         values = np.full((1, CLASS_COUNT), value, np.float16)
         assert (parameters["body.weight"].data().asnumpy() != values).all()
         model.write(parameters, pack({"body.weight": values}))
-        assert (net(data.examples).asnumpy() == value * examples).all()
+        assert (net(*data.inputs).asnumpy() == value * examples).all()
         assert bytes_of(model.read(parameters)) == bytes_of(pack({"body.weight": values}))

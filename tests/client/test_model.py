@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from client import model
 from client.mx import autograd, gluon, mx
-from client.training import DeviceData, evaluate, train
+from client.training import evaluate, train
 from fedmx import arrays
-from tests.client.given.small import CLASSES, CPU, how
+from tests.client.given.small import CLASSES, CPU, how, inputs_of, put_data
 
 SAMPLE = np.linspace(-1, 1, 2 * 6 * 6, dtype=np.float32).reshape(2, 1, 6, 6)
 NAMES = [
@@ -36,7 +36,7 @@ def build() -> gluon.HybridBlock:
 
 def make(seed: int = 0, *, hybridized: bool = True) -> tuple[gluon.HybridBlock, model.Parameters]:
     net = build()
-    model.initialize(net, seed, SAMPLE)
+    model.initialize(net, seed, inputs_of(SAMPLE))
     if hybridized:
         net.hybridize(static_alloc=True, static_shape=True)
     return net, model.name_parameters(net)
@@ -112,14 +112,14 @@ def test_the_description_has_name_dtype_shape_and_whether_each_array_is_trained(
     parameters["3.bias"].grad_req = "null"
     described = [json.loads(line) for line in model.describe(parameters)]
     assert described == [
-        ["0.weight", "float32", [3, 1, 3, 3], True],
-        ["0.bias", "float32", [3], True],
-        ["1.gamma", "float32", [3], True],
-        ["1.beta", "float32", [3], True],
-        ["1.running_mean", "float32", [3], False],
-        ["1.running_var", "float32", [3], False],
-        ["3.weight", "float32", [4, 48], True],
-        ["3.bias", "float32", [4], False],
+        ["0.weight", "float32", [3, 1, 3, 3], "trained"],
+        ["0.bias", "float32", [3], "trained"],
+        ["1.gamma", "float32", [3], "trained"],
+        ["1.beta", "float32", [3], "trained"],
+        ["1.running_mean", "float32", [3], "running"],
+        ["1.running_var", "float32", [3], "running"],
+        ["3.weight", "float32", [4, 48], "trained"],
+        ["3.bias", "float32", [4], "running"],
     ]
 
 
@@ -237,7 +237,7 @@ def test_initial_arrays_depend_on_the_seed_not_on_earlier_draws() -> None:
     net, two = make(6)
     digest = arrays.sha256(model.read(one))
     assert arrays.sha256(model.read(two)) != digest
-    model.initialize(net, 5, SAMPLE)
+    model.initialize(net, 5, inputs_of(SAMPLE))
     assert arrays.sha256(model.read(two)) == digest
 
 
@@ -250,7 +250,7 @@ def test_a_network_that_was_initialized_before_draws_what_a_new_one_does() -> No
     digests = []
     net = Unordered()
     for _ in range(2):
-        model.initialize(net, 5, SAMPLE)
+        model.initialize(net, 5, inputs_of(SAMPLE))
         digests.append(arrays.sha256(model.read(model.name_parameters(net))))
     assert digests[0] == digests[1]
 
@@ -259,7 +259,7 @@ def test_initializers_that_draw_with_numpy_follow_the_seed() -> None:
     digests = []
     for seed in (1, 1, 2):
         net = gluon.nn.Dense(3, weight_initializer=_DrawnWithNumpy())
-        model.initialize(net, seed, SAMPLE)
+        model.initialize(net, seed, inputs_of(SAMPLE))
         digests.append(arrays.sha256(model.read(model.name_parameters(net))))
     assert digests[0] == digests[1] != digests[2]
 
@@ -319,13 +319,13 @@ def start(net: gluon.Block, seeds: Iterable[int] = (0,)) -> list[dict[str, NDArr
     given = model.find_given(net)
     found = []
     for seed in seeds:
-        model.initialize(net, seed, SAMPLE, given)
+        model.initialize(net, seed, inputs_of(SAMPLE), given)
         net.hybridize(static_alloc=True, static_shape=True)
         parameters = model.name_parameters(net)
         found.append({name: array.numpy() for name, array in model.read(parameters).items()})
-        data = DeviceData.put(SAMPLE, np.arange(len(SAMPLE)), CPU)
+        data = put_data(SAMPLE, np.arange(len(SAMPLE)))
         train(net, CLASSES, data, how(epochs=2), [1])
-        evaluate(net, CLASSES, data, 2)
+        evaluate(net, CLASSES, data, how(batch_size=2))
     return found
 
 

@@ -3,6 +3,7 @@
 import random
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from fedmx import arrays
 from fedmx.errors import SettingsError
 from fedmx.hyperparameters import Hyperparameters
 from fedmx.values import PartitionRule
-from tests.client.given.small import CPU
+from tests.client.given.small import CPU, inputs_of
 
 ALL = DataShare(PartitionRule("none"), None, 1, 0)
 HOW = Hyperparameters(local_epochs=2, batch_size=5, learning_rate=0.1, momentum=0.9, proximal_mu=0.1)
@@ -246,8 +247,8 @@ def test_parameters_that_no_loss_depends_on_keep_their_values(
     initial = trainer.initial_arrays(1)
     current = initial
     for number in (1, 2, 3):
-        current, _ = trainer.train(current, HOW, [0, number, 0])
-        trainer.evaluate(current, 3)
+        current, _ = trainer.train(current, HOW, 1, [0, number, 0])
+        trainer.evaluate(current, replace(HOW, batch_size=3), 1, [0, 1, 0])
     for name in ("other.weight", "other.bias"):
         assert (current[name].data == initial[name].data) == is_kept
     assert current["head.weight"].data != initial["head.weight"].data
@@ -331,12 +332,12 @@ def build_model():
 """
     random.seed(7)
     trainer = start(drawing)
-    found, after = arrays.sha256(model.read(trainer._parameters)), draw()
+    found, after = arrays.sha256(model.read(trainer._network.parameters)), draw()
     task = load_task("their_task")
     train, _ = task.load_data(Path())
     net = task.build_model()
     random.seed(7)
-    model.initialize(net, 0, train.examples[:2])
+    model.initialize(net, 0, inputs_of(train.examples[:2]))
     assert found == arrays.sha256(model.read(model.name_parameters(net)))
     assert after == draw()
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from client.mx import gluon, mx
-from client.training import DeviceData, evaluate, train
+from client.training import evaluate, train
 from tests.client.given.small import (
     CLASSES,
     CPU,
@@ -15,6 +15,7 @@ from tests.client.given.small import (
     make_ones,
     make_scale,
     make_task,
+    put_data,
     put_values,
     scores_of,
     values_of,
@@ -40,7 +41,7 @@ def test_training_does_not_depend_on_earlier_training(layers: tuple[type[gluon.H
     start = values_of(net)
     first = train_from(net, start, [0, 1, 0])
     other = train_from(net, first, [0, 2, 1])
-    evaluate(net, CLASSES, make_clusters(7), 3)
+    evaluate(net, CLASSES, make_clusters(7), how(batch_size=3))
     assert are_same(train_from(net, start, [0, 1, 0]), first)
     assert not are_same(first, other)
 
@@ -60,7 +61,7 @@ def order_of(seed: list[int], epochs: int = 1) -> list[int]:
         return {}
 
     numbers = np.arange(31)
-    data = DeviceData.put(np.zeros((31, 1), np.float32), numbers[:, None], CPU)
+    data = put_data(np.zeros((31, 1), np.float32), numbers[:, None])
     train(make_scale(), make_task(metrics=note), data, how(epochs=epochs, batch_size=4), seed)
     return used
 
@@ -101,8 +102,8 @@ def test_running_statistics_change_by_a_tenth_in_training_and_never_in_evaluatio
     net.add(gluon.nn.BatchNorm(in_channels=1), gluon.nn.Dense(1, in_units=1))
     net.initialize(ctx=CPU)
     net.hybridize(static_alloc=True, static_shape=True)
-    data = DeviceData.put(np.array([[1.0], [3.0]]), np.zeros((2, 1)), CPU)
-    evaluate(net, make_task(), data, 2)
+    data = put_data(np.array([[1.0], [3.0]]), np.zeros((2, 1)))
+    evaluate(net, make_task(), data, how(batch_size=2))
     mean, variance = net[0].running_mean.data(), net[0].running_var.data()
     assert (mean.asscalar(), variance.asscalar()) == (0, 1)
     train(net, make_task(), data, how(), [0])
@@ -117,7 +118,7 @@ def test_static_shapes_compute_the_same_as_plain_execution(count: int) -> None:
     for hybridized in (True, False):
         net = make_mlp(gluon.nn.BatchNorm(in_channels=5), hybridized=hybridized)
         means = [train(net, CLASSES, data, FAST, [0, number, 0]) for number in (1, 2)]
-        ends.append((values_of(net), [*means, evaluate(net, CLASSES, data, 7)]))
+        ends.append((values_of(net), [*means, evaluate(net, CLASSES, data, how(batch_size=7))]))
     (hybrid, hybrid_means), (plain, plain_means) = ends
     for a, b in zip(hybrid, plain, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)

@@ -30,7 +30,7 @@ def load_data(data_dir):
 Load = Callable[[str], Task]
 
 TASK = "expected a module with build_model() and load_data(data_dir)"
-PAIRS = "expected (train, test), each (examples, labels)"
+PAIRS = "expected (train, test), each (examples, labels) or a gluon Dataset"
 ONE = "one = np.ones(2), np.ones(2)"
 
 

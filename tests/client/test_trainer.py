@@ -3,6 +3,7 @@
 import gc
 import json
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,13 +11,14 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord
 
+from client.batches import DeviceData
+from client.context import Context
 from client.data import Dataset, make_dataset
 from client.device import Devices
-from client.mx import gluon, mx
+from client.mx import autograd, gluon, mx
 from client.partition import split_indices, split_test_indices
 from client.task import Task, accuracy
 from client.trainer import DataShare, Trainer
-from client.training import DeviceData
 from fedmx import arrays
 from fedmx.errors import FederationError, SettingsError
 from fedmx.hyperparameters import Hyperparameters
@@ -109,9 +111,9 @@ def test_a_share_has_the_examples_that_the_rule_chooses(partition: int) -> None:
     chosen = split_indices(labels, IID, 3, 8)[partition]
     tested = split_test_indices(50, 3, 8)[partition]
     train, test = trainer._data
-    assert (train.examples.asnumpy() == examples[chosen]).all()
+    assert (train.inputs[0].asnumpy() == examples[chosen]).all()
     assert (train.labels.asnumpy() == labels[chosen]).all()
-    assert (test.examples.asnumpy() == test_examples[tested]).all()
+    assert (test.inputs[0].asnumpy() == test_examples[tested]).all()
     assert (test.labels.asnumpy() == test_labels[tested]).all()
 
 
@@ -119,24 +121,24 @@ def test_a_node_still_works_after_a_share_that_cannot_be_divided() -> None:
     trainer = make()
     initial = trainer.initial_arrays(0)
     trainer.load_partition(share())
-    expected = trainer.evaluate(initial, 10)
+    expected = trainer.evaluate(initial, HOW, 1, [0, 1, 0])
     with pytest.raises(Exception, match="expected an index below the number of partitions"):
         trainer.load_partition(share(2, 2))
     trainer.load_partition(share())
-    assert trainer.evaluate(initial, 10) == expected
+    assert trainer.evaluate(initial, HOW, 1, [0, 1, 0]) == expected
 
 
 def test_the_graph_of_the_network_is_built_once_for_all_messages() -> None:
     trainer = make()
     trainer.load_partition(share())
     initial = trainer.initial_arrays(0)
-    trainer.train(initial, HOW, [0, 1, 0])
-    graph = trainer._net._cached_op
+    trainer.train(initial, HOW, 1, [0, 1, 0])
+    graph = trainer._network.net._cached_op
     assert graph is not None
     for number in (2, 3):
-        trainer.train(initial, HOW, [0, number, 0])
-        trainer.evaluate(initial, 7)
-    assert trainer._net._cached_op is graph
+        trainer.train(initial, HOW, 1, [0, number, 0])
+        trainer.evaluate(initial, replace(HOW, batch_size=7), 1, [0, 1, 0])
+    assert trainer._network.net._cached_op is graph
 
 
 def test_initial_arrays_depend_on_the_seed_not_on_earlier_training() -> None:
@@ -144,7 +146,7 @@ def test_initial_arrays_depend_on_the_seed_not_on_earlier_training() -> None:
     trainer.load_partition(share())
     initial = trainer.initial_arrays(3)
     digest = arrays.sha256(initial)
-    trainer.train(initial, HOW, [0, 1, 0])
+    trainer.train(initial, HOW, 1, [0, 1, 0])
     assert arrays.sha256(trainer.initial_arrays(3)) == digest
     assert arrays.sha256(make().initial_arrays(3)) == digest
     assert arrays.sha256(trainer.initial_arrays(4)) != digest
@@ -168,7 +170,7 @@ def test_nodes_agree_on_arrays_that_a_task_draws_after_different_draws_of_their_
         trainer = make(build_model=build_drawn, load_data=load)
         trainer.load_partition(share())
         initial = trainer.initial_arrays(3)
-        trainer.train(initial, HOW, [0, 1, 0])
+        trainer.train(initial, HOW, 1, [0, 1, 0])
         digests += [arrays.sha256(initial), arrays.sha256(trainer.initial_arrays(4))]
     assert len(set(digests)) == 1
 
@@ -177,7 +179,7 @@ def test_training_returns_every_array_and_running_statistics_change() -> None:
     trainer = make()
     trainer.load_partition(share())
     initial = trainer.initial_arrays(0)
-    updated, metrics = trainer.train(initial, HOW, [0, 1, 0])
+    updated, metrics = trainer.train(initial, HOW, 1, [0, 1, 0])
     assert list(updated) == list(initial)
     moved = {name for name in initial if (initial[name].numpy() != updated[name].numpy()).any()}
     assert {"0.weight", "1.running_mean", "1.running_var", "3.weight", "3.bias"} <= moved
@@ -188,9 +190,9 @@ def test_the_arrays_of_the_message_are_evaluated_not_those_of_the_last_training(
     trainer = make()
     trainer.load_partition(share())
     zeros = ArrayRecord({k: Array(np.zeros_like(a.numpy())) for k, a in trainer.initial_arrays(0).items()})
-    trainer.train(trainer.initial_arrays(0), HOW, [0, 1, 0])
+    trainer.train(trainer.initial_arrays(0), HOW, 1, [0, 1, 0])
     # With four scores of zero, the probability of each class is a quarter.
-    assert trainer.evaluate(zeros, 10)["loss"] == pytest.approx(np.log(4), abs=1e-5)
+    assert trainer.evaluate(zeros, HOW, 1, [0, 1, 0])["loss"] == pytest.approx(np.log(4), abs=1e-5)
 
 
 def test_the_description_has_what_nodes_must_agree_on() -> None:
@@ -268,7 +270,7 @@ def test_a_dataset_of_one_example_is_enough() -> None:
         Devices([CPU]),
     )
     trainer.load_partition(share(None))
-    _, metrics = trainer.train(trainer.initial_arrays(0), HOW, [0, 1, 0])
+    _, metrics = trainer.train(trainer.initial_arrays(0), HOW, 1, [0, 1, 0])
     assert metrics["num-examples"] == 1
 
 
@@ -281,19 +283,20 @@ def test_task_data_and_device_come_from_the_settings() -> None:
 
 def test_a_partition_chooses_among_several_devices_for_the_data_and_the_network() -> None:
     trainer, alone = make(devices=Devices([mx.cpu(1), mx.cpu(2)])), make()
-    assert trainer.device is None
+    assert not trainer.devices
     initial = alone.initial_arrays(0)
     for number, expected in ((1, mx.cpu(2)), (2, mx.cpu(1)), (0, mx.cpu(1)), (1, mx.cpu(2))):
         loaded = share(number, 3)
         trainer.load_partition(loaded)
         alone.load_partition(loaded)
         assert arrays.sha256(trainer.initial_arrays(0)) == arrays.sha256(initial)
-        updated, metrics = trainer.train(initial, HOW, [0, 1, number])
-        assert (trainer.device, {data.labels.context for data in trainer._data}) == (expected, {expected})
-        assert {p.data().context for p in trainer._parameters.values()} == {expected}
-        same, same_metrics = alone.train(initial, HOW, [0, 1, number])
+        updated, metrics = trainer.train(initial, HOW, 1, [0, 1, number])
+        assert trainer.devices == (expected,)
+        assert {data.labels.context for data in trainer._data} == {expected}
+        assert {p.data().context for p in trainer._network.parameters.values()} == {expected}
+        same, same_metrics = alone.train(initial, HOW, 1, [0, 1, number])
         assert (arrays.sha256(updated), metrics) == (arrays.sha256(same), same_metrics)
-        assert trainer.evaluate(updated, 10) == alone.evaluate(updated, 10)
+        assert trainer.evaluate(updated, HOW, 1, [0, 1, 0]) == alone.evaluate(updated, HOW, 1, [0, 1, 0])
 
 
 def test_arrays_that_a_task_creates_are_on_the_device() -> None:
@@ -308,7 +311,190 @@ def test_arrays_that_a_task_creates_are_on_the_device() -> None:
     trainer.load_partition(share())
     made.clear()
     initial = trainer.initial_arrays(0)
-    _, metrics = trainer.train(initial, HOW, [0, 1, 0])
-    assert metrics["ones"] == trainer.evaluate(initial, 10)["ones"] == 1
+    _, metrics = trainer.train(initial, HOW, 1, [0, 1, 0])
+    assert metrics["ones"] == trainer.evaluate(initial, HOW, 1, [0, 1, 0])["ones"] == 1
     assert set(made) == {mx.cpu(1)}
     assert mx.current_context() == CPU
+
+
+# Data that are read lazily, own loops, and several devices
+
+
+def make_lazy(kind: str, folder: Path) -> Source:
+    """Load the clusters as memory maps or as gluon datasets."""
+
+    class Lazy(Source):
+        def load(self, data_dir: Path) -> Any:
+            return tuple(
+                convert(f"{name}.npy", data.examples.astype(np.float32), data.labels)
+                for name, data in zip(("train", "test"), super().load(data_dir), strict=True)
+            )
+
+    def convert(name: str, examples: Any, labels: Any) -> Any:
+        if kind == "dataset":
+            return gluon.data.ArrayDataset(examples, labels)
+        np.save(folder / name, examples)
+        return make_dataset(name, np.load(folder / name, mmap_mode="r"), labels)
+
+    return Lazy()
+
+
+@pytest.mark.parametrize("kind", ["dataset", "mapped"])
+@pytest.mark.parametrize("rule", [IID, PartitionRule("labels", 2)], ids=str)
+def test_lazy_data_give_the_same_model_and_metrics_as_arrays(
+    kind: str, rule: PartitionRule, tmp_path: Path
+) -> None:
+    ends = []
+    for trainer in (make(), make(make_lazy(kind, tmp_path))):
+        trainer.load_partition(DataShare(rule, 1, 2, 0))
+        updated, trained = trainer.train(trainer.initial_arrays(0), HOW, 1, [0, 1, 1])
+        ends.append((arrays.sha256(updated), trained, trainer.evaluate(updated, HOW, 1, [0, 1, 1])))
+    assert ends[0] == ends[1]
+
+
+def test_a_batch_of_lazy_data_is_read_when_it_is_its_turn() -> None:
+    reads: list[int] = []
+
+    def note(example: Any, label: Any) -> Any:
+        reads.append(int(label))
+        return example, label
+
+    def load(_: Path) -> Any:
+        examples, labels = clusters.draw(230, 1)
+        sets = [
+            gluon.data.ArrayDataset(examples[:count], labels[:count]).transform(note) for count in (230, 50)
+        ]
+        return tuple(sets)
+
+    trainer = make(load_data=load)
+    trainer.load_partition(share())
+    reads.clear()
+    trainer.train(trainer.initial_arrays(0), replace(HOW, local_epochs=2), 1, [0, 1, 0])
+    assert len(reads) == 2 * 115
+
+
+@pytest.mark.parametrize("item", [3, np.zeros(3), (np.zeros(3),), {"x": 1}])
+def test_items_that_are_no_inputs_and_a_label_are_named(item: Any) -> None:
+    dataset = gluon.data.SimpleDataset([item] * 4)
+    with pytest.raises(SettingsError, match=r"reading.*an item of the dataset is of type"):
+        make(load_data=lambda _: (dataset, dataset))
+
+
+def test_an_item_that_cannot_be_read_fails_the_training_in_one_line() -> None:
+    def read(example: Any, label: Any) -> Any:
+        if example[0] < -4:
+            raise OSError("photo-17.png is truncated")
+        return example, label
+
+    def load(_: Path) -> Any:
+        examples, labels = clusters.draw(230, 1)
+        examples[100:, 0] = -9
+        dataset = gluon.data.ArrayDataset(examples, labels).transform(read)
+        return dataset, gluon.data.ArrayDataset(examples[:50], labels[:50])
+
+    # Examples of the rehearsal are spread over the set: this one has three good ones and a bad one.
+    with pytest.raises(SettingsError, match=r"raised OSError: photo-17\.png is truncated"):
+        make(load_data=load)
+
+
+def own_train(net: gluon.Block, data: gluon.data.Dataset, context: Context) -> Any:
+    trainer = gluon.Trainer(net.collect_params(), "adam", {"learning_rate": context.learning_rate})
+    loss = gluon.loss.SoftmaxCrossEntropyLoss()
+    for _ in range(context.epochs):
+        for examples, labels in gluon.data.DataLoader(data, context.batch_size, shuffle=True):
+            with autograd.record():
+                losses = loss(net(examples.astype("float32")), labels)
+            losses.backward()
+            trainer.step(len(labels))
+    return {"steps": context.epochs * -(-len(data) // context.batch_size)}
+
+
+def own_evaluate(net: gluon.Block, data: gluon.data.Dataset, context: Context) -> Any:
+    metric = mx.metric.F1(average="micro")
+    for examples, labels in gluon.data.DataLoader(data, context.batch_size):
+        metric.update([labels > 1], [mx.nd.softmax(net(examples.astype("float32")))[:, 1:3]])
+    return {"F1": metric.get()[1]}, 2.5
+
+
+def test_own_loops_work_on_the_share_and_every_name_of_a_metric_is_their_own() -> None:
+    trainer = make(train=own_train, evaluate=own_evaluate)
+    described = trainer.description()
+    assert (described["train-metrics"], described["metrics"]) == (["*"], ["*"])
+    trainer.load_partition(share())
+    initial = trainer.initial_arrays(0)
+    updated, trained = trainer.train(initial, HOW, 1, [0, 1, 0])
+    again, _ = trainer.train(initial, HOW, 1, [0, 1, 0])
+    other, _ = trainer.train(initial, HOW, 1, [0, 2, 0])
+    assert trained == {"steps": 12, "num-examples": 115}
+    assert arrays.sha256(updated) == arrays.sha256(again) != arrays.sha256(other)
+    measured = trainer.evaluate(updated, HOW, 1, [0, 1, 0])
+    assert measured["num-examples"] == 2.5
+    assert list(measured) == ["F1", "num-examples"]
+
+
+def test_own_loops_read_items_that_form_no_batch() -> None:
+    sentences = gluon.data.SimpleDataset([[1], [2, 3], [4, 5, 6], [7]])
+    lengths: list[int] = []
+
+    def read(_: gluon.Block, data: gluon.data.Dataset, __: Context) -> dict[str, float]:
+        lengths.extend(len(sentence) for sentence in data)
+        return {}
+
+    trainer = make(
+        build_model=lambda: gluon.nn.Dense(1, in_units=1),
+        load_data=lambda _: (sentences, sentences),
+        train=read,
+        evaluate=read,
+    )
+    trainer.load_partition(share(None))
+    updated, _ = trainer.train(trainer.initial_arrays(0), HOW, 1, [0, 1, 0])
+    trainer.evaluate(updated, HOW, 1, [0, 1, 0])
+    assert lengths == 2 * [1, 2, 3, 1]
+
+
+def test_a_built_in_evaluation_beside_a_training_of_the_tasks_own() -> None:
+    trainer = make(train=own_train)
+    described = trainer.description()
+    assert (described["train-metrics"], described["metrics"]) == (["*"], ["accuracy", "loss"])
+    trainer.load_partition(share())
+    updated, _ = trainer.train(
+        trainer.initial_arrays(0), replace(HOW, local_epochs=9, learning_rate=0.02), 1, [0, 1, 0]
+    )
+    assert trainer.evaluate(updated, HOW, 1, [0, 1, 0])["accuracy"] > 0.5
+
+
+def test_frozen_arrays_are_described_and_in_no_update() -> None:
+    trainer = make(frozen=("0.*",))
+    kinds = {
+        name: kind for name, _, _, kind in map(json.loads, cast(list[str], trainer.description()["arrays"]))
+    }
+    assert {name for name, kind in kinds.items() if kind == "frozen"} == {"0.weight", "0.bias"}
+    # They are drawn from the seed of a run.
+    assert trainer.description()["frozen-sha256"] == ""
+    trainer.load_partition(share())
+    initial = trainer.initial_arrays(3)
+    sent = ArrayRecord({name: array for name, array in initial.items() if kinds[name] != "frozen"})
+    updated, _ = trainer.train(sent, HOW, 1, [3, 1, 0])
+    assert list(updated) == list(sent)
+    full, _ = trainer.train(initial, HOW, 1, [3, 1, 0])
+    assert arrays.sha256(full) == arrays.sha256(updated)
+
+
+def test_training_on_two_devices_is_training_on_one() -> None:
+    def build_plain() -> gluon.HybridBlock:
+        net = gluon.nn.HybridSequential()
+        net.add(gluon.nn.Dense(5, activation="tanh"), gluon.nn.Dense(4))
+        return net
+
+    ends = []
+    for devices in (Devices([CPU]), Devices([mx.cpu(1), mx.cpu(2)], is_joint=True)):
+        trainer = make(devices=devices, build_model=build_plain)
+        trainer.load_partition(share())
+        how = replace(HOW, local_epochs=3, proximal_mu=0.1)
+        updated, trained = trainer.train(trainer.initial_arrays(0), how, 1, [0, 1, 0])
+        ends.append((updated, trained, trainer.evaluate(updated, how, 1, [0, 1, 0])))
+    (one, trained, measured), (both, trained_on_both, measured_on_both) = ends
+    for name in one:
+        np.testing.assert_allclose(one[name].numpy(), both[name].numpy(), atol=1e-5)
+    assert trained_on_both == pytest.approx(trained, abs=1e-5)
+    assert measured_on_both == pytest.approx(measured, abs=1e-5)

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from client.batches import DeviceData
 from client.mx import gluon, mx
 from client.task import Task, load_task
-from client.training import DeviceData, evaluate, train
+from client.training import evaluate, train
 from fedmx.errors import SettingsError, TrainingFailedError
 from fedmx.hyperparameters import Hyperparameters
 from tests.client.given.small import (
@@ -29,6 +30,7 @@ from tests.client.given.small import (
     make_ones,
     make_scale,
     make_task,
+    put_data,
     scores_of,
     values_of,
 )
@@ -96,14 +98,14 @@ def square(outputs: mx.nd.NDArray, labels: mx.nd.NDArray) -> mx.nd.NDArray:
 def test_the_losses_of_an_examples_pixels_are_averaged() -> None:
     net = gluon.nn.HybridLambda(lambda F, pixels: F.identity(pixels))  # noqa: N803 - MXNet's name
     pixels = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
-    data = DeviceData.put(pixels, np.zeros((3, 2, 2), np.uint8), CPU)
-    means = evaluate(net, make_task(square), data, 2)
+    data = put_data(pixels, np.zeros((3, 2, 2), np.uint8))
+    means = evaluate(net, make_task(square), data, how(batch_size=2))
     assert means == {"loss": sum(value**2 for value in range(12)) / 12, "num-examples": 3}
 
 
 def test_a_step_minimizes_the_average_of_an_examples_losses() -> None:
     net = make_scale()
-    data = DeviceData.put(np.ones((2, 1), np.float32), np.array([[0, 1], [0, 1]]), CPU)
+    data = put_data(np.ones((2, 1), np.float32), np.array([[0, 1], [0, 1]]))
     means = train(net, make_task(square), data, how(), [0])
     assert means["loss"] == (1 + 0) / 2
     assert weight_of(net) == 1 - 0.5 * (2 + 0) / 2
@@ -140,7 +142,7 @@ def test_a_loss_that_is_not_finite_is_an_error_with_epoch_and_rate(
 def train_by_hand(
     weights: Doubles, bias: Doubles, data: DeviceData, settings: Hyperparameters, seed: list[int]
 ) -> tuple[Doubles, Doubles, float, float]:
-    examples, labels = data.examples.asnumpy().astype(np.float64), data.labels.asnumpy().astype(int)
+    examples, labels = data.inputs[0].asnumpy().astype(np.float64), data.labels.asnumpy().astype(int)
     start = (weights, bias)
     speeds = [np.zeros_like(weights), np.zeros_like(bias)]
     rng = np.random.default_rng(seed)
@@ -175,10 +177,10 @@ def test_softmax_training_is_what_numpy_computes(count: int, batch_size: int, mu
     net = gluon.nn.Dense(4, in_units=6)
     mx.random.seed(1)
     net.initialize(mx.init.Xavier(), ctx=CPU)
-    settings = Hyperparameters(3, batch_size, learning_rate=0.2, momentum=0.9, proximal_mu=mu)
+    context = how(3, batch_size, learning_rate=0.2, momentum=0.9, proximal_mu=mu)
     before = [net.weight.data().asnumpy().astype(np.float64), net.bias.data().asnumpy().astype(np.float64)]
-    weights, bias, loss, hits = train_by_hand(before[0], before[1], data, settings, [7, 2, 1])
-    means = train(net, CLASSES, data, settings, [7, 2, 1])
+    weights, bias, loss, hits = train_by_hand(before[0], before[1], data, context.hyperparameters, [7, 2, 1])
+    means = train(net, CLASSES, data, context, [7, 2, 1])
     np.testing.assert_allclose(net.weight.data().asnumpy(), weights, rtol=0, atol=5e-5)
     np.testing.assert_allclose(net.bias.data().asnumpy(), bias, rtol=0, atol=5e-5)
     assert means["loss"] == pytest.approx(loss, abs=1e-5)
@@ -192,7 +194,7 @@ def test_evaluation_gives_every_example_the_same_weight_for_every_batch_size(bat
     scores = scores_of(net, data).astype(np.float64)
     labels = data.labels.asnumpy().astype(int)
     losses = np.log(np.exp(scores).sum(axis=1)) - scores[np.arange(13), labels]
-    means = evaluate(net, CLASSES, data, batch_size)
+    means = evaluate(net, CLASSES, data, how(batch_size=batch_size))
     assert means["loss"] == pytest.approx(losses.mean(), abs=1e-6)
     assert means["accuracy"] == (scores.argmax(axis=1) == labels).sum() / 13
     assert means["num-examples"] == 13
@@ -201,7 +203,7 @@ def test_evaluation_gives_every_example_the_same_weight_for_every_batch_size(bat
 def test_evaluation_changes_no_parameter() -> None:
     net = make_mlp(gluon.nn.BatchNorm(in_channels=5), gluon.nn.Dropout(0.5))
     before = values_of(net)
-    evaluate(net, CLASSES, make_clusters(13), 4)
+    evaluate(net, CLASSES, make_clusters(13), how(batch_size=4))
     assert all((a == b).all() for a, b in zip(before, values_of(net), strict=True))
 
 
@@ -213,8 +215,8 @@ def test_the_f1_that_the_docs_compute_from_means_is_that_of_the_whole_set(batch_
     names: dict[str, Any] = {}
     exec(find_code('"tp":'), names)  # noqa: S102 - code of the docs
     labels = np.arange(60) % 3 == 0
-    data = DeviceData.put(np.where(np.arange(60) % 5 < 3, 1.0, -1.0)[:, None], labels, CPU)
-    means = evaluate(make_scale(), make_task(metrics=names["metrics"]), data, batch_size)
+    data = put_data(np.where(np.arange(60) % 5 < 3, 1.0, -1.0)[:, None], labels)
+    means = evaluate(make_scale(), make_task(metrics=names["metrics"]), data, how(batch_size=batch_size))
     f1 = 2 * means["tp"] / (2 * means["tp"] + means["fp"] + means["fn"])
     guesses = np.arange(60) % 5 < 3
     precision, recall = labels[guesses].mean(), guesses[labels].mean()
@@ -240,7 +242,7 @@ def test_a_metric_may_be_rows_or_a_mean_of_any_type_of_number() -> None:
 
     net, data = make_mlp(), make_clusters(13)
     hits = int((scores_of(net, data).argmax(axis=1) == data.labels.asnumpy()).sum())
-    means = evaluate(net, make_task(CLASSES.loss, metrics), data, 4)
+    means = evaluate(net, make_task(CLASSES.loss, metrics), data, how(batch_size=4))
     assert means.pop("whole") == 3
     del means["loss"], means["num-examples"]
     assert len(means) == 9
@@ -252,7 +254,7 @@ def test_a_metric_may_be_rows_or_a_mean_of_any_type_of_number() -> None:
 def test_a_metric_with_a_name_that_is_always_measured_is_refused(name: str) -> None:
     task = make_task(metrics=lambda *_: {name: 1.0})
     with pytest.raises(SettingsError) as caught:
-        evaluate(make_scale(), task, make_ones(2), 2)
+        evaluate(make_scale(), task, make_ones(2), how(batch_size=2))
     assert (
         str(caught.value)
         == f"TASK=by-hand: metrics() returned {name!r}, which is always measured; expected other names"
@@ -272,7 +274,7 @@ def test_an_exception_of_the_task_is_one_line_that_names_the_part(task: Task, pa
     with pytest.raises(SettingsError) as trained:
         train(net, task, data, how(), [0])
     with pytest.raises(SettingsError) as evaluated:
-        evaluate(net, task, data, 2)
+        evaluate(net, task, data, how(batch_size=2))
     line = raise_it.__code__.co_firstlineno + 1
     message = f"TASK=by-hand: {part} raised KeyError: 'columns' (test_training.py:{line})"
     assert str(trained.value) == str(evaluated.value) == message
@@ -280,20 +282,20 @@ def test_an_exception_of_the_task_is_one_line_that_names_the_part(task: Task, pa
 
 def test_examples_that_do_not_fit_the_network_are_one_line() -> None:
     with pytest.raises(SettingsError) as caught:
-        evaluate(make_mlp(hybridized=False), make_task(), make_ones(2), 2)
+        evaluate(make_mlp(hybridized=False), make_task(), make_ones(2), how(batch_size=2))
     assert str(caught.value).startswith("TASK=by-hand: the network raised MXNetError: Shape inconsistent, ")
 
 
 @pytest.mark.parametrize("name", [3, "", "a b", "größe", "line\n", "x" * 65])
 def test_a_metric_with_a_name_that_a_history_cannot_have_is_refused(name: Any) -> None:
     with pytest.raises(SettingsError, match=r"metrics\(\) returned the name .*expected at most 64 letters"):
-        evaluate(make_scale(), make_task(metrics=lambda *_: {name: 1.0}), make_ones(2), 2)
+        evaluate(make_scale(), make_task(metrics=lambda *_: {name: 1.0}), make_ones(2), how())
 
 
 def test_metrics_that_return_none_are_refused() -> None:
     nothing: Any = None
     with pytest.raises(SettingsError) as caught:
-        evaluate(make_scale(), make_task(metrics=lambda *_: nothing), make_ones(2), 2)
+        evaluate(make_scale(), make_task(metrics=lambda *_: nothing), make_ones(2), how(batch_size=2))
     assert str(caught.value) == "TASK=by-hand: metrics() returned None; expected a dict of values by name"
 
 
@@ -304,11 +306,11 @@ def test_a_loss_or_metric_with_another_number_of_rows_is_refused() -> None:
         train(make_scale(), mean, make_ones(2), how(), [0])
     assert str(caught.value) == message.format("loss", (1,))
     with pytest.raises(SettingsError) as caught:
-        evaluate(make_scale(), mean, make_ones(2), 2)
+        evaluate(make_scale(), mean, make_ones(2), how(batch_size=2))
     assert str(caught.value) == message.format("loss", (1,))
     task = make_task(metrics=lambda *_: {"odd": np.ones(3)})
     with pytest.raises(SettingsError) as caught:
-        evaluate(make_scale(), task, make_ones(2), 2)
+        evaluate(make_scale(), task, make_ones(2), how(batch_size=2))
     assert str(caught.value) == message.format("odd", (3,))
 
 
@@ -319,7 +321,7 @@ def test_a_loss_that_is_not_an_mxnet_array_is_refused_by_its_type(kind: str) -> 
     with pytest.raises(SettingsError) as trained:
         train(make_scale(), task, make_ones(2), how(), [0])
     with pytest.raises(SettingsError) as evaluated:
-        evaluate(make_scale(), task, make_ones(2), 2)
+        evaluate(make_scale(), task, make_ones(2), how(batch_size=2))
     found = kind.replace("NoneType", "None")
     assert str(trained.value) == str(evaluated.value)
     assert re.match(f"TASK=by-hand: the loss returned .*{found}; expected an MXNet array", str(trained.value))
@@ -328,7 +330,7 @@ def test_a_loss_that_is_not_an_mxnet_array_is_refused_by_its_type(kind: str) -> 
 def test_metrics_whose_names_change_between_batches_are_refused() -> None:
     task = make_task(metrics=lambda _, labels: {"short": labels} if len(labels) == 1 else {"a": labels})
     with pytest.raises(SettingsError, match="returned a, short for some batches only"):
-        evaluate(make_scale(), task, make_ones(3), 2)
+        evaluate(make_scale(), task, make_ones(3), how(batch_size=2))
 
 
 # Embeddings
@@ -340,7 +342,7 @@ def train_embedding(*, is_sparse: bool) -> tuple[list[Floats], dict[str, float]]
     mx.random.seed(1)
     net.initialize(ctx=CPU)
     tokens = np.arange(40).reshape(20, 2) % 9
-    data = DeviceData.put(tokens, np.arange(20) % 4, CPU)
+    data = put_data(tokens, np.arange(20) % 4)
     settings = how(epochs=3, batch_size=2, learning_rate=0.1, momentum=0.9)
     means = train(net, CLASSES, data, settings, [0])
     return values_of(net), means
@@ -360,7 +362,7 @@ def test_an_embedding_with_sparse_gradients_trains_to_the_same_bits_as_a_dense_o
 # The example of the documents
 
 
-EXAMPLES = ("# my_task.py, in this folder", "# my_task.py, in this project's folder")
+EXAMPLES = ("# my_task.py, in this folder",)
 RUN_ALL = "import runpy, sys\nfor path in sys.argv[1:]: runpy.run_path(path, run_name='__main__')"
 
 

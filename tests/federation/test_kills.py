@@ -3,6 +3,7 @@
 import pytest
 
 from tests.federation.chaos import points
+from tests.federation.chaos.killing import Kill
 from tests.federation.chaos.reference import STRATEGIES, Plan, Reference
 from tests.federation.chaos.stage import Stage
 
@@ -45,3 +46,28 @@ def test_a_client_that_is_killed_at_every_point_and_returns_costs_the_other_node
     }
     assert [stage.trainings[number, partition] for number in (1, 2, 3, 4)] == [1, 1, 1, 1]
     assert "Traceback" not in stage.logs
+
+
+def test_a_server_that_is_killed_once_it_has_decided_to_stop_stops_at_that_round(
+    stage: Stage, reference: Reference
+) -> None:
+    undisturbed = Plan(rounds=2)
+    # The accuracy of no later round is lower than that of round 1.
+    settings = {**Plan(rounds=4).settings, "BEST_METRIC": "accuracy:min", "PATIENCE": 1}
+    nodes = [stage.start_client(NODE_NAME=name, **TINY) for name in undisturbed.names]
+    for kill in (
+        Kill("after", "server.record.checkpoint:save", call=2),
+        Kill("after", "server.record.run:RunRecord._add_line"),
+        Kill("before", "server.record.run:RunRecord.finish"),
+        Kill("after", "pathlib:Path.replace", about="best.npz"),
+    ):
+        code = stage.start_server(fault=kill, **settings).wait()
+        assert code == -9, f"{kill}: {code}\n{stage.programs[-1].log}"
+    assert stage.start_server(**settings).wait() == 0, stage.logs
+    assert [node.wait() for node in nodes] == [0, 0], stage.logs
+    assert [line.get("stopped") for line in stage.history] == [None, "patience"]
+    assert stage.facts["stopped"] == "patience"
+    assert stage.facts["model_sha256"] == reference.digest(undisturbed)
+    assert stage.facts["best_sha256"] == reference.digest(Plan(rounds=1))
+    assert stage.trainings == undisturbed.trainings
+    assert "stopped=patience" in stage.programs[-1].log

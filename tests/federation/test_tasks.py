@@ -1,78 +1,96 @@
-"""Tasks of many kinds, from their start to the end of a run in real processes."""
+"""Tasks that use more than two functions, over real processes."""
+
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from tests.bounds import HANG_S
+from tests.federation.chaos.killing import Kill
+from tests.federation.chaos.stage import Stage
 from tests.federation.programs import Federation
+from tests.federation.tasks.frozen_task import WIDTH
+
+FROZEN = {"TASK": "frozen_task"}
+LOOPING = {"TASK": "looping_task"}
+BODY_BYTES = 4 * WIDTH * 8
 
 
-def test_a_convolutional_network_trains_for_three_rounds(federation: Federation) -> None:
-    code = federation.run(client_settings={"TASK": "convolution_task"}, NUM_ROUNDS=3, BATCH_SIZE=20)
-    assert code == 0, federation.logs
-    assert [line["round"] for line in federation.history] == [1, 2, 3]
-    assert federation.facts["status"] == "finished"
+def read_model(federation: Federation) -> dict[str, NDArray[np.float32]]:
+    with np.load(federation.runs_dir / "latest" / "model.npz") as file:
+        return dict(file)
 
 
-def test_pretrained_layers_are_what_a_run_starts_from_and_frozen_ones_what_it_ends_with(
+def test_frozen_arrays_are_the_initial_ones_to_the_end_and_never_travel_in_a_round(
     federation: Federation,
 ) -> None:
-    # With such a learning rate, the end tells the start.
-    code = federation.run(client_settings={"TASK": "pretrained_task"}, NUM_ROUNDS=2, LEARNING_RATE=1e-30)
+    code = federation.run(client_settings=FROZEN, NUM_ROUNDS=3, LEARNING_RATE=0.01)
     assert code == 0, federation.logs
-    with np.load(federation.runs_dir / "latest" / "model.npz") as arrays:
-        expected = np.eye(8, dtype=np.float32) + np.float32(0.3)
-        assert (arrays["0.weight"] == expected).all()
-        np.testing.assert_allclose(arrays["1.weight"], expected, rtol=1e-6)
-        assert arrays["2.weight"].any()
+    for line in federation.history:
+        for node in line["nodes"]:
+            # The head has 8 x 4096 weights as well, which travel to train, back, and to evaluate.
+            assert BODY_BYTES < node["bytes_up"] < 1.2 * BODY_BYTES
+            assert 2 * BODY_BYTES < node["bytes_down"] < 2.3 * BODY_BYTES
+    found = read_model(federation)
+    expected = (np.random.default_rng(0).normal(size=(WIDTH, 8)) / 64).astype(np.float32)
+    assert (found["body.0.weight"] == expected).all()
+    assert (found["body.1.running_mean"] == 0).all()
+    assert (found["body.1.running_var"] == 0.25).all()
+    assert federation.history[-1]["evaluate"]["metrics"]["accuracy"] > 0.9
 
 
-def test_nodes_with_other_pretrained_layers_are_refused(federation: Federation) -> None:
-    server = federation.start_server(NUM_PARTITIONS=2, MIN_CLIENTS=2)
-    for name, value in (("one", 0.3), ("two", 0.4)):
-        federation.start_client(TASK="pretrained_task", NODE_NAME=name, PRETRAINED_VALUE=value)
-    assert server.wait() == 4
-    last = server.log.splitlines()[-1]
-    assert "one" in last
-    assert "two" in last
-    assert "pretrained weights" in last
-
-
-@pytest.mark.parametrize(
-    ("fault", "word"), [("shape", "(unfit_task.py:25)"), ("frozen", " 2 "), ("unreached", "other.weight")]
-)
-def test_a_mistake_that_only_a_training_step_shows_ends_a_client_before_it_is_ready(
-    federation: Federation, fault: str, word: str
-) -> None:
-    client = federation.start_client(TASK="unfit_task", FAULT=fault)
-    assert client.wait() == 2
-    (line,) = [line for line in client.log.splitlines() if " ERROR " in line]
-    assert "TASK=unfit_task: " in line
-    assert word in line
-    assert "Traceback" not in client.log
-    assert " ready " not in client.log
-
-
-def test_a_layer_that_is_not_used_is_logged_once_and_keeps_its_values(federation: Federation) -> None:
-    code = federation.run(client_settings={"TASK": "unfit_task", "FAULT": "unused"})
+def test_options_of_the_server_change_the_model_of_every_client(federation: Federation) -> None:
+    code = federation.run(client_settings=FROZEN, NUM_ROUNDS=1, TASK_OPTIONS='{"hidden": 3}')
     assert code == 0, federation.logs
-    for client in federation.programs[1:]:
-        assert client.log.count("other.weight, other.bias") == 1
-        assert "Traceback" not in client.log
-        assert "UserWarning" not in client.log
-    with np.load(federation.runs_dir / "latest" / "model.npz") as arrays:
-        np.testing.assert_allclose(arrays["other.bias"], 1, rtol=1e-6)
+    assert read_model(federation)["head.1.weight"].shape == (4, 3)
 
 
-def test_sites_of_equal_data_shuffle_it_in_their_own_way_and_runs_repeat_bit_by_bit(
-    federation: Federation,
+def test_own_loops_train_and_their_numbers_are_averaged_by_their_weights(federation: Federation) -> None:
+    code = federation.run(client_settings=LOOPING, NUM_ROUNDS=4, LEARNING_RATE=0.05, LR_SCHEDULE="step:2:0.5")
+    assert code == 0, federation.logs
+    last = federation.history[-1]
+    assert last["train"]["metrics"] == {"steps": 8.0}
+    assert last["train"]["num_examples"] == 230
+    assert last["evaluate"]["num_examples"] == 25
+    assert last["evaluate"]["metrics"]["hits"] > 0.9
+    assert [line["learning_rate"] for line in federation.history] == [0.05, 0.05, 0.025, 0.025]
+
+
+def test_own_loops_train_the_same_model_after_a_kill_of_the_server(
+    stage: Stage, federation: Federation
 ) -> None:
-    digests = []
-    for _ in range(2):
-        server = federation.start_server(PARTITION="none", MIN_CLIENTS=2, RESUME="never")
-        sites = [federation.start_client(TASK="tiny_task", NODE_NAME=name) for name in ("berlin", "paris")]
-        assert [program.wait(HANG_S) for program in (server, *sites)] == [0, 0, 0], federation.logs
-        digests.append(federation.facts["model_sha256"])
-        berlin, paris = federation.history[0]["nodes"]
-        assert berlin["metrics"]["loss"] != paris["metrics"]["loss"]
-    assert digests[0] == digests[1]
+    how: dict[str, Any] = {"NUM_ROUNDS": 3, "PROXIMAL_MU": 0.1}
+    assert federation.run(client_settings=LOOPING, **how) == 0, federation.logs
+    settings = {**how, "NUM_PARTITIONS": 2, "MIN_CLIENTS": 2}
+    nodes = [stage.start_client(NODE_NAME=name, **LOOPING) for name in ("east", "north")]
+    kill = Kill("after", "server.record.run:RunRecord.keep", 2)
+    assert stage.start_server(fault=kill, **settings).wait() == -9, stage.logs
+    assert stage.start_server(**settings).wait() == 0, stage.logs
+    assert [node.wait() for node in nodes] == [0, 0], stage.logs
+    assert stage.facts["model_sha256"] == federation.facts["model_sha256"]
+
+
+def test_a_loop_that_ignores_fedprox_is_refused_by_name(federation: Federation) -> None:
+    code = federation.run(client_settings=LOOPING, PROXIMAL_MU=0.1, TASK_OPTIONS='{"prox": false}')
+    assert code == 4, federation.logs
+    assert "PROXIMAL_MU=0.1: train() of TASK=looping_task never called context.pull(net)" in federation.logs
+    assert "Traceback" not in federation.logs
+
+
+@pytest.mark.parametrize("options", ["[1]", "{", '{"a"}'])
+def test_options_that_are_no_object_are_refused_by_the_server(options: str, federation: Federation) -> None:
+    server = federation.start_server(TASK_OPTIONS=options)
+    assert server.wait() == 2
+    assert "TASK_OPTIONS=" in server.log
+
+
+def test_a_server_that_was_restarted_with_other_options_is_named_by_its_clients(stage: Stage) -> None:
+    client = stage.start_client(NODE_NAME="east", **FROZEN)
+    settings = {"NUM_PARTITIONS": 2, "MIN_CLIENTS": 2}
+    server = stage.start_server(**settings)
+    client.wait_for(" ready ")
+    server.stop()
+    stage.start_server(TASK_OPTIONS='{"hidden": 5}', **settings)
+    assert client.wait() == 5
+    assert "TASK_OPTIONS" in client.log
+    assert '"hidden": 5' in client.log

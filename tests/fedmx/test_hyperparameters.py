@@ -8,15 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedmx.errors import SettingsError
-from fedmx.hyperparameters import Hyperparameters
-from fedmx.settings import ServerSettings
+from fedmx.hyperparameters import OPTIMIZERS, Hyperparameters
+from fedmx.settings import ServerSettings, load
 
 CONFIG = Hyperparameters().to_config()
 
 
 def test_the_config_has_each_hyperparameter_once_by_its_name() -> None:
     assert [key.replace("-", "_") for key in CONFIG] == list(vars(Hyperparameters()))
-    assert list(CONFIG.values()) == list(vars(Hyperparameters()).values())
+    values = ["{}" if value == {} else value for value in vars(Hyperparameters()).values()]
+    assert list(CONFIG.values()) == values
 
 
 @given(st.integers(1, 2**63 - 1), st.floats(1e-30, 1e30), st.floats(0, 1, exclude_max=True))
@@ -24,6 +25,40 @@ def test_hyperparameters_survive_the_way_to_a_node(epochs: int, rate: float, mom
     momentum = momentum if momentum >= 1e-30 else 0.0
     sent = Hyperparameters(local_epochs=epochs, learning_rate=rate, momentum=momentum)
     assert Hyperparameters.from_config(sent.to_config()) == sent
+
+
+objects = st.dictionaries(
+    st.text(), st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists)
+)
+
+
+@given(st.sampled_from(OPTIMIZERS), objects, objects)
+def test_json_objects_survive_the_way_to_a_node(
+    optimizer: str, arguments: dict[str, object], options: dict[str, object]
+) -> None:
+    sent = Hyperparameters(optimizer=optimizer, optimizer_args=arguments, task_options=options)
+    assert Hyperparameters.from_config(sent.to_config()) == sent
+
+
+@pytest.mark.parametrize("value", [None, {}, b"{}", "", "[]", "{", '{"a": NaN}', '{"a": 1e999}', "null"])
+def test_a_config_from_the_wire_holds_json_objects_of_finite_numbers(value: Any) -> None:
+    with pytest.raises(SettingsError, match="expected") as caught:
+        Hyperparameters.from_config({**CONFIG, "task-options": value})
+    assert f"task-options={value!r}" in str(caught.value)
+
+
+def test_an_optimizer_is_named_in_upper_or_lower_case() -> None:
+    settings = load(ServerSettings, environ={"OPTIMIZER": "AdaM"})
+    assert settings.hyperparameters.to_config()["optimizer"] == "adam"
+
+
+@pytest.mark.parametrize(("wrong", "similar"), [("adan", "adam"), ("nadm", "nadam"), ("rmspro", "rmsprop")])
+def test_a_wrong_optimizer_is_one_line_with_the_most_similar_ones(wrong: str, similar: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(ServerSettings, environ={"OPTIMIZER": wrong})
+    [line] = caught.value.problems
+    assert line.startswith(f"OPTIMIZER={wrong!r}: ")
+    assert similar in line.partition("(similar: ")[2].partition(")")[0].split(", ")
 
 
 def test_the_server_sends_its_settings() -> None:

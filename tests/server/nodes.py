@@ -31,7 +31,8 @@ from server import strategies
 from server.collect import Collector
 from server.compatibility import find_difference
 from server.engine import adapt
-from server.model import GlobalModel, Layout
+from server.layout import Layout
+from server.model import GlobalModel
 from server.nodes import Nodes
 from server.record.resume import choose_run
 from server.replies import Replies
@@ -92,7 +93,9 @@ class NullNode:
         train: (arrays, config) -> new arrays and metrics.
         evaluate: (arrays, config) -> metrics.
         initial: the arrays that a run starts from.
-        running: names of those that are not trained.
+        running: names of those that change without gradients.
+        frozen: names of those that are never trained.
+        received: the names of the arrays in each train and evaluate message.
         description: replaces or adds entries of its description.
         asked: step, round and config of each message that reached it.
         outcome: how its program would have ended: the error, or None.
@@ -102,8 +105,10 @@ class NullNode:
     evaluate: Callable[[Values, Config], Metrics] = measure
     initial: Values = field(default_factory=lambda: {"0.weight": np.zeros((2, 3), np.float32)})
     running: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
     description: Mapping[str, Any] = field(default_factory=dict)
     asked: list[tuple[str, int, Config]] = field(default_factory=list)
+    received: list[tuple[str, ...]] = field(default_factory=list)
     outcome: FederationError | None = None
 
     def asked_to(self, step: str) -> list[Config]:
@@ -111,18 +116,26 @@ class NullNode:
 
     def describe(self) -> ConfigRecord:
         heads = [
-            json.dumps([name, value.dtype.name, value.shape, name not in self.running])
+            json.dumps([name, value.dtype.name, value.shape, self._kind_of(name)])
             for name, value in self.initial.items()
         ]
+        frozen = {name: self.initial[name] for name in self.frozen}
         entries: dict[str, Any] = {
             "task": "null",
             "arrays": heads,
             "metrics": ["accuracy", "loss"],
+            "train-metrics": self.description.get("metrics", ["accuracy", "loss"]),
             "labels-sha256": "ab",
+            "frozen-sha256": arrays.sha256(pack(frozen)) if frozen else "",
             "train-examples": 60,
             "test-examples": 30,
         }
         return ConfigRecord(entries | dict(self.description))
+
+    def _kind_of(self, name: str) -> str:
+        if name in self.frozen:
+            return "frozen"
+        return "running" if name in self.running else "trained"
 
     def make_app(self) -> ClientApp:
         app = ClientApp()
@@ -143,7 +156,7 @@ class NullNode:
     def _train(self, message: Message, _: Context) -> Message:
         config = self._note("train", message)
         try:
-            values, metrics = self.train(unpack(records_of(message.content, ArrayRecord)[0]), config)
+            values, metrics = self.train(self._read(message), config)
         except LostError as error:
             return Message(Error(NODE_UNAVAILABLE, str(error)), reply_to=message)
         content = RecordDict({"arrays": pack(values), "metrics": MetricRecord(metrics)})
@@ -151,8 +164,13 @@ class NullNode:
 
     def _evaluate(self, message: Message, _: Context) -> Message:
         config = self._note("evaluate", message)
-        metrics = self.evaluate(unpack(records_of(message.content, ArrayRecord)[0]), config)
+        metrics = self.evaluate(self._read(message), config)
         return Message(RecordDict({"metrics": MetricRecord(metrics)}), reply_to=message)
+
+    def _read(self, message: Message) -> Values:
+        values = unpack(records_of(message.content, ArrayRecord)[0])
+        self.received.append(tuple(values))
+        return values
 
     def _note(self, step: str, message: Message) -> Config:
         config = dict(records_of(message.content, ConfigRecord)[0])
@@ -219,7 +237,11 @@ class Federation:
 
     @property
     def model(self) -> Values:
-        with np.load(self.folder / "model.npz", allow_pickle=False) as file:
+        return self.read("model")
+
+    def read(self, name: str) -> Values:
+        """Read a model of the run: `model` or `best`."""
+        with np.load(self.folder / f"{name}.npz", allow_pickle=False) as file:
             return dict(file)
 
 
@@ -306,14 +328,14 @@ class Table:
         self.nodes.await_start(0.0)
         self.plan = strategies.build(self.settings)
         self.model = GlobalModel(pack(nodes[0].initial), Layout.from_description(nodes[0].describe()))
-        self.collector = Collector(engine, self.nodes, self.plan, self.settings, self.model.layout)
+        self.collector = Collector(engine, self.nodes, self.plan, self.settings, self.model)
         self.loop = RoundLoop(self.collector, self.nodes, self.plan, self.settings, Reporters([]))
 
     def collect(
         self, step: str, number: int = 1, attempt: int = 0, replies: Replies | None = None
     ) -> Replies:
         replies = replies or Replies()
-        self.collector.collect(step, number, attempt, self.model.arrays, replies)
+        self.collector.collect(step, number, attempt, replies)
         return replies
 
     @property

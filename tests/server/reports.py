@@ -11,6 +11,7 @@ def make_report(number: int, loss: float | None = 0.5, **replaced: Any) -> Round
     fields: dict[str, Any] = {
         "round": number,
         "rounds": 9,
+        "learning_rate": 0.05,
         "train": StepReport(20, {"loss": 0.5}),
         "evaluate": None if loss is None else StepReport(20, {"loss": loss}),
         "nodes": [],

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from fedmx.link.flower import Envelope, rebuild_reply, set_identity
 from server import admission
+from server.layout import Layout
 from server.leases import Participant
-from server.model import Layout
 from tests.server.nodes import GOOD, Values, pack
 
 NODE = Participant(7, "a", 0)
@@ -20,6 +20,7 @@ LAYOUT = Layout(
     arrays={"0.weight": ("float32", (2, 3)), "0.bias": ("float32", (3,)), "steps": ("int64", (1,))},
     trained=frozenset(("0.weight", "0.bias")),
     metrics=frozenset(("loss", "accuracy")),
+    train_metrics=frozenset(("loss", "accuracy")),
 )
 
 
@@ -119,10 +120,9 @@ def test_bytes_that_are_no_array_are_rejected() -> None:
         (GOOD | {"loss": [0.5, 0.25]}, "metric 'loss' is [0.5, 0.25], expected a number"),
         (GOOD | {"accuracy": [0.5, 0.25]}, "metric 'accuracy' is [0.5, 0.25], expected a number"),
         (GOOD | {"num-examples": [10]}, "metric 'num-examples' is [10], expected a number"),
-        (GOOD | {"num-examples": math.nan}, "num-examples is nan, expected a positive number up to 2**53"),
         (GOOD | {"num-examples": 0}, "num-examples is 0, expected a positive number up to 2**53"),
         (GOOD | {"num-examples": -1}, "num-examples is -1, expected a positive number up to 2**53"),
-        (GOOD | {"num-examples": 1e308}, "num-examples is 1e+308, expected a positive number up to 2**53"),
+        (GOOD | {"num-examples": 2**54}, f"num-examples is {2**54}, expected a positive number up to 2**53"),
     ],
 )
 def test_metrics_that_cannot_be_averaged_are_rejected_by_name(
@@ -130,7 +130,57 @@ def test_metrics_that_cannot_be_averaged_are_rejected_by_name(
 ) -> None:
     assert admission.find_problem_in_update(update(model(), metrics), LAYOUT) == expected
     evaluated = RecordDict({"metrics": MetricRecord(dict(metrics))})
-    assert admission.find_problem_in_metrics(evaluated, LAYOUT) == expected
+    assert admission.find_problem_in_metrics(evaluated, "evaluate", LAYOUT) == expected
+
+
+@pytest.mark.parametrize("weight", [math.nan, math.inf, 0.0, -0.5, 1e308])
+def test_an_evaluation_whose_weight_has_no_finite_sum_is_rejected(weight: float) -> None:
+    content = RecordDict({"metrics": MetricRecord(GOOD | {"num-examples": weight})})
+    expected = f"num-examples is {weight}, expected a positive number up to 2**53"
+    assert admission.find_problem_in_evaluation(content, LAYOUT) == expected
+
+
+WITHOUT_LOSS = Layout(LAYOUT.arrays, LAYOUT.trained, frozenset(("mAP",)), frozenset(("generator",)))
+
+
+def test_each_step_has_metrics_of_its_own_and_none_needs_a_loss() -> None:
+    trained = update(model(), {"generator": 0.5, "num-examples": 10})
+    evaluated = RecordDict({"metrics": MetricRecord({"mAP": 0.5, "num-examples": 10})})
+    assert admission.find_problem_in_update(trained, WITHOUT_LOSS) is None
+    assert admission.find_problem_in_evaluation(evaluated, WITHOUT_LOSS) is None
+    measured = admission.find_problem_in_metrics(trained, "evaluate", WITHOUT_LOSS)
+    assert measured == "metric 'mAP' is missing"
+    assert admission.find_problem_in_update(update(model()), WITHOUT_LOSS) == "metric 'generator' is missing"
+
+
+ANY = Layout(LAYOUT.arrays, LAYOUT.trained, None, None)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "expected"),
+    [
+        ({"num-examples": 10}, None),
+        ({"mAP": math.nan, "generator": 0.5, "num-examples": 10}, None),
+        ({"mAP": 0.5}, "metric 'num-examples' is missing"),
+        (GOOD | {"loss": math.inf}, "metric 'loss' is inf, expected a finite number"),
+        (GOOD | {"a b": 0.5}, "metric 'a b': expected at most 64 letters, digits, '.', '_' or '-'"),
+        (GOOD | {f"m{n}": 0.5 for n in range(100)}, "103 metrics, expected at most 100"),
+    ],
+)
+def test_metrics_of_any_names_are_admitted_within_limits_where_a_task_leaves_them_open(
+    metrics: Mapping[str, Any], expected: str | None
+) -> None:
+    assert admission.find_problem_in_update(update(model(), metrics), ANY) == expected
+    evaluated = RecordDict({"metrics": MetricRecord(dict(metrics))})
+    assert admission.find_problem_in_evaluation(evaluated, ANY) == expected
+
+
+def test_an_evaluation_may_be_weighed_by_a_float_and_an_update_may_not() -> None:
+    metrics = GOOD | {"num-examples": 2.5}
+    evaluated = RecordDict({"metrics": MetricRecord(metrics)})
+    assert admission.admit(reply(evaluated), NODE, "evaluate", LAYOUT).num_examples == 2.5
+    expected = "num-examples is 2.5, expected an integer"
+    assert admission.find_problem_in_update(update(model(), metrics), LAYOUT) == expected
 
 
 def test_an_update_has_exactly_one_record_of_each_kind() -> None:

@@ -66,8 +66,8 @@ def test_a_node_whose_digest_does_not_match_its_arrays_is_named() -> None:
 def test_a_node_with_another_model_is_named_with_both() -> None:
     other = {**MLP, "0.bias": np.zeros(3, np.float32)}
     assert failure(TrainingFailedError, [NullNode(initial=MLP), NullNode(initial=other)]) == (
-        'node 11 differs from node 10: its arrays is ["0.bias", "float32", [3], true],'
-        ' expected ["0.bias", "float32", [2], true]'
+        'node 11 differs from node 10: its arrays is ["0.bias", "float32", [3], "trained"],'
+        ' expected ["0.bias", "float32", [2], "trained"]'
     )
 
 
@@ -202,7 +202,17 @@ def test_sites_are_sent_no_partition() -> None:
     open_with(nodes, num_partitions=0, join_window=0.0, partition=PartitionRule("none"))
     config = nodes[0].asked_to("query")[0]
     assert config.pop("node")
-    assert config == {"with-arrays": True, "seed": 0, "partition-rule": "none"}
+    assert config == {"with-arrays": True, "seed": 0, "partition-rule": "none", "task-options": "{}"}
+
+
+def test_a_strategy_that_needs_the_training_loss_refuses_a_task_without_one() -> None:
+    node = NullNode(description={"metrics": ["loss", "mAP"], "train-metrics": ["mAP"]})
+    line = failure(SettingsError, [node], strategy="qfedavg")
+    assert line.startswith("STRATEGY=qfedavg: ")
+    assert "mAP" in line
+    open_with([node], strategy="fedavg")
+    without_evaluation = NullNode(description={"metrics": [], "train-metrics": ["loss"]})
+    open_with([without_evaluation], strategy="qfedavg")
 
 
 BATCH_NORM = {"gamma": np.ones(2, np.float32), "running_var": np.ones(2, np.float32)}
@@ -213,5 +223,5 @@ def test_privacy_refuses_a_model_with_running_statistics(mode: str) -> None:
     node = NullNode(initial=BATCH_NORM, running=("running_var",))
     line = failure(SettingsError, [node], dp_mode=mode)
     assert line.startswith(f"DP_MODE={mode}: ")
-    for expected in ("running_var", "frozen", "DP_MODE=off"):
+    for expected in ("running_var", "FROZEN", "DP_MODE=off"):
         assert expected in line

@@ -13,6 +13,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message
 from fedmx.errors import DataError, SettingsError, TrainingFailedError
 from fedmx.hyperparameters import Hyperparameters
 from fedmx.link.flower import APP_RAISED, empty_run, error_of, may_differ
+from fedmx.schedule import LearningRateSchedule
 from server.collect import Collector
 from server.engine import adapt
 from server.frozen_view import FrozenView
@@ -48,6 +49,26 @@ def test_every_message_carries_hyperparameters_and_its_nodes_part() -> None:
         "num-partitions": 2,
     }
     assert node.asked == [("train", 4, expected), ("evaluate", 4, expected)]
+
+
+def test_every_message_carries_the_learning_rate_of_its_round() -> None:
+    node = NullNode()
+    schedule = LearningRateSchedule.parse("warmup:2+step:1:0.5")
+    table = Table([node], learning_rate=0.5, lr_schedule=schedule)
+    for number in range(1, 5):
+        table.collect("train", number)
+        table.collect("evaluate", number)
+    rates = [config["learning-rate"] for config in node.asked_to("train")]
+    assert rates == [0.25, 0.5, 0.5, 0.25]
+    assert [config["learning-rate"] for config in node.asked_to("evaluate")] == rates
+
+
+def test_qfedavg_computes_with_the_learning_rate_of_the_round() -> None:
+    schedule = LearningRateSchedule.parse("step:1:0.5")
+    table = Table([NullNode()], learning_rate=0.5, lr_schedule=schedule, strategy="qfedavg")
+    for number in (1, 2):
+        table.collect("train", number)
+    assert table.strategy.client_learning_rate == 0.25
 
 
 def test_fedprox_sends_its_weight() -> None:
@@ -234,7 +255,7 @@ def test_updates_and_old_models_are_released_before_evaluation(tmp_path: Path) -
     record = RunRecord.begin("run", dataclasses.replace(table.settings, runs_dir=tmp_path))
     engine = adapt(grid)
     nodes = Nodes(engine, table.settings)
-    collector = Collector(engine, nodes, table.plan, table.settings, table.model.layout)
+    collector = Collector(engine, nodes, table.plan, table.settings, table.model)
     RoundLoop(collector, nodes, table.plan, table.settings, Reporters([])).run(table.model, record)
     assert seen == [0] * 6
     # The last round's arrays are the average of the updates, not one of them.

@@ -19,11 +19,12 @@ def describe(**entries: Any) -> ConfigRecord:
         ({"task": "other"}, "its task is other, expected null"),
         ({"metrics": ["accuracy", "f1"]}, "its metrics is f1, expected loss"),
         ({"metrics": ["accuracy"]}, "its metrics is of 1 entries, expected 2"),
+        ({"train_metrics": ["f1"]}, "its train-metrics is f1, expected accuracy"),
         (
-            {"arrays": ['["0.weight", "float32", [2, 4], true]']},
+            {"arrays": ['["0.weight", "float32", [2, 4], "trained"]']},
             (
-                'its arrays is ["0.weight", "float32", [2, 4], true],'
-                ' expected ["0.weight", "float32", [2, 3], true]'
+                'its arrays is ["0.weight", "float32", [2, 4], "trained"],'
+                ' expected ["0.weight", "float32", [2, 3], "trained"]'
             ),
         ),
         ({"labels_sha256": "cd"}, "its labels-sha256 is cd, expected ab"),

@@ -15,7 +15,9 @@ def test_a_run_continues_without_a_node_that_died_and_names_it(federation: Feder
     federation.run(nodes, min_clients=2, num_rounds=3)
     assert [line["missing"] for line in federation.history] == [[], ["doomed"], []]
     assert [len(line["nodes"]) for line in federation.history] == [3, 2, 2]
-    assert federation.facts["best"] == {"round": 1, "loss": 0.5}, "later rounds lack a partition"
+    assert federation.facts["best"] == {"round": 1, "metric": "loss", "value": 0.5}, (
+        "later rounds lack a partition"
+    )
     assert federation.model["0.weight"][0, 0] == 3.0
 
 

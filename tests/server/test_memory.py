@@ -14,7 +14,7 @@ from fedmx.errors import SettingsError
 from fedmx.settings import ServerSettings
 from fedmx.values import PartitionRule
 from server import memory, strategies
-from server.model import Layout
+from server.layout import Layout
 from tests.server.nodes import NullNode, Table
 
 MB = 1_000_000
@@ -22,9 +22,8 @@ MB = 1_000_000
 
 def make_layout(size: int, arrays: int = 25) -> Layout:
     shape = (size // 4 // arrays,)
-    return Layout(
-        {f"{i}.weight": ("float32", shape) for i in range(arrays)}, frozenset(), frozenset(["loss"])
-    )
+    loss = frozenset(["loss"])
+    return Layout({f"{i}.weight": ("float32", shape) for i in range(arrays)}, frozenset(), loss, loss)
 
 
 # Peaks of whole server processes in MB, measured over three rounds with nodes that return what they receive:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fedmx.errors import TrainingFailedError
+from fedmx.schedule import LearningRateSchedule
 from fedmx.values import PartitionRule
 from server import strategies
 from tests.server.nodes import (
@@ -247,7 +248,7 @@ def test_a_metric_that_is_undefined_at_one_site_is_left_out_there_alone(
             {"name": "b", "step": step, "metrics": ["accuracy"]} for step in ("train", "evaluate")
         ]
         assert [node["metrics"].get("accuracy") for node in line["nodes"]] == [0.5, None, 1.0]
-    assert federation.facts["best"] == {"round": 1, "loss": 0.5}
+    assert federation.facts["best"] == {"round": 1, "metric": "loss", "value": 0.5}
     warnings = [line for line in caplog.messages if line.startswith("undefined metrics")]
     assert len(warnings) == 2, "one for each step, not for each round"
     assert all("node=b" in line and "accuracy" in line for line in warnings)
@@ -262,7 +263,7 @@ def test_a_metric_that_is_undefined_everywhere_is_absent_and_the_run_continues(
     assert [line["evaluate"] for line in federation.history] == [
         {"num_examples": 20, "metrics": {"loss": 0.5}}
     ] * 2
-    assert federation.facts["best"] == {"round": 1, "loss": 0.5}
+    assert federation.facts["best"] == {"round": 1, "metric": "loss", "value": 0.5}
     assert federation.model["0.weight"][0, 0] == 2.0
 
 
@@ -273,7 +274,7 @@ def test_an_undefined_metric_does_not_hide_the_best_round(federation: Federation
         return GOOD | {"loss": losses[config["server-round"]], "accuracy": math.nan}
 
     federation.run({"a": NullNode(evaluate=evaluate), "b": NullNode()}, num_rounds=3)
-    assert federation.facts["best"] == {"round": 2, "loss": 0.375}
+    assert federation.facts["best"] == {"round": 2, "metric": "loss", "value": 0.375}
 
 
 @pytest.mark.parametrize("strategy", strategies.NAMES)
@@ -290,6 +291,7 @@ def test_a_line_of_the_history_has_the_documented_keys(federation: Federation) -
     line = federation.history[0]
     assert list(line) == [
         "round",
+        "learning_rate",
         "train",
         "evaluate",
         "nodes",
@@ -344,7 +346,7 @@ def test_the_best_round_has_the_lowest_loss_of_an_evaluation_on_all_partitions(
 
     federation.run({"a": NullNode(evaluate=evaluate), "b": NullNode(evaluate=evaluate)}, num_rounds=4)
     assert [line["evaluate"]["metrics"]["loss"] for line in federation.history] == [0.5, 0.25, 0.125, 0.75]
-    assert federation.facts["best"] == {"round": 2, "loss": 0.25}
+    assert federation.facts["best"] == {"round": 2, "metric": "loss", "value": 0.25}
 
 
 def test_a_run_that_samples_its_evaluations_has_no_best_round(federation: Federation) -> None:
@@ -359,7 +361,7 @@ def test_a_run_that_samples_its_evaluations_has_no_best_round(federation: Federa
 def test_sites_are_all_of_the_data_together(federation: Federation) -> None:
     nodes = {"b": NullNode(), "a": NullNode()}
     federation.run(nodes, partition=PartitionRule("none"))
-    assert federation.facts["best"] == {"round": 1, "loss": 0.5}
+    assert federation.facts["best"] == {"round": 1, "metric": "loss", "value": 0.5}
     assert [(n["name"], n["partition"]) for n in federation.history[0]["nodes"]] == [("a", None), ("b", None)]
     for name, node in nodes.items():
         config = node.asked_to("train")[0]
@@ -387,6 +389,62 @@ def test_a_metric_of_the_users_own_reaches_the_history(federation: Federation) -
     assert [node["metrics"]["top-5"] for node in line["nodes"]] == [0.5, 1.0]
 
 
+def test_a_task_without_a_loss_trains_and_is_evaluated_by_its_own_numbers(federation: Federation) -> None:
+    def node(score: float, weight: float) -> NullNode:
+        trained = {"generator": score, "num-examples": 10}
+        measured = {"mAP": score, "num-examples": weight}
+        description = {"metrics": ["mAP"], "train-metrics": ["generator"]}
+        return NullNode(
+            lambda values, _: (shift(1.0)(values, {})[0], trained),
+            lambda _, __: measured,
+            description=description,
+        )
+
+    federation.run({"a": node(0.5, 0.5), "b": node(1.0, 1.5)}, num_rounds=2)
+    line = federation.history[-1]
+    assert line["train"] == {"num_examples": 20, "metrics": {"generator": 0.75}}
+    # By hand: (0.5 * 0.5 + 1.0 * 1.5) / 2.
+    assert line["evaluate"] == {"num_examples": 2.0, "metrics": {"mAP": 0.875}}
+    assert federation.facts["best"] is None
+    assert federation.model["0.weight"][0, 0] == 2.0
+
+
+OPEN = {"metrics": ["*"]}
+
+
+def test_nodes_may_measure_different_things_where_their_task_leaves_them_open(
+    federation: Federation,
+) -> None:
+    def node(**metrics: float) -> NullNode:
+        numbers = {**metrics, "num-examples": 10}
+        return NullNode(shift_with(numbers), lambda _, __: numbers, description=OPEN)
+
+    federation.run({"a": node(f1=0.5, loss=0.25), "b": node(f1=1.0)}, num_rounds=2, strategy="fedadam")
+    line = federation.history[-1]
+    for step in ("train", "evaluate"):
+        assert line[step] == {"num_examples": 20, "metrics": {"f1": 0.75, "loss": 0.25}}
+
+
+def shift_with(numbers: Metrics) -> Any:
+    return lambda values, config: (shift(1.0)(values, config)[0], numbers)
+
+
+def test_a_strategy_that_needs_the_loss_names_the_node_whose_update_has_none(federation: Federation) -> None:
+    without = NullNode(shift_with({"f1": 0.5, "num-examples": 10}), description=OPEN)
+    with pytest.raises(TrainingFailedError) as caught:
+        federation.run({"a": NullNode(description=OPEN), "b": without}, strategy="qfedavg")
+    for expected in ("round 1", "QFedAvg", "loss", "update of b"):
+        assert expected in str(caught.value)
+
+
+def test_a_task_that_measures_nothing_trains(federation: Federation) -> None:
+    nothing = {"num-examples": 10}
+    train = NullNode(lambda values, _: (values, nothing), lambda _, __: nothing, description={"metrics": []})
+    federation.run({"a": train})
+    line = federation.history[0]
+    assert line["train"] == line["evaluate"] == {"num_examples": 10, "metrics": {}}
+
+
 def test_no_name_of_a_metric_is_reserved(
     federation: Federation, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -407,6 +465,13 @@ def test_no_name_of_a_metric_is_reserved(
     fields = vars(logged)["fields"]
     assert (fields["round"], fields["metrics"]) == (1, expected)
     assert "metrics.round=5" in logged.message
+
+
+def test_the_history_has_the_learning_rate_of_each_round(federation: Federation) -> None:
+    schedule = LearningRateSchedule.parse("warmup:2")
+    federation.run({"a": NullNode()}, num_rounds=3, learning_rate=0.5, lr_schedule=schedule)
+    assert [line["learning_rate"] for line in federation.history] == [0.25, 0.5, 0.5]
+    assert federation.facts["settings"]["LR_SCHEDULE"] == "warmup:2"
 
 
 def test_run_json_has_the_settings_and_the_outcome(federation: Federation) -> None:

@@ -58,7 +58,7 @@ def check_attributes(table: Table) -> None:
         table.train_round(number)
     replies = table.collect("train", 3)
     before = dict(list_attributes(table.strategy))
-    aggregate(table.plan, table.model.layout, 3, replies.in_order())
+    aggregate(table.plan, table.model, 3, replies.in_order())
     changed = find_changed(before, table.strategy)
     carried = {name.partition("/")[0] for name in table.plan.state()}
     for name in changed - carried:

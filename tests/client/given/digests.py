@@ -11,12 +11,11 @@ from client import model
 from client.mx import gluon
 from client.task import Task, accuracy
 from client.tasks import mnist
-from client.training import DeviceData, train
+from client.training import train
 from fedmx import arrays
-from fedmx.hyperparameters import Hyperparameters
-from tests.client.given.small import CPU, make_task
+from tests.client.given.small import how, inputs_of, make_task, put_data
 
-HOW = Hyperparameters(local_epochs=2, batch_size=50, learning_rate=0.05, momentum=0.9, proximal_mu=0.1)
+HOW = how(epochs=2, batch_size=50, learning_rate=0.05, momentum=0.9, proximal_mu=0.1)
 
 
 def build_convolution() -> gluon.HybridBlock:
@@ -31,10 +30,10 @@ def compute_digests(net: gluon.HybridBlock, task: Task) -> dict[str, str]:
     examples, labels = rng.random((330, 1, 28, 28), np.float32), rng.integers(10, size=330)
     digests = {}
     for seed in (1, 0):
-        model.initialize(net, seed, examples[:2])
+        model.initialize(net, seed, inputs_of(examples[:2]))
         digests[f"initial-{seed}"] = arrays.sha256(model.read(model.name_parameters(net)))
     net.hybridize(static_alloc=True, static_shape=True)
-    train(net, task, DeviceData.put(examples, labels, CPU), HOW, [0, 1, 0])
+    train(net, task, put_data(examples, labels), HOW, [0, 1, 0])
     return digests | {"trained": arrays.sha256(model.read(model.name_parameters(net)))}
 
 

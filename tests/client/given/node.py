@@ -11,6 +11,7 @@ from fedmx.link.flower import Envelope, rebuild_request, set_identity
 
 Value = int | float | str | bool
 SHARE: dict[str, Value] = {"partition-rule": "iid", "partition": 0, "num-partitions": 2, "seed": 0}
+OPTIONS: dict[str, Value] = {"task-options": "{}"}
 HOW: dict[str, Value] = {
     "server-round": 1,
     **Hyperparameters(local_epochs=2, batch_size=20, learning_rate=0.1, momentum=0.9).to_config(),
@@ -32,7 +33,7 @@ def ask(kind: str, config: Mapping[str, Value], arrays: ArrayRecord | None = Non
 def query(
     config: Mapping[str, Value] = SHARE, *, with_arrays: bool = True
 ) -> tuple[ConfigRecord, ArrayRecord]:
-    content = ask("query", {**config, "with-arrays": with_arrays})
+    content = ask("query", {**OPTIONS, **config, "with-arrays": with_arrays})
     return content.config_records["description"], content.array_records.get("arrays", ArrayRecord())
 
 

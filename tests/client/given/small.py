@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from client.batches import DeviceData
+from client.context import Context
+from client.data import Dataset
+from client.device import put
 from client.mx import autograd, gluon, mx
 from client.task import Loss, Metrics, Task, accuracy
-from client.training import DeviceData
 from fedmx.hyperparameters import Hyperparameters
 
 Floats = NDArray[np.float32]
@@ -46,9 +49,18 @@ def make_mlp(*extra: gluon.HybridBlock, hybridized: bool = True, seed: int = 3) 
     return net
 
 
+def put_data(examples: NDArray[Any], labels: NDArray[Any], device: mx.Context = CPU) -> DeviceData:
+    return DeviceData.put(Dataset(examples, labels), device)
+
+
+def inputs_of(examples: NDArray[Any]) -> tuple[mx.nd.NDArray]:
+    """Return the inputs of a batch on the CPU."""
+    return (put(examples, CPU),)
+
+
 def make_ones(count: int) -> DeviceData:
     """Return examples that are all x = 1 with the label 0, so that the shuffle has no effect."""
-    return DeviceData.put(np.ones((count, 1), np.float32), np.zeros((count, 1), np.float32), CPU)
+    return put_data(np.ones((count, 1), np.float32), np.zeros((count, 1), np.float32))
 
 
 def make_clusters(count: int, seed: int = 5) -> DeviceData:
@@ -56,12 +68,12 @@ def make_clusters(count: int, seed: int = 5) -> DeviceData:
     rng = np.random.default_rng(seed)
     labels = rng.integers(4, size=count)
     examples = 2 * np.eye(6)[labels] + rng.standard_normal((count, 6))
-    return DeviceData.put(examples.astype(np.float32), labels, CPU)
+    return put_data(examples.astype(np.float32), labels)
 
 
-def how(epochs: int = 1, batch_size: int = 2, **others: float) -> Hyperparameters:
+def how(epochs: int = 1, batch_size: int = 2, **others: Any) -> Context:
     rates = {"learning_rate": 0.5, "momentum": 0.0, "proximal_mu": 0.0} | others
-    return Hyperparameters(epochs, batch_size, **rates)
+    return Context(Hyperparameters(epochs, batch_size, **rates))
 
 
 def values_of(net: gluon.HybridBlock) -> list[Floats]:
@@ -76,7 +88,7 @@ def put_values(net: gluon.HybridBlock, values: list[Floats]) -> None:
 
 
 def scores_of(net: gluon.HybridBlock, data: DeviceData) -> Floats:
-    outputs: Floats = net(data.examples).asnumpy()
+    outputs: Floats = net(*data.inputs).asnumpy()
     return outputs
 
 

@@ -10,9 +10,8 @@ from client.data import Dataset
 from client.idx import read_idx_dataset
 from client.task import load_task
 from client.tasks import mnist
-from client.training import DeviceData, evaluate, train
-from fedmx.hyperparameters import Hyperparameters
-from tests.client.given.small import CPU
+from client.training import evaluate, train
+from tests.client.given.small import how, inputs_of, put_data
 
 MNIST = Path(__file__).parents[3] / "data" / "mnist"
 
@@ -24,7 +23,7 @@ def sets() -> tuple[Dataset, Dataset]:
 
 def test_the_network_has_256_and_64_units_and_10_outputs(sets: tuple[Dataset, Dataset]) -> None:
     net = mnist.build_model()
-    model.initialize(net, 0, sets[0].examples[:2])
+    model.initialize(net, 0, inputs_of(sets[0].examples[:2]))
     shapes = {name: parameter.shape for name, parameter in model.name_parameters(net).items()}
     assert list(shapes.items()) == [
         ("0.weight", (256, 784)),
@@ -57,11 +56,11 @@ def test_one_epoch_with_6000_images_learns_most_digits(sets: tuple[Dataset, Data
     task = load_task("client.tasks.mnist")
     (examples, labels), test = (sets[0].examples[:6000], sets[0].labels[:6000]), sets[1]
     net = task.build_model()
-    model.initialize(net, 0, examples[:2])
+    model.initialize(net, 0, inputs_of(examples[:2]))
     net.hybridize(static_alloc=True, static_shape=True)
-    how = Hyperparameters(1, 100, learning_rate=0.05, momentum=0.9, proximal_mu=0.0)
-    means = train(net, task, DeviceData.put(examples, labels, CPU), how, [0, 1, 0])
+    context = how(1, 100, learning_rate=0.05, momentum=0.9)
+    means = train(net, task, put_data(examples, labels), context, [0, 1, 0])
     assert means["num-examples"] == 6000
-    measured = evaluate(net, task, DeviceData.put(test.examples, test.labels, CPU), 100)
+    measured = evaluate(net, task, put_data(test.examples, test.labels), context)
     assert measured["num-examples"] == 10_000
     assert measured["accuracy"] > 0.8

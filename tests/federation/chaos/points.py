@@ -56,6 +56,8 @@ OF_SERVER = (
     Kill("halved", _FSYNC, about="model.params"),
     Kill("after", _FSYNC, about="model.params"),
     Kill("after", _RENAME, about="model.params"),
+    Kill("halved", _FSYNC, about="best.npz"),
+    Kill("after", _RENAME, about="best.params"),
     Kill("halved", _FSYNC, call=4, about="run.json"),
     Kill("after", "server.record.run:RunRecord.finish"),
     Kill("before", "fedmx.protocol.control:build_goodbye"),

@@ -41,7 +41,9 @@ def test_a_node_is_welcomed_with_its_name_and_the_servers_limit(open_hub: Callab
     hub = open_hub(max_model_bytes=1234)
     raw = RawNode(hub.address)
     raw.send_hello("north")
-    assert raw.receive("welcome") == pb.Welcome(name="north", node_id=2, max_model_bytes=1234)
+    assert raw.receive("welcome") == pb.Welcome(
+        name="north", node_id=2, max_model_bytes=1234, task_options="{}"
+    )
     raw.hang_up()
 
 

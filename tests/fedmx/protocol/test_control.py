@@ -56,9 +56,9 @@ def test_each_hello_has_an_instance_token_of_its_own() -> None:
             f"client protocol version 0 (fedmx 0.0.9), {EXPECTED}",
         ),
         (
-            {"protocol_version": 2, "package_version": "\n" + "9" * 60},
+            {"protocol_version": 99, "package_version": "\n" + "9" * 60},
             RefusedError,
-            rf"client protocol version 2 (fedmx \n{'9' * 35}...), {EXPECTED}",
+            rf"client protocol version 99 (fedmx \n{'9' * 35}...), {EXPECTED}",
         ),
         ({"instance": ""}, ProtocolError, "a hello without an instance token"),
         ({"instance": "x" * 65}, ProtocolError, "a hello without an instance token"),

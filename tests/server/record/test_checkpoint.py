@@ -21,7 +21,8 @@ FACTS = Facts(
     nodes={"b": 0, "a": 1},
     line={"round": 3, "evaluate": {"loss": 0.5}},
     history_bytes=420,
-    best={"round": 2, "loss": 0.25},
+    best={"round": 2, "metric": "loss", "value": 0.25},
+    stale=1,
 )
 ARRAYS = pack(
     {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([7], np.int64), "e": np.zeros((0, 2))}
@@ -99,7 +100,7 @@ def test_a_format_of_another_version_is_named(tmp_path: Path) -> None:
     path = tmp_path / "round-0001.npz"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("checkpoint.json", json.dumps({"format": 1}))
-    with pytest.raises(ValueError, match=r"its format is \d+, expected 2"):
+    with pytest.raises(ValueError, match=r"its format is \d+, expected 3"):
         checkpoint.load(path)
 
 

@@ -17,7 +17,7 @@ from client import model
 from client.mx import gluon, mx
 from fedmx import arrays
 from fedmx.errors import DataError
-from server.model import Layout
+from server.layout import Layout
 from server.record import mxnet_params, npz
 from tests.server.nodes import pack
 
@@ -195,9 +195,12 @@ def test_mxnet_names_a_model_that_the_file_is_not_of(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", sorted(arrays.DTYPES - mxnet_params.TYPE_FLAGS.keys()))
 def test_a_node_with_a_dtype_that_mxnet_has_not_is_refused_by_arrays_name(dtype: str) -> None:
-    heads = [json.dumps(["0.weight", "float32", [2], True]), json.dumps(["steps", dtype, [1], False])]
+    heads = [
+        json.dumps(["0.weight", "float32", [2], "trained"]),
+        json.dumps(["steps", dtype, [1], "running"]),
+    ]
     with pytest.raises(ValueError, match=rf"'steps' is {dtype}; .*float32"):
-        Layout.from_description(ConfigRecord({"arrays": heads, "metrics": ["loss"]}))
+        Layout.from_description(ConfigRecord({"arrays": heads, "metrics": [], "train-metrics": []}))
 
 
 @pytest.mark.usefixtures("_full_disk")

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flwr.app import ArrayRecord
 
 from fedmx import arrays
 from fedmx.errors import DataError
@@ -57,20 +58,21 @@ def test_each_round_is_a_line_that_is_there_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rounds", "best"),
     [
-        ([(0.5, True), (0.25, True), (0.75, True)], {"round": 2, "loss": 0.25}),
-        ([(0.5, True), (0.25, False)], {"round": 1, "loss": 0.5}),
-        ([(0.5, True), (0.5, True)], {"round": 1, "loss": 0.5}),
-        ([(None, True), (0.5, True)], {"round": 2, "loss": 0.5}),
+        ([(0.5, True), (0.25, True), (0.75, True)], (2, 0.25)),
+        ([(0.5, True), (0.25, False)], (1, 0.5)),
+        ([(0.5, True), (0.5, True)], (1, 0.5)),
+        ([(None, True), (0.5, True)], (2, 0.5)),
         ([(0.5, False)], None),
     ],
 )
 def test_the_best_round_has_the_lowest_loss_of_complete_evaluations(
-    tmp_path: Path, rounds: list[tuple[float | None, bool]], best: dict[str, Any] | None
+    tmp_path: Path, rounds: list[tuple[float | None, bool]], best: tuple[int, float] | None
 ) -> None:
     record = make_record(tmp_path)
     for number, (loss, is_complete) in enumerate(rounds, start=1):
         record.keep(make_report(number, loss, is_complete=is_complete), MODEL, {})
-    assert facts(record.folder)["best"] == best
+    expected = {"round": best[0], "metric": "loss", "value": best[1]} if best else None
+    assert facts(record.folder)["best"] == expected
 
 
 def test_a_round_is_kept_as_a_checkpoint_and_as_a_line(tmp_path: Path) -> None:
@@ -83,7 +85,7 @@ def test_a_round_is_kept_as_a_checkpoint_and_as_a_line(tmp_path: Path) -> None:
     read = checkpoint.load(checkpoint.path_of(record.folder / checkpoint.FOLDER, 1))
     assert (read.facts.run_id, read.facts.round, read.facts.history_bytes) == ("one", 1, 0)
     assert (read.facts.nodes, read.facts.partitions) == ({"a": 0, "b": 1}, 2)
-    assert read.facts.best == {"round": 1, "loss": 0.5}
+    assert (read.facts.best, read.facts.stale) == ({"round": 1, "metric": "loss", "value": 0.5}, 0)
     assert {**read.facts.line, "seconds": line["seconds"]} == line
     assert arrays.sha256(read.arrays) == arrays.sha256(MODEL)
     assert read.state["m_t/w"].tolist() == [1, 1, 1]
@@ -123,6 +125,45 @@ def test_a_run_counts_as_finished_only_when_its_model_is_there_for_mxnet_too(tmp
     with pytest.raises(DataError, match=f"^{record.folder}/model.params: "):
         record.finish(MODEL)
     assert (facts(record.folder)["status"], facts(record.folder)["model_sha256"]) == ("running", None)
+
+
+def make_model(number: int) -> ArrayRecord:
+    return pack({"w": np.full(3, number, np.float32)})
+
+
+@pytest.mark.parametrize(("losses", "best"), [((0.5, 0.25, 0.75), 2), ((0.5, 0.25), 2), ((None, None), None)])
+def test_the_model_of_the_best_round_is_beside_the_final_one(
+    tmp_path: Path, losses: tuple[float | None, ...], best: int | None
+) -> None:
+    record = make_record(tmp_path, keep_checkpoints=1)
+    for number, loss in enumerate(losses, start=1):
+        record.keep(make_report(number, loss), make_model(number), {})
+    outcome = record.finish(make_model(len(losses)))
+    files = {path.name for path in record.folder.iterdir()}
+    assert {"model.npz", "model.params"} <= files
+    assert ({"best.npz", "best.params"} <= files) is (best is not None)
+    if best is None:
+        assert (facts(record.folder)["best_sha256"], outcome.best) == (None, None)
+        return
+    with np.load(record.folder / "best.npz", allow_pickle=False) as file:
+        assert file["w"].tolist() == [best] * 3
+    assert facts(record.folder)["best_sha256"] == arrays.sha256(make_model(best))
+    assert (record.folder / "best.params").read_bytes() != b""
+    assert outcome.best is not None
+    assert outcome.best["round"] == best
+
+
+def test_a_best_checkpoint_that_cannot_be_read_costs_the_run_nothing_but_the_best_model(
+    tmp_path: Path,
+) -> None:
+    for run_id, damage in (("one", Path.unlink), ("two", lambda path: path.write_bytes(b"PK"))):
+        record = make_record(tmp_path, run_id)
+        for number, loss in ((1, 0.25), (2, 0.5)):
+            record.keep(make_report(number, loss), make_model(number), {})
+        damage(checkpoint.path_of(record.folder / checkpoint.FOLDER, 1))
+        assert record.finish(make_model(2)).status == "finished"
+        assert (facts(record.folder)["status"], facts(record.folder)["best_sha256"]) == ("finished", None)
+        assert not (record.folder / "best.npz").exists()
 
 
 def test_the_digest_in_run_json_is_that_of_the_saved_model(federation: Federation) -> None:

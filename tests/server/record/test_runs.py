@@ -234,8 +234,8 @@ def test_a_lock_that_is_no_text_has_no_run_to_announce(tmp_path: Path) -> None:
         (b"\xff", "codec can't decode"),
         (b"[]", "it is not a JSON object"),
         (b"null", "it is not a JSON object"),
-        (b'{"format": 3}', "its 'run_id' is not a str"),
-        (b'{"format": 3, "run_id": "one", "status": "running"}', "its 'resumed' is not a list"),
+        (b'{"format": 4}', "its 'run_id' is not a str"),
+        (b'{"format": 4, "run_id": "one", "status": "running"}', "its 'resumed' is not a list"),
         (b"[" * 100_000, "recursion"),
     ],
 )

@@ -68,7 +68,14 @@ def test_the_end_of_a_finished_run_names_its_model(stream: io.StringIO) -> None:
         "runs/one/model.npz",
         "5ee1",
     )
-    assert "evaluation" not in line
+    assert not line.keys() & {"evaluation", "stopped", "best_round"}
+
+
+def test_the_end_of_a_run_that_stopped_early_has_the_reason_and_the_best_round(stream: io.StringIO) -> None:
+    best = {"round": 3, "metric": "loss", "value": 0.25}
+    make(ServerSettings()).on_end(Outcome("finished", stopped="patience", best=best))
+    line = read(stream)
+    assert (line["stopped"], line["best_round"]) == ("patience", 3)
 
 
 def test_the_end_of_a_run_that_was_never_evaluated_is_logged_as_such(stream: io.StringIO) -> None:

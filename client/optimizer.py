@@ -1,0 +1,58 @@
+"""Builds the optimizer of the built-in loop from the hyperparameters."""
+
+import inspect
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from client.mx import gluon, mx
+from fedmx.errors import SettingsError
+from fedmx.hyperparameters import Hyperparameters
+
+
+def make_trainer(parameters: list[gluon.Parameter], how: Hyperparameters) -> gluon.Trainer:
+    """Build a trainer of trained parameters.
+
+    OPTIMIZER_ARGS take precedence over the other settings. MOMENTUM counts for the optimizers that have one.
+
+    Raises:
+        SettingsError: MXNet has no such optimizer, or it does not take these arguments.
+    """
+    kind = mx.optimizer.Optimizer.opt_registry.get(how.optimizer)
+    if kind is None:
+        known = ", ".join(sorted(mx.optimizer.Optimizer.opt_registry))
+        raise SettingsError(
+            f"OPTIMIZER={how.optimizer}: MXNet has no such optimizer; expected one of {known}"
+        )
+    options: dict[str, Any] = {"learning_rate": how.learning_rate, "wd": how.weight_decay}
+    if how.clip_gradient > 0:
+        options["clip_gradient"] = how.clip_gradient
+    accepted = inspect.signature(kind.__init__).parameters
+    if "momentum" in accepted:
+        options["momentum"] = how.momentum
+    if "lazy_update" in accepted:
+        # By default MXNet leaves out the momentum of rows whose sparse gradient is empty, and warns of it.
+        options["lazy_update"] = False
+    devices = parameters[0].list_ctx()
+    # A single device needs no store, through which several exchange their gradients.
+    store = None if len(devices) == 1 else "device"
+    with optimizer_errors(how):
+        return gluon.Trainer(parameters, how.optimizer, {**options, **how.optimizer_args}, kvstore=store)
+
+
+@contextmanager
+def optimizer_errors(how: Hyperparameters) -> Iterator[None]:
+    """Turn what an optimizer raises into one line: some look at their arguments only in the first step.
+
+    Raises:
+        SettingsError: instead of the error.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, AssertionError, mx.base.MXNetError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise SettingsError(
+            f"OPTIMIZER={how.optimizer}, OPTIMIZER_ARGS={json.dumps(dict(how.optimizer_args))}: {lines[-1]};"
+            " expected arguments of this optimizer of MXNet, and a model that it supports"
+        ) from error

@@ -1,0 +1,118 @@
+"""INITIAL_MODEL: the arrays that a run starts from, instead of those that its nodes build."""
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from flwr.app import Array, ArrayRecord
+
+from fedmx import arrays
+from fedmx.errors import SettingsError
+from server import admission
+from server.layout import Layout
+from server.record import mxnet_params, npz
+
+_EXPECTED = "expected the folder of a finished run, or a file of arrays: .npz of numpy or .params of MXNet"
+# What a file has beside its arrays' bytes.
+_OVERHEAD = 1 << 26
+_SHOWN = 3
+
+Arrays = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class InitialModel:
+    """A file with a model.
+
+    Attributes:
+        given: INITIAL_MODEL, for messages.
+        path: the file, absolute and without links: `runs/latest` is soon another run.
+        sha256: of its arrays, as `model_sha256` of a run.
+    """
+
+    given: Path
+    path: Path
+    sha256: str
+
+    @classmethod
+    def find(cls, given: Path, limit: int, path: Path | None = None) -> "InitialModel":
+        """Read the file once, for its digest.
+
+        Args:
+            given: INITIAL_MODEL.
+            limit: MAX_MODEL_BYTES.
+            path: the file, where it is known already.
+
+        Raises:
+            SettingsError: it cannot be read.
+        """
+        path = path or _locate(given)
+        return cls(given, path, arrays.sha256(_read(given, path, limit)))
+
+    def load(self, layout: Layout, limit: int) -> ArrayRecord:
+        """Return the arrays in the model's order.
+
+        Raises:
+            SettingsError: they are not those of the model, or the file has changed.
+        """
+        found = _read(self.given, self.path, limit)
+        if arrays.sha256(found) != self.sha256:
+            raise SettingsError(f"INITIAL_MODEL={self.given}: {self.path} has changed since the start")
+        if problem := _find_problem(found, layout):
+            raise SettingsError(f"INITIAL_MODEL={self.given}: {problem}")
+        return ArrayRecord({name: found[name] for name in layout.arrays})
+
+
+def _locate(given: Path) -> Path:
+    """Return the file that INITIAL_MODEL names.
+
+    Raises:
+        SettingsError: it is the folder of something other than a finished run.
+    """
+    path = given.resolve()
+    if not path.is_dir():
+        return path
+    model = path / "model.npz"
+    if not model.is_file():
+        raise SettingsError(f"INITIAL_MODEL={given}: the folder has no {model.name}; {_EXPECTED}")
+    return model
+
+
+def _read(given: Path, path: Path, limit: int) -> Arrays:
+    try:
+        if (size := path.stat().st_size) > limit + _OVERHEAD:
+            raise SettingsError(
+                f"INITIAL_MODEL={given}: {size} bytes; expected at most MAX_MODEL_BYTES={limit}"
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"INITIAL_MODEL={given}: cannot be read: {error.strerror}; {_EXPECTED}") from None
+    try:
+        return npz.parse(data, limit) if zipfile.is_zipfile(path) else mxnet_params.parse(data)
+    except ValueError as error:
+        raise SettingsError(f"INITIAL_MODEL={given}: {error}; {_EXPECTED}") from None
+
+
+def _find_problem(found: Arrays, layout: Layout) -> str | None:
+    """Return why arrays are not those of a model; None if they are."""
+    missing = [name for name in layout.arrays if name not in found]
+    # A file that MXNet wrote has an array that two layers share once for each of them.
+    known = {_identify(found[name]) for name in layout.arrays if name in found}
+    extra = [name for name in found if name not in layout.arrays and _identify(found[name]) not in known]
+    if missing or extra:
+        differences = [
+            f"{what} {_list(names)}" for what, names in (("lacks", missing), ("has", extra)) if names
+        ]
+        expected = f"expected the {len(layout.arrays)} arrays of the nodes' model: {_list([*layout.arrays])}"
+        return f"{' and '.join(differences)}; {expected}"
+    return admission.find_problem_in_arrays({name: found[name] for name in layout.arrays}, layout.arrays)
+
+
+def _identify(array: Array) -> str:
+    return arrays.sha256({"": array})
+
+
+def _list(names: list[str]) -> str:
+    shown = ", ".join(map(repr, names[:_SHOWN]))
+    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown

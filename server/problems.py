@@ -1,0 +1,48 @@
+"""What is wrong with the server's settings together, though each of them is valid by itself."""
+
+from collections.abc import Iterator
+
+from fedmx import parsing
+from fedmx.settings import ServerSettings
+from server import custom_strategy, privacy, strategies
+
+
+def find_problems(settings: ServerSettings) -> list[str]:
+    """Return a line for each problem; no strategy is built for it."""
+    problems = strategies.find_problems(settings)
+    stopping = () if problems else _find_problems_in_stopping(settings)
+    return [*problems, *_find_problems_in_schedule(settings), *stopping]
+
+
+def _find_problems_in_schedule(settings: ServerSettings) -> Iterator[str]:
+    """Return in which rounds nodes could not train with the scheduled learning rate."""
+    # A rate rises in the warm-up and never afterwards: one of these rounds has the smallest.
+    for number in sorted({1, settings.num_rounds}):
+        rate = settings.learning_rate_in(number)
+        if not parsing.is_float32(rate):
+            yield (
+                f"LR_SCHEDULE={settings.lr_schedule}: the learning rate is {rate:g} in round {number} of"
+                f" NUM_ROUNDS={settings.num_rounds}; expected a schedule in which it stays above"
+                f" {parsing.SMALLEST_FLOAT32:g}"
+            )
+
+
+def _find_problems_in_stopping(settings: ServerSettings) -> Iterator[str]:
+    """Return why a run could not stop as asked, or not begin; the strategy's settings are valid."""
+    limit = settings.max_epsilon
+    if limit and settings.dp_mode == "off":
+        yield f"MAX_EPSILON={limit:g}: nothing is spent with DP_MODE=off; expected dp-fixed or dp-adaptive"
+    elif limit and (first := privacy.spend_of_round(settings)) > limit:
+        yield (
+            f"MAX_EPSILON={limit:g}: round 1 spends {first:.4g} already; expected at least that, or a larger"
+            " noise_multiplier in DP_ARGS"
+        )
+    fraction = settings.strategy_args.get("fraction_evaluate", 1)
+    if fraction == 1 or custom_strategy.is_custom(settings.strategy):
+        return
+    for name, value in (("TARGET", settings.target), ("PATIENCE", settings.patience)):
+        if value:
+            yield (
+                f"{name}={value}: needs every node's evaluation, and STRATEGY_ARGS has"
+                f" fraction_evaluate={fraction}; expected 1"
+            )

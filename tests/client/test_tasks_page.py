@@ -1,0 +1,99 @@
+"""The tasks of docs/tasks.md: each is trained from its text by two nodes, and learns."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord
+
+from client.device import Devices
+from client.task import load_task
+from client.trainer import DataShare, Trainer
+from fedmx import arrays
+from fedmx.hyperparameters import Hyperparameters
+from fedmx.values import PartitionRule
+from tests.client.given.small import CPU
+from tests.pages import ROOT, find_code
+
+ROUNDS = 5
+Federate = Callable[..., tuple[dict[str, float], dict[str, float]]]
+
+
+@pytest.fixture
+def federate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Federate:
+    """Return a function that trains a task on two nodes and returns its first and its last metrics."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def run(name: str, options: dict[str, Any] | None = None, **how: Any) -> Any:
+        (tmp_path / f"{name}.py").write_text(find_code(f"# {name}.py"))
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        trainers = [Trainer(load_task(name, options), tmp_path, Devices([CPU])) for _ in range(2)]
+        for number, trainer in enumerate(trainers):
+            trainer.load_partition(DataShare(PartitionRule("iid"), number, 2, 0))
+        settings = Hyperparameters(**{"batch_size": 50, "optimizer": "adam", "learning_rate": 0.01, **how})
+        current = trainers[0].initial_arrays(0)
+        measured = []
+        for number in range(ROUNDS + 1):
+            measured.append(trainers[0].evaluate(current, settings, number, [0, number, 0]))
+            updates = [
+                trainer.train(current, settings, number, [0, number, index])[0]
+                for index, trainer in enumerate(trainers)
+            ]
+            current = average(updates)
+        return measured[0], measured[-1]
+
+    return run
+
+
+def average(updates: list[ArrayRecord]) -> ArrayRecord:
+    return ArrayRecord(
+        {
+            name: arrays.pack(np.mean(np.stack([update[name].numpy() for update in updates]), axis=0))
+            for name in updates[0]
+        }
+    )
+
+
+def test_the_classifier_learns_what_its_script_learns(federate: Federate, tmp_path: Path) -> None:
+    script = tmp_path / "classifier.py"
+    script.write_text(find_code("# classifier.py"))
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = re.fullmatch(r"accuracy ([0-9.]+)\n", done.stdout)
+    assert found is not None
+    before, after = federate("classifier_task")
+    assert float(found[1]) > 0.85
+    assert after["accuracy"] > max(before["accuracy"], float(found[1]) - 0.1)
+
+
+def test_the_recommender_learns_and_its_width_is_an_option(federate: Federate) -> None:
+    before, after = federate("recommender_task", {"width": 8}, local_epochs=10)
+    assert after["squared_error"] < before["squared_error"] / 2
+
+
+def test_the_gan_finds_the_circle_that_the_points_are_on(federate: Federate) -> None:
+    before, after = federate("gan_task", local_epochs=10)
+    assert abs(after["radius"] - 1) < abs(before["radius"] - 1)
+    assert abs(after["radius"] - 1) < 0.5
+
+
+def test_fedprox_pulls_the_generator(federate: Federate) -> None:
+    _, free = federate("gan_task")
+    _, held = federate("gan_task", proximal_mu=10.0)
+    assert free["radius"] != held["radius"]
+
+
+def test_the_time_series_is_better_predicted_than_by_its_width_alone(federate: Federate) -> None:
+    before, after = federate("series_task")
+    # A sine wave's own distribution has a standard deviation of 0.71, and so a loss of about 0.15.
+    assert after["loss"] < min(before["loss"], 0)
