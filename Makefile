@@ -1,7 +1,7 @@
 # Every setting can be set on the command line (`make run CLIENTS=4 PARTITION=labels:5`) or in the environment: make
 # exports both to the programs. docs/settings.md lists the settings.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint settings bench lock audit sbom proto build up down logs ps gpu client shell check-gpu fuzz chaos clean .docker \
+.PHONY: help run export test test-slow lint settings bench lock audit sbom proto build up down logs ps gpu client shell check-gpu fuzz chaos clean .docker \
 	pki-init pki-server pki-site pki-sign pki-list pki-revoke pki-renew bundle
 
 # Check in a recipe that a variable is set: @$(call require,NAME,name of the site). Recipes read variables through the
@@ -14,9 +14,11 @@ export BUNDLE
 own_project = $(if $(filter command,$(origin COMPOSE_PROJECT_NAME)),,env -u COMPOSE_PROJECT_NAME)
 
 # Reject names that are not settings, on make's command line and in the .env that compose reads, before anything starts.
-of_make = ARGS BUNDLE NAME REQUEST REQUIRE_AUDIT REQUIRE_ENGINE SECONDS SITE MAKEFLAGS SHELL
+# The runs of `make up` are in a volume, which only a container can read.
+from_volume = $(if $(filter containers,$(FROM)),export)
+of_make = ARGS BEST BUNDLE FORMAT FROM NAME OUTPUT REQUEST REQUIRE_AUDIT REQUIRE_ENGINE RUN SECONDS SITE MAKEFLAGS SHELL
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
-env_file := $(if $(filter client,$(MAKECMDGOALS)),$(BUNDLE)/.env,$(if $(filter build bundle gpu pki-% shell up,$(MAKECMDGOALS)),.env))
+env_file := $(if $(filter client,$(MAKECMDGOALS)),$(BUNDLE)/.env,$(if $(filter build bundle gpu pki-% shell up $(from_volume),$(MAKECMDGOALS)),.env))
 quoted = '$(subst ','\'',$(1))'
 unknown := $(if $(given)$(env_file),$(shell requirements/names.sh '$(of_make)' $(call quoted,$(env_file)) $(foreach name,$(given),$(call quoted,$(name))) >&2 || echo found))
 $(if $(unknown),$(error unknown names; docs/settings.md lists the settings; prefix your own names in .env with X_, or set them before `make`))
@@ -28,6 +30,10 @@ run: .venv/run.ok ## Train on this machine: a server and CLIENTS=2 clients, ROUN
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^##@ / { print (n++ ? "\n" : "") substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+##@ Models
+export: $(if $(from_volume),.docker,.venv/export.ok) ## Write a run's model as a file: RUN=latest FORMAT=onnx, mxnet, params or npz; FROM=containers for the runs of `make up`
+	@local/export.sh
 
 ##@ Containers
 build: .docker ## Build the images of the server and the client
@@ -59,7 +65,7 @@ shell: .docker ## Open a shell in a client container
 
 clean: ## Remove .venv, caches, containers and images; runs remain, in runs/ and in the volume
 	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info && find . -name __pycache__ -prune -exec rm -rf {} +
-	@! docker version >/dev/null 2>&1 || docker compose --profile gpu down --rmi all
+	@! docker version >/dev/null 2>&1 || docker compose --profile gpu --profile model down --rmi all
 
 ##@ Certificates
 pki-init: .docker ## Create the federation's authority; the first `make up` does so, too

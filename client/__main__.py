@@ -1,8 +1,8 @@
-"""`python -m client`: serves one node, or carries out a command for its site's certificate."""
+"""`python -m client`: serves one node, or carries out a command."""
 
 from collections.abc import Sequence
 
-from client import pki
+from client import commands, pki
 from fedmx.command_line import Command, Program, parse
 from fedmx.program import run_program
 from fedmx.settings import ClientSettings, CommonSettings
@@ -11,7 +11,7 @@ _PROGRAM = Program(
     "python -m client",
     "Serve one node of a federation. Settings come from the environment; an empty one has its default.",
     {"settings of the client": ClientSettings, "settings of server and client": CommonSettings},
-    {"pki": Command(pki.SUMMARY, pki.add_arguments)},
+    {**commands.COMMANDS, "pki": Command(pki.SUMMARY, pki.add_arguments)},
 )
 
 
@@ -20,6 +20,9 @@ def main(given: Sequence[str] | None = None) -> None:
     arguments = parse(_PROGRAM, given)
     if arguments.command == "pki":
         pki.run(arguments)
+        return
+    if arguments.command:
+        commands.run(arguments)
         return
     from client import serving  # noqa: PLC0415 - a command for certificates does not need what serving imports
 

@@ -83,8 +83,8 @@ def _choose(data_dir: Path, names: list[str], file: str, found: set[str]) -> str
 
 
 def _read_set(name: str, images_path: Path, labels_path: Path) -> Dataset:
-    images = _read(images_path, 3)
-    labels = _read(labels_path, 1)
+    images = read_idx(images_path, 3)
+    labels = read_idx(labels_path, 1)
     if len(images) != len(labels):
         raise DataError(
             f"{images_path} has {len(images)} images, but {labels_path} has {len(labels)} labels;"
@@ -93,8 +93,12 @@ def _read_set(name: str, images_path: Path, labels_path: Path) -> Dataset:
     return make_dataset(name, images, labels)
 
 
-def _read(path: Path, dimensions: int) -> NDArray[np.uint8]:
-    """Read a file of uint8 with this number of dimensions."""
+def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
+    """Read a file of uint8 with this number of dimensions.
+
+    Raises:
+        DataError: it cannot be read, or is damaged.
+    """
     content = _read_bytes(path)
     magic = bytes([0, 0, 8, dimensions])
     start = len(magic) + 4 * dimensions

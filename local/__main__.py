@@ -23,7 +23,7 @@ from fedmx.settings import (
 from local.display import Display, PipedConsole, make_table, print_line, print_table
 from local.federation import Federation
 from local.plan import ROOT, Plan, check, make_plan
-from local.results import read_rounds, read_run
+from local.results import describe_stop, read_rounds, read_run
 from local.room import find_room
 
 _PROGRAM = Program(
@@ -99,8 +99,11 @@ def show_results(console: Console, run_dir: Path, root: Path, chosen_folder: str
         print_table(console, make_table(rounds))
     model = run_dir / "model.npz"
     if model.exists():
+        facts = read_run(run_dir)
+        if reason := describe_stop(facts):
+            print_line(console, reason)
         print_line(console, f"model: {_shorten(model, root)}")
-        print_line(console, f"model_sha256: {read_run(run_dir)['model_sha256']}")
+        print_line(console, f"model_sha256: {facts['model_sha256']}")
     elif rounds:
         # A folder that the user has set is part of the same command.
         setting = f" with RUNS_DIR={chosen_folder}" if chosen_folder not in ("", "runs") else ""

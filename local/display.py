@@ -1,7 +1,7 @@
 """What `make run` shows: a progress bar on a terminal, lines elsewhere, and at the end a table of rounds."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Self
 
@@ -13,6 +13,7 @@ from rich.table import Table
 from local.log_lines import is_routine, shorten
 from local.results import Round
 
+_LOSS = "loss"
 _FIGURES_SHOWN = 2
 _DIGITS_OF_SECONDS = 3
 _WIDEST = 10_000
@@ -58,8 +59,10 @@ class Display:
         """Show the progress after the last of these rounds."""
         if self._bar and rounds:
             last = rounds[-1]
-            figures = [("loss", last.loss), *last.metrics.items()][:_FIGURES_SHOWN]
-            description = " ".join(f"{name} {_show(value)}" for name, value in figures)
+            metrics = last.evaluate or last.train
+            description = " ".join(
+                f"{name} {_show(metrics[name])}" for name in _order(metrics)[:_FIGURES_SHOWN]
+            )
             self._bar.update(self._bar.task_ids[0], completed=last.number, description=description)
 
 
@@ -77,15 +80,25 @@ def _make_bar(console: Console) -> Progress:
 
 
 def make_table(rounds: Sequence[Round]) -> Table:
-    """Build a table of rounds, with a column for each metric that any of them has."""
-    metrics = list(dict.fromkeys(name for row in rounds for name in row.metrics))
+    """Build a table of rounds, with a column for each metric that any of them has.
+
+    Of the training, the loss is enough; all metrics of one that measures none are shown.
+    """
+    trained = _order(name for row in rounds for name in row.train)
+    trained = [_LOSS] if _LOSS in trained else trained
+    evaluated = _order(name for row in rounds for name in row.evaluate)
     table = Table(box=box.SIMPLE)
-    for heading in ("round", "nodes", "train loss", "loss", *metrics, "seconds"):
+    for heading in ("round", "nodes", *(f"train {name}" for name in trained), *evaluated, "seconds"):
         table.add_column(heading, justify="right")
     for row in rounds:
-        figures = (row.train_loss, row.loss, *(row.metrics.get(name) for name in metrics))
+        figures = [*map(row.train.get, trained), *map(row.evaluate.get, evaluated)]
         table.add_row(str(row.number), str(row.nodes), *map(_show, figures), _show_seconds(row.seconds))
     return table
+
+
+def _order(names: Iterable[str]) -> list[str]:
+    """Return each name once, the loss first."""
+    return sorted(dict.fromkeys(names), key=lambda name: name != _LOSS)
 
 
 def print_line(console: Console, text: str) -> None:

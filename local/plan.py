@@ -93,11 +93,11 @@ def check(plan: Plan) -> None:
     """
     if not plan.problems:
         return
-    from server import strategies  # noqa: PLC0415 - it imports Flower, which takes long, and is rarely needed
+    from server.problems import find_problems  # noqa: PLC0415 - it imports Flower, which takes long, and is rarely needed
 
     found: Sequence[str] = []
     try:
-        load(ServerSettings, strategies.find_problems, environ=plan.server)
+        load(ServerSettings, find_problems, environ=plan.server)
     except SettingsError as error:
         found = error.problems
     raise SettingsError(dict.fromkeys([*plan.problems, *map(plan.explain, found)]))

@@ -7,34 +7,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+_SETTINGS = {"target": "TARGET", "patience": "PATIENCE", "epsilon": "MAX_EPSILON"}
+"""Why a run stopped -> the setting that stops it."""
+
 
 @dataclass(frozen=True)
 class Round:
     """One line of a run's history.
 
     Attributes:
-        metrics: the task's metrics of the evaluation, without the loss.
+        train: the metrics of the nodes' training.
+        evaluate: the metrics of the evaluation; empty where there was none.
     """
 
     number: int
     nodes: int
-    train_loss: float | None
-    loss: float | None
-    metrics: Mapping[str, float]
+    train: Mapping[str, float]
+    evaluate: Mapping[str, float]
     seconds: float | None
 
     @classmethod
     def parse(cls, line: str) -> "Round":
         """Parse a line of `history.jsonl`."""
         values = json.loads(line)
-        trained = (values.get("train") or {}).get("metrics", {})
-        evaluated = (values.get("evaluate") or {}).get("metrics", {})
         return cls(
             number=values["round"],
             nodes=len(values.get("nodes") or ()),
-            train_loss=trained.get("loss"),
-            loss=evaluated.get("loss"),
-            metrics={name: value for name, value in evaluated.items() if name != "loss"},
+            train=(values.get("train") or {}).get("metrics", {}),
+            evaluate=(values.get("evaluate") or {}).get("metrics", {}),
             seconds=(values.get("seconds") or {}).get("total"),
         )
 
@@ -56,3 +56,15 @@ def read_run(folder: Path) -> Mapping[str, Any]:
     """Read `run.json`."""
     values: Mapping[str, Any] = json.loads((folder / "run.json").read_text())
     return values
+
+
+def describe_stop(facts: Mapping[str, Any]) -> str | None:
+    """Describe why a finished run ended before its last round; None if it did not."""
+    reason = facts.get("stopped")
+    if reason is None:
+        return None
+    setting = _SETTINGS[reason]
+    settings = facts["settings"]
+    return (
+        f"stopped by {setting}={settings[setting]} after round {facts['rounds']} of {settings['NUM_ROUNDS']}"
+    )

@@ -19,9 +19,10 @@ compile() { # compile NAME EXTRAS [OPTION...]; EXTRAS are separated by commas
     mv "$lock.new" "$lock"
 }
 
-compile dev server,client,local,dev "$@"
+compile dev server,client,local,export,dev "$@"
 # The others use the versions of the first, so that what was tested is what runs.
 compile run server,client,local --constraint requirements/dev.txt
+compile export server,client,local,export --constraint requirements/dev.txt
 compile server server --constraint requirements/dev.txt
 compile client client --constraint requirements/dev.txt
 compile gpu gpu --constraint requirements/dev.txt

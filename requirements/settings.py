@@ -20,6 +20,7 @@ from fedmx.settings import (
     CommonSettings,
     ContainerSettings,
     LocalSettings,
+    ModelSettings,
     PkiSettings,
     RunSettings,
     ServerSettings,
@@ -34,6 +35,7 @@ KINDS: dict[str, type] = {
     "common": CommonSettings,
     "authority": PkiSettings,
     "local": LocalSettings,
+    "model": ModelSettings,
     "containers": ContainerSettings,
 }
 SECTIONS = {

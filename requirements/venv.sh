@@ -1,5 +1,5 @@
 #!/bin/sh
-# Set up .venv from a lock: `requirements/venv.sh run`, or dev, server, client. `make` calls it if .venv is older than the
+# Set up .venv from a lock: `requirements/venv.sh run`, or export, dev, server, client. `make` calls it if .venv is older than the
 # lock. All missing system packages are named before anything is installed.
 set -eu
 unset CDPATH PYTHONHOME PYTHONPATH
@@ -63,7 +63,9 @@ require_system_packages() {
 
 # The stamp of an installation is written last, so a .venv without one is incomplete.
 is_current() {
-    for name in "$lock" dev; do
+    # What a larger lock installed contains the packages of this one.
+    case $lock in run) larger="export dev" ;; *) larger=dev ;; esac
+    for name in "$lock" $larger; do
         [ ".venv/$name.ok" -nt "requirements/$name.txt" ] && "$PWD/.venv/bin/python" -I -S -c '' 2>/dev/null && return
     done
     return 1
@@ -104,7 +106,7 @@ install_lock() {
 }
 
 lock=${1:-}
-[ -f "requirements/$lock.txt" ] || fail "usage: requirements/venv.sh LOCK; expected run, dev, server or client, found '$lock'"
+[ -f "requirements/$lock.txt" ] || fail "usage: requirements/venv.sh LOCK; expected run, export, dev, server or client, found '$lock'"
 # If two commands run at once, the second waits, and then finds what the first has installed.
 if command -v flock >/dev/null 2>&1; then
     exec 9<requirements/venv.sh

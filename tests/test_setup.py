@@ -67,7 +67,7 @@ class Machine:
         (self.root / "requirements").mkdir(parents=True)
         self.bin.mkdir()
         shutil.copy(ROOT / "requirements" / "venv.sh", self.root / "requirements")
-        for name in ("run", "server", "client", "dev"):
+        for name in ("run", "export", "server", "client", "dev"):
             self.write_lock(name, LOCK.format(name=name))
         for tool in TOOLS:
             found = shutil.which(tool)
@@ -155,6 +155,16 @@ def test_the_lock_for_development_is_enough_to_run_and_not_the_other_way_round(
     for lock in ("run", "dev", "run"):
         assert machine_with_python.set_up(lock).returncode == 0
     assert machine_with_python.list_syncs() == ["run", "dev"]
+
+
+def test_the_lock_for_exports_is_enough_to_run_and_not_the_other_way_round(
+    machine_with_python: Machine,
+) -> None:
+    for lock in ("run", "export", "run", "export"):
+        assert machine_with_python.set_up(lock).returncode == 0
+    assert machine_with_python.list_syncs() == ["run", "export"]
+    assert machine_with_python.set_up("server").returncode == 0
+    assert machine_with_python.list_syncs() == ["run", "export", "server"]
 
 
 def test_a_lock_that_changed_is_installed(machine_with_python: Machine) -> None:
@@ -410,7 +420,7 @@ def test_make_help_is_aligned_and_lists_each_target_in_one_group() -> None:
         ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     blocks = [block.splitlines() for block in done.stdout.split("\n\n")]
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     lines = [line for heading, *lines in blocks for line in lines if not heading.startswith(" ")]
     targets = [line.split()[1] for line in lines]
     documented = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 PATIENCE_S = 400.0
 """Seconds after which a test gives up waiting, on a machine that others use too."""
 PROJECT = f"fedmx-test-{os.getpid()}"
-PROGRAMS = ("server", "client", "client-gpu")
+PROGRAMS = ("server", "client", "client-gpu", "model")
 
 
 def name_image(program: str, project: str = PROJECT) -> str:

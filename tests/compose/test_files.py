@@ -152,6 +152,15 @@ class TestConfig:
             assert services[name]["deploy"]["replicas"] == 2
         assert services["outcome"]["depends_on"]["server"]["condition"] == "service_completed_successfully"
 
+    def test_the_commands_for_models_run_in_a_service_that_no_other_command_starts(self) -> None:
+        service = config("--profile", "model")["services"]["model"]
+        assert service["build"]["target"] == "model"
+        (mounted,) = service["volumes"]
+        assert (mounted["source"], mounted["target"], mounted["read_only"]) == ("runs", "/runs", True)
+        assert service["environment"]["RUNS_DIR"] == "/runs"
+        assert (service["network_mode"], service["read_only"], service["cap_drop"]) == ("none", True, ["ALL"])
+        assert service.get("depends_on") is None
+
     def test_every_setting_reaches_the_program_that_reads_it(self) -> None:
         services = config("--profile", "gpu")["services"]
         expected = read_env() | IN_THE_COMPOSE_FILE

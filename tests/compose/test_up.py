@@ -5,11 +5,13 @@ import subprocess
 from pathlib import Path
 from typing import TypeAlias
 
+import onnxruntime
 import pytest
 from flwr.app import Array, ArrayRecord
 
+from client.tasks.mnist import load_data
 from fedmx import arrays
-from tests.compose.stack import PATIENCE_S, Stack
+from tests.compose.stack import PATIENCE_S, ROOT, Stack
 from tests.federation.programs import Federation
 from tests.ports import find_free_port
 
@@ -132,3 +134,20 @@ def test_a_replacement_takes_the_partition_of_the_replica_that_was_removed(stack
     [newcomer] = last.keys() - first.keys()
     assert last.pop(newcomer) == first.pop(gone.node)
     assert last == first
+
+
+def test_make_export_reads_the_volume_and_writes_a_file_of_the_same_accuracy(
+    finished: Finished, tmp_path: Path
+) -> None:
+    stack, _ = finished
+    path = tmp_path / "model.onnx"
+    done = stack.make("export", "FROM=containers", "RUN=latest", "FORMAT=onnx", f"OUTPUT={path}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    session = onnxruntime.InferenceSession(path)
+    (data,) = session.get_inputs()
+    _, test = load_data(ROOT / "data" / "mnist")
+    (outputs,) = session.run(None, {data.name: test.examples})
+    expected = stack.read_history()[-1]["evaluate"]["metrics"]["accuracy"]
+    assert (outputs.argmax(axis=1) == test.labels).mean() == pytest.approx(expected, abs=1e-12)
+    evaluated = stack.run_alone("model", "evaluate", "latest").stdout
+    assert f"accuracy {expected:.6g}" in evaluated.splitlines()

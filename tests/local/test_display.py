@@ -13,7 +13,7 @@ from local.results import Round
     [(0.044, "0.0440"), (9.851, "9.85"), (44.04, "44.0"), (1234.5, "1234"), (0.0, "0"), (None, "-")],
 )
 def test_seconds_of_a_round_have_three_significant_digits(seconds: float | None, shown: str) -> None:
-    table = make_table([Round(1, 2, 0.5, 0.25, {}, seconds)])
+    table = make_table([Round(1, 2, {"loss": 0.5}, {"loss": 0.25}, seconds)])
     assert list(table.columns[-1].cells) == [shown]
 
 

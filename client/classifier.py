@@ -1,0 +1,100 @@
+"""Reads a network's outputs as classes, where the task's loss or its CLASSES tell that they are."""
+
+import sys
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.mx import gluon, mx
+from client.task import Task, computes_as
+
+_BINARY = ("0", "1")
+_SIGNED = ("-1", "1")
+_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """What the outputs of a network are.
+
+    Attributes:
+        kind: scores of classes, their logarithms of probabilities, probabilities or scores, or one output for
+            two classes: a score or a probability.
+        axis: of the classes.
+        names: of the classes, as the task has them; they are left out if their number is another one.
+        is_signed: whether the labels of two classes are -1 and 1.
+    """
+
+    kind: Literal["scores", "logarithms", "either", "score", "probability"]
+    axis: int = -1
+    names: tuple[str, ...] = ()
+    is_signed: bool = False
+
+    def find_probabilities(self, outputs: Any) -> NDArray[np.float64] | None:
+        """Return the probability of each class for some examples.
+
+        Returns:
+            float64 (n, classes, ...), or None if the outputs are no classes.
+        """
+        if not isinstance(outputs, mx.nd.NDArray):
+            return None
+        values: NDArray[np.float64] = outputs.asnumpy().astype(np.float64)
+        if self.kind in ("score", "probability"):
+            if values.size != len(values):
+                # Several labels per example, each of which may hold.
+                return None
+            above = values.reshape(-1)
+            if self.kind == "score":
+                above = 1 / (1 + np.exp(-above))
+            return np.asarray(np.stack([1 - above, above], axis=1))
+        if values.ndim < 2 or values.shape[self.axis] < 2:  # noqa: PLR2004 - examples and classes
+            return None
+        values = np.asarray(np.moveaxis(values, self.axis, 1))
+        if self.kind == "either" and len(self.names) != values.shape[1]:
+            return None
+        return self._normalize(values)
+
+    def find_numbers(self, labels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the numbers of the classes that labels are."""
+        return (labels + 1) / 2 if self.is_signed else labels
+
+    def name_all(self, count: int) -> list[str]:
+        """Return the names of so many classes: their numbers, if the task has no names or another number."""
+        return list(self.names) if len(self.names) == count else [str(number) for number in range(count)]
+
+    def _normalize(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self.kind == "logarithms":
+            return np.asarray(np.exp(values))
+        are_probabilities = values.min() >= 0 and bool((abs(values.sum(axis=1) - 1) < _TOLERANCE).all())
+        if self.kind == "either" and are_probabilities:
+            return values
+        powers = np.exp(values - values.max(axis=1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def find_classifier(task: Task) -> Classifier | None:
+    """Return how a task's outputs are classes, or None if nothing tells so."""
+    module = sys.modules[task.name]
+    names = _find_names(module)
+    # A task with a loop of its own need not have a loss: the default one then says nothing.
+    loss: Any = task.loss if task.train is None or hasattr(module, "loss") else None
+    # gluon has no public way to read the options of a loss.
+    if computes_as(loss, gluon.loss.SoftmaxCrossEntropyLoss):
+        kind: Literal["scores", "logarithms"] = "logarithms" if loss._from_logits else "scores"  # noqa: SLF001
+        return Classifier(kind, loss._axis, names)  # noqa: SLF001
+    if computes_as(loss, gluon.loss.SigmoidBinaryCrossEntropyLoss):
+        return Classifier("probability" if loss._from_sigmoid else "score", names=names or _BINARY)  # noqa: SLF001
+    if computes_as(loss, gluon.loss.LogisticLoss):
+        is_signed = loss._label_format == "signed"  # noqa: SLF001
+        return Classifier("score", names=names or (_SIGNED if is_signed else _BINARY), is_signed=is_signed)
+    return Classifier("either", names=names) if names else None
+
+
+def _find_names(module: ModuleType) -> tuple[str, ...]:
+    """Return CLASSES of a task. Scripts also use this name for other things, such as a number of classes."""
+    names = getattr(module, "CLASSES", ())
+    is_list = isinstance(names, tuple | list) and all(isinstance(name, str) for name in names)
+    return tuple(names) if is_list else ()

@@ -1,0 +1,127 @@
+"""`python -m client evaluate RUN DATA_DIR`: measures a run's model on a whole test set."""
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from client import confusion, json_lines, own_loops, training
+from client.classifier import Classifier, find_classifier
+from client.context import Context
+from client.device import find_devices
+from client.lazy_data import AnyDataset
+from client.loading import build_network
+from client.mx import gluon, mx
+from client.saved_run import SavedRun, find_run
+from client.seeding import seed_all, seed_call
+from client.settings import load_settings
+from client.task import Task, load_task
+from client.task_errors import task_errors
+from client.trainer import load_rows
+from fedmx.errors import SettingsError
+from fedmx.files import atomic_write
+
+_COUNT = "num-examples"
+_BATCH_SIZE = 100
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is measured of a run's model.
+
+    Attributes:
+        run: the run.
+        examples: of the test set, or the weight that the task's own function returns.
+        metrics: by name.
+        counts: the confusion matrix; None if the task is no classification.
+        classes: the names of the matrix's rows.
+    """
+
+    run: SavedRun
+    examples: float
+    metrics: Mapping[str, float]
+    counts: confusion.Counts | None
+    classes: Sequence[str]
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the metrics, and the confusion matrix if the task is a classification.
+
+    Raises:
+        SettingsError: an argument is not valid, or the task's code raises an exception.
+        DataError: a file cannot be read or written.
+    """
+    saved = find_run(arguments.run, is_best=arguments.best)
+    result = evaluate(saved, arguments.data_dir)
+    if arguments.plot and result.counts is None:
+        raise SettingsError(
+            f"--plot: TASK={saved.task}: outputs or labels are no classes; expected a classification, such as"
+            " softmax cross entropy of class numbers, or CLASSES in the task"
+        )
+    print(json_lines.to_line(_as_json(result)) if arguments.json else "\n".join(_as_lines(result)))
+    if arguments.plot and result.counts is not None:
+        with atomic_write(arguments.plot) as file:
+            file.write(confusion.as_picture(result.counts))
+
+
+def evaluate(saved: SavedRun, data_dir: Path | None = None) -> Result:
+    """Evaluate a run's model on the whole test set of a folder, by default DATA_DIR."""
+    settings = load_settings()
+    how = saved.hyperparameters
+    task = load_task(saved.task, how.task_options)
+    net = build_network(task, saved)
+    seed_all(0)
+    _, test = task.load_data(data_dir or settings.data_dir)
+    device = find_devices(settings.device, settings.gpu_index).for_partition(None)[0]
+    net.collect_params().reset_ctx(device)
+    metrics = _measure(net, task, test, Context(how, saved.round, (device,)))
+    examples = metrics.pop(_COUNT)
+    classifier = find_classifier(task)
+    if task.evaluate and classifier is not None and not classifier.names:
+        # Its own evaluation may read the items in another way, or outputs that are no scores.
+        classifier = None
+    counts = None if classifier is None else _count(net, task, classifier, test, device)
+    names = [] if classifier is None or counts is None else classifier.name_all(len(counts))
+    return Result(saved, examples, metrics, counts, names)
+
+
+def _measure(net: gluon.Block, task: Task, test: AnyDataset, context: Context) -> dict[str, float]:
+    """Evaluate as a node does that has all of a test set."""
+    device = context.devices[0]
+    rows: Any = load_rows(test, np.arange(len(test)), device, is_own=task.evaluate is not None)
+    loop = own_loops if task.evaluate else training
+    seed_call([0])
+    with device, task_errors(task.name, "evaluation"):
+        metrics: dict[str, float] = loop.evaluate(net, task, rows, context)
+    return metrics
+
+
+def _count(
+    net: gluon.Block, task: Task, classifier: Classifier, test: AnyDataset, device: mx.Context
+) -> confusion.Counts | None:
+    data: Any = load_rows(test, np.arange(len(test)), device, is_own=False)
+    with device, task_errors(task.name, "the network"):
+        return confusion.count(net, classifier, data, _BATCH_SIZE)
+
+
+def _as_json(result: Result) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "run_id": result.run.folder.name,
+        "round": result.run.round,
+        "num_examples": result.examples,
+        "metrics": result.metrics,
+    }
+    if result.counts is not None:
+        facts |= {"classes": result.classes, "confusion": result.counts.tolist()}
+    return facts
+
+
+def _as_lines(result: Result) -> Iterator[str]:
+    yield f"run {result.run.folder.name}, round {result.run.round}, {result.examples:g} examples"
+    for name, value in sorted(result.metrics.items()):
+        yield f"{name} {value:.6g}"
+    if result.counts is not None:
+        yield from confusion.as_text(result.counts, result.classes)

@@ -1,0 +1,92 @@
+"""Reads files as inputs of a task's network: by the task's `load_example`, or by their kind."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from client import images, npz
+from client.device import put
+from client.idx import read_idx
+from client.images import ImageForm
+from client.mx import mx
+from client.task import Task
+from client.task_errors import task_errors
+from fedmx import arrays
+from fedmx.errors import DataError
+from fedmx.files import disk_errors
+
+Inputs = tuple[mx.nd.NDArray, ...]
+
+_ZIP = b"PK"
+# An IDX file of images, and one that is compressed.
+_IDX = (b"\0\0\x08\x03", b"\x1f\x8b")
+_IMAGE_DIMENSIONS = 3
+
+
+class ExampleFiles:
+    """The files that a task's network can be applied to.
+
+    Args:
+        task: the network's task.
+        data_dir: folder of its data, which tells how an image becomes an input.
+    """
+
+    def __init__(self, task: Task, data_dir: Path) -> None:
+        self._task = task
+        self._data_dir = data_dir
+
+    def read(self, path: Path) -> Inputs:
+        """Return the examples of a file, on the CPU, each input (n, ...).
+
+        Raises:
+            DataError: the file cannot be read, or does not fit.
+            SettingsError: the task's code raises an exception.
+        """
+        with disk_errors(path, reads=True):
+            data = path.read_bytes()
+        if self._task.load_example is not None:
+            return self._load_own(path)
+        if data.startswith(_ZIP):
+            return _read_inputs(path)
+        if images.is_image(data):
+            pixels = images.decode(path, data, self._form.channels)
+        elif data.startswith(_IDX):
+            pixels = read_idx(path, _IMAGE_DIMENSIONS)[..., None]
+        else:
+            raise DataError(
+                f"{path}: not a PNG, JPEG, IDX or npz file; expected one of these, or load_example(path) in"
+                f" TASK={self._task.name}"
+            )
+        return (put(self._form.convert(path, pixels), mx.cpu()),)
+
+    @cached_property
+    def _form(self) -> ImageForm:
+        return images.find_form(self._task, self._data_dir)
+
+    def _load_own(self, path: Path) -> Inputs:
+        """Return one example, as the task's own function has it."""
+        with task_errors(self._task.name, f"load_example({str(path)!r})"):
+            example: Any = self._task.load_example(path)  # type: ignore[misc] # the caller has looked
+            columns = example if isinstance(example, tuple) else (example,)
+            return tuple(_as_row(column) for column in columns)
+
+
+def _read_inputs(path: Path) -> Inputs:
+    """Return the arrays of an npz file, in its order: one for each input, with one row per example."""
+    found = {name: arrays.view(array) for name, array in npz.read(path).items()}
+    counts = {len(rows) if rows.ndim else 0 for rows in found.values()}
+    if len(counts) != 1 or counts == {0}:
+        shapes = ", ".join(f"{name} {rows.shape}" for name, rows in found.items()) or "none"
+        raise DataError(
+            f"{path}: has the arrays {shapes}; expected one for each input of the network, each with one"
+            " row per example"
+        )
+    return tuple(put(rows, mx.cpu()) for rows in found.values())
+
+
+def _as_row(value: Any) -> mx.nd.NDArray:
+    return put(
+        value.asnumpy()[None] if isinstance(value, mx.nd.NDArray) else np.asarray(value)[None], mx.cpu()
+    )

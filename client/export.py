@@ -1,0 +1,69 @@
+"""`python -m client export RUN`: writes a run's model for other programs."""
+
+import argparse
+import io
+import sys
+import tarfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from client.saved_run import find_run
+from fedmx.files import atomic_write
+
+# The run's own files.
+_COPIED = {"params": ".params", "npz": ".npz"}
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the model in the wanted format.
+
+    Raises:
+        SettingsError: an argument is not valid, or the network has no such format.
+        DataError: a file cannot be read or written.
+    """
+    saved = find_run(arguments.run, is_best=arguments.best)
+    name = f"{saved.folder.name}-best" if arguments.best else saved.folder.name
+    suffix = _COPIED.get(arguments.format)
+    if suffix:
+        # Finds damage.
+        saved.read_arrays()
+        files = {suffix: saved.find_file(suffix).read_bytes()}
+    else:
+        # MXNet takes seconds to import.
+        from client import graph_files  # noqa: PLC0415 - see above
+
+        files = graph_files.build(saved, arguments.format, arguments.input)
+    named = dict(zip(_choose_paths(list(files), arguments.output, name), files.values(), strict=True))
+    if arguments.tar:
+        sys.stdout.buffer.write(_pack(named))
+    else:
+        _write(named)
+
+
+def _write(files: Mapping[Path, bytes]) -> None:
+    for path, data in files.items():
+        with atomic_write(path) as file:
+            file.write(data)
+        print(f"wrote {path}")
+
+
+def _choose_paths(ends: list[str], output: Path | None, name: str) -> list[Path]:
+    """Return the path of each file: of several, OUTPUT is how all their names begin."""
+    if output is None:
+        return [Path(f"{name}{end}") for end in ends]
+    if len(ends) == 1:
+        return [output]
+    return [output.with_name(f"{output.name}{end}") for end in ends]
+
+
+def _pack(files: Mapping[Path, bytes]) -> bytes:
+    """Return a tar archive."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for path, data in files.items():
+            member = tarfile.TarInfo(str(path))
+            member.size = len(data)
+            member.mtime = int(time.time())
+            archive.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()

@@ -1,0 +1,152 @@
+"""Converts images to inputs of a network: to what the examples of the training set are.
+
+Size, layout and scale are compared, and nothing is resized or guessed.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.batches import read_batch
+from client.mx import mx
+from client.seeding import seed_all
+from client.task import Task
+from client.task_errors import explain, task_errors
+from fedmx.errors import DataError
+
+Rows = NDArray[Any]
+
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+_PNG_END, _JPEG_END = b"IEND\xaeB`\x82", b"\xff\xd9"
+# Some programs write a few bytes after the end of an image.
+_REST = 1024
+_SAMPLE = 64
+_WHITE = 255
+_GREY, _COLOR = 1, 3
+_PLANE, _STACK = 2, 3
+_OWN = "or load_example(path) in the task"
+
+
+@dataclass(frozen=True)
+class ImageForm:
+    """How the examples of a training set hold an image.
+
+    Attributes:
+        shape: of one example: rows and columns, with channels before or after them, or without.
+        dtype: of the network's input.
+        divisor: of values from 0 to 255.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    divisor: int
+
+    @property
+    def has_channels_first(self) -> bool:
+        """Whether the channels come before rows and columns."""
+        return len(self.shape) == _STACK and self.shape[0] in (_GREY, _COLOR)
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for red, green and blue."""
+        if len(self.shape) == _PLANE:
+            return _GREY
+        return self.shape[0] if self.has_channels_first else self.shape[2]
+
+    def convert(self, path: Path, images: NDArray[np.uint8]) -> Rows:
+        """Convert images to inputs.
+
+        Args:
+            path: what an error names.
+            images: uint8 (n, rows, columns, channels).
+
+        Raises:
+            DataError: their size is not that of the examples.
+        """
+        rows = images if images.shape[3] == self.channels else np.repeat(images, self.channels, axis=3)
+        rows = np.moveaxis(rows, 3, 1) if self.has_channels_first else rows
+        rows = rows[..., 0] if len(self.shape) == _PLANE else rows
+        if rows.shape[1:] != self.shape:
+            height, width = images.shape[1:3]
+            raise DataError(
+                f"{path}: {width} x {height} pixels, which is an input of {rows.shape[1:]}; expected"
+                f" {self.shape}, as the training set has it: resize the image, {_OWN}"
+            )
+        # In float32, as loaders divide.
+        return (rows.astype(np.float32) / self.divisor).astype(self.dtype)
+
+
+def find_form(task: Task, data_dir: Path) -> ImageForm:
+    """Find how images become inputs, from some examples of the training set.
+
+    Raises:
+        DataError: the examples are no images, or how they were scaled is unknown.
+    """
+    seed_all(0)
+    try:
+        train, _ = task.load_data(data_dir)
+    except DataError as error:
+        raise DataError(
+            f"{error}: an image is converted to what the training set's are; set DATA_DIR, {_OWN}"
+        ) from None
+    chosen = np.linspace(0, len(train) - 1, min(_SAMPLE, len(train))).astype(np.int64)
+    with task_errors(task.name, "a batch of its examples"):
+        inputs = read_batch(train, chosen, mx.cpu()).inputs
+    shapes = [array.shape[1:] for array in inputs]
+    (shape, *others) = shapes
+    is_stack = len(shape) == _STACK and {shape[0], shape[2]} & {_GREY, _COLOR}
+    if others or not (is_stack or len(shape) == _PLANE):
+        listed = ", ".join(map(str, shapes))
+        raise DataError(
+            f"TASK={task.name}: its training set has examples of shape {listed}, which are no images;"
+            f" expected npz files of inputs, {_OWN}"
+        )
+    sample = inputs[0].asnumpy()
+    return ImageForm(shape, sample.dtype, _find_divisor(task, sample))
+
+
+def is_image(data: bytes) -> bool:
+    """Whether the content of a file begins as PNG or JPEG does."""
+    return data.startswith((_PNG, _JPEG))
+
+
+def decode(path: Path, data: bytes, channels: int) -> NDArray[np.uint8]:
+    """Decode PNG or JPEG.
+
+    Returns:
+        uint8 (1, rows, columns, channels). Colors become grey, or grey becomes a color, as the channels need.
+
+    Raises:
+        DataError: the content is damaged.
+    """
+    end = _PNG_END if data.startswith(_PNG) else _JPEG_END
+    # The decoders fill what is missing with grey.
+    if end not in data[-_REST:]:
+        raise DataError(f"{path}: the image is truncated; expected a whole PNG or JPEG file")
+    try:
+        image = mx.image.imdecode(data, flag=int(channels == _COLOR)).asnumpy()
+    except mx.base.MXNetError as error:
+        raise DataError(f"{path}: damaged: {explain(error, None)}; expected a PNG or JPEG file") from None
+    if not image.size:
+        raise DataError(f"{path}: damaged; expected a PNG or JPEG file")
+    decoded: NDArray[np.uint8] = image[None]
+    return decoded
+
+
+def _find_divisor(task: Task, sample: Rows) -> int:
+    """Return the divisor of an image's values that leads to the range of some examples."""
+    if sample.dtype.kind in "ui":
+        return 1
+    least, most = float(sample.min()), float(sample.max())
+    if least >= 0 and most <= 1:
+        return _WHITE
+    if least >= 0 and most <= _WHITE and (sample == np.floor(sample)).all():
+        return 1
+    raise DataError(
+        f"TASK={task.name}: the images of its training set have values from {least:.3g} to {most:.3g};"
+        " expected 0 to 1, or 0 to 255, since another conversion is not known: define load_example(path) in"
+        " the task"
+    )

@@ -1,0 +1,122 @@
+"""A finished run on disk, as the commands that use its model read it. MXNet is not needed."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flwr.app import Array
+
+from client import npz
+from fedmx import arrays
+from fedmx.errors import DataError
+from fedmx.fields import parse
+from fedmx.files import disk_errors
+from fedmx.hyperparameters import Hyperparameters
+from fedmx.settings import ModelSettings, load
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A run that has left a model.
+
+    Attributes:
+        folder: the run's.
+        facts: the content of `run.json`.
+        is_best: whether the model of the best round is used instead of the last round's.
+    """
+
+    folder: Path
+    facts: Mapping[str, Any]
+    is_best: bool = False
+
+    @property
+    def task(self) -> str:
+        """The module of its task."""
+        return str(self.facts["description"]["task"])
+
+    @property
+    def round(self) -> int:
+        """The round after which the model was what it is."""
+        number: int = self.facts["best"]["round"] if self.is_best else self.facts["rounds"]
+        return number
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """How its nodes trained; those that its version did not have yet are the defaults."""
+        recorded = self.facts["settings"]
+        texts = {
+            name: json.dumps(value) if isinstance(value, Mapping) else str(value)
+            for name, value in recorded.items()
+        }
+        return parse(Hyperparameters, texts)[0]
+
+    def find_file(self, suffix: str) -> Path:
+        """Return the path of the model's file, `.npz` or `.params`.
+
+        Raises:
+            DataError: there is none.
+        """
+        path = self.folder / f"{'best' if self.is_best else 'model'}{suffix}"
+        if path.is_file():
+            return path
+        if self.is_best and self.facts["status"] == "finished":
+            raise DataError(f"{path}: not found: the run kept no best model; leave out --best")
+        raise DataError(
+            f"{path}: not found: the run is {self.facts['status']}; expected one that is finished: start its"
+            " server again to resume it"
+        )
+
+    def read_arrays(self) -> dict[str, Array]:
+        """Return the model's arrays by structural name, in the model's order.
+
+        Raises:
+            DataError: the file is missing or damaged.
+        """
+        path = self.find_file(".npz")
+        model = npz.read(path)
+        digest = arrays.sha256(model)
+        expected = self.facts.get("model_sha256")
+        if not self.is_best and digest != expected:
+            raise DataError(f"{path}: its SHA-256 is {digest}; expected {expected}, as run.json has it")
+        return model
+
+
+def find_run(name: str | Path, *, is_best: bool = False) -> SavedRun:
+    """Return the run of a folder, or of a name in RUNS_DIR, such as `latest`.
+
+    Args:
+        name: a folder's path or a run's id.
+        is_best: whether the model of the best round is wanted.
+
+    Raises:
+        DataError: there is no such run, or its record cannot be read.
+        SettingsError: RUNS_DIR is not valid.
+    """
+    folder = _find_folder(name)
+    path = folder / "run.json"
+    with disk_errors(path, reads=True):
+        text = path.read_bytes()
+    try:
+        facts = json.loads(text)
+        # What the properties above and the commands read.
+        str(facts["description"]["task"] if facts["description"] else "")
+        dict(facts["settings"])
+        str(facts["status"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: cannot be read: {error!r}; expected the record of a run") from None
+    if not facts["description"]:
+        raise DataError(f"{path}: the run ended before its first round; expected one with a model")
+    # `latest` may point to another run by the time of the next read.
+    return SavedRun(folder.resolve(), facts, is_best)
+
+
+def _find_folder(name: str | Path) -> Path:
+    runs_dir = load(ModelSettings).runs_dir
+    for folder in (Path(name), runs_dir / name):
+        if (folder / "run.json").exists():
+            return folder
+    found = [path.parent.name for path in sorted(runs_dir.glob("*/run.json"), reverse=True)]
+    listed = f", such as {found[0]}" if found else f"; there is none in RUNS_DIR={runs_dir}"
+    raise DataError(f"{name}: not a run; expected the folder of a run, or its name in {runs_dir}{listed}")

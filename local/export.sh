@@ -1,0 +1,23 @@
+#!/bin/sh
+# Write a run's model to a file, for `make export`: RUN, FORMAT, OUTPUT, BEST=1 for the best round's model. The run is in
+# RUNS_DIR, or with FROM=containers in the volume of the containers.
+set -eu
+set -- export "${RUN:-latest}" --format "${FORMAT:-onnx}"
+[ -z "${OUTPUT:-}" ] || set -- "$@" --output "$OUTPUT"
+[ -z "${BEST:-}" ] || set -- "$@" --best
+
+case ${FROM:-} in
+    "") exec .venv/bin/python -m client "$@" ;;
+    containers) ;;
+    *)
+        echo "FROM=$FROM: expected containers, or nothing for the runs of \`make run\`" >&2
+        exit 2
+        ;;
+esac
+# Builds the image where it is missing; Compose prints that to standard output.
+docker compose run --rm -T model --version >&2
+# The container's user may write nowhere here, so it writes an archive to its standard output.
+archive=$(mktemp)
+trap 'rm -f "$archive"' EXIT
+docker compose run --rm -T model "$@" --tar >"$archive"
+tar -xPvf "$archive"

@@ -1,0 +1,139 @@
+"""A network's arrays are set from a run, or the difference is named."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from client.loading import load_into
+from client.mx import gluon, mx
+from client.saved_run import find_run
+from fedmx.errors import DataError
+from tests.bounds import HANG_S
+from tests.client.given.saved_runs import Workplace, initialize
+from tests.pages import find_code
+
+ROOT = Path(__file__).parents[2]
+X = mx.nd.array(np.arange(12, dtype=np.float32).reshape(2, 6) / 7)
+
+
+def make_mlp(units: int = 4, layers: int = 2) -> gluon.HybridBlock:
+    net = gluon.nn.HybridSequential()
+    net.add(*(gluon.nn.Dense(units) for _ in range(layers)))
+    return net
+
+
+@pytest.mark.parametrize("state", ["uninitialized", "initialized", "run before", "hybridized"])
+def test_a_network_computes_as_the_run_s_does(workplace: Workplace, state: str) -> None:
+    trained = initialize(make_mlp(), (1, 6))
+    workplace.save_run("any", trained)
+    net = make_mlp()
+    if state != "uninitialized":
+        net.initialize()
+    if state == "hybridized":
+        net.hybridize(static_alloc=True, static_shape=True)
+    if state in ("run before", "hybridized"):
+        net(X)
+    load_into(net, "latest")
+    assert (net(X).asnumpy() == trained(X).asnumpy()).all()
+
+
+def test_convolutions_and_running_statistics_are_set(workplace: Workplace) -> None:
+    def make() -> gluon.HybridBlock:
+        net = gluon.nn.HybridSequential()
+        net.add(gluon.nn.Conv2D(4, 3), gluon.nn.BatchNorm(), gluon.nn.Conv2D(16, 3), gluon.nn.Dense(2))
+        return net
+
+    shape = (2, 1, 8, 8)
+    trained = initialize(make(), shape)
+    images = mx.nd.random.uniform(shape=shape)
+    workplace.save_run("any", trained)
+    net = make()
+    net.initialize()
+    net.hybridize()
+    net(images)
+    load_into(net, workplace.runs_dir / "a-run")
+    assert (net(images).asnumpy() == trained(images).asnumpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("net", "parts"),
+    [
+        (make_mlp(layers=1), ("arrays unknown: 1.bias, 1.weight",)),
+        (make_mlp(layers=3), ("arrays missing: 2.bias, 2.weight",)),
+        (make_mlp(units=5), ("'0.weight'", "float32 (4, 6)", "(5, 0)")),
+    ],
+)
+def test_another_network_is_refused_and_stays_as_it_is(
+    workplace: Workplace, net: gluon.HybridBlock, parts: tuple[str, ...]
+) -> None:
+    folder = workplace.save_run("my_task", initialize(make_mlp(), (1, 6)))
+    with pytest.raises(DataError) as caught:
+        load_into(net, folder)
+    missing = [part for part in (*parts, "model.npz", "my_task") if part not in str(caught.value)]
+    assert missing == [], caught.value
+    assert all(parameter._data is None for parameter in net.collect_params().values())
+
+
+def test_another_dtype_is_refused(workplace: Workplace) -> None:
+    folder = workplace.save_run("any", initialize(make_mlp(), (1, 6)))
+    net = make_mlp()
+    net.cast("float16")
+    with pytest.raises(DataError, match=r"'0\.weight' is float32 .* expected float16"):
+        load_into(net, folder)
+
+
+def test_a_run_is_found_by_its_folder_and_by_its_name(workplace: Workplace) -> None:
+    first = workplace.save_run("any", initialize(make_mlp(), (1, 6)), "first")
+    second = workplace.save_run("any", initialize(make_mlp(), (1, 6)), "second")
+    assert find_run("first").folder == find_run(first).folder == find_run("runs/first").folder == first
+    assert find_run("latest").folder == second
+    with pytest.raises(DataError, match=r"third: not a run; .*second"):
+        find_run("third")
+
+
+def test_a_run_without_a_model_is_named_with_its_status(workplace: Workplace) -> None:
+    folder = workplace.save_run("any", initialize(make_mlp(), (1, 6)))
+    (folder / "model.npz").unlink()
+    facts = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**facts, "status": "interrupted"}))
+    with pytest.raises(DataError, match=r"model\.npz: not found: the run is interrupted"):
+        load_into(make_mlp(), folder)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "of another run", "no record"])
+def test_damage_is_noticed(workplace: Workplace, damage: str) -> None:
+    folder = workplace.save_run("any", initialize(make_mlp(), (1, 6)))
+    path = folder / "model.npz"
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-30])
+    elif damage == "of another run":
+        net = initialize(make_mlp(), (1, 6))
+        net[0].bias.set_data(mx.nd.zeros(4))
+        other = workplace.save_run("any", net, "other")
+        shutil.copy(other / "model.npz", path)
+    else:
+        (folder / "run.json").write_text('{"description": []}')
+    with pytest.raises(DataError):
+        load_into(make_mlp(), folder)
+
+
+def test_the_documented_script_needs_no_settings(workplace: Workplace) -> None:
+    net = gluon.nn.HybridSequential()
+    net.add(gluon.nn.Dense(256), gluon.nn.Dense(64), gluon.nn.Dense(10))
+    workplace.save_run("a_task_that_is_gone", initialize(net, (1, 784)))
+    (workplace.folder / "use_model.py").write_text(find_code("# use_model.py"))
+    done = subprocess.run(
+        [sys.executable, "use_model.py"],
+        cwd=workplace.folder,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=HANG_S,
+    )
+    assert done.stdout == "(5, 10)\n"

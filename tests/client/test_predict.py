@@ -1,0 +1,287 @@
+"""Files of every kind become the inputs that the training set has, and a wrong file is one line."""
+
+import gzip
+import json
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from client import images
+from client.__main__ import main
+from client.data import Dataset
+from client.mx import gluon, mx
+from client.png import encode
+from client.task import load_task
+from fedmx.errors import DataError, SettingsError
+from tests.client.given.saved_runs import IMAGES, Workplace, initialize
+from tests.client.given.small import make_task
+
+# Examples of any shape and range, and a network that sees each number.
+ANY = """
+import numpy as np
+from client.mx import gluon
+
+def build_model():
+    return gluon.nn.Dense(3)
+
+def load_data(data_dir):
+    rows = EXAMPLES
+    return (rows, np.arange(len(rows)) % 3), (rows, np.arange(len(rows)) % 3)
+"""
+TWO_OUTPUTS = """
+from client.mx import gluon
+from images import load_data
+
+class Model(gluon.HybridBlock):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = gluon.nn.Dense(1), gluon.nn.Dense(2)
+
+    def hybrid_forward(self, F, x):
+        return self.first(x), self.second(x)
+
+def build_model():
+    return Model()
+"""
+PIXELS = (np.arange(30 * 3).reshape(6, 5, 3) * 2).astype(np.uint8)
+GREY = np.repeat(PIXELS[..., :1], 3, axis=2)
+
+
+def predict(capsys: pytest.CaptureFixture[str], *files: str) -> list[dict[str, Any]]:
+    main(["predict", "latest", *files, "--json"])
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def save(workplace: Workplace, name: str, source: str, shape: tuple[int, ...]) -> gluon.Block:
+    """Save a run of a task, and return its network."""
+    workplace.write_task(name, source)
+    net = initialize(load_task(name).build_model(), shape)
+    workplace.save_run(name, net, run_id=name)
+    return net
+
+
+def softmax(net: gluon.Block, rows: NDArray[Any]) -> NDArray[np.float64]:
+    scores = net(mx.nd.array(rows)).asnumpy().astype(np.float64)
+    powers = np.exp(scores)
+    shares: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return shares
+
+
+def probabilities(found: list[dict[str, Any]]) -> NDArray[np.float64]:
+    return np.array([list(line["probabilities"].values()) for line in found])
+
+
+def as_idx(images: NDArray[np.uint8]) -> bytes:
+    return b"\0\0\x08\x03" + struct.pack(">3I", *images.shape) + images.tobytes()
+
+
+def test_png_idx_and_npz_of_the_same_image_have_the_same_class(
+    workplace: Workplace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = save(workplace, "images", IMAGES, (2, 1, 6, 5))
+    grey = GREY[..., 0]
+    Path("one.png").write_bytes(encode(GREY))
+    Path("two-idx3-ubyte").write_bytes(as_idx(np.stack([grey, grey.T.reshape(6, 5)])))
+    Path("two-idx3-ubyte.gz").write_bytes(gzip.compress(Path("two-idx3-ubyte").read_bytes()))
+    np.savez("one.npz", grey[None, None].astype(np.float32) / 255)
+    found = predict(capsys, "one.png", "two-idx3-ubyte", "two-idx3-ubyte.gz", "one.npz")
+    places = [(line["file"], line["index"]) for line in found]
+    assert places == [
+        ("one.png", 0),
+        ("two-idx3-ubyte", 0),
+        ("two-idx3-ubyte", 1),
+        ("two-idx3-ubyte.gz", 0),
+        ("two-idx3-ubyte.gz", 1),
+        ("one.npz", 0),
+    ]
+    expected = softmax(net, np.stack([grey, grey.T.reshape(6, 5)])[:, None].astype(np.float32) / 255)
+    assert probabilities(found) == pytest.approx(expected[[0, 0, 1, 0, 1, 0]], rel=1e-6)
+    assert [line["class"] for line in found] == [str(row.argmax()) for row in expected[[0, 0, 1, 0, 1, 0]]]
+    assert found[0]["probability"] == max(found[0]["probabilities"].values())
+
+
+def find_form(examples: NDArray[Any]) -> images.ImageForm:
+    """Return how an image becomes an input beside a training set of these examples."""
+    data = Dataset(examples, np.zeros(len(examples), np.int64))
+    task = replace(make_task(), load_data=lambda _: (data, data))
+    return images.find_form(task, Path())
+
+
+@pytest.mark.parametrize(
+    ("examples", "convert"),
+    [
+        (np.full((9, 6, 5), 255, np.uint8), lambda grey, _: grey),
+        (np.full((9, 6, 5), 200.0), lambda grey, _: grey),
+        (np.full((9, 6, 5, 1), 0.5), lambda grey, _: grey[..., None] / np.float32(255)),
+        (np.full((9, 1, 6, 5), 1.0), lambda grey, _: grey[None] / np.float32(255)),
+        (np.full((9, 3, 6, 5), 0.5), lambda _, color: color.transpose(2, 0, 1) / np.float32(255)),
+        (np.full((9, 6, 5, 3), 77, np.int64), lambda _, color: color),
+        (np.full((9, 6, 5), 0.5, np.float16), lambda grey, _: (grey / np.float32(255)).astype(np.float16)),
+    ],
+)
+def test_an_image_gets_the_layout_and_the_scale_of_the_training_set(
+    examples: NDArray[Any], convert: Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
+) -> None:
+    form = find_form(examples)
+    path = Path("one.png")
+    # OpenCV's weights of red, green and blue are for images of equal channels the identity.
+    pixels = PIXELS if form.channels == 3 else GREY
+    found = form.convert(path, images.decode(path, encode(pixels), form.channels))
+    expected = convert(GREY[..., 0], PIXELS)
+    assert found.dtype == (np.float32 if examples.dtype == np.float64 else examples.dtype)
+    assert (found == expected[None]).all()
+    if form.channels == 3:
+        repeated = form.convert(path, GREY[None, ..., :1])
+        assert (repeated == convert(GREY[..., 0], GREY)[None]).all()
+
+
+@pytest.mark.parametrize(
+    ("examples", "part"),
+    [
+        (np.full((9, 1, 6, 5), -0.5), "from -0.5 to -0.5"),
+        (np.full((9, 1, 6, 5), 1.5), "from 1.5 to 1.5"),
+        (np.full((9, 30), 0.5), "shape (30,), which are no images"),
+        (np.full((9, 4, 6, 5), 0.5), "shape (4, 6, 5), which are no images"),
+    ],
+)
+def test_a_conversion_that_is_not_known_is_refused(examples: NDArray[Any], part: str) -> None:
+    with pytest.raises(DataError) as caught:
+        find_form(examples)
+    assert part in str(caught.value)
+    assert "load_example(path)" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "part"),
+    [
+        ("large.png", encode(np.zeros((7, 5, 3), np.uint8)), "5 x 7 pixels"),
+        ("short.png", encode(PIXELS)[:-20], "truncated"),
+        ("short.jpg", b"\xff\xd8\xff\xe0" + bytes(3000), "truncated"),
+        ("junk.jpg", b"\xff\xd8\xff\xe0" + bytes(100) + b"\xff\xd9", "damaged"),
+        ("a.txt", b"hello", "not a PNG, JPEG, IDX or npz file"),
+        ("empty", b"", "not a PNG, JPEG, IDX or npz file"),
+        ("labels-idx1-ubyte", b"\0\0\x08\x01" + bytes(8), "not a PNG, JPEG, IDX or npz file"),
+        ("short-idx3-ubyte", as_idx(PIXELS[None, ..., 0])[:-1], "copy the file again"),
+        ("zip.npz", b"PK\x03\x04" + bytes(50), "cannot be read"),
+    ],
+)
+def test_a_wrong_file_is_one_line(workplace: Workplace, name: str, content: bytes, part: str) -> None:
+    save(workplace, "images", IMAGES, (2, 1, 6, 5))
+    Path(name).write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        main(["predict", "latest", name])
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(name)
+    assert part in line
+
+
+@pytest.mark.parametrize(
+    ("arrays", "part"),
+    [
+        ({}, "none"),
+        ({"a": np.zeros((2, 1, 6, 5)), "b": np.zeros(3)}, "a (2, 1, 6, 5), b (3,)"),
+        ({"a": np.array(["text"])}, "not an npy file of numbers"),
+        ({"a": np.array([{}], dtype=object)}, "not an npy file of numbers"),
+        ({"a": np.zeros((2, 7), np.float32)}, "float32 (2, 7)"),
+        ({"a": np.zeros((2, 1, 6, 5)), "b": np.zeros(2)}, "the network"),
+    ],
+)
+def test_an_npz_file_that_does_not_fit_is_one_line(
+    workplace: Workplace, arrays: dict[str, NDArray[Any]], part: str
+) -> None:
+    save(workplace, "images", IMAGES, (2, 1, 6, 5))
+    np.savez("some.npz", **arrays)
+    with pytest.raises((DataError, SettingsError)) as caught:
+        main(["predict", "latest", "some.npz"])
+    (line,) = str(caught.value).splitlines()
+    assert part in line
+    assert "some.npz" in line
+
+
+def test_a_missing_file_is_one_line(workplace: Workplace) -> None:
+    save(workplace, "images", IMAGES, (2, 1, 6, 5))
+    with pytest.raises(DataError, match=r"gone\.png: cannot be read"):
+        main(["predict", "latest", "gone.png"])
+
+
+OWN_EXAMPLE = """
+import numpy as np
+from client.mx import gluon
+
+CLASSES = ["no", "yes"]
+
+def build_model():
+    return gluon.nn.Dense(2)
+
+def load_data(data_dir):
+    raise AssertionError("not needed")
+
+def load_example(path):
+    return np.array([float(number) for number in path.read_text().split()])
+"""
+
+
+def test_a_task_reads_files_of_its_own(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
+    net = save(workplace, "own_example", OWN_EXAMPLE, (1, 3))
+    Path("row.txt").write_text("0.1 0.2 -3")
+    (found,) = predict(capsys, "row.txt")
+    (expected,) = softmax(net, np.array([[0.1, 0.2, -3]]))
+    assert found["probabilities"] == pytest.approx({"no": expected[0], "yes": expected[1]}, rel=1e-6)
+    assert found["class"] == ("yes" if expected[1] > expected[0] else "no")
+    Path("row.txt").write_text("0.1 b")
+    with pytest.raises(SettingsError, match=r"load_example\(.row\.txt.\) raised ValueError.*own_example\.py"):
+        main(["predict", "latest", "row.txt"])
+
+
+def test_a_regression_has_a_value_and_several_outputs_have_values(
+    workplace: Workplace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = np.arange(60, dtype=np.float32).reshape(2, 30) / 60
+    np.savez("rows.npz", rows)
+    source = ANY.replace("EXAMPLES", "None").replace("Dense(3)", "Dense(1)")
+    net = save(workplace, "value", f"{source}\ndef loss():\n    return gluon.loss.L1Loss()\n", (1, 30))
+    expected = net(mx.nd.array(rows)).asnumpy()
+    found = predict(capsys, "rows.npz")
+    assert [line["value"] for line in found] == expected[:, 0].tolist()
+    main(["predict", "latest", "rows.npz"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [float(line.split()[-1]) for line in lines] == pytest.approx(expected[:, 0], rel=1e-5)
+    workplace.write_task("images", IMAGES)
+    net = save(workplace, "two_outputs", TWO_OUTPUTS, (1, 30))
+    first, second = (array.asnumpy() for array in net(mx.nd.array(rows)))
+    found = predict(capsys, "rows.npz")
+    assert [line["values"] for line in found] == [
+        [a.tolist(), b.tolist()] for a, b in zip(first, second, strict=True)
+    ]
+
+
+def test_the_text_has_a_line_for_each_example(
+    workplace: Workplace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = save(workplace, "images", IMAGES, (2, 1, 6, 5))
+    rows = np.random.default_rng(5).random((250, 1, 6, 5)).astype(np.float32)
+    np.savez("many.npz", rows)
+    main(["predict", "latest", "many.npz"])
+    lines = capsys.readouterr().out.splitlines()
+    expected = softmax(net, rows)
+    assert lines == [
+        f"many.npz[{number}]: class {row.argmax()}, probability {row.max():.4f}"
+        for number, row in enumerate(expected)
+    ]
+
+
+@pytest.mark.parametrize("classes", ["3", "{'a': 1}", "['a', 'b']", "range(3)", "[1, 2, 3]"])
+def test_classes_that_are_no_names_of_the_outputs_are_left_out(
+    workplace: Workplace, capsys: pytest.CaptureFixture[str], classes: str
+) -> None:
+    name = f"classes_{classes.encode().hex()}"
+    save(workplace, name, f"CLASSES = {classes}\n{IMAGES}", (2, 1, 6, 5))
+    np.savez("rows.npz", np.zeros((1, 1, 6, 5), np.float32))
+    (found,) = predict(capsys, "rows.npz")
+    assert list(found["probabilities"]) == ["0", "1", "2"]
