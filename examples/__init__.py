@@ -1,0 +1,1 @@
+"""MXNet scripts of fifteen kinds, each beside the task that was ported from it."""

@@ -1,0 +1,1 @@
+"""A deep convolutional GAN: two networks, two trainers."""

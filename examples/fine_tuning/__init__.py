@@ -1,0 +1,1 @@
+"""Fine-tuning of a network from the model zoo."""

@@ -1,0 +1,1 @@
+"""Gradients of several small batches in one step."""

@@ -1,0 +1,1 @@
+"""Several labels per example, with positive weights."""

@@ -1,0 +1,1 @@
+"""Ranking of items by implicit feedback, with negatives drawn anew."""

@@ -1,0 +1,1 @@
+"""Regression on a table, with an error of logarithms."""

@@ -1,0 +1,1 @@
+"""A probabilistic forecast of time series, from endless windows."""
