@@ -26,7 +26,7 @@ class LoneNode:
         client_settings = load(ClientSettings)
         self._settings = load(ServerSettings)
         self._partition = partition
-        self._task = load_task(client_settings.task)
+        self._task = load_task(client_settings.task, data_dir=client_settings.data_dir)
         train, test = self._task.load_data(client_settings.data_dir)
         devices = find_devices(client_settings.device, client_settings.gpu_index).for_partition(partition)
         rule = self._settings.partition

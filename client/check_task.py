@@ -51,8 +51,8 @@ def run(arguments: argparse.Namespace) -> None:
     devices = find_devices(settings.device, settings.gpu_index)
     peak_memory.reset()
     base = peak_memory.read()
-    task = load_task(arguments.task, how.task_options)
-    trainer = Trainer(task, arguments.data_dir or settings.data_dir, devices)
+    data_dir = arguments.data_dir or settings.data_dir
+    trainer = Trainer(load_task(arguments.task, how.task_options, data_dir), data_dir, devices)
     try:
         costs = _Check(trainer, how, base).run()
     except TrainingFailedError as error:

@@ -71,10 +71,11 @@ def evaluate(saved: SavedRun, data_dir: Path | None = None) -> Result:
     """Evaluate a run's model on the whole test set of a folder, by default DATA_DIR."""
     settings = load_settings()
     how = saved.hyperparameters
-    task = load_task(saved.task, how.task_options)
+    data_dir = data_dir or settings.data_dir
+    task = load_task(saved.task, how.task_options, data_dir)
     net = build_network(task, saved)
     seed_all(0)
-    _, test = task.load_data(data_dir or settings.data_dir)
+    _, test = task.load_data(data_dir)
     device = find_devices(settings.device, settings.gpu_index).for_partition(None)[0]
     net.collect_params().reset_ctx(device)
     metrics = _measure(net, task, test, Context(how, saved.round, (device,)))

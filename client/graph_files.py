@@ -42,8 +42,9 @@ def build(saved: SavedRun, form: str, shapes: Sequence[str]) -> dict[str, bytes]
     """
     if form == "onnx":
         onnx_file.check_installed()
-    task = load_task(saved.task, saved.hyperparameters.task_options)
-    inputs = [_make_input(shape) for shape in shapes] or _read_inputs(task)
+    data_dir = load_settings().data_dir
+    task = load_task(saved.task, saved.hyperparameters.task_options, data_dir)
+    inputs = [_make_input(shape) for shape in shapes] or _read_inputs(task, data_dir)
     # MXNet numbers layers by a counter of the process: with one of its own, the same run makes the same file.
     with mx.name.NameManager(), tempfile.TemporaryDirectory() as folder:
         net = build_network(task, saved)
@@ -53,9 +54,8 @@ def build(saved: SavedRun, form: str, shapes: Sequence[str]) -> dict[str, bytes]
         return {"-symbol.json": symbol.read_bytes(), "-0000.params": params.read_bytes()}
 
 
-def _read_inputs(task: Task) -> Inputs:
+def _read_inputs(task: Task, data_dir: Path) -> Inputs:
     """Return the inputs of some examples of the training set, as the network gets them."""
-    data_dir = load_settings().data_dir
     seed_all(0)
     try:
         train, _ = task.load_data(data_dir)

@@ -30,9 +30,10 @@ def run(arguments: argparse.Namespace) -> None:
         DataError: a file cannot be read or does not fit.
     """
     saved = find_run(arguments.run, is_best=arguments.best)
-    task = load_task(saved.task, saved.hyperparameters.task_options)
+    data_dir = load_settings().data_dir
+    task = load_task(saved.task, saved.hyperparameters.task_options, data_dir)
     net = build_network(task, saved)
-    files = ExampleFiles(task, load_settings().data_dir)
+    files = ExampleFiles(task, data_dir)
     for path in arguments.file:
         for prediction in predict(net, task, files, path):
             print(json_lines.to_line(prediction) if arguments.json else _as_line(prediction), flush=True)

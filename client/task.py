@@ -50,7 +50,7 @@ class Task:
         load_example: path of a file -> one example as `load_data` has it, without its label: an array, or a
             tuple of them for several inputs. None: files are read by their kind.
         frozen: patterns of the structural names of parameters that are never trained, as `fnmatch` has them.
-        options: TASK_OPTIONS, which `build_model` and `load_data` know.
+        options: TASK_OPTIONS, which `build_model`, `load_data` and `loss` know.
     """
 
     name: str
@@ -66,12 +66,13 @@ class Task:
     options: Options = field(default_factory=dict)
 
 
-def load_task(name: str, options: Options | None = None) -> Task:
+def load_task(name: str, options: Options | None = None, data_dir: Path | None = None) -> Task:
     """Import a task.
 
     Args:
         name: of the module.
         options: TASK_OPTIONS of the server.
+        data_dir: the folder with the data, where `build_model` may find a file of weights.
 
     Raises:
         SettingsError: there is no such module, it cannot be imported, or a required function is missing.
@@ -81,13 +82,13 @@ def load_task(name: str, options: Options | None = None) -> Task:
     for function in ("build_model", "load_data"):
         if not callable(getattr(module, function, None)):
             raise SettingsError(f"TASK={name}: {function} is missing; {_EXPECTED}")
-    loss = _make_loss(module)
+    loss = _make_loss(module, options)
     metrics = getattr(module, "metrics", _choose_metrics(loss))
     if not callable(metrics):
         raise SettingsError(f"TASK={name}: metrics is {describe(metrics)}; expected a function or no metrics")
     return Task(
         name=name,
-        build_model=lambda: _build_model(module, options),
+        build_model=lambda: _build_model(module, options, data_dir),
         load_data=lambda data_dir: _load_data(module, data_dir, options),
         loss=loss,
         metrics=metrics,
@@ -176,7 +177,7 @@ def _is_missing_or_readable(path: Path) -> bool:
         return False
 
 
-def _make_loss(module: ModuleType) -> Loss:
+def _make_loss(module: ModuleType, options: Options) -> Loss:
     make = getattr(module, "loss", gluon.loss.SoftmaxCrossEntropyLoss)
     # A gluon loss is callable as well, but it takes outputs and labels.
     if not callable(make) or isinstance(make, gluon.Block):
@@ -185,7 +186,7 @@ def _make_loss(module: ModuleType) -> Loss:
             " or no loss"
         )
     with task_errors(module.__name__, "loss()"):
-        loss: Loss = make()
+        loss: Loss = make(**_pass_by_name(make, options=options))
     if not callable(loss):
         raise SettingsError(
             f"TASK={module.__name__}: loss() returned {describe(loss)}; expected a gluon loss or a function"
@@ -226,15 +227,18 @@ def _read_patterns(module: ModuleType) -> tuple[str, ...]:
     return tuple(patterns)
 
 
-def _pass_options(function: Callable[..., Any], options: Options) -> dict[str, Options]:
-    """Return the keyword arguments for a function that may take `options`."""
+def _pass_by_name(function: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
+    """Return those of the arguments for which a task's function has a parameter."""
     parameters = inspect.signature(function).parameters
-    return {"options": options} if "options" in parameters else {}
+    return {name: value for name, value in arguments.items() if name in parameters}
 
 
-def _build_model(module: ModuleType, options: Options) -> gluon.Block:
+def _build_model(module: ModuleType, options: Options, data_dir: Path | None) -> gluon.Block:
     with task_errors(module.__name__, "build_model()"):
-        net = module.build_model(**_pass_options(module.build_model, options))
+        arguments = _pass_by_name(module.build_model, options=options, data_dir=data_dir)
+        if "data_dir" in arguments:
+            _check_folder(module, data_dir)
+        net = module.build_model(**arguments)
     if not isinstance(net, gluon.Block):
         raise SettingsError(
             f"TASK={module.__name__}: build_model() returned {describe(net)}; expected a gluon Block"
@@ -242,10 +246,18 @@ def _build_model(module: ModuleType, options: Options) -> gluon.Block:
     return net
 
 
+def _check_folder(module: ModuleType, data_dir: Path | None) -> None:
+    if data_dir is None or not data_dir.is_dir():
+        raise DataError(
+            f"DATA_DIR={data_dir or ''}: not a folder; expected one: TASK={module.__name__} has"
+            " build_model(data_dir)"
+        )
+
+
 def _load_data(module: ModuleType, data_dir: Path, options: Options) -> tuple[AnyDataset, AnyDataset]:
     with task_errors(module.__name__, "load_data()"):
         try:
-            sets = module.load_data(data_dir, **_pass_options(module.load_data, options))
+            sets = module.load_data(data_dir, **_pass_by_name(module.load_data, options=options))
         except OSError as error:
             expected = f"; {expected_readable()}" if isinstance(error, PermissionError) else ""
             raise DataError(f"DATA_DIR={data_dir}: cannot be read: {error}{expected}") from error

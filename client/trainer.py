@@ -95,7 +95,8 @@ class Trainer:
     def from_settings(cls, settings: ClientSettings, options: Mapping[str, Any] | None = None) -> "Trainer":
         """Build a trainer from a client's settings and the server's TASK_OPTIONS."""
         devices = find_devices(settings.device, settings.gpu_index)
-        return cls(load_task(settings.task, options), settings.data_dir, devices)
+        task = load_task(settings.task, options, settings.data_dir)
+        return cls(task, settings.data_dir, devices)
 
     def description(self) -> ConfigRecord:
         """Return what must be equal on all nodes, and the numbers of this node's examples."""
