@@ -42,7 +42,7 @@ class Network:
         # A network that its task trains by a function of its own need not be callable as a whole.
         is_called = task.train is None or model.has_unknown_shapes(self.net)
         self._inputs = _read_inputs(task, read_sample) if is_called else ()
-        with task_errors(task.name, f"the network, {_describe(task, self._inputs)},"):
+        with task_errors(task.name, f"the network, {_describe(task, self._inputs)},", _find_way_out(task)):
             self._given = model.find_given(self.net)
             model.initialize(self.net, 0, self._inputs, self._given)
         self.parameters = model.name_parameters(self.net)
@@ -113,7 +113,7 @@ def check_parameters(task_name: str, net: gluon.Block) -> None:
 
 
 def _read_inputs(task: Task, read_sample: Callable[[], Batch]) -> tuple[mx.nd.NDArray, ...]:
-    with task_errors(task.name, f"reading examples{_explain_inference(task)}"):
+    with task_errors(task.name, f"reading examples{_explain_inference(task)}", _find_way_out(task)):
         return read_sample().inputs
 
 
@@ -125,3 +125,13 @@ def _describe(task: Task, inputs: Sequence[mx.nd.NDArray]) -> str:
 def _explain_inference(task: Task) -> str:
     """Explain why a network that its task trains by a function of its own is called with examples at all."""
     return " to infer shapes that build_model() left unknown" if task.train else ""
+
+
+def _find_way_out(task: Task) -> str:
+    """Return what makes such a call unnecessary."""
+    if task.train is None:
+        return ""
+    return (
+        "in_units, in_channels, input_size or the like of each layer in build_model(), or a network that is"
+        " initialized and called there"
+    )

@@ -18,12 +18,13 @@ _PACKAGES = ("client", "fedmx", "local", "server")
 
 
 @contextmanager
-def task_errors(name: str, part: str) -> Iterator[None]:
+def task_errors(name: str, part: str, expected: str = "") -> Iterator[None]:
     """Turn what a part of a task raises into one line: it is the user's code and may fail in any way.
 
     Args:
         name: the task's name.
         part: what is called, such as `loss()`.
+        expected: what is expected instead, if that is known.
 
     Raises:
         SettingsError: for every exception, including `SystemExit`, that is not a line already.
@@ -36,7 +37,8 @@ def task_errors(name: str, part: str) -> Iterator[None]:
         raise
     except BaseException as error:
         reason = explain(error, sys.modules.get(name))
-        raise SettingsError(f"TASK={name}: {part} raised {reason}") from error
+        end = f"; expected {expected}" if expected else ""
+        raise SettingsError(f"TASK={name}: {part} raised {reason}{end}") from error
 
 
 @contextmanager

@@ -174,3 +174,34 @@ def test_no_example_is_read_for_a_network_of_known_shapes_that_its_task_trains_i
 def test_an_example_that_cannot_infer_a_shape_is_named_with_the_reason_why_it_was_read() -> None:
     with pytest.raises(SettingsError, match=r"float32 \(2, 5\) to infer shapes that build_model\(\) left"):
         make(sample=Batch((mx.nd.ones((2, 5)),), mx.nd.zeros((2,))), train=refuse)
+
+
+class Generator(gluon.Block):  # type: ignore[misc] # MXNet has no types
+    """A network of an unknown shape that its examples do not go into."""
+
+    def __init__(self, *, is_called: bool) -> None:
+        super().__init__()
+        self.layer = gluon.nn.Dense(3)
+        if is_called:
+            self.initialize()
+            self.layer(mx.nd.ones((1, 4)))
+
+
+@pytest.mark.parametrize("sample", [lambda: SAMPLE, read_nothing])
+def test_the_way_out_is_named_where_no_example_can_infer_a_shape(sample: Callable[[], Batch]) -> None:
+    def load(*, is_called: bool) -> Network:
+        def build_generator() -> gluon.Block:
+            return Generator(is_called=is_called)
+
+        task = Task("small", build_generator, refuse, gluon.loss.L2Loss(), measure_nothing, train=refuse)
+        return Network(task, sample)
+
+    with pytest.raises(SettingsError, match=r"in_units, .* in build_model\(\), or .* called there"):
+        load(is_called=False)
+    assert load(is_called=True).initial_arrays(0)["layer.weight"].shape == (3, 4)
+
+
+def test_the_way_out_of_own_loops_is_not_named_to_a_task_without() -> None:
+    with pytest.raises(SettingsError, match="NotImplementedError") as caught:
+        make(builder=Pair)
+    assert "in_units" not in str(caught.value)
