@@ -98,6 +98,7 @@ class _Loop:
         numbers, weight = returned if is_weighted else (returned or {}, len(data))
         if not isinstance(numbers, Mapping):
             raise SettingsError(self._describe(describe(numbers)))
+        numbers = self._rename(numbers)
         check_spelling(self._task_name, self._part, numbers)
         if _COUNT in numbers:
             raise SettingsError(f"{self._describe(repr(_COUNT))} such as `return numbers, weight`")
@@ -106,6 +107,16 @@ class _Loop:
         if not (math.isfinite(weight) and weight > 0):
             raise SettingsError(self._describe(f"the weight {weight:g}"))
         return parsed, weight
+
+    def _rename(self, numbers: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Replace whitespace in names by `_`: MXNet's Estimator has names such as `training accuracy`."""
+        renamed: dict[Any, Any] = {}
+        for name, value in numbers.items():
+            new = "_".join(name.split()) if isinstance(name, str) else name
+            if new in renamed:
+                raise SettingsError(self._describe(f"two numbers named {new!r}"))
+            renamed[new] = value
+        return renamed
 
     def _to_number(self, name: str, value: Any) -> float:
         array = np.asarray(value.asnumpy() if isinstance(value, mx.nd.NDArray) else value)

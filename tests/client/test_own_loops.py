@@ -94,7 +94,19 @@ def test_anything_else_is_refused_with_what_was_returned(returned: Any, found: s
         assert "expected a dict of numbers by name" in line
 
 
-@pytest.mark.parametrize("name", [3, "", "a b", "x" * 65])
+def test_whitespace_in_a_name_becomes_an_underscore_as_in_names_of_an_estimator() -> None:
+    metric = mx.metric.Accuracy(name="training accuracy")
+    metric.update(mx.nd.array([1]), mx.nd.array([[0, 1]]))
+    found = run(lambda *_: {**dict([metric.get()]), " a\n b": 2.0})
+    assert found == {"training_accuracy": 1.0, "a_b": 2.0, "num-examples": 4}
+
+
+def test_two_names_that_differ_in_whitespace_alone_are_refused() -> None:
+    with pytest.raises(SettingsError, match=r"^TASK=by-hand: train\(\) returned two numbers named 'a_b'"):
+        run(lambda *_: {"a b": 1.0, "a_b": 2.0})
+
+
+@pytest.mark.parametrize("name", [3, "", " ", "a,b", "é", "_a", "x" * 65])
 def test_a_number_has_a_name_that_a_history_can_have(name: Any) -> None:
     with pytest.raises(SettingsError, match=r"train\(\) returned the name .*at most 64 letters"):
         run(lambda *_: {name: 0.5})
