@@ -33,6 +33,7 @@ def load_into(net: gluon.Block, run: str | Path | SavedRun, *, best: bool = Fals
     record = saved.read_arrays()
     parameters = model.name_parameters(net)
     try:
+        model.check_dense(net)
         _check(parameters, record)
     except ValueError as error:
         path = saved.find_file(".npz")

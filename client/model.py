@@ -49,6 +49,21 @@ def find_unnamed(net: gluon.Block) -> list[str]:
     return [p.name for p in net.collect_params().values() if id(p) not in known]
 
 
+def check_dense(net: gluon.Block) -> None:
+    """Check that no parameter is sparse: MXNet hands out their rows only through an optimizer's store.
+
+    Raises:
+        ValueError: one is.
+    """
+    # gluon has no public way to ask for a parameter's storage.
+    sparse = [p.name for p in net.collect_params().values() if p._stype != "default"]  # noqa: SLF001
+    if sparse:
+        raise ValueError(
+            f"parameters {', '.join(sparse)} are sparse; expected dense ones with sparse gradients, such as"
+            " gluon.nn.Embedding(..., sparse_grad=True) instead of SparseEmbedding(...)"
+        )
+
+
 def find_given(net: gluon.Block) -> Given:
     """Return what `build_model()` initialized: values, or initializers where shapes are still unknown."""
     given: Given = {}

@@ -39,6 +39,7 @@ class Network:
         # Seeding here makes build_model() draw the same arrays on all nodes, whatever load_data() drew.
         seed_all(0)
         self.net = task.build_model()
+        _check_dense(task.name, self.net)
         # A network that its task trains by a function of its own need not be callable as a whole.
         is_called = task.train is None or model.has_unknown_shapes(self.net)
         self._inputs = _read_inputs(task, read_sample) if is_called else ()
@@ -110,6 +111,13 @@ def check_parameters(task_name: str, net: gluon.Block) -> None:
             f"TASK={task_name}: no batch reached {', '.join(unknown)}, so their shapes are unknown;"
             " expected in_units, in_channels or the like in build_model(), or a network without these layers"
         )
+
+
+def _check_dense(task_name: str, net: gluon.Block) -> None:
+    try:
+        model.check_dense(net)
+    except ValueError as error:
+        raise SettingsError(f"TASK={task_name}: {error}") from None
 
 
 def _read_inputs(task: Task, read_sample: Callable[[], Batch]) -> tuple[mx.nd.NDArray, ...]:

@@ -137,3 +137,16 @@ def test_the_documented_script_needs_no_settings(workplace: Workplace) -> None:
         timeout=HANG_S,
     )
     assert done.stdout == "(5, 10)\n"
+
+
+def test_a_network_with_sparse_weights_is_refused_and_one_with_sparse_gradients_is_not(
+    workplace: Workplace,
+) -> None:
+    dense = gluon.nn.Embedding(5, 2, sparse_grad=True)
+    ids = mx.nd.array([4, 0])
+    workplace.save_run("any", initialize(dense, (1,)))
+    with pytest.raises(DataError, match=r"are sparse; expected .*sparse_grad=True"):
+        load_into(gluon.contrib.nn.SparseEmbedding(5, 2), "latest")
+    net = gluon.nn.Embedding(5, 2, sparse_grad=True)
+    load_into(net, "latest")
+    assert (net(ids).asnumpy() == dense(ids).asnumpy()).all()

@@ -159,6 +159,18 @@ def test_arrays_are_on_all_devices_and_those_of_the_first_one_travel() -> None:
     assert network.parameters["1.weight"].list_ctx() == [CPU]
 
 
+def build_sparse() -> gluon.Block:
+    net = gluon.nn.Sequential()
+    net.add(gluon.contrib.nn.SparseEmbedding(5, 2), gluon.nn.Dense(2))
+    return net
+
+
+@pytest.mark.parametrize("own", [{}, {"train": refuse, "evaluate": refuse}])
+def test_sparse_weights_are_refused_before_an_example_reaches_them(own: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=r"^TASK=small: parameters sparse\w+_weight are .*sparse_grad=True"):
+        make(builder=build_sparse, **own)
+
+
 def read_nothing() -> Batch:
     raise AssertionError
 
