@@ -167,7 +167,7 @@ def build_sparse() -> gluon.Block:
 
 @pytest.mark.parametrize("own", [{}, {"train": refuse, "evaluate": refuse}])
 def test_sparse_weights_are_refused_before_an_example_reaches_them(own: dict[str, Any]) -> None:
-    with pytest.raises(SettingsError, match=r"^TASK=small: parameters sparse\w+_weight are .*sparse_grad=True"):
+    with pytest.raises(SettingsError, match=r"^TASK=small: parameters sparse\w+ are .*sparse_grad=True"):
         make(builder=build_sparse, **own)
 
 
