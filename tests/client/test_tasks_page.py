@@ -12,6 +12,7 @@ import pytest
 from flwr.app import ArrayRecord
 
 from client.device import Devices
+from client.mx import mx
 from client.task import load_task
 from client.trainer import DataShare, Trainer
 from fedmx import arrays
@@ -97,3 +98,34 @@ def test_the_time_series_is_better_predicted_than_by_its_width_alone(federate: F
     before, after = federate("series_task")
     # A sine wave's own distribution has a standard deviation of 0.71, and so a loss of about 0.15.
     assert after["loss"] < min(before["loss"], 0)
+
+
+WEIGHTED = """
+import numpy as np
+from client.mx import gluon, mx
+
+def build_model():
+    return gluon.nn.Dense(1)
+
+def load_data(data_dir):
+    rows = np.random.default_rng(0).normal(size=(90, 3)).astype("float32")
+    train = rows, (rows[:, :1] > 0.5).astype("float32")
+    return train, train
+"""
+
+
+def test_a_task_without_a_test_set_weighs_its_positives_by_an_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "weighted_task.py").write_text(WEIGHTED + find_code("positive_weight"))
+    task = load_task("weighted_task", {"positive_weight": 11})
+    # The cross entropy of a score of 0 is the logarithm of 2.
+    losses = task.loss(mx.nd.zeros((2, 1)), mx.nd.array([[0], [1]])).asnumpy()
+    np.testing.assert_allclose(losses, np.log(2) * np.array([1, 11]), rtol=1e-5)
+    trainer = Trainer(task, tmp_path, Devices([CPU]))
+    trainer.load_partition(DataShare(PartitionRule("iid"), 0, 2, 0))
+    how = Hyperparameters(batch_size=9, learning_rate=0.1, task_options=task.options)
+    updated, metrics = trainer.train(trainer.initial_arrays(0), how, 1, [0])
+    assert metrics["num-examples"] == 45
+    assert trainer.evaluate(updated, how, 1, [0])["num-examples"] == 45
