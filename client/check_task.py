@@ -35,15 +35,15 @@ _NODES = 2
 # Enough to time, and few enough for a slow network.
 _STEPS = 20
 _TIMES, _ENOUGH_S = 3, 2.0
-# A node gets the arrays to train, and those to evaluate.
+# A node is sent arrays to train, and arrays to evaluate.
 _MESSAGES = 2
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print what a round costs.
+    """Run a round of the task in the arguments, and print what it costs.
 
     Raises:
-        SettingsError: the task cannot be trained; the line names the reason.
+        SettingsError: the task cannot be trained.
         DataError: its data cannot be read or used.
     """
     settings = load_settings()
@@ -65,11 +65,11 @@ class _Training:
     """A node's training.
 
     Attributes:
-        update: its arrays.
-        metrics: of the training.
-        seconds: that the same training took again, without what only the first one prepares.
-        memory_bytes: at most, in addition to those in use before.
-        is_repeatable: whether it led to the same arrays again.
+        update: the trained arrays.
+        metrics: the metrics of the training.
+        seconds: duration of the fastest repetition, which has nothing left to prepare.
+        memory_bytes: peak memory, in addition to what was in use before.
+        is_repeatable: whether all repetitions led to the same arrays.
     """
 
     update: ArrayRecord
@@ -83,9 +83,9 @@ class _Check:
     """One round of two nodes, which take turns in one trainer.
 
     Args:
-        trainer: the task's.
+        trainer: the trainer of the task.
         how: the hyperparameters, with one epoch.
-        base: bytes of memory before the task was imported.
+        base: bytes of memory in use before the task was imported.
     """
 
     def __init__(self, trainer: Trainer, how: Hyperparameters, base: int) -> None:
@@ -102,7 +102,11 @@ class _Check:
         self._partitions = min(wanted, fewest)
 
     def run(self) -> Costs:
-        """Run the round."""
+        """Run the round, and return what it costs.
+
+        Raises:
+            SettingsError: the average is not finite, nothing was trained, or the nodes' metrics differ.
+        """
         trainer = self._trainer
         initial = trainer.initial_arrays(0)
         trainer.load_partition(DataShare(PartitionRule("none"), None, 1, 0))
@@ -129,7 +133,7 @@ class _Check:
 
     @property
     def _timed_examples(self) -> int:
-        # The first partition is the largest.
+        # Rounded up: the first partition is the largest.
         return -(-self._train_examples // self._partitions)
 
     def _load(self, node: int) -> None:
@@ -173,16 +177,16 @@ class _Check:
         """Return the costs that follow from the network and the data alone."""
         frozen = {name: array for name, array in initial.items() if name not in average}
         model_bytes = _count_bytes(initial)
-        sent = model_bytes - _count_bytes(frozen)
-        is_held = bool(self._trainer.description()["frozen-sha256"])
+        updated_bytes = model_bytes - _count_bytes(frozen)
+        # The server sends frozen arrays with every message to nodes that do not have them.
+        has_frozen = bool(self._trainer.description()["frozen-sha256"])
         return {
             "arrays": len(initial),
             "parameters": _count_numbers(initial),
             "frozen_parameters": _count_numbers(frozen),
             "model_bytes": model_bytes,
-            "bytes_down": _MESSAGES * sent,
-            "bytes_up": sent,
-            "bytes_once": 0 if is_held else model_bytes - sent,
+            "bytes_down": _MESSAGES * (updated_bytes if has_frozen else model_bytes),
+            "bytes_up": updated_bytes,
             "train_examples": self._train_examples,
             "test_examples": self._test_examples,
             "timed_examples": self._timed_examples,
@@ -211,7 +215,9 @@ def _average_metrics(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
     names = {name for metrics in found for name in metrics if name != _COUNT}
     for name in sorted(names):
         if any(name not in metrics for metrics in found):
-            raise SettingsError(f"metric {name!r} is missing at one of two nodes; expected the same metrics")
+            raise SettingsError(
+                f"metric {name!r} is missing at one of two nodes; expected the same metrics at both"
+            )
     return {
         name: float(np.average([metrics[name] for metrics in found], weights=weights))
         for name in sorted(names)
@@ -219,7 +225,7 @@ def _average_metrics(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _check_average(task_name: str, initial: Model, average: Model) -> None:
-    """Check what the server accepts, and that training has an effect.
+    """Check that the server would accept the arrays, and that training changed some of them.
 
     Raises:
         SettingsError: a number is not finite, or no array has changed.

@@ -1,4 +1,4 @@
-"""What a round of a task costs a node, and how that is shown."""
+"""What a round of a task costs a node, and a table of it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,18 +14,17 @@ class Costs:
         task: the module.
         arrays: number of the network's arrays.
         parameters: numbers in all of them.
-        frozen_parameters: of these, numbers that no node trains.
+        frozen_parameters: numbers in the arrays that no node trains, included in `parameters`.
         model_bytes: size of all arrays.
-        bytes_down: sent to a node in each round: the arrays that are not frozen, to train and to evaluate.
-        bytes_up: sent by a node in each round.
-        bytes_once: frozen arrays that are sent to a node once, because they depend on the run's seed.
-        train_examples: of the training set.
-        test_examples: of the test set.
-        timed_examples: from how many the next number is estimated.
-        seconds_per_epoch: on all of the training set.
-        memory_bytes: at most, in addition to `base_bytes`.
-        base_bytes: of Python and MXNet before the task is imported.
-        device: that was trained on.
+        bytes_down: arrays that a node receives in each round, to train and to evaluate.
+        bytes_up: arrays that a node sends in each round.
+        train_examples: number of examples in the training set.
+        test_examples: number of examples in the test set.
+        timed_examples: number of examples from which `seconds_per_epoch` is estimated.
+        seconds_per_epoch: estimate for one epoch on the whole training set.
+        memory_bytes: peak memory, in addition to `base_bytes`.
+        base_bytes: memory of Python and MXNet before the task is imported.
+        device: names of the devices that trained.
         train: the metrics of training.
         evaluate: the metrics of the averaged model.
         is_repeatable: whether the same seed led to the same arrays twice.
@@ -38,7 +37,6 @@ class Costs:
     model_bytes: int
     bytes_down: int
     bytes_up: int
-    bytes_once: int
     train_examples: int
     test_examples: int
     timed_examples: int
@@ -51,14 +49,13 @@ class Costs:
     is_repeatable: bool
 
     def to_lines(self) -> Iterator[str]:
-        """Yield the costs as a table, with a heading."""
+        """Yield the lines of a table of the costs, the first one as a heading."""
         frozen = f", of which {self.frozen_parameters} are frozen" if self.frozen_parameters else ""
-        once = f"; once {_show_bytes(self.bytes_once)} of frozen arrays" if self.bytes_once else ""
         rows = {
             "parameters": f"{self.parameters} in {self.arrays} arrays{frozen}",
             "data": f"{self.train_examples} training examples, {self.test_examples} test examples",
             "bytes per round": f"{_show_bytes(self.bytes_down)} to a node,"
-            f" {_show_bytes(self.bytes_up)} from it{once}",
+            f" {_show_bytes(self.bytes_up)} from it",
             "seconds per epoch": f"{self.seconds_per_epoch:.3g} on {self.device}, estimated from"
             f" {self.timed_examples} examples",
             "memory": f"{_show_bytes(self.memory_bytes)} with all of this data, in addition to"

@@ -93,7 +93,7 @@ KINDS = {
         is_error=True,
     ),
     "ranking": Kind(
-        "ranking with negatives drawn anew",
+        "ranking with new negatives at every access",
         "hit_rate",
         0.21,
         _run(8, 2, 100, 0.01, OPTIMIZER="adam"),
@@ -122,7 +122,7 @@ KINDS = {
         _rounds(3),
     ),
     "time_series": Kind(
-        "probabilistic time series with endless windows",
+        "probabilistic time series with an endless stream of windows",
         "crps",
         4.69,
         _run(6, 2, 50, 0.003),

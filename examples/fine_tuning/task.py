@@ -1,4 +1,4 @@
-"""The task of `plain.py`: frozen parameters are sent once and never trained."""
+"""The task of `plain.py`: frozen parameters are never trained and never sent."""
 
 from client.mx import gluon
 from examples.fine_tuning.data import WEIGHTS, load_digits

@@ -1,1 +1,1 @@
-"""Ranking of items by implicit feedback, with negatives drawn anew."""
+"""Ranking of items by implicit feedback, with new negatives at every access."""

@@ -1,4 +1,4 @@
-"""Ranks items by Bayesian personalized ranking: a chosen item beside one that is drawn anew at each access.
+"""Ranks items by Bayesian personalized ranking: chosen items against others, drawn at every access.
 
 `python -m examples.ranking.plain` prints how often the held-out item is among the first ten of 51.
 """

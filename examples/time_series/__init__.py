@@ -1,1 +1,1 @@
-"""A probabilistic forecast of time series, from endless windows."""
+"""A probabilistic forecast of time series, from an endless stream of windows."""

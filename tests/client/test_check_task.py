@@ -62,7 +62,7 @@ def test_sizes_follow_from_the_network(workplace: Workplace, capsys: pytest.Capt
     numbers = 12 * 4 + 4 + 4 + 1
     assert (found["parameters"], found["frozen_parameters"], found["arrays"]) == (numbers, 0, 4)
     assert found["model_bytes"] == found["bytes_up"] == 4 * numbers
-    assert (found["bytes_down"], found["bytes_once"]) == (2 * 4 * numbers, 0)
+    assert found["bytes_down"] == 2 * 4 * numbers
     assert (found["train_examples"], found["test_examples"], found["timed_examples"]) == (60, 30, 30)
     assert found["train"].keys() == found["evaluate"].keys() == {"loss"}
     assert found["is_repeatable"]
@@ -72,21 +72,21 @@ def test_sizes_follow_from_the_network(workplace: Workplace, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize(
-    ("build", "once"),
+    ("build", "down"),
     [
-        ("    net[0].initialize()\n    return net", 0),
-        # Drawn from the run's seed, so that the server sends them.
-        ("    return net", 4 * (12 * 4 + 4)),
+        ("    net[0].initialize()\n    return net", 2 * 4 * 5),
+        # Drawn from the run's seed, so the server sends them with both messages.
+        ("    return net", 2 * 4 * 57),
     ],
 )
-def test_frozen_arrays_are_not_counted_in_a_round(
-    workplace: Workplace, capsys: pytest.CaptureFixture[str], build: str, once: int
+def test_frozen_arrays_count_in_a_round_only_if_they_are_sent(
+    workplace: Workplace, capsys: pytest.CaptureFixture[str], build: str, down: int
 ) -> None:
     plain = PLAIN.replace("Dense(4)", "Dense(4, in_units=12)").replace("    return net", build, 1)
     source = f'FROZEN = ["0.*"]\n{plain}'
-    found = check(capsys, workplace.write_task(f"frozen_{once}", source))
+    found = check(capsys, workplace.write_task(f"frozen_{down}", source))
     assert (found["parameters"], found["frozen_parameters"]) == (57, 52)
-    assert (found["bytes_up"], found["bytes_down"], found["bytes_once"]) == (20, 40, once)
+    assert (found["bytes_up"], found["bytes_down"]) == (4 * 5, down)
 
 
 def test_own_loops_run_on_a_share_and_their_arrays_are_averaged(
