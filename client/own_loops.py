@@ -8,17 +8,15 @@ from typing import Any
 import numpy as np
 
 from client.context import Context
+from client.metrics import COUNT, LOSS, check_spelling
 from client.model import is_trained
 from client.mx import gluon, mx
 from client.proximal import ProximalTerm
 from client.seeding import seed_call
 from client.task import Task, Train, describe
 from client.task_errors import task_errors
-from client.training import check_spelling
 from fedmx.errors import SettingsError, TrainingFailedError
 
-_COUNT = "num-examples"
-_LOSS = "loss"
 _EXPECTED = "expected a dict of numbers by name, or such a dict and a positive weight"
 
 
@@ -51,13 +49,13 @@ def train(
             f"PROXIMAL_MU={mu:g}: train() of TASK={task.name} never called context.pull(net);"
             " expected its term in the loss, or PROXIMAL_MU=0"
         )
-    if not math.isfinite(numbers.get(_LOSS, 0.0)):
+    if not math.isfinite(numbers.get(LOSS, 0.0)):
         raise TrainingFailedError(
-            f"TASK={task.name}: train() returned the loss {numbers[_LOSS]}; expected a finite number"
+            f"TASK={task.name}: train() returned the loss {numbers[LOSS]}; expected a finite number"
         )
     if weight != int(weight):
         raise SettingsError(f"TASK={task.name}: train() returned the weight {weight:g}; expected an integer")
-    return {**numbers, _COUNT: int(weight)}
+    return {**numbers, COUNT: int(weight)}
 
 
 def evaluate(net: gluon.Block, task: Task, data: gluon.data.Dataset, context: Context) -> dict[str, float]:
@@ -70,7 +68,7 @@ def evaluate(net: gluon.Block, task: Task, data: gluon.data.Dataset, context: Co
         SettingsError: the function raises or returns something else.
     """
     numbers, weight = _Loop(task, "evaluate").run(net, data, context)
-    return {**numbers, _COUNT: weight}
+    return {**numbers, COUNT: weight}
 
 
 class _Loop:
@@ -100,8 +98,8 @@ class _Loop:
             raise SettingsError(self._describe(describe(numbers)))
         numbers = self._rename(numbers)
         check_spelling(self._task_name, self._part, numbers)
-        if _COUNT in numbers:
-            raise SettingsError(f"{self._describe(repr(_COUNT))} such as `return numbers, weight`")
+        if COUNT in numbers:
+            raise SettingsError(f"{self._describe(repr(COUNT))} such as `return numbers, weight`")
         parsed = {key: self._to_number(key, value) for key, value in numbers.items()}
         weight = self._to_number("the weight", weight)
         if not (math.isfinite(weight) and weight > 0):

@@ -11,12 +11,12 @@ from client import model, training
 from client.batches import Batches, DeviceData, read_batch
 from client.context import Context
 from client.lazy_data import AnyDataset
+from client.metrics import check_metric_names
 from client.model import Parameters
 from client.mx import autograd, gluon, mx
 from client.network import Network
 from client.task import Task
 from client.task_errors import task_errors
-from client.training import check_metric_names
 from fedmx import arrays
 from fedmx.errors import TrainingFailedError
 from fedmx.hyperparameters import Hyperparameters

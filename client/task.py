@@ -1,9 +1,6 @@
 """A task: the user's model and data, from the module that TASK names."""
 
-import importlib
 import inspect
-import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,8 +12,9 @@ from client.context import Context
 from client.data import Dataset, make_dataset
 from client.lazy_data import AnyDataset
 from client.mx import gluon, mx
-from client.task_errors import explain, guard_task, task_errors
-from fedmx.errors import DataError, SettingsError, StopSignal
+from client.task_errors import task_errors
+from client.task_import import EXPECTED, import_task
+from fedmx.errors import DataError, SettingsError
 from fedmx.files import expected_readable
 
 Loss = Callable[[Any, Any], mx.nd.NDArray]
@@ -25,7 +23,6 @@ Options = Mapping[str, Any]
 
 Train = Callable[[gluon.Block, gluon.data.Dataset, Context], Any]
 
-_EXPECTED = "expected a module with build_model() and load_data(data_dir)"
 _OPTIONAL = ("trainer", "train", "evaluate", "load_example")
 
 
@@ -78,10 +75,10 @@ def load_task(name: str, options: Options | None = None, data_dir: Path | None =
         SettingsError: there is no such module, it cannot be imported, or a required function is missing.
     """
     options = options or {}
-    module = _import(name)
+    module = import_task(name)
     for function in ("build_model", "load_data"):
         if not callable(getattr(module, function, None)):
-            raise SettingsError(f"TASK={name}: {function} is missing; {_EXPECTED}")
+            raise SettingsError(f"TASK={name}: {function} is missing; {EXPECTED}")
     loss = _make_loss(module, options)
     metrics = getattr(module, "metrics", _choose_metrics(loss))
     if not callable(metrics):
@@ -120,61 +117,6 @@ def computes_as(loss: Any, kind: type) -> bool:
 def describe(value: object) -> str:
     """Describe a value's type for an error message."""
     return "None" if value is None else f"an object of type {type(value).__name__}"
-
-
-def _import(name: str) -> ModuleType:
-    if "/" in name or name.startswith(".") or name.endswith(".py"):
-        parts = [part for part in Path(name).with_suffix("").parts if part.isidentifier()]
-        expected = ".".join(parts) or "one such as my_task"
-        raise SettingsError(f"TASK={name}: cannot be imported: not a module name; expected {expected}")
-    try:
-        with guard_task():
-            return importlib.import_module(name)
-    except StopSignal:
-        raise
-    except PermissionError as error:
-        reason, expected = f"{error.filename or error}: {error.strerror}", expected_readable()
-        raise SettingsError(f"TASK={name}: cannot be imported: {reason}; {expected}") from error
-    except (ImportError, SyntaxError) as error:
-        reason, expected = _explain_import(error)
-        raise SettingsError(f"TASK={name}: cannot be imported: {reason}; {expected}") from error
-    except BaseException as error:
-        reason = explain(error, None)
-        raise SettingsError(f"TASK={name}: cannot be imported: {reason}; {_EXPECTED}") from error
-
-
-def _explain_import(error: ImportError | SyntaxError) -> tuple[str, str]:
-    """Return the reason, which names the file, and what is expected."""
-    reason = str(error).strip().partition("\n")[0] or "no reason given"
-    missing = error.name if isinstance(error, ModuleNotFoundError) else None
-    path = _find_unreadable(missing or "")
-    if path:
-        return f"{reason}, and {path} cannot be read", expected_readable()
-    return reason, _EXPECTED
-
-
-def _find_unreadable(module: str) -> Path | None:
-    """Return the first folder or file on a module's path that this user cannot read, or None.
-
-    Python's finders skip what they cannot read as if it did not exist.
-    """
-    parts = module.split(".") if module else []
-    for entry in sys.path if parts else ():
-        for count in range(len(parts) + 1):
-            path = Path(entry or ".").absolute().joinpath(*parts[:count])
-            for candidate in (path, Path(f"{path}.py")):
-                if not _is_missing_or_readable(candidate):
-                    return candidate
-    return None
-
-
-def _is_missing_or_readable(path: Path) -> bool:
-    try:
-        needed = os.R_OK | (os.X_OK if path.is_dir() else 0)
-        return not path.exists() or os.access(path, needed)
-    except PermissionError:
-        # A folder above it cannot be entered.
-        return False
 
 
 def _make_loss(module: ModuleType, options: Options) -> Loss:

@@ -1,14 +1,13 @@
 """The built-in training and evaluation of one message; nothing remains for the next message."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-import numpy as np
-
 from client.batches import Batch, Batches
 from client.context import Context
+from client.metrics import COUNT, LOSS, Sums, average_each
 from client.model import is_trained
 from client.mx import autograd, gluon, mx
 from client.optimizer import make_trainer, optimizer_errors
@@ -16,55 +15,7 @@ from client.proximal import ProximalTerm
 from client.seeding import seed_call
 from client.task import Task, describe
 from client.task_errors import task_errors
-from fedmx import parsing
 from fedmx.errors import SettingsError, TrainingFailedError
-from fedmx.log import printable
-
-_COUNT = "num-examples"
-_LOSS = "loss"
-
-
-class _Sums:
-    """Sums of metrics, on the device: reading them waits for MXNet's engine, so once per epoch."""
-
-    def __init__(self, task_name: str) -> None:
-        self._task_name = task_name
-        self._sums: dict[str, mx.nd.NDArray] = {}
-        self._examples = 0
-
-    def add(self, losses: mx.nd.NDArray, metrics: Mapping[str, Any]) -> None:
-        """Add a batch, whose metrics have the names of the batches before.
-
-        Args:
-            losses: one per example.
-            metrics: by name, one or several values per example, or the mean of the batch; any type of number.
-        """
-        values_by_name = {_LOSS: losses, **metrics}
-        if self._sums:
-            check_metric_names(self._task_name, self._sums.keys(), values_by_name.keys())
-        else:
-            check_spelling(self._task_name, "metrics()", metrics)
-        self._examples += len(losses)
-        for name, values in values_by_name.items():
-            total = self._sum(name, values, losses)
-            if name in self._sums:
-                # A part of the batch may have been measured on another device.
-                self._sums[name] += total.as_in_context(self._sums[name].context)
-            else:
-                self._sums[name] = total
-
-    def read(self) -> dict[str, float]:
-        """Wait for the device and return the means."""
-        return {name: float(total.asscalar()) / self._examples for name, total in self._sums.items()}
-
-    def _sum(self, name: str, values: Any, losses: mx.nd.NDArray) -> mx.nd.NDArray:
-        """Sum the values of a batch in float32; a mean counts once per example."""
-        if not isinstance(values, mx.nd.NDArray):
-            values = mx.nd.array(np.atleast_1d(np.asarray(values, np.float32)), ctx=losses.context)
-        values = values.as_nd_ndarray().astype("float32", copy=False)
-        if values.size == 1:
-            return values.reshape(1) * len(losses)
-        return _average_each(self._task_name, name, values, len(losses)).sum(keepdims=True)
 
 
 def train(net: gluon.Block, task: Task, data: Batches, context: Context, seed: list[int]) -> dict[str, float]:
@@ -89,17 +40,17 @@ def train(net: gluon.Block, task: Task, data: Batches, context: Context, seed: l
     steps = _Steps(net, task, trained, context)
     means: dict[str, float] = {}
     for epoch in range(context.epochs):
-        sums = _Sums(task.name)
+        sums = Sums(task.name)
         for batch in _read(task, data.shuffled_batches(context.batch_size, rng)):
             steps.take(batch, sums, is_streamed=data.is_streamed)
         means = sums.read()
-        if not math.isfinite(means[_LOSS]):
+        if not math.isfinite(means[LOSS]):
             raise TrainingFailedError(
-                f"the loss is {means[_LOSS]} in epoch {epoch + 1} of {context.epochs}; expected"
+                f"the loss is {means[LOSS]} in epoch {epoch + 1} of {context.epochs}; expected"
                 f" a finite number: LEARNING_RATE={context.learning_rate:g} is probably too high;"
                 " otherwise look for log(0) and x/0 in the task's loss, and for large inputs (all are finite)"
             )
-    return {**means, _COUNT: len(data)}
+    return {**means, COUNT: len(data)}
 
 
 def evaluate(net: gluon.Block, task: Task, data: Batches, context: Context) -> dict[str, float]:
@@ -111,13 +62,13 @@ def evaluate(net: gluon.Block, task: Task, data: Batches, context: Context) -> d
     Raises:
         SettingsError: the task's network, loss or metrics raise or return a wrong type or shape.
     """
-    sums = _Sums(task.name)
+    sums = Sums(task.name)
     for batch in _read(task, data.batches(context.batch_size)):
         outputs, losses = _forward(net, task, batch)
         _measure(sums, task, outputs, batch.labels, losses)
         if data.is_streamed:
             losses.wait_to_read()
-    return {**sums.read(), _COUNT: len(data)}
+    return {**sums.read(), COUNT: len(data)}
 
 
 def _read(task: Task, batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -157,7 +108,7 @@ class _Steps:
             return optimizer_errors(self._how)
         return task_errors(self._task.name, "trainer()")
 
-    def take(self, batch: Batch, sums: "_Sums", *, is_streamed: bool) -> None:
+    def take(self, batch: Batch, sums: Sums, *, is_streamed: bool) -> None:
         """Train on a batch and measure it."""
         _clear_added(self._trained)
         parts = batch.split(self._devices)
@@ -202,10 +153,10 @@ def _forward(net: gluon.Block, task: Task, batch: Batch) -> tuple[Any, mx.nd.NDA
                 f"TASK={task.name}: the loss returned {describe(losses)};"
                 " expected an MXNet array with one value per example"
             )
-        return outputs, _average_each(task.name, _LOSS, losses, len(batch))
+        return outputs, average_each(task.name, LOSS, losses, len(batch))
 
 
-def _measure(sums: _Sums, task: Task, outputs: Any, labels: mx.nd.NDArray, losses: mx.nd.NDArray) -> None:
+def _measure(sums: Sums, task: Task, outputs: Any, labels: mx.nd.NDArray, losses: mx.nd.NDArray) -> None:
     """Add a batch's losses and metrics."""
     with task_errors(task.name, "metrics()"):
         metrics = task.metrics(outputs, labels)
@@ -213,7 +164,7 @@ def _measure(sums: _Sums, task: Task, outputs: Any, labels: mx.nd.NDArray, losse
             raise SettingsError(
                 f"TASK={task.name}: metrics() returned {describe(metrics)}; expected a dict of values by name"
             )
-        for name in (_LOSS, _COUNT):
+        for name in (LOSS, COUNT):
             if name in metrics:
                 raise SettingsError(
                     f"TASK={task.name}: metrics() returned {name!r}, which is always measured;"
@@ -227,41 +178,3 @@ def _clear_added(parameters: list[gluon.Parameter]) -> None:
     for parameter in parameters:
         if parameter.grad_req == "add":
             parameter.zero_grad()
-
-
-def check_metric_names(task_name: str, some: Collection[str], others: Collection[str]) -> None:
-    """Check that two batches have the same metrics: the mean of one that a batch lacks would be wrong.
-
-    Raises:
-        SettingsError: they differ.
-    """
-    differing = set(some) ^ set(others)
-    if differing:
-        raise SettingsError(
-            f"TASK={task_name}: metrics() returned {', '.join(sorted(differing))} for some batches only;"
-            " expected the same names for every batch"
-        )
-
-
-def check_spelling(task_name: str, part: str, names: Iterable[object]) -> None:
-    """Check that metrics have names that a history may have.
-
-    Raises:
-        SettingsError: a name is not one.
-    """
-    for name in names:
-        try:
-            parsing.name(name if isinstance(name, str) else "")
-        except ValueError as error:
-            found = printable(repr(name))[:100]
-            raise SettingsError(f"TASK={task_name}: {part} returned the name {found}; {error}") from None
-
-
-def _average_each(task_name: str, name: str, values: mx.nd.NDArray, count: int) -> mx.nd.NDArray:
-    """Average several values per example, such as one per pixel, to one."""
-    if len(values) != count:
-        raise SettingsError(
-            f"TASK={task_name}: {name} has shape {values.shape} for a batch of {count};"
-            " expected one row per example"
-        )
-    return values if values.ndim == 1 else values.reshape((count, -1)).mean(axis=1)

@@ -10,13 +10,13 @@ from fedmx.hyperparameters import Hyperparameters
 from fedmx.pki import renewal
 from fedmx.pki.authority import Authority
 from fedmx.program import run_program
+from fedmx.run_settings import RunSettings
 from fedmx.run_state import settle
 from fedmx.settings import (
     ClientSettings,
     CommonSettings,
     LocalSettings,
     PkiSettings,
-    RunSettings,
     ServerSettings,
     environment,
 )

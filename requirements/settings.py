@@ -15,6 +15,7 @@ from pathlib import Path
 from fedmx.fields import describe, explain_own, list_own
 from fedmx.hyperparameters import Hyperparameters
 from fedmx.names import find_problems, find_wrong_values
+from fedmx.run_settings import RunSettings
 from fedmx.settings import (
     ClientSettings,
     CommonSettings,
@@ -22,7 +23,6 @@ from fedmx.settings import (
     LocalSettings,
     ModelSettings,
     PkiSettings,
-    RunSettings,
     ServerSettings,
 )
 from requirements import env_file

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from fedmx.command_line import Command, Program, parse
 from fedmx.hyperparameters import Hyperparameters
 from fedmx.program import run_program
-from fedmx.settings import CommonSettings, PkiSettings, RunSettings, ServerSettings
+from fedmx.run_settings import RunSettings
+from fedmx.settings import CommonSettings, PkiSettings, ServerSettings
 from server.authority import command as authority
 
 _AUTHORITY_SETTINGS = {"settings of the authority, for pki": PkiSettings}

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fedmx.fields import describe
-from fedmx.settings import ClientSettings, CommonSettings, PkiSettings, RunSettings, ServerSettings, load
+from fedmx.run_settings import RunSettings
+from fedmx.settings import ClientSettings, CommonSettings, PkiSettings, ServerSettings, load
 from requirements import settings
 from requirements.settings import IN_CONTAINERS, MOUNTED, fill, generate
 
