@@ -8,6 +8,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.clientapp import ClientApp
 
 from client.settings import load_settings
+from client.task import may_need_options
 from client.trainer import DataShare, Trainer
 from fedmx import arrays, parsing
 from fedmx.errors import SettingsError
@@ -20,9 +21,24 @@ T = TypeVar("T", int, str, bool)
 app = ClientApp()
 
 
-@lru_cache(maxsize=1)
+def prepare() -> None:
+    """Build the trainer before the server answers, unless the task may need the server's TASK_OPTIONS.
+
+    Raises:
+        FederationError: this node cannot train, as `Trainer` finds.
+    """
+    if not may_need_options(load_settings().task):
+        build_trainer("{}")
+
+
 def trainer(task_options: str) -> Trainer:
-    """Return this process's trainer, built from its settings at the first call.
+    """Return this process's trainer, which is built once for each TASK_OPTIONS that its task may need."""
+    return build_trainer(task_options if may_need_options(load_settings().task) else "{}")
+
+
+@lru_cache(maxsize=1)
+def build_trainer(task_options: str) -> Trainer:
+    """Build a trainer from this process's settings.
 
     Args:
         task_options: TASK_OPTIONS of the server, a JSON object.

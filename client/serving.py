@@ -36,6 +36,7 @@ def main() -> None:
     link.start()
     from client import app  # noqa: PLC0415 - imports MXNet
 
+    app.prepare()
     welcome = link.await_welcome()
     if welcome is None:
         event("finished")

@@ -13,7 +13,7 @@ from client.data import Dataset, make_dataset
 from client.lazy_data import AnyDataset
 from client.mx import gluon, mx
 from client.task_errors import task_errors
-from client.task_import import EXPECTED, import_task
+from client.task_import import import_task
 from fedmx.errors import DataError, SettingsError
 from fedmx.files import expected_readable
 
@@ -76,9 +76,6 @@ def load_task(name: str, options: Options | None = None, data_dir: Path | None =
     """
     options = options or {}
     module = import_task(name)
-    for function in ("build_model", "load_data"):
-        if not callable(getattr(module, function, None)):
-            raise SettingsError(f"TASK={name}: {function} is missing; {EXPECTED}")
     loss = _make_loss(module, options)
     metrics = getattr(module, "metrics", _choose_metrics(loss))
     if not callable(metrics):
@@ -93,6 +90,19 @@ def load_task(name: str, options: Options | None = None, data_dir: Path | None =
         options=options,
         **{function: _find_optional(module, function) for function in _OPTIONAL},
     )
+
+
+def may_need_options(name: str) -> bool:
+    """Whether a task cannot be built and tried before TASK_OPTIONS are known.
+
+    Raises:
+        SettingsError: there is no such module, it cannot be imported, or a required function is missing.
+    """
+    module = import_task(name)
+    functions = (module.build_model, module.load_data, getattr(module, "loss", None))
+    takes_them = any(_pass_by_name(function, options={}) for function in functions if callable(function))
+    # The context of a trainer has the options.
+    return takes_them or _find_optional(module, "trainer") is not None
 
 
 def accuracy(outputs: mx.nd.NDArray, labels: mx.nd.NDArray, axis: int = -1) -> Mapping[str, mx.nd.NDArray]:

@@ -14,11 +14,19 @@ EXPECTED = "expected a module with build_model() and load_data(data_dir)"
 
 
 def import_task(name: str) -> ModuleType:
-    """Import a task's module.
+    """Import a task's module, and check that it has the functions that every task has.
 
     Raises:
-        SettingsError: there is no such module, or it cannot be imported.
+        SettingsError: there is no such module, it cannot be imported, or a required function is missing.
     """
+    module = _import(name)
+    for function in ("build_model", "load_data"):
+        if not callable(getattr(module, function, None)):
+            raise SettingsError(f"TASK={name}: {function} is missing; {EXPECTED}")
+    return module
+
+
+def _import(name: str) -> ModuleType:
     if "/" in name or name.startswith(".") or name.endswith(".py"):
         parts = [part for part in Path(name).with_suffix("").parts if part.isidentifier()]
         expected = ".".join(parts) or "one such as my_task"

@@ -29,7 +29,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Use:
         monkeypatch.setenv("TASK", f"tests.client.given.{task}")
         monkeypatch.setenv("DEVICE", "cpu")
         load_settings.cache_clear()
-        app.trainer.cache_clear()
+        app.build_trainer.cache_clear()
 
     start("clusters")
     return start

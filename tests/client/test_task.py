@@ -12,7 +12,7 @@ import pytest
 
 from client.data import Dataset
 from client.mx import gluon, mx
-from client.task import Task, accuracy, load_task
+from client.task import Task, accuracy, load_task, may_need_options
 from client.task_errors import task_errors
 from fedmx.errors import FederationError, StopSignal
 
@@ -213,6 +213,25 @@ def test_a_path_is_refused_with_the_name_of_its_module(name: str, module: str) -
 
 
 # Imports that fail
+
+
+@pytest.mark.parametrize(
+    ("source", "needs_them"),
+    [
+        ("", False),
+        ("def train(net, data, context): return context.options\n", False),
+        ("def loss(): return gluon.loss.L1Loss()\n", False),
+        ("def loss(options): return gluon.loss.L1Loss()\n", True),
+        ("def build_model(options): return gluon.nn.Dense(options['width'])\n", True),
+        ("def load_data(data_dir, options): return None\n", True),
+        ("def trainer(net, context): return context.options\n", True),
+    ],
+)
+def test_a_task_needs_options_if_a_function_that_is_called_at_the_start_has_them(
+    load: Load, source: str, needs_them: bool
+) -> None:
+    load(GOOD + source)
+    assert may_need_options("their_task") is needs_them
 
 
 def test_a_missing_module_is_named() -> None:
