@@ -1,12 +1,12 @@
 """`check-task`: the costs of a round against hand-computed and measured ones, and mistakes in one line."""
 
 import json
+import mmap
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from client import peak_memory
@@ -168,34 +168,37 @@ def test_a_few_examples_are_enough(
 def test_the_peak_counts_what_was_freed_again() -> None:
     peak_memory.reset()
     before = peak_memory.read()
-    block = np.ones(40_000_000, np.uint8)
-    del block
+    # Not numpy, whose arrays may take memory that this process has freed before.
+    with mmap.mmap(-1, 40_000_000) as block:
+        block.write(b"1" * 40_000_000)
     assert peak_memory.read_peak() - before > 30_000_000
     peak_memory.reset()
     assert peak_memory.read_peak() - before < 30_000_000
 
 
-def test_the_memory_of_the_data_is_counted(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
-    small = check(capsys, workplace.write_task("small_data", PLAIN))
+def check_in_own_process(workplace: Workplace, name: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "client", "check-task", name, ".", "--json"],
+        cwd=workplace.folder,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=HANG_S,
+    )
+
+
+def test_the_memory_of_the_data_is_counted(workplace: Workplace) -> None:
     source = PLAIN.replace("(90, 12)", "(500030, 12)").replace("[:60", "[:-30").replace("[60:", "[-30:")
-    large = check(capsys, workplace.write_task("large_data", source))
+    tasks = workplace.write_task("small_data", PLAIN), workplace.write_task("large_data", source)
+    small, large = (json.loads(check_in_own_process(workplace, task).stdout) for task in tasks)
     # 500,000 x 12 numbers of float32, in numpy and on the device.
     assert large["train_examples"] == 500_000
     assert large["memory_bytes"] - small["memory_bytes"] > 2 * 24_000_000
 
 
 def test_the_program_reports_a_mistake_in_one_line_and_exits_with_2(workplace: Workplace) -> None:
-    workplace.write_task("idle", OWN_LOOPS.replace("+ len(data))", "* 1)"))
-    command = [sys.executable, "-m", "client", "check-task", "idle", "."]
-    environment = {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        command,
-        cwd=workplace.folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=HANG_S,
-    )
+    name = workplace.write_task("idle", OWN_LOOPS.replace("+ len(data))", "* 1)"))
+    done = check_in_own_process(workplace, name)
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1, done.stderr
