@@ -1,4 +1,4 @@
-"""What a run is judged by: the metric of its best round, and the target at which it stops."""
+"""Goals of a run: the metric that chooses its best round, and the target at which it stops."""
 
 import operator
 import re
@@ -18,14 +18,23 @@ _COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True)
 class BestMetric:
-    """By which metric of the evaluation the best round is chosen: `NAME:min` or `NAME:max`."""
+    """The metric of the evaluation that chooses the best round: `NAME:min` or `NAME:max`.
+
+    Attributes:
+        metric: its name.
+        is_higher_better: whether the largest value is the best one.
+    """
 
     metric: str
     is_higher_better: bool = False
 
     @classmethod
     def parse(cls, text: str) -> "BestMetric":
-        """Parse a name and a direction."""
+        """Parse `METRIC:min` or `METRIC:max`.
+
+        Raises:
+            ValueError: the text is neither.
+        """
         metric, _, direction = text.rpartition(":")
         if not is_name(metric) or direction not in ("min", "max"):
             raise ValueError("expected METRIC:min or METRIC:max, such as accuracy:max")
@@ -41,7 +50,13 @@ class BestMetric:
 
 @dataclass(frozen=True)
 class Target:
-    """What a metric of the evaluation has to reach: a name, one of >=, <=, > and <, and a number."""
+    """A bound that a metric of the evaluation has to reach.
+
+    Attributes:
+        metric: its name.
+        comparison: `>=`, `<=`, `>` or `<`.
+        value: the bound.
+    """
 
     metric: str
     comparison: str
@@ -49,10 +64,14 @@ class Target:
 
     @classmethod
     def parse(cls, text: str) -> "Target":
-        """Parse a comparison."""
+        """Parse a name, a comparison and a number, such as `accuracy>=0.99`.
+
+        Raises:
+            ValueError: the text is something else.
+        """
         parts = _PARTS.fullmatch(text)
         if parts is None or not is_name(parts["metric"].strip()):
-            raise ValueError("expected METRIC and a bound by >=, <=, > or <, such as accuracy>=0.99")
+            raise ValueError("expected METRIC, then >=, <=, > or <, and a number, such as accuracy>=0.99")
         try:
             value = number()(parts["value"].strip())
         except ValueError:

@@ -1,6 +1,6 @@
 """How nodes train: what the server sends with every train and evaluate message.
 
-A new hyperparameter is one field here, and its use in `client/training.py`.
+A new hyperparameter is one field here, and its use in `client/`.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
-"""The learning rate over the rounds of a run, as a share of LEARNING_RATE.
+"""The learning rate over the rounds of a run, as a factor of LEARNING_RATE.
 
-A schedule counts rounds from 1, and depends on nothing else: a resumed run continues it.
+A schedule depends on nothing but the number of the round, from 1, so a resumed run continues it.
 """
 
 import math
@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from fedmx.parsing import integer, number
 
 _EXPECTED = (
-    "expected constant, step:EVERY:FACTOR or cosine:ROUNDS[:LAST], with warmup:ROUNDS+ before it or without"
+    "expected constant, step:EVERY:FACTOR, cosine:ROUNDS[:LAST] or warmup:ROUNDS, or warmup:ROUNDS+ followed"
+    " by one of the others"
 )
 _rounds = integer(at_least=1)
 
@@ -20,9 +21,9 @@ class LearningRateSchedule:
 
     Attributes:
         kind: `constant`, `step` or `cosine`.
-        rounds: of `step`, after how many rounds each step comes; of `cosine`, how long the rate falls.
-        share: of `step`, by what each step multiplies the rate; of `cosine`, the share that remains.
-        warmup: how many rounds the rate rises before.
+        rounds: for `step`, the rounds between two steps; for `cosine`, the rounds until the last factor.
+        share: for `step`, the factor of each step; for `cosine`, the last factor.
+        warmup: number of rounds in which the rate rises, before the others.
     """
 
     kind: str = "constant"
@@ -32,7 +33,11 @@ class LearningRateSchedule:
 
     @classmethod
     def parse(cls, text: str) -> "LearningRateSchedule":
-        """Parse parts joined by `+`: a warm-up or none, then at most one other."""
+        """Parse a schedule: a warm-up, another kind, or both joined by `+`.
+
+        Raises:
+            ValueError: the text is not a schedule.
+        """
         *before, last = text.split("+")
         if not before and not last.startswith("warmup"):
             return cls._parse_part(last)
@@ -59,9 +64,12 @@ class LearningRateSchedule:
         raise ValueError(_EXPECTED)
 
     def factor(self, number: int) -> float:
-        """Return the share of LEARNING_RATE with which nodes train in a round.
+        """Return by what LEARNING_RATE is multiplied in a round.
 
-        In the last round of a warm-up it is 1; what follows counts its rounds from there.
+        It is 1 in the last round of a warm-up; the other kinds count their rounds from the next one.
+
+        Returns:
+            From 0 to 1.
         """
         if number <= self.warmup:
             return number / self.warmup

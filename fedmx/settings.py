@@ -97,8 +97,8 @@ class ClientSettings(CommonSettings):
     gpu_index: tuple[int, ...] = setting(
         (),
         parsing.indices,
-        "index of the GPU to train on, among the visible ones, or several to train on at once, separated by"
-        " commas; empty: one, chosen by the partition",
+        "indices of the visible GPUs to train on at once, separated by commas; empty: one GPU, chosen by the"
+        " partition",
     )
     client_threads: int = setting(
         1, parsing.threads, "number of MXNet's OpenMP threads; auto: the cores that the client may use"

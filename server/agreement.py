@@ -48,7 +48,7 @@ def agree(
         engine: sends messages to the nodes.
         nodes: the nodes of the run.
         settings: the server's settings.
-        given: the arrays of a resumed run, or INITIAL_MODEL; None where the nodes build the initial arrays.
+        given: the arrays of a resumed run, or INITIAL_MODEL; None if the nodes build the initial arrays.
 
     Raises:
         TooFewNodesError: too few nodes joined or stayed connected.

@@ -33,7 +33,7 @@ class Collector:
         nodes: the nodes of the run.
         plan: the strategy, which selects nodes.
         settings: the server's settings.
-        model: what is sent; its layout has the arrays and metrics that replies must contain.
+        model: the model to send; its layout names the arrays and metrics that replies must contain.
     """
 
     def __init__(
@@ -100,9 +100,9 @@ class Collector:
         return [self._complete(message, number, arrays, candidates) for message in chosen]
 
     def _choose_arrays(self) -> Mapping[int, ArrayRecord]:
-        """Return what each node is sent: all arrays, or all but the frozen ones where it has these.
+        """Return the arrays for each node: all of them, or all but the frozen ones if it has these.
 
-        The nodes that are sent the same share one record, which is encoded once.
+        Nodes that are sent the same arrays share one record, which is encoded once.
         """
         holders = self._model.frozen.find_holders(self._nodes.all())
         without = self._model.layout.leave_out_frozen(self._model.arrays) if holders else ArrayRecord()
@@ -115,7 +115,7 @@ class Collector:
         arrays: Mapping[int, ArrayRecord],
         candidates: Mapping[int, Participant],
     ) -> Message:
-        """Send all arrays that the node needs instead of the trained ones, and add its share of the data."""
+        """Replace the trained arrays by all that the node needs, and add its share of the data."""
         node_id = message.metadata.dst_node_id
         (config,) = records_of(message.content, ConfigRecord)
         share = self._nodes.data_config(candidates[node_id])

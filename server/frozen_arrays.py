@@ -29,7 +29,7 @@ class FrozenArrays:
     def build(
         cls, model: ArrayRecord, layout: Layout, descriptions: Mapping[str, ConfigRecord]
     ) -> "FrozenArrays":
-        """Compute the digest of a model's frozen arrays, and note that of each node."""
+        """Compute the digest of a model's frozen arrays, and read each node's from its description."""
         if not layout.frozen:
             return cls()
         digests = {name: str(description.get(KEY, "")) for name, description in descriptions.items()}
@@ -43,7 +43,7 @@ class FrozenArrays:
     def find_holders(self, nodes: Iterable[NodeView]) -> set[int]:
         """Return the ids of the nodes whose own frozen arrays are the model's.
 
-        Nodes describe themselves when they join; on Flower's engines they do before round 1 alone.
+        Nodes describe themselves when they join; on Flower's engines only before round 1.
         """
         return {node.node_id for node in nodes if self.sha256 and self._find_digest(node) == self.sha256}
 

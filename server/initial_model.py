@@ -14,8 +14,9 @@ from server.layout import Layout
 from server.record import mxnet_params, npz
 
 _EXPECTED = "expected the folder of a finished run, or a file of arrays: .npz of numpy or .params of MXNet"
-# What a file has beside its arrays' bytes.
+# Bytes that a file may have in addition to its arrays: headers and names.
 _OVERHEAD = 1 << 26
+# An error lists this many names of arrays.
 _SHOWN = 3
 
 Arrays = Mapping[str, Array]
@@ -27,8 +28,8 @@ class InitialModel:
 
     Attributes:
         given: INITIAL_MODEL, for messages.
-        path: the file, absolute and without links: `runs/latest` is soon another run.
-        sha256: of its arrays, as `model_sha256` of a run.
+        path: the file, absolute and without links, since `runs/latest` will soon point to another run.
+        sha256: digest of its arrays, computed like `model_sha256` of a run.
     """
 
     given: Path
@@ -37,15 +38,15 @@ class InitialModel:
 
     @classmethod
     def find(cls, given: Path, limit: int, path: Path | None = None) -> "InitialModel":
-        """Read the file once, for its digest.
+        """Find the file and compute its digest.
 
         Args:
             given: INITIAL_MODEL.
             limit: MAX_MODEL_BYTES.
-            path: the file, where it is known already.
+            path: the file, if it is known already.
 
         Raises:
-            SettingsError: it cannot be read.
+            SettingsError: the file cannot be read.
         """
         path = path or _locate(given)
         return cls(given, path, arrays.sha256(_read(given, path, limit)))
@@ -53,12 +54,19 @@ class InitialModel:
     def load(self, layout: Layout, limit: int) -> ArrayRecord:
         """Return the arrays in the model's order.
 
+        Args:
+            layout: the model of the run's nodes.
+            limit: MAX_MODEL_BYTES.
+
         Raises:
             SettingsError: they are not those of the model, or the file has changed.
         """
         found = _read(self.given, self.path, limit)
         if arrays.sha256(found) != self.sha256:
-            raise SettingsError(f"INITIAL_MODEL={self.given}: {self.path} has changed since the start")
+            raise SettingsError(
+                f"INITIAL_MODEL={self.given}: {self.path} has changed since the server started; expected the"
+                " same file until round 1: start the server again"
+            )
         if problem := _find_problem(found, layout):
             raise SettingsError(f"INITIAL_MODEL={self.given}: {problem}")
         return ArrayRecord({name: found[name] for name in layout.arrays})
@@ -97,7 +105,7 @@ def _read(given: Path, path: Path, limit: int) -> Arrays:
 def _find_problem(found: Arrays, layout: Layout) -> str | None:
     """Return why arrays are not those of a model; None if they are."""
     missing = [name for name in layout.arrays if name not in found]
-    # A file that MXNet wrote has an array that two layers share once for each of them.
+    # MXNet writes an array that two layers share once for each layer.
     known = {_identify(found[name]) for name in layout.arrays if name in found}
     extra = [name for name in found if name not in layout.arrays and _identify(found[name]) not in known]
     if missing or extra:

@@ -32,10 +32,10 @@ class Layout:
     Attributes:
         arrays: name -> (dtype, shape), in the model's order.
         trained: names of the arrays that gradients change.
-        metrics: names of the metrics in every reply to an evaluate message, `num-examples` not among them;
-            None if the task's own function returns them, which may have any names.
+        metrics: names of the metrics in every reply to an evaluate message, without `num-examples`; None if
+            the task's own function returns metrics of any names.
         train_metrics: likewise in every reply to a train message.
-        frozen: names of the arrays that stay what they were at the start.
+        frozen: names of the arrays that keep their initial values.
     """
 
     arrays: Heads
@@ -113,9 +113,9 @@ class Layout:
         """Return all arrays together, in the model's order and dtypes.
 
         Args:
-            trained: has the arrays that gradients changed.
-            running: has those that changed without.
-            frozen: has the frozen arrays, which stay as they are.
+            trained: contains the arrays that gradients changed.
+            running: contains the arrays that changed without gradients.
+            frozen: contains the frozen arrays, which are not changed.
 
         Raises:
             ValueError: an array is missing, has another shape, or is not finite.

@@ -16,9 +16,9 @@ class GlobalModel:
     """The model after the newest round; the arrays of older rounds are released.
 
     Attributes:
-        arrays: all of them, in the model's order.
-        layout: of the arrays.
-        frozen: which nodes have the frozen ones.
+        arrays: all arrays, in the model's order.
+        layout: their shape and kinds.
+        frozen: the digest of the frozen arrays, and which nodes have them.
     """
 
     arrays: ArrayRecord
@@ -30,7 +30,7 @@ def average_running(layout: Layout, updates: Iterable[tuple[Mapping[str, Array],
     """Average the arrays that change without gradients, weighted by examples; integers are rounded.
 
     Args:
-        layout: of the model.
+        layout: the model's layout.
         updates: (arrays, number of examples) of each admitted update.
     """
     updates = list(updates)

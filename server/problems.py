@@ -1,4 +1,4 @@
-"""What is wrong with the server's settings together, though each of them is valid by itself."""
+"""Finds settings of the server that contradict each other, though each of them is valid by itself."""
 
 from collections.abc import Iterator
 
@@ -15,8 +15,8 @@ def find_problems(settings: ServerSettings) -> list[str]:
 
 
 def _find_problems_in_schedule(settings: ServerSettings) -> Iterator[str]:
-    """Return in which rounds nodes could not train with the scheduled learning rate."""
-    # A rate rises in the warm-up and never afterwards: one of these rounds has the smallest.
+    """Yield a line for a round whose learning rate is too small to train with."""
+    # The rate rises during the warm-up and never afterwards, so it is smallest in the first or last round.
     for number in sorted({1, settings.num_rounds}):
         rate = settings.learning_rate_in(number)
         if not parsing.is_float32(rate):
@@ -28,10 +28,13 @@ def _find_problems_in_schedule(settings: ServerSettings) -> Iterator[str]:
 
 
 def _find_problems_in_stopping(settings: ServerSettings) -> Iterator[str]:
-    """Return why a run could not stop as asked, or not begin; the strategy's settings are valid."""
+    """Yield why a run could not stop as the settings ask, or not begin; the strategy's are valid already."""
     limit = settings.max_epsilon
     if limit and settings.dp_mode == "off":
-        yield f"MAX_EPSILON={limit:g}: nothing is spent with DP_MODE=off; expected dp-fixed or dp-adaptive"
+        yield (
+            f"MAX_EPSILON={limit:g}: no epsilon is spent with DP_MODE=off; expected DP_MODE=dp-fixed or"
+            " dp-adaptive"
+        )
     elif limit and (first := privacy.spend_of_round(settings)) > limit:
         yield (
             f"MAX_EPSILON={limit:g}: round 1 spends {first:.4g} already; expected at least that, or a larger"

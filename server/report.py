@@ -38,7 +38,7 @@ class StepReport:
 
     Attributes:
         num_examples: of all nodes together, or the sum of the weights that their tasks returned.
-        metrics: the means by name, weighted by that; `loss` is among them where nodes measure it.
+        metrics: the means by name, weighted by it; `loss` is among them if the nodes measure it.
     """
 
     num_examples: float
@@ -53,7 +53,7 @@ class StepReport:
 
     @property
     def loss(self) -> float | None:
-        """The mean loss; None where nodes measure none."""
+        """The mean loss; None if the nodes do not measure one."""
         return self.metrics.get(LOSS)
 
 
@@ -130,7 +130,7 @@ class RoundReport:
     Attributes:
         round: its number, from 1.
         rounds: the number of rounds of the run.
-        learning_rate: with which the nodes trained, by LEARNING_RATE and LR_SCHEDULE.
+        learning_rate: the nodes' learning rate, from LEARNING_RATE and LR_SCHEDULE.
         train: averages of the nodes' training.
         evaluate: averages of the evaluation of the new model; None where no evaluation was admitted.
         nodes: the nodes with an admitted update, sorted by partition, then name.
@@ -141,7 +141,7 @@ class RoundReport:
         seconds: how long its parts took.
         is_complete: whether the evaluation covers every partition, or every site.
         membership: the nodes that take part, admitted or not.
-        stopped: why the run ends after it although rounds are left: target, patience or epsilon; None if not.
+        stopped: why the run ends after it although rounds are left: target, patience or epsilon; else None.
     """
 
     round: int
@@ -160,7 +160,7 @@ class RoundReport:
     stopped: str | None = None
 
     def find_metric(self, name: str) -> float | None:
-        """Return a metric of the evaluation, if that covers all of the test set and the metric is defined."""
+        """Return a metric of the evaluation; None if it is undefined or a part of the test set is missing."""
         if self.evaluate is None or not self.is_complete:
             return None
         return self.evaluate.metrics.get(name)
@@ -187,7 +187,7 @@ class Outcome:
         model: the file of the final model, where it finished.
         model_sha256: the model's digest, where it finished.
         is_evaluated: whether at least one round was evaluated.
-        stopped: why it finished although rounds were left: target, patience or epsilon; None if none were.
+        stopped: why it finished although rounds were left: target, patience or epsilon; else None.
         best: round, metric and value of the best round, if any was evaluated on all of the test set.
     """
 

@@ -55,8 +55,8 @@ class RoundLoop:
             if record.stopped:
                 return
             if self._has_spent_epsilon():
-                # A model of a round that was lost counts, so that this was not known when the round before
-                # was written.
+                # Models of this round that were sent before a crash count as well, so that the previous round
+                # could not know it.
                 self._stop_early(number, record)
                 return
             report = self._run_round(number, model, record)
@@ -74,12 +74,12 @@ class RoundLoop:
         """End a resumed run before a round.
 
         Raises:
-            TrainingFailedError: there is no round yet whose model could be the final one.
+            TrainingFailedError: the round is the first one, so there is no final model.
         """
         if number == 1:
             raise TrainingFailedError(
-                f"MAX_EPSILON={self.settings.max_epsilon:g}: spent by models of round 1 that were sent and"
-                " lost; expected a larger one, or RESUME=never to start a new run"
+                f"MAX_EPSILON={self.settings.max_epsilon:g}: already spent by models of round 1 that were"
+                " sent and lost; expected a larger one, or RESUME=never to start a new run"
             )
         record.stop(EPSILON)
 

@@ -1,7 +1,7 @@
 """Which round is the best so far, and whether a run ends before NUM_ROUNDS: pure functions of its rounds.
 
-Both are decided once, before the round is written, and are in its checkpoint: a resumed run stops where the
-undisturbed one would have.
+Both are decided once, before the round is written, and are in its checkpoint: a resumed run stops at the same
+round as an uninterrupted one.
 """
 
 from collections.abc import Mapping
@@ -17,18 +17,18 @@ TARGET, PATIENCE, EPSILON = "target", "patience", "epsilon"
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a run has come, by BEST_METRIC of the evaluations that cover all of the test set.
+    """The best round of a run so far, among those whose evaluation covers all of the test set.
 
     Attributes:
         best: round, metric and value of the best round; None before the first such evaluation.
-        stale: how many such evaluations came after it.
+        stale: number of such evaluations after the best one.
     """
 
     best: Mapping[str, Any] | None = None
     stale: int = 0
 
     def after(self, report: RoundReport, rule: BestMetric) -> "Standing":
-        """Return how far the run has come with one more round."""
+        """Return the standing after one more round."""
         value = report.find_metric(rule.metric)
         if value is None:
             return self
@@ -43,8 +43,8 @@ def find_reason(report: RoundReport, standing: Standing, settings: ServerSetting
 
     Args:
         report: the round.
-        standing: how far the run has come with it.
-        settings: the server's.
+        standing: the standing after it.
+        settings: the server's settings.
     """
     if settings.target is not None:
         value = report.find_metric(settings.target.metric)

@@ -1,4 +1,4 @@
-"""What the server's settings need of the nodes' task: metrics, and a kind of model."""
+"""Checks of the nodes' task against the server's settings, which may require metrics or a kind of model."""
 
 from collections.abc import Iterator
 
@@ -14,10 +14,10 @@ from server.update import LOSS
 
 
 def check_task(layout: Layout, settings: ServerSettings) -> None:
-    """Check that the model and the metrics of the nodes' task fit the settings, and log what they rule out.
+    """Check that the model and the metrics of the nodes' task fit the settings.
 
     Raises:
-        SettingsError: they do not.
+        SettingsError: a metric is missing, or the model does not allow differential privacy.
     """
     trained = layout.train_metrics
     if strategies.needs_loss(settings) and trained is not None and LOSS not in trained:
@@ -38,7 +38,7 @@ def check_task(layout: Layout, settings: ServerSettings) -> None:
 
 
 def warn_of_unmeasured(report: RoundReport, settings: ServerSettings) -> None:
-    """Log a WARNING for each setting that waits for a metric which the evaluation of a round does not have.
+    """Log a WARNING for each setting whose metric is missing in the evaluation of a round.
 
     A task's own function may return metrics of any names, which are not known before round 1.
     """
@@ -46,25 +46,25 @@ def warn_of_unmeasured(report: RoundReport, settings: ServerSettings) -> None:
         return
     undefined = [name for one in report.undefined if one.step == MessageType.EVALUATE for name in one.metrics]
     measured = sorted({*report.evaluate.metrics, *undefined})
-    for setting, metric in _list_judged(settings):
+    for setting, metric in _list_required_metrics(settings):
         if metric not in measured:
             warn("the evaluation lacks a metric", setting=setting, metric=metric, measured=measured)
 
 
 def _check_metrics(measured: frozenset[str], settings: ServerSettings) -> None:
-    for name, metric in _list_judged(settings):
+    for name, metric in _list_required_metrics(settings):
         if metric not in measured:
             found = ", ".join(sorted(measured)) or "nothing"
             raise SettingsError(
-                f"{name}: {metric!r} is not a metric of the nodes' evaluation; expected one of what it"
+                f"{name}: {metric!r} is not a metric of the nodes' evaluation; expected one that it"
                 f" measures: {found}"
             )
     if settings.best_metric.metric not in measured:
-        event("no round is the best one", best_metric=settings.best_metric, measured=sorted(measured))
+        event("no best round", best_metric=settings.best_metric, measured=sorted(measured))
 
 
-def _list_judged(settings: ServerSettings) -> Iterator[tuple[str, str]]:
-    """List the settings that need a metric of the evaluation, each with the metric's name."""
+def _list_required_metrics(settings: ServerSettings) -> Iterator[tuple[str, str]]:
+    """Yield the settings that need a metric of the evaluation, each with the metric's name."""
     if settings.target is not None:
         yield f"TARGET={settings.target}", settings.target.metric
     # A task without a loss has no best round by default.

@@ -12,7 +12,7 @@ from server.leases import Participant
 R = TypeVar("R", ArrayRecord, MetricRecord, ConfigRecord)
 
 LOSS = "loss"
-"""The metric that most tasks have, which must be finite where it is."""
+"""A metric that most tasks measure; if it is measured, it must be finite."""
 
 NUM_EXAMPLES = "num-examples"
 """The metric that weighs a reply against the others. Flower's strategies read it under this name."""

@@ -52,7 +52,7 @@ class NodeLink:
         self._stream: NodeStream | None = None
         self._ready: list[bytes] = []
         self._welcome = _NOT_WELCOMED
-        # Set by the first welcome, or by the end of the membership.
+        # Set by the first welcome, or when the membership ends without one.
         self._has_begun = threading.Event()
 
     @property
@@ -66,10 +66,10 @@ class NodeLink:
         threading.Thread(target=self._stay_joined, name="link", daemon=True).start()
 
     def await_welcome(self) -> Welcome | None:
-        """Wait for the server's first welcome; return None if the run is finished already.
+        """Wait for the server's first welcome; return None if the run is already finished.
 
         Raises:
-            FederationError: as `serve`.
+            FederationError: as in `serve`.
         """
         self._has_begun.wait()
         if self.is_member:
@@ -222,8 +222,8 @@ class NodeLink:
     def _join(self, stream: NodeStream, welcome: Welcome) -> None:
         if self.is_member and welcome.task_options != self._welcome.task_options:
             raise RefusedError(
-                f"TASK_OPTIONS={welcome.task_options} on the server, which were"
-                f" {self._welcome.task_options} when this client built its model; start the client again"
+                f"the server has TASK_OPTIONS={welcome.task_options}; expected {self._welcome.task_options},"
+                " from which this client built its model: start the client again"
             )
         event("joined", address=self._options.address, node=welcome.name)
         # The server may have appended a counter that makes the name too long for a hello.

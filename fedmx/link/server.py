@@ -46,7 +46,7 @@ class LinkServer:
         roster: is notified of every node that joins, gets ready or leaves.
         max_model_bytes: the largest set of arrays accepted from a node.
         lease_grace_s: how long a node whose stream broke may take to reconnect before it is given up.
-        task_options: TASK_OPTIONS, which every node learns with its welcome.
+        task_options: TASK_OPTIONS, a JSON object that every welcome contains.
         verifier: decides by certificate who may join; None is plain text.
     """
 

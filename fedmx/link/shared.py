@@ -17,7 +17,7 @@ class Shared:
         roster: is notified of every node that joins, gets ready or leaves.
         max_model_bytes: the largest set of arrays accepted from a node.
         lease_grace_s: how long a node may take to reconnect before its requests are given up.
-        task_options: the text that a welcome carries.
+        task_options: TASK_OPTIONS, a JSON object that every welcome contains.
         verifier: decides by certificate who may join; None is plain text.
         requests: what is asked and still awaited.
         refusals: the warnings about refused nodes.

@@ -24,7 +24,7 @@ from fedmx.files import disk_errors, fsync_directory
 from server.record import npz
 
 FOLDER = "checkpoints"
-"""Of the checkpoints, in a run's folder."""
+"""Name of the folder of checkpoints in a run's folder."""
 
 Values = Mapping[str, Any]
 State = Mapping[str, NDArray[Any]]
@@ -50,7 +50,7 @@ class Facts:
         line: the round's line in `history.jsonl`.
         history_bytes: the length of `history.jsonl` before that line.
         best: round, metric and value of the best round so far, if any was evaluated on all partitions.
-        stale: how many rounds were evaluated on all partitions after the best one.
+        stale: number of rounds after the best one that were evaluated on all partitions.
     """
 
     run_id: str

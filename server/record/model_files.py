@@ -1,4 +1,4 @@
-"""The models that a run leaves, each for numpy and for MXNet: the final one, and that of the best round."""
+"""The models that a run writes, each for numpy and for MXNet: the final one, and that of the best round."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,9 +17,9 @@ def save(folder: Path, name: str, model: Model) -> Path:
     """Write a model, and return the path of its file for numpy.
 
     Args:
-        folder: the run's.
-        name: of both files.
-        model: by structural name, in the model's order.
+        folder: the run's folder.
+        name: name of both files, without suffix.
+        model: arrays by structural name, in the model's order.
 
     Raises:
         DataError: it cannot be written.
@@ -34,10 +34,10 @@ def find_best(folder: Path, best: Mapping[str, Any] | None, newest: int, final: 
     """Return the model of the best round; None if there is none, or its checkpoint cannot be read.
 
     Args:
-        folder: the run's.
-        best: names the best round.
-        newest: the last round.
-        final: the model of that round.
+        folder: the run's folder.
+        best: round, metric and value of the best round; None if no round is the best.
+        newest: number of the last round.
+        final: the model of the last round.
     """
     if best is None:
         return None

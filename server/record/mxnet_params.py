@@ -75,7 +75,7 @@ def parse(data: bytes) -> dict[str, Array]:
     """
     reader = _Reader(data)
     if reader.read("<QQ")[0] != _FILE_MAGIC:
-        raise ValueError("it is no .params file of MXNet")
+        raise ValueError("it is not a .params file of MXNet")
     (count,) = reader.read("<Q")
     # A wrong count ends at the end of the file: nothing is reserved for it.
     found = [_parse_array(reader, index) for index in range(count)]

@@ -93,20 +93,20 @@ def choose_run(settings: ServerSettings) -> Start:
     """
     newest = None if settings.resume == "never" else read_newest(settings.runs_dir)
     if newest is None or newest.status == "finished":
-        return _start_anew(settings)
+        return _start_new(settings)
     found = _load_newest(newest)
     initial = _find_initial_again(newest, settings)
     before = newest.facts["initial_model"]
     if found is None:
         changed = [*_list_settings(newest.settings, settings), *_list_initial(before, initial)]
         if changed or newest.status == "failed":
-            return _start_anew(settings)
+            return _start_new(settings)
         return _log_resume(Start(newest.folder.name, newest, initial=initial))
     _check_settings(newest, found.facts, settings, initial)
     return _log_resume(Start(newest.folder.name, newest, found))
 
 
-def _start_anew(settings: ServerSettings) -> Start:
+def _start_new(settings: ServerSettings) -> Start:
     given = settings.initial_model
     initial = None if given is None else InitialModel.find(given, settings.max_model_bytes)
     return Start(new_run_id(), initial=initial)
@@ -181,10 +181,10 @@ def _list_settings(before: Values, settings: ServerSettings) -> Iterator[str]:
 
 def _list_initial(before: Values | None, initial: InitialModel | None) -> Iterator[str]:
     """List the model that round 1 started from if it has changed."""
-    there = before["sha256"] if before else None
-    here = initial.sha256 if initial else None
+    there = before["sha256"] if before else "not set"
+    here = initial.sha256 if initial else "not set"
     if there != here:
-        yield f"INITIAL_MODEL with model_sha256={there} there, {here} here"
+        yield f"INITIAL_MODEL (SHA-256 of its arrays): {there} there, {here} here"
 
 
 def _list_partitions(partitions: int, settings: ServerSettings) -> Iterator[str]:

@@ -151,7 +151,7 @@ def write_halved(path: Path) -> None:
         (lambda _: None, "No such file"),
         (Path.mkdir, "no model.npz"),
         (lambda path: path.write_bytes(b""), "truncated"),
-        (lambda path: path.write_bytes(b"x" * 100), "no .params file"),
+        (lambda path: path.write_bytes(b"x" * 100), "not a .params file"),
         (write_objects, "not an npy file of numbers"),
         (write_bomb, f"at most {LIMIT} are accepted"),
         (write_halved, ""),

@@ -247,7 +247,7 @@ def test_a_task_without_a_loss_has_no_best_round_by_default(
     monkeypatch.setattr("fedmx.log.logger.propagate", True)
     caplog.set_level("INFO", logger="fedmx")
     federation.run({"a": node}, **settings)
-    [line] = [line for line in caplog.messages if line.startswith("no round is the best one")]
+    [line] = [line for line in caplog.messages if line.startswith("no best round")]
     assert "best_metric=loss:min" in line
     assert "accuracy" in line
     assert federation.facts["best"] is None

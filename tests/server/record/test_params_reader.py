@@ -80,7 +80,7 @@ def save_with_rest(path: Path) -> None:
         (save_without_names, "1 arrays and 0 names"),
         (save_twice, "the same name"),
         (save_with_rest, "bytes after its end"),
-        (lambda path: path.write_bytes(b"\x93NUMPY" + b"\0" * 100), "no .params file"),
+        (lambda path: path.write_bytes(b"\x93NUMPY" + b"\0" * 100), "not a .params file"),
     ],
 )
 def test_another_file_is_refused_with_the_reason(
