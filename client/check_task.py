@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from flwr.app import Array, ArrayRecord
@@ -39,7 +39,7 @@ _TIMES, _ENOUGH_S = 3, 2.0
 _MESSAGES = 2
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, output: TextIO) -> None:
     """Run a round of the task in the arguments, and print what it costs.
 
     Raises:
@@ -57,7 +57,8 @@ def run(arguments: argparse.Namespace) -> None:
         costs = _Check(trainer, how, base).run()
     except TrainingFailedError as error:
         raise SettingsError(str(error)) from None
-    print(json_lines.to_line(asdict(costs)) if arguments.json else "\n".join(costs.to_lines()))
+    text = json_lines.to_line(asdict(costs)) if arguments.json else "\n".join(costs.to_lines())
+    print(text, file=output)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,11 @@
 """The commands for a finished run's model, and `check-task`: their arguments, and what runs each."""
 
 import argparse
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import TextIO
 
 from fedmx.command_line import Command
 from fedmx.program import ArgumentParser
@@ -13,38 +16,41 @@ _SETTINGS = {"settings of the client": ClientSettings, "settings of models": Mod
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Carry out a command.
+    """Carry out a command. Standard output gets its result alone, standard error what others print.
 
     Raises:
         SettingsError: an argument is not valid, or the task's code raises an exception.
         DataError: a file is missing, cannot be read or written, or is not valid.
     """
-    _RUN[arguments.command](arguments)
+    # Tasks print, and so does MXNet's exporter; their lines would damage JSON and archives.
+    output = sys.stdout
+    with redirect_stdout(sys.stderr):
+        _RUN[arguments.command](arguments, output)
 
 
 # MXNet takes seconds to import, so each command is imported only when it runs.
-def _export(arguments: argparse.Namespace) -> None:
+def _export(arguments: argparse.Namespace, output: TextIO) -> None:
     from client import export  # noqa: PLC0415 - see above
 
-    export.run(arguments)
+    export.run(arguments, output)
 
 
-def _predict(arguments: argparse.Namespace) -> None:
+def _predict(arguments: argparse.Namespace, output: TextIO) -> None:
     from client import predict  # noqa: PLC0415 - see above
 
-    predict.run(arguments)
+    predict.run(arguments, output)
 
 
-def _evaluate(arguments: argparse.Namespace) -> None:
+def _evaluate(arguments: argparse.Namespace, output: TextIO) -> None:
     from client import evaluate  # noqa: PLC0415 - see above
 
-    evaluate.run(arguments)
+    evaluate.run(arguments, output)
 
 
-def _check_task(arguments: argparse.Namespace) -> None:
+def _check_task(arguments: argparse.Namespace, output: TextIO) -> None:
     from client import check_task  # noqa: PLC0415 - see above
 
-    check_task.run(arguments)
+    check_task.run(arguments, output)
 
 
 def _add_export_arguments(parser: ArgumentParser) -> None:
@@ -90,7 +96,7 @@ def _add_run(parser: ArgumentParser) -> None:
     parser.add_argument("--best", action="store_true", help="use the model of the best round, not the last")
 
 
-_RUN: dict[str, Callable[[argparse.Namespace], None]] = {
+_RUN: dict[str, Callable[[argparse.Namespace, TextIO], None]] = {
     "export": _export,
     "predict": _predict,
     "evaluate": _evaluate,

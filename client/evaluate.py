@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class Result:
     classes: Sequence[str]
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, output: TextIO) -> None:
     """Print the metrics, and the confusion matrix if the task is a classification.
 
     Raises:
@@ -61,7 +61,8 @@ def run(arguments: argparse.Namespace) -> None:
             f"--plot: TASK={saved.task}: outputs or labels are no classes; expected a classification, such as"
             " softmax cross entropy of class numbers, or CLASSES in the task"
         )
-    print(json_lines.to_line(_as_json(result)) if arguments.json else "\n".join(_as_lines(result)))
+    text = json_lines.to_line(_as_json(result)) if arguments.json else "\n".join(_as_lines(result))
+    print(text, file=output)
     if arguments.plot and result.counts is not None:
         with atomic_write(arguments.plot) as file:
             file.write(confusion.as_picture(result.counts))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from client import images, npz
-from client.device import put
+from client.device import as_task_array, put
 from client.idx import read_idx
 from client.images import ImageForm
 from client.mx import mx
@@ -38,12 +38,15 @@ class ExampleFiles:
         self._data_dir = data_dir
 
     def read(self, path: Path) -> Inputs:
-        """Return the examples of a file, on the CPU, each input (n, ...).
+        """Return the examples of a file, on the CPU, each input (n, ...), of the kind that the task uses.
 
         Raises:
             DataError: the file cannot be read, or does not fit.
             SettingsError: the task's code raises an exception.
         """
+        return tuple(map(as_task_array, self._read(path)))
+
+    def _read(self, path: Path) -> Inputs:
         with disk_errors(path, reads=True):
             data = path.read_bytes()
         if self._task.load_example is not None:

@@ -2,11 +2,11 @@
 
 import argparse
 import io
-import sys
 import tarfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TextIO
 
 from client.saved_run import find_run
 from fedmx.files import atomic_write
@@ -15,7 +15,7 @@ from fedmx.files import atomic_write
 _COPIED = {"params": ".params", "npz": ".npz"}
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, output: TextIO) -> None:
     """Write the model in the wanted format.
 
     Raises:
@@ -36,16 +36,16 @@ def run(arguments: argparse.Namespace) -> None:
         files = graph_files.build(saved, arguments.format, arguments.input)
     named = dict(zip(_choose_paths(list(files), arguments.output, name), files.values(), strict=True))
     if arguments.tar:
-        sys.stdout.buffer.write(_pack(named))
+        output.buffer.write(_pack(named))
     else:
-        _write(named)
+        _write(named, output)
 
 
-def _write(files: Mapping[Path, bytes]) -> None:
+def _write(files: Mapping[Path, bytes], output: TextIO) -> None:
     for path, data in files.items():
         with atomic_write(path) as file:
             file.write(data)
-        print(f"wrote {path}")
+        print(f"wrote {path}", file=output)
 
 
 def _choose_paths(ends: list[str], output: Path | None, name: str) -> list[Path]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from client import onnx_file
 from client.batches import read_batch
+from client.device import as_task_array
 from client.loading import build_network
 from client.mx import gluon, mx
 from client.saved_run import SavedRun
@@ -74,7 +75,7 @@ def _make_input(text: str) -> mx.nd.NDArray:
     dtype, _, sizes = text.rpartition(":")
     try:
         shape = [parsing.integer(at_least=1)(size) for size in sizes.split(",") if size]
-        return mx.nd.zeros((_SAMPLE, *shape), dtype=np.dtype(dtype or "float32"))
+        return as_task_array(mx.nd.zeros((_SAMPLE, *shape), dtype=np.dtype(dtype or "float32")))
     except (ValueError, TypeError) as error:
         raise SettingsError(
             f"--input {text}: {error}; expected the shape of one example, such as 1,28,28 or int32:20"

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -22,7 +22,7 @@ _BATCH_SIZE = 100
 _MOST_SHOWN = 16
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, output: TextIO) -> None:
     """Print a line for each example: a class with its probability, or a value.
 
     Raises:
@@ -36,7 +36,8 @@ def run(arguments: argparse.Namespace) -> None:
     files = ExampleFiles(task, data_dir)
     for path in arguments.file:
         for prediction in predict(net, task, files, path):
-            print(json_lines.to_line(prediction) if arguments.json else _as_line(prediction), flush=True)
+            line = json_lines.to_line(prediction) if arguments.json else _as_line(prediction)
+            print(line, file=output, flush=True)
 
 
 def predict(net: gluon.Block, task: Task, files: ExampleFiles, path: Path) -> Iterator[dict[str, Any]]:

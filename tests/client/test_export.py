@@ -186,6 +186,37 @@ def test_standard_output_gets_an_archive_of_the_files_that_would_be_written(
             assert packed.read() == Path(name).read_bytes()
 
 
+GATE = """
+from client.mx import gluon
+from images import load_data
+
+class Model(gluon.HybridBlock):
+    def __init__(self):
+        super().__init__()
+        self.layer = gluon.nn.Dense(3)
+
+    def hybrid_forward(self, F, x):
+        return 1 - self.layer(x)
+
+def build_model():
+    return Model()
+"""
+
+
+def test_an_archive_is_whole_where_mxnet_s_exporter_prints(
+    workplace: Workplace, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    workplace.write_task("images", IMAGES)
+    workplace.write_task("gate", GATE)
+    workplace.save_run("gate", initialize(load_task("gate").build_model(), (2, 1, 6, 5)))
+    main(["export", "latest", "--format", "onnx", "--tar"])
+    captured = capfdbinary.readouterr()
+    # Of all operators, MXNet prints the names of these.
+    assert b"rminusscalar" in captured.err
+    with tarfile.open(fileobj=io.BytesIO(captured.out)) as archive:
+        assert archive.getnames() == ["a-run.onnx"]
+
+
 @pytest.mark.parametrize("run", ["images"], indirect=True)
 def test_the_best_model_is_exported_where_there_is_one(run: str) -> None:
     folder = Path("runs/a-run")

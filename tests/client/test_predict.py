@@ -285,3 +285,66 @@ def test_classes_that_are_no_names_of_the_outputs_are_left_out(
     np.savez("rows.npz", np.zeros((1, 1, 6, 5), np.float32))
     (found,) = predict(capsys, "rows.npz")
     assert list(found["probabilities"]) == ["0", "1", "2"]
+
+
+NUMPY_ARRAYS = """
+from client.mx import gluon, mx
+from images import load_data
+
+class Model(gluon.HybridBlock):
+    def __init__(self):
+        super().__init__()
+        self.layer = gluon.nn.Dense(3)
+
+    def hybrid_forward(self, F, x):
+        return F.np.tanh(self.layer(x))
+
+def build_model():
+    return Model()
+"""
+
+
+def test_a_task_that_computes_with_numpy_arrays_is_applied_to_files(
+    workplace: Workplace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workplace.write_task("images", IMAGES)
+    np.savez("rows.npz", np.zeros((2, 1, 6, 5), np.float32))
+    # What `npx.set_np()` does, until the end of the block.
+    with mx.util.np_shape(True), mx.util.np_array(True):
+        workplace.write_task("numpy_arrays", NUMPY_ARRAYS)
+        net = load_task("numpy_arrays").build_model()
+        net.initialize()
+        net(mx.np.zeros((1, 1, 6, 5)))
+        workplace.save_run("numpy_arrays", net)
+        found = predict(capsys, "rows.npz")
+        main(["export", "latest", "--format", "mxnet", "--input", "1,6,5", "--output", "model"])
+    assert probabilities(found) == pytest.approx(np.full((2, 3), 1 / 3), rel=1e-6)
+    assert "tanh" in Path("model-symbol.json").read_text()
+
+
+PRINTS = """
+import images
+from client.mx import gluon
+
+def build_model():
+    print("building")
+    return images.build_model()
+
+def load_data(data_dir):
+    print("loading")
+    return images.load_data(data_dir)
+"""
+
+
+def test_standard_output_has_the_result_alone_where_a_task_prints(
+    workplace: Workplace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(workplace, "images", IMAGES, (2, 1, 6, 5))
+    save(workplace, "prints", PRINTS, (2, 1, 6, 5))
+    capsys.readouterr()
+    np.savez("rows.npz", np.zeros((2, 1, 6, 5), np.float32))
+    for arguments in (["predict", "latest", "rows.npz"], ["evaluate", "latest"], ["check-task", "prints"]):
+        main([*arguments, "--json"])
+        captured = capsys.readouterr()
+        assert all(isinstance(json.loads(line), dict) for line in captured.out.splitlines())
+        assert "building" in captured.err
