@@ -5,7 +5,6 @@ Neither a server nor settings are needed, only the run's folder and a network wi
 
 from pathlib import Path
 
-import numpy as np
 from flwr.app import Array
 
 from client import model
@@ -67,10 +66,11 @@ def _check(parameters: model.Parameters, record: dict[str, Array]) -> None:
             len(wanted) == values.ndim
             and all(size in (0, -1, found) for size, found in zip(wanted, values.shape, strict=True))
         )
-        if not is_same or values.dtype != parameter.dtype:
+        dtype = model.find_dtype(parameter)
+        if not is_same or values.dtype != dtype:
             raise ValueError(
                 f"array {name!r} is {values.dtype} {values.shape}; expected"
-                f" {np.dtype(parameter.dtype)} {wanted}, as the network has it"
+                f" {dtype} {wanted}, as the network has it"
             )
 
 

@@ -22,6 +22,9 @@ Parameters = dict[str, gluon.Parameter]
 Given = dict[gluon.Parameter, tuple[Any, Any]]
 
 _DEFAULT = mx.init.Xavier()
+# Xavier refuses vectors; this is what `net.initialize()` draws them from.
+_DEFAULT_OF_VECTORS = mx.init.Uniform()
+_MATRIX_DIMENSIONS = 2
 
 
 class _Values(mx.init.Constant):  # type: ignore[misc] # MXNet has no types
@@ -92,7 +95,8 @@ def initialize(
         seed: of all parameters that are drawn.
         inputs: one batch of examples on the CPU, from which unknown shapes are inferred; empty if all are
             known.
-        given: from `find_given`. Other parameters are drawn, by Xavier where their layer has no initializer.
+        given: from `find_given`. Other parameters are drawn, by Xavier where their layer has no initializer;
+            vectors by MXNet's default.
     """
     _initialize_each(net, given or {})
     if inputs:
@@ -154,9 +158,14 @@ def freeze(net: gluon.Block, parameters: Parameters, patterns: Iterable[str]) ->
     return frozenset(frozen)
 
 
+def find_dtype(parameter: gluon.Parameter) -> np.dtype[Any]:
+    """Return a parameter's dtype. Cells of users pass None, which is MXNet's default; numpy's is another."""
+    return np.dtype(mx.base.mx_real_t if parameter.dtype is None else parameter.dtype)
+
+
 def is_trained(parameter: gluon.Parameter) -> bool:
     """Whether gradients change a parameter: running statistics and counters are not trained."""
-    return parameter.grad_req != "null" and np.issubdtype(np.dtype(parameter.dtype), np.floating)
+    return parameter.grad_req != "null" and np.issubdtype(find_dtype(parameter), np.floating)
 
 
 def read(parameters: Parameters) -> ArrayRecord:
@@ -197,7 +206,7 @@ def describe(parameters: Parameters, frozen: Collection[str] = ()) -> list[str]:
         return "trained" if is_trained(parameter) else "running"
 
     return [
-        json.dumps([name, np.dtype(p.dtype).name, list(p.shape), name_kind(name, p)])
+        json.dumps([name, find_dtype(p).name, list(p.shape), name_kind(name, p)])
         for name, p in parameters.items()
     ]
 
@@ -223,5 +232,10 @@ def _keep(values: mx.nd.NDArray) -> tuple[Any, Any]:
 
 def _initialize_each(net: gluon.Block, given: Given) -> None:
     for parameter in net.collect_params().values():
-        own, default = given.get(parameter, (None, _DEFAULT))
+        own, default = given.get(parameter, (None, _choose_default(parameter)))
         parameter.initialize(own, mx.cpu(), default, force_reinit=True)
+
+
+def _choose_default(parameter: gluon.Parameter) -> mx.init.Initializer:
+    is_vector = parameter.shape is not None and len(parameter.shape) < _MATRIX_DIMENSIONS
+    return _DEFAULT_OF_VECTORS if is_vector else _DEFAULT

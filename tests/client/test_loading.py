@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from client import model
 from client.loading import load_into
 from client.mx import gluon, mx
 from client.saved_run import find_run
@@ -85,6 +86,21 @@ def test_another_dtype_is_refused(workplace: Workplace) -> None:
     net.cast("float16")
     with pytest.raises(DataError, match=r"'0\.weight' is float32 .* expected float16"):
         load_into(net, folder)
+
+
+def test_a_parameter_without_a_dtype_is_of_mxnet_s_default_dtype(workplace: Workplace) -> None:
+    def make() -> gluon.Block:
+        net = gluon.Block()
+        net.weight = net.params.get("weight", shape=(2, 3), dtype=None)
+        return net
+
+    trained = make()
+    trained.initialize()
+    assert [json.loads(line)[1] for line in model.describe(model.name_parameters(trained))] == ["float32"]
+    workplace.save_run("any", trained)
+    net = make()
+    load_into(net, "latest")
+    assert (net.weight.data().asnumpy() == trained.weight.data().asnumpy()).all()
 
 
 def test_a_run_is_found_by_its_folder_and_by_its_name(workplace: Workplace) -> None:

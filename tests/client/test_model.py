@@ -372,6 +372,18 @@ def test_an_initializer_of_the_task_draws_arrays_of_unknown_shape() -> None:
     assert (one["0.bias"] == 0).all()
 
 
+def test_a_vector_without_an_initializer_is_drawn_from_the_seed() -> None:
+    net = gluon.Block()
+    net.scale = net.params.get("scale", shape=(5,))
+    drawn = []
+    for seed in (1, 1, 2):
+        model.initialize(net, seed, ())
+        drawn.append(values_by_name(net)["scale"])
+    assert 0 < np.abs(drawn[0]).max() <= 0.07
+    assert (drawn[0] == drawn[1]).all()
+    assert (drawn[0] != drawn[2]).all()
+
+
 @pytest.mark.filterwarnings("ignore:All children of this Sequential")
 def test_a_block_that_is_not_hybrid_trains_to_the_same_model() -> None:
     ends = []
