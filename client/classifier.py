@@ -1,4 +1,4 @@
-"""Reads a network's outputs as classes, where the task's loss or its CLASSES tell that they are."""
+"""Interprets a network's outputs as classes, if the task's loss or its CLASSES imply that they are."""
 
 import sys
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ _TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Classifier:
-    """What the outputs of a network are.
+    """How the outputs of a network encode classes.
 
     Attributes:
-        kind: scores of classes, their logarithms of probabilities, probabilities or scores, or one output for
-            two classes: a score or a probability.
-        axis: of the classes.
-        names: of the classes, as the task has them; they are left out if their number is another one.
+        kind: with an output per class, `scores`, `logarithms` of probabilities, or `either` probabilities or
+            scores; with one output for two classes, its `score` or its `probability`.
+        axis: the axis of the classes.
+        names: names of the classes; ignored unless there is one for each class.
         is_signed: whether the labels of two classes are -1 and 1.
     """
 
@@ -36,15 +36,18 @@ class Classifier:
     def find_probabilities(self, outputs: Any) -> NDArray[np.float64] | None:
         """Return the probability of each class for some examples.
 
+        Args:
+            outputs: of the network for these examples, usually an array (n, ...).
+
         Returns:
-            float64 (n, classes, ...), or None if the outputs are no classes.
+            float64 (n, classes, ...), or None if the outputs are not classes.
         """
         if not isinstance(outputs, mx.nd.NDArray):
             return None
         values: NDArray[np.float64] = outputs.asnumpy().astype(np.float64)
         if self.kind in ("score", "probability"):
             if values.size != len(values):
-                # Several labels per example, each of which may hold.
+                # Several labels per example, any number of which may apply.
                 return None
             above = values.reshape(-1)
             if self.kind == "score":
@@ -58,11 +61,11 @@ class Classifier:
         return self._normalize(values)
 
     def find_numbers(self, labels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the numbers of the classes that labels are."""
+        """Return the class numbers, from 0, of labels of any shape."""
         return (labels + 1) / 2 if self.is_signed else labels
 
     def name_all(self, count: int) -> list[str]:
-        """Return the names of so many classes: their numbers, if the task has no names or another number."""
+        """Return a name for each of `count` classes: the task's, or numbers if it does not name each one."""
         return list(self.names) if len(self.names) == count else [str(number) for number in range(count)]
 
     def _normalize(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -76,10 +79,10 @@ class Classifier:
 
 
 def find_classifier(task: Task) -> Classifier | None:
-    """Return how a task's outputs are classes, or None if nothing tells so."""
+    """Return how a task's outputs encode classes; None if neither its loss nor its CLASSES imply that."""
     module = sys.modules[task.name]
     names = _find_names(module)
-    # A task with a loop of its own need not have a loss: the default one then says nothing.
+    # A task with a loop of its own may have no loss: the default one is then meaningless.
     loss: Any = task.loss if task.train is None or hasattr(module, "loss") else None
     # gluon has no public way to read the options of a loss.
     if computes_as(loss, gluon.loss.SoftmaxCrossEntropyLoss):
@@ -94,7 +97,7 @@ def find_classifier(task: Task) -> Classifier | None:
 
 
 def _find_names(module: ModuleType) -> tuple[str, ...]:
-    """Return CLASSES of a task. Scripts also use this name for other things, such as a number of classes."""
+    """Return CLASSES of a task; empty if it is not a list of names, but a number of classes, for example."""
     names = getattr(module, "CLASSES", ())
     is_list = isinstance(names, tuple | list) and all(isinstance(name, str) for name in names)
     return tuple(names) if is_list else ()

@@ -1,4 +1,4 @@
-"""Counts which classes a network confuses with which: as a matrix, as text, and as a picture."""
+"""The confusion matrix of a network: counted, as text, and as a picture."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -22,10 +22,16 @@ _BLUE = np.array([8, 48, 107])
 
 
 def count(net: gluon.Block, classifier: Classifier, data: Batches, batch_size: int) -> Counts | None:
-    """Count the examples by label and predicted class; pixels, where each has a label.
+    """Count the examples by label and predicted class; in a segmentation, the pixels.
+
+    Args:
+        net: the network, on the device of the data.
+        classifier: interprets the outputs.
+        data: the examples and their labels.
+        batch_size: number of examples per batch.
 
     Returns:
-        int64 (classes, classes), labels along the first axis; None if outputs or labels are no classes.
+        int64 (classes, classes), labels along the first axis; None if outputs or labels are not classes.
     """
     counts: Counts | None = None
     for batch in data.batches(batch_size):
@@ -45,7 +51,12 @@ def count(net: gluon.Block, classifier: Classifier, data: Batches, batch_size: i
 
 
 def as_text(counts: Counts, names: Sequence[str]) -> Iterator[str]:
-    """Yield the lines of a table with recall and precision; of many classes, the most frequent errors."""
+    """Yield the lines of a table with recall and precision; for many classes, list the most frequent errors.
+
+    Args:
+        counts: from `count`.
+        names: names of the classes.
+    """
     if len(names) > _MOST_COLUMNS:
         yield from _list_errors(counts, names)
         return
@@ -61,7 +72,7 @@ def as_text(counts: Counts, names: Sequence[str]) -> Iterator[str]:
 
 
 def as_picture(counts: Counts) -> bytes:
-    """Draw the matrix as PNG: darker for a larger share of a label's examples."""
+    """Draw the matrix as a PNG file: darker for a larger share of a label's examples."""
     classes = len(counts)
     cell = min(_CELL, max(_SMALLEST_CELL, _PICTURE // classes))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

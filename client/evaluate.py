@@ -1,4 +1,4 @@
-"""`python -m client evaluate RUN DATA_DIR`: measures a run's model on a whole test set."""
+"""`python -m client evaluate RUN [DATA_DIR]`: measures a run's model on a whole test set."""
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,13 +30,13 @@ _BATCH_SIZE = 100
 
 @dataclass(frozen=True)
 class Result:
-    """What is measured of a run's model.
+    """The measurements of a run's model.
 
     Attributes:
         run: the run.
-        examples: of the test set, or the weight that the task's own function returns.
-        metrics: by name.
-        counts: the confusion matrix; None if the task is no classification.
+        examples: number of examples in the test set, or the weight that the task's own function returned.
+        metrics: the metrics by name.
+        counts: the confusion matrix; None if the outputs are not classes.
         classes: the names of the matrix's rows.
     """
 
@@ -58,8 +58,8 @@ def run(arguments: argparse.Namespace, output: TextIO) -> None:
     result = evaluate(saved, arguments.data_dir)
     if arguments.plot and result.counts is None:
         raise SettingsError(
-            f"--plot: TASK={saved.task}: outputs or labels are no classes; expected a classification, such as"
-            " softmax cross entropy of class numbers, or CLASSES in the task"
+            f"--plot: TASK={saved.task}: outputs or labels are not classes; expected a classifier, such as"
+            " one with softmax cross entropy of class numbers, or with CLASSES in the task"
         )
     text = json_lines.to_line(_as_json(result)) if arguments.json else "\n".join(_as_lines(result))
     print(text, file=output)
@@ -69,7 +69,12 @@ def run(arguments: argparse.Namespace, output: TextIO) -> None:
 
 
 def evaluate(saved: SavedRun, data_dir: Path | None = None) -> Result:
-    """Evaluate a run's model on the whole test set of a folder, by default DATA_DIR."""
+    """Evaluate a run's model on the whole test set of a folder, by default DATA_DIR.
+
+    Raises:
+        SettingsError: the task's code raises an exception.
+        DataError: the run's files or the data cannot be read.
+    """
     settings = load_settings()
     how = saved.hyperparameters
     data_dir = data_dir or settings.data_dir
@@ -83,7 +88,7 @@ def evaluate(saved: SavedRun, data_dir: Path | None = None) -> Result:
     examples = metrics.pop(_COUNT)
     classifier = find_classifier(task)
     if task.evaluate and classifier is not None and not classifier.names:
-        # Its own evaluation may read the items in another way, or outputs that are no scores.
+        # Its own evaluation may read items in another way, or interpret outputs differently.
         classifier = None
     counts = None if classifier is None else _count(net, task, classifier, test, device)
     names = [] if classifier is None or counts is None else classifier.name_all(len(counts))
@@ -91,7 +96,7 @@ def evaluate(saved: SavedRun, data_dir: Path | None = None) -> Result:
 
 
 def _measure(net: gluon.Block, task: Task, test: AnyDataset, context: Context) -> dict[str, float]:
-    """Evaluate as a node does that has all of a test set."""
+    """Evaluate like a node that has the whole test set."""
     device = context.devices[0]
     rows: Any = load_rows(test, np.arange(len(test)), device, is_own=task.evaluate is not None)
     loop = own_loops if task.evaluate else training

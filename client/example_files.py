@@ -30,7 +30,7 @@ class ExampleFiles:
 
     Args:
         task: the network's task.
-        data_dir: folder of its data, which tells how an image becomes an input.
+        data_dir: folder of its data, which determines how an image is converted to an input.
     """
 
     def __init__(self, task: Task, data_dir: Path) -> None:
@@ -38,10 +38,10 @@ class ExampleFiles:
         self._data_dir = data_dir
 
     def read(self, path: Path) -> Inputs:
-        """Return the examples of a file, on the CPU, each input (n, ...), of the kind that the task uses.
+        """Return the examples of a file, on the CPU, as arrays that the task uses: (n, ...) for each input.
 
         Raises:
-            DataError: the file cannot be read, or does not fit.
+            DataError: the file cannot be read, or is not an example of the task.
             SettingsError: the task's code raises an exception.
         """
         return tuple(map(as_task_array, self._read(path)))
@@ -69,7 +69,7 @@ class ExampleFiles:
         return images.find_form(self._task, self._data_dir)
 
     def _load_own(self, path: Path) -> Inputs:
-        """Return one example, as the task's own function has it."""
+        """Read one example with the task's own function."""
         with task_errors(self._task.name, f"load_example({str(path)!r})"):
             example: Any = self._task.load_example(path)  # type: ignore[misc] # the caller has looked
             columns = example if isinstance(example, tuple) else (example,)

@@ -11,7 +11,7 @@ from typing import TextIO
 from client.saved_run import find_run
 from fedmx.files import atomic_write
 
-# The run's own files.
+# Formats that are copies of a run's own files, and their suffixes.
 _COPIED = {"params": ".params", "npz": ".npz"}
 
 
@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace, output: TextIO) -> None:
     name = f"{saved.folder.name}-best" if arguments.best else saved.folder.name
     suffix = _COPIED.get(arguments.format)
     if suffix:
-        # Finds damage.
+        # Raises an error if the model is damaged.
         saved.read_arrays()
         files = {suffix: saved.find_file(suffix).read_bytes()}
     else:
@@ -49,7 +49,13 @@ def _write(files: Mapping[Path, bytes], output: TextIO) -> None:
 
 
 def _choose_paths(ends: list[str], output: Path | None, name: str) -> list[Path]:
-    """Return the path of each file: of several, OUTPUT is how all their names begin."""
+    """Return the path of each file; several files have names that begin with `output`.
+
+    Args:
+        ends: the suffix of each file.
+        output: value of `--output`, if it is given.
+        name: the beginning of the names otherwise.
+    """
     if output is None:
         return [Path(f"{name}{end}") for end in ends]
     if len(ends) == 1:

@@ -22,7 +22,7 @@ from fedmx.errors import DataError, SettingsError
 
 Inputs = Sequence[mx.nd.NDArray]
 
-# Two examples show a network that confuses examples with something else; one would not.
+# With a single example, a network that mixes up the axis of examples and another one would work.
 _SAMPLE = 2
 
 
@@ -32,13 +32,13 @@ def build(saved: SavedRun, form: str, shapes: Sequence[str]) -> dict[str, bytes]
     Args:
         saved: the run.
         form: `mxnet` or `onnx`.
-        shapes: of one example, for each input, as text; empty: those of the examples in DATA_DIR.
+        shapes: shape of one example for each input, as text; empty: those of the examples in DATA_DIR.
 
     Returns:
-        The content of each file, by the end of its name.
+        The content of each file, by its suffix.
 
     Raises:
-        SettingsError: a shape is not valid, or the network cannot be written so.
+        SettingsError: a shape is not valid, or the network cannot be written in this format.
         DataError: a file of the run or the data cannot be read.
     """
     if form == "onnx":
@@ -46,7 +46,7 @@ def build(saved: SavedRun, form: str, shapes: Sequence[str]) -> dict[str, bytes]
     data_dir = load_settings().data_dir
     task = load_task(saved.task, saved.hyperparameters.task_options, data_dir)
     inputs = [_make_input(shape) for shape in shapes] or _read_inputs(task, data_dir)
-    # MXNet numbers layers by a counter of the process: with one of its own, the same run makes the same file.
+    # MXNet numbers layers by a global counter: with a new one, the same run always leads to the same file.
     with mx.name.NameManager(), tempfile.TemporaryDirectory() as folder:
         net = build_network(task, saved)
         symbol, params = _trace(task, net, inputs, Path(folder))
@@ -56,7 +56,7 @@ def build(saved: SavedRun, form: str, shapes: Sequence[str]) -> dict[str, bytes]
 
 
 def _read_inputs(task: Task, data_dir: Path) -> Inputs:
-    """Return the inputs of some examples of the training set, as the network gets them."""
+    """Return some examples of the training set, in the form in which the network gets them."""
     seed_all(0)
     try:
         train, _ = task.load_data(data_dir)
@@ -66,12 +66,13 @@ def _read_inputs(task: Task, data_dir: Path) -> Inputs:
             return read_batch(train, np.arange(count), mx.cpu()).inputs
     except (DataError, SettingsError) as error:
         raise DataError(
-            f"{error}: the shape of an example is needed; set DATA_DIR, or pass it, such as --input 1,28,28"
+            f"{error}: needed for the shape of an example; set DATA_DIR, or pass a shape, such as"
+            " --input 1,28,28"
         ) from None
 
 
 def _make_input(text: str) -> mx.nd.NDArray:
-    """Return examples of a dtype and a shape, `int32:20` or `1,28,28`."""
+    """Return examples of zeros with the dtype and shape of a text such as `int32:20` or `1,28,28`."""
     dtype, _, sizes = text.rpartition(":")
     try:
         shape = [parsing.integer(at_least=1)(size) for size in sizes.split(",") if size]

@@ -1,6 +1,6 @@
-"""Converts images to inputs of a network: to what the examples of the training set are.
+"""Converts images to inputs of a network, in the form that the examples of the training set have.
 
-Size, layout and scale are compared, and nothing is resized or guessed.
+Size, layout and scale are taken from these examples; nothing is resized or guessed.
 """
 
 from dataclasses import dataclass
@@ -32,12 +32,12 @@ _OWN = "or load_example(path) in the task"
 
 @dataclass(frozen=True)
 class ImageForm:
-    """How the examples of a training set hold an image.
+    """The form in which a training set contains images.
 
     Attributes:
-        shape: of one example: rows and columns, with channels before or after them, or without.
-        dtype: of the network's input.
-        divisor: of values from 0 to 255.
+        shape: shape of one example: rows and columns, with or without channels before or after them.
+        dtype: dtype of the network's input.
+        divisor: number by which values from 0 to 255 are divided.
     """
 
     shape: tuple[int, ...]
@@ -60,8 +60,11 @@ class ImageForm:
         """Convert images to inputs.
 
         Args:
-            path: what an error names.
+            path: the file, for errors.
             images: uint8 (n, rows, columns, channels).
+
+        Returns:
+            (n, *shape) in the form's dtype.
 
         Raises:
             DataError: their size is not that of the examples.
@@ -72,36 +75,36 @@ class ImageForm:
         if rows.shape[1:] != self.shape:
             height, width = images.shape[1:3]
             raise DataError(
-                f"{path}: {width} x {height} pixels, which is an input of {rows.shape[1:]}; expected"
-                f" {self.shape}, as the training set has it: resize the image, {_OWN}"
+                f"{path}: {width} x {height} pixels, an input of shape {rows.shape[1:]}; expected"
+                f" {self.shape}, as in the training set: resize the image, {_OWN}"
             )
-        # In float32, as loaders divide.
+        # Divided in float32, as most loaders do.
         return (rows.astype(np.float32) / self.divisor).astype(self.dtype)
 
 
 def find_form(task: Task, data_dir: Path) -> ImageForm:
-    """Find how images become inputs, from some examples of the training set.
+    """Infer the form of images from some examples of the training set.
 
     Raises:
-        DataError: the examples are no images, or how they were scaled is unknown.
+        DataError: the examples are not images, or it is unknown how they were scaled.
     """
     seed_all(0)
     try:
         train, _ = task.load_data(data_dir)
     except DataError as error:
         raise DataError(
-            f"{error}: an image is converted to what the training set's are; set DATA_DIR, {_OWN}"
+            f"{error}: an image is converted to the form of the training set's; set DATA_DIR, {_OWN}"
         ) from None
     chosen = np.linspace(0, len(train) - 1, min(_SAMPLE, len(train))).astype(np.int64)
     with task_errors(task.name, "a batch of its examples"):
         inputs = read_batch(train, chosen, mx.cpu()).inputs
     shapes = [array.shape[1:] for array in inputs]
-    (shape, *others) = shapes
+    shape, *others = shapes
     is_stack = len(shape) == _STACK and {shape[0], shape[2]} & {_GREY, _COLOR}
     if others or not (is_stack or len(shape) == _PLANE):
         listed = ", ".join(map(str, shapes))
         raise DataError(
-            f"TASK={task.name}: its training set has examples of shape {listed}, which are no images;"
+            f"TASK={task.name}: its training set has examples of shape {listed}, which are not images;"
             f" expected npz files of inputs, {_OWN}"
         )
     sample = inputs[0].asnumpy()
@@ -116,8 +119,13 @@ def is_image(data: bytes) -> bool:
 def decode(path: Path, data: bytes, channels: int) -> NDArray[np.uint8]:
     """Decode PNG or JPEG.
 
+    Args:
+        path: the file, for errors.
+        data: its content.
+        channels: 1 to convert colors to grey, 3 to repeat grey.
+
     Returns:
-        uint8 (1, rows, columns, channels). Colors become grey, or grey becomes a color, as the channels need.
+        uint8 (1, rows, columns, channels).
 
     Raises:
         DataError: the content is damaged.
@@ -137,7 +145,7 @@ def decode(path: Path, data: bytes, channels: int) -> NDArray[np.uint8]:
 
 
 def _find_divisor(task: Task, sample: Rows) -> int:
-    """Return the divisor of an image's values that leads to the range of some examples."""
+    """Return the number by which an image's values are divided to have the range of some examples."""
     if sample.dtype.kind in "ui":
         return 1
     least, most = float(sample.min()), float(sample.max())
@@ -147,6 +155,6 @@ def _find_divisor(task: Task, sample: Rows) -> int:
         return 1
     raise DataError(
         f"TASK={task.name}: the images of its training set have values from {least:.3g} to {most:.3g};"
-        " expected 0 to 1, or 0 to 255, since another conversion is not known: define load_example(path) in"
-        " the task"
+        " expected 0 to 1, or whole numbers from 0 to 255: for another conversion, define"
+        " load_example(path) in the task"
     )

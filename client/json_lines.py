@@ -1,4 +1,4 @@
-"""Writes facts as JSON, which has no NaN and no infinities: they become null."""
+"""Writes facts as JSON, in which NaN and infinities become null."""
 
 import json
 import math

@@ -1,6 +1,6 @@
 """Sets a network's arrays from a finished run: `load_into(net, "latest")`, in any script or notebook.
 
-Neither a server nor settings are needed, only the run's folder and a network with the same parameters.
+This needs neither a server nor settings, only the run's folder and a network with the same parameters.
 """
 
 from pathlib import Path
@@ -20,13 +20,13 @@ def load_into(net: gluon.Block, run: str | Path | SavedRun, *, best: bool = Fals
     """Set all parameters of a network from a run.
 
     Args:
-        net: has the parameters of the network that was trained. It may be hybridized, on any devices. It
-            need not be initialized: then it is, on the current device.
+        net: a network with the parameters of the one that was trained. It may be hybridized, and on any
+            devices. If it is not initialized, it is initialized on the current device.
         run: the folder of a finished run, or its name in RUNS_DIR, such as `latest`.
         best: whether to use the model of the best round instead of the last round's.
 
     Raises:
-        DataError: there is no such run, or names, shapes or dtypes differ.
+        DataError: no such run exists, or names, shapes or dtypes differ.
     """
     saved = run if isinstance(run, SavedRun) else find_run(run, is_best=best)
     record = saved.read_arrays()
@@ -47,7 +47,7 @@ def build_network(task: Task, run: SavedRun) -> gluon.Block:
 
     Raises:
         SettingsError: the task's function raises an exception.
-        DataError: the run's files are damaged, or the task has changed since.
+        DataError: the run's files are damaged, or the task has changed since the run.
     """
     seed_all(0)
     net = task.build_model()

@@ -17,7 +17,7 @@ def read(path: Path) -> dict[str, Array]:
     """Return the arrays of a file by name, in its order.
 
     Raises:
-        DataError: it cannot be read, is damaged, or has something other than arrays of numbers.
+        DataError: it cannot be read, is damaged, or contains something other than arrays of numbers.
     """
     try:
         with disk_errors(path, reads=True), zipfile.ZipFile(path) as archive:

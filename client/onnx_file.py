@@ -1,6 +1,6 @@
-"""Converts a traced network to ONNX with MXNet's exporter, and corrects what that leaves wrong.
+"""Converts a traced network to ONNX with MXNet's exporter, and corrects the exporter's mistakes.
 
-MXNet 1.9.1 writes the operators of opset 13, but names the newest opset that the installed onnx knows, in
+MXNet 1.9.1 writes the operators of opset 13, but declares the newest opset that the installed onnx knows, in
 which some of them have another form. It also lists every parameter among the inputs.
 """
 
@@ -21,14 +21,14 @@ _BATCH = "batch"
 
 
 def check_installed() -> None:
-    """Check that the package is installed that MXNet's exporter needs.
+    """Check that the package `onnx`, which MXNet's exporter needs, is installed.
 
     Raises:
-        SettingsError: it is not.
+        SettingsError: it is not installed.
     """
     if importlib.util.find_spec("onnx") is None:
         raise SettingsError(
-            "--format onnx: the package onnx is not installed; expected what `make export` sets up, or"
+            "--format onnx: the package onnx is not installed; expected onnx 1.18.0: run `make export`, or"
             " `pip install onnx==1.18.0`"
         )
 
@@ -37,13 +37,13 @@ def convert(task_name: str, symbol: Path, params: Path, inputs: Sequence[mx.nd.N
     """Return the content of an ONNX file, in which the number of examples is free.
 
     Args:
-        task_name: what an error names.
-        symbol: file of the network.
-        params: file of its parameters.
-        inputs: some examples.
+        task_name: the task, for errors.
+        symbol: file with the network's graph.
+        params: file with its parameters.
+        inputs: some examples, an array (n, ...) for each input.
 
     Raises:
-        SettingsError: the exporter does not know one of the network's operators.
+        SettingsError: the exporter does not support one of the network's operators.
     """
     import onnx  # noqa: PLC0415 - an optional dependency
 
@@ -57,7 +57,7 @@ def convert(task_name: str, symbol: Path, params: Path, inputs: Sequence[mx.nd.N
     except Exception as error:
         raise SettingsError(
             f"TASK={task_name}: MXNet's exporter to ONNX failed: {explain(error, None)}; expected operators"
-            " that it knows, or --format mxnet"
+            " that it supports, or --format mxnet"
         ) from error
     data: bytes = made.SerializeToString()
     return data
@@ -67,7 +67,7 @@ def _write(symbol: Path, params: Path, inputs: Sequence[mx.nd.NDArray], path: Pa
     import onnx  # noqa: PLC0415 - an optional dependency
 
     check = onnx.checker.check_graph
-    # The exporter checks against the newest opset; `convert` checks what it returns.
+    # The exporter checks against the newest opset; `convert` checks the corrected graph instead.
     onnx.checker.check_graph = lambda *_: None
     try:
         with warnings.catch_warnings():
@@ -91,9 +91,9 @@ def _correct(made: Any) -> None:
     for opset in made.opset_import:
         opset.version = _OPSET
     parameters = {initializer.name for initializer in made.graph.initializer}
-    of_users = [value for value in made.graph.input if value.name not in parameters]
+    inputs = [value for value in made.graph.input if value.name not in parameters]
     del made.graph.input[:]
-    made.graph.input.extend(of_users)
+    made.graph.input.extend(inputs)
     for value in (*made.graph.input, *made.graph.output):
         sizes = value.type.tensor_type.shape.dim
         if sizes and not sizes[0].dim_value:

@@ -12,12 +12,16 @@ from fedmx.hyperparameters import Hyperparameters
 
 
 def make_trainer(parameters: list[gluon.Parameter], how: Hyperparameters) -> gluon.Trainer:
-    """Build a trainer of trained parameters.
+    """Build a trainer.
 
-    OPTIMIZER_ARGS take precedence over the other settings. MOMENTUM counts for the optimizers that have one.
+    OPTIMIZER_ARGS take precedence over the other settings. MOMENTUM applies to the optimizers that have one.
+
+    Args:
+        parameters: those to train, at least one.
+        how: names the optimizer and its arguments.
 
     Raises:
-        SettingsError: MXNet has no such optimizer, or it does not take these arguments.
+        SettingsError: MXNet has no such optimizer, or it does not accept these arguments.
     """
     kind = mx.optimizer.Optimizer.opt_registry.get(how.optimizer)
     if kind is None:
@@ -32,10 +36,10 @@ def make_trainer(parameters: list[gluon.Parameter], how: Hyperparameters) -> glu
     if "momentum" in accepted:
         options["momentum"] = how.momentum
     if "lazy_update" in accepted:
-        # By default MXNet leaves out the momentum of rows whose sparse gradient is empty, and warns of it.
+        # By default, MXNet does not apply momentum to rows without a sparse gradient, and warns about it.
         options["lazy_update"] = False
     devices = parameters[0].list_ctx()
-    # A single device needs no store, through which several exchange their gradients.
+    # Several devices exchange their gradients through a store; a single one needs none.
     store = None if len(devices) == 1 else "device"
     with optimizer_errors(how):
         return gluon.Trainer(parameters, how.optimizer, {**options, **how.optimizer_args}, kvstore=store)
@@ -43,10 +47,10 @@ def make_trainer(parameters: list[gluon.Parameter], how: Hyperparameters) -> glu
 
 @contextmanager
 def optimizer_errors(how: Hyperparameters) -> Iterator[None]:
-    """Turn what an optimizer raises into one line: some look at their arguments only in the first step.
+    """Turn an optimizer's exceptions into one line; some check their arguments only in the first step.
 
     Raises:
-        SettingsError: instead of the error.
+        SettingsError: the optimizer raised an exception.
     """
     try:
         yield

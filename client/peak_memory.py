@@ -1,4 +1,4 @@
-"""How much memory this process uses, and used at most since a moment. Linux only."""
+"""Measures the memory of this process, now and at its peak. Linux only."""
 
 import contextlib
 import re
@@ -11,17 +11,17 @@ _PEAK = "5"
 
 
 def read() -> int:
-    """Return the bytes of memory in use now."""
+    """Return the bytes of memory that are in use."""
     return _read("VmRSS")
 
 
 def read_peak() -> int:
-    """Return the bytes in use at most since `reset`; since the process began, if the kernel refuses it."""
+    """Return the peak in bytes since `reset`; since the start of the process if the kernel refuses resets."""
     return _read("VmHWM")
 
 
 def reset() -> None:
-    """Let the peak begin now."""
+    """Start a new measurement of the peak."""
     with contextlib.suppress(OSError):
         _CLEAR.write_text(_PEAK)
 

@@ -1,4 +1,4 @@
-"""Writes pictures as PNG, with digits of a small font: enough for a matrix, without a plotting library."""
+"""Writes pictures as PNG, with digits in a small font: enough for a matrix, without a plotting library."""
 
 import struct
 import zlib
@@ -45,8 +45,8 @@ def draw_digits(
         picture: (rows, columns, 3), changed in place.
         number: at least 0.
         center: row and column of its middle.
-        color: of all three channels.
-        room: pixels; a wider number is left out.
+        color: value of all three channels, from 0 to 255.
+        room: width in pixels; a wider number is left out.
     """
     glyphs = [np.array(list(_DIGITS[int(digit)]), int).reshape(_HEIGHT, _WIDTH) for digit in str(number)]
     text = np.concatenate([np.pad(glyph, ((0, 0), (0, 1))) for glyph in glyphs], axis=1)[:, :-1]

@@ -18,16 +18,16 @@ from client.task import Task, load_task
 from client.task_errors import task_errors
 
 _BATCH_SIZE = 100
-# More numbers are shown by their shape.
+# A line of text has at most this many values.
 _MOST_SHOWN = 16
 
 
 def run(arguments: argparse.Namespace, output: TextIO) -> None:
-    """Print a line for each example: a class with its probability, or a value.
+    """Print a line for each example: a class with its probability, or values.
 
     Raises:
         SettingsError: an argument is not valid, or the task's code raises an exception.
-        DataError: a file cannot be read or does not fit.
+        DataError: a file cannot be read, or is not an example of the task.
     """
     saved = find_run(arguments.run, is_best=arguments.best)
     data_dir = load_settings().data_dir
@@ -41,16 +41,20 @@ def run(arguments: argparse.Namespace, output: TextIO) -> None:
 
 
 def predict(net: gluon.Block, task: Task, files: ExampleFiles, path: Path) -> Iterator[dict[str, Any]]:
-    """Yield what is predicted for each example of a file.
+    """Yield the prediction for each example of a file.
 
     Yields:
-        `file`, and `index` of the example; for a classification `class`, `probability` and `probabilities`,
-        else `value`, or `values` if there are several.
+        `file`, and `index` of the example; for classes also `class`, `probability` and `probabilities`,
+        otherwise `value`, or `values` if there are several.
+
+    Raises:
+        SettingsError: the task's code raises an exception.
+        DataError: the file cannot be read, or is not an example of the task.
     """
     inputs = files.read(path)
     classifier = find_classifier(task)
     for start in range(0, len(inputs[0]), _BATCH_SIZE):
-        with task_errors(task.name, f"the network, given {_describe(inputs)} of {path},"):
+        with task_errors(task.name, f"the network, given {_describe(inputs)} from {path},"):
             outputs = net(*(array[start : start + _BATCH_SIZE] for array in inputs))
             rows = list(_read_rows(outputs, classifier))
         for number, row in enumerate(rows, start):
@@ -59,7 +63,7 @@ def predict(net: gluon.Block, task: Task, files: ExampleFiles, path: Path) -> It
 
 def _read_rows(outputs: Any, classifier: Classifier | None) -> Iterator[dict[str, Any]]:
     probabilities = None if classifier is None else classifier.find_probabilities(outputs)
-    # An output for each pixel is no class of the example.
+    # Outputs for each pixel do not classify the example.
     if classifier is None or probabilities is None or probabilities.ndim > 2:  # noqa: PLR2004 - examples, classes
         yield from _read_values(outputs)
         return

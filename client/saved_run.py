@@ -1,4 +1,4 @@
-"""A finished run on disk, as the commands that use its model read it. MXNet is not needed."""
+"""Reads a finished run from disk, for the commands that use its model. Does not need MXNet."""
 
 import json
 from collections.abc import Mapping
@@ -19,10 +19,10 @@ from fedmx.settings import ModelSettings, load
 
 @dataclass(frozen=True)
 class SavedRun:
-    """A run that has left a model.
+    """A run on disk.
 
     Attributes:
-        folder: the run's.
+        folder: the run's folder.
         facts: the content of `run.json`.
         is_best: whether the model of the best round is used instead of the last round's.
     """
@@ -33,18 +33,18 @@ class SavedRun:
 
     @property
     def task(self) -> str:
-        """The module of its task."""
+        """Name of its task's module."""
         return str(self.facts["description"]["task"])
 
     @property
     def round(self) -> int:
-        """The round after which the model was what it is."""
+        """Number of the round that produced the model."""
         number: int = self.facts["best"]["round"] if self.is_best else self.facts["rounds"]
         return number
 
     @property
     def hyperparameters(self) -> Hyperparameters:
-        """How its nodes trained; those that its version did not have yet are the defaults."""
+        """The hyperparameters of its nodes; defaults for those that its version of fedmx did not have."""
         recorded = self.facts["settings"]
         texts = {
             name: json.dumps(value) if isinstance(value, Mapping) else str(value)
@@ -56,16 +56,16 @@ class SavedRun:
         """Return the path of the model's file, `.npz` or `.params`.
 
         Raises:
-            DataError: there is none.
+            DataError: the file does not exist.
         """
         path = self.folder / f"{'best' if self.is_best else 'model'}{suffix}"
         if path.is_file():
             return path
         if self.is_best and self.facts["status"] == "finished":
-            raise DataError(f"{path}: not found: the run kept no best model; leave out --best")
+            raise DataError(f"{path}: not found: the run has no best model; leave out --best")
         raise DataError(
-            f"{path}: not found: the run is {self.facts['status']}; expected one that is finished: start its"
-            " server again to resume it"
+            f"{path}: not found: the run is {self.facts['status']}; expected a finished one: start its server"
+            " again to resume it"
         )
 
     def read_arrays(self) -> dict[str, Array]:
@@ -79,7 +79,7 @@ class SavedRun:
         digest = arrays.sha256(model)
         expected = self.facts.get("model_sha256")
         if not self.is_best and digest != expected:
-            raise DataError(f"{path}: its SHA-256 is {digest}; expected {expected}, as run.json has it")
+            raise DataError(f"{path}: its SHA-256 is {digest}; expected {expected} from run.json")
         return model
 
 
@@ -91,7 +91,7 @@ def find_run(name: str | Path, *, is_best: bool = False) -> SavedRun:
         is_best: whether the model of the best round is wanted.
 
     Raises:
-        DataError: there is no such run, or its record cannot be read.
+        DataError: no such run exists, or its record cannot be read.
         SettingsError: RUNS_DIR is not valid.
     """
     folder = _find_folder(name)
@@ -100,7 +100,7 @@ def find_run(name: str | Path, *, is_best: bool = False) -> SavedRun:
         text = path.read_bytes()
     try:
         facts = json.loads(text)
-        # What the properties above and the commands read.
+        # The properties above and the commands read these entries.
         str(facts["description"]["task"] if facts["description"] else "")
         dict(facts["settings"])
         str(facts["status"])
@@ -118,5 +118,7 @@ def _find_folder(name: str | Path) -> Path:
         if (folder / "run.json").exists():
             return folder
     found = [path.parent.name for path in sorted(runs_dir.glob("*/run.json"), reverse=True)]
-    listed = f", such as {found[0]}" if found else f"; there is none in RUNS_DIR={runs_dir}"
-    raise DataError(f"{name}: not a run; expected the folder of a run, or its name in {runs_dir}{listed}")
+    listed = f", such as {found[0]}" if found else ", which has no runs"
+    raise DataError(
+        f"{name}: not a run; expected the folder of a run, or its name in RUNS_DIR={runs_dir}{listed}"
+    )

@@ -15,7 +15,7 @@ def seed_all(seed: int) -> None:
 
 
 def seed_call(seed: list[int]) -> np.random.Generator:
-    """Seed all generators for one message, and return a generator of the same seed."""
+    """Seed all generators for one message, and return numpy's generator with the same seed."""
     rng = np.random.default_rng(seed)
     seed_all(int(rng.integers(2**31)))
     return rng

@@ -158,7 +158,7 @@ def test_a_regression_has_metrics_alone(workplace: Workplace, capsys: pytest.Cap
     found = evaluate(capsys)
     assert found["metrics"] == {"loss": pytest.approx((errors**2 / 2).mean(), rel=1e-5)}
     assert "confusion" not in found
-    with pytest.raises(SettingsError, match=r"--plot: .* are no classes"):
+    with pytest.raises(SettingsError, match=r"--plot: .* are not classes"):
         main(["evaluate", "latest", ".", "--plot", "matrix.png"])
     assert not Path("matrix.png").exists()
 

@@ -146,8 +146,8 @@ def test_an_image_gets_the_layout_and_the_scale_of_the_training_set(
     [
         (np.full((9, 1, 6, 5), -0.5), "from -0.5 to -0.5"),
         (np.full((9, 1, 6, 5), 1.5), "from 1.5 to 1.5"),
-        (np.full((9, 30), 0.5), "shape (30,), which are no images"),
-        (np.full((9, 4, 6, 5), 0.5), "shape (4, 6, 5), which are no images"),
+        (np.full((9, 30), 0.5), "shape (30,), which are not images"),
+        (np.full((9, 4, 6, 5), 0.5), "shape (4, 6, 5), which are not images"),
     ],
 )
 def test_a_conversion_that_is_not_known_is_refused(examples: NDArray[Any], part: str) -> None:
@@ -277,7 +277,7 @@ def test_the_text_has_a_line_for_each_example(
 
 
 @pytest.mark.parametrize("classes", ["3", "{'a': 1}", "['a', 'b']", "range(3)", "[1, 2, 3]"])
-def test_classes_that_are_no_names_of_the_outputs_are_left_out(
+def test_classes_that_do_not_name_each_output_are_ignored(
     workplace: Workplace, capsys: pytest.CaptureFixture[str], classes: str
 ) -> None:
     name = f"classes_{classes.encode().hex()}"
