@@ -157,7 +157,7 @@ def test_the_lock_for_development_is_enough_to_run_and_not_the_other_way_round(
     assert machine_with_python.list_syncs() == ["run", "dev"]
 
 
-def test_the_lock_for_exports_is_enough_to_run_and_not_the_other_way_round(
+def test_the_lock_for_exports_covers_that_for_runs_but_not_vice_versa(
     machine_with_python: Machine,
 ) -> None:
     for lock in ("run", "export", "run", "export"):

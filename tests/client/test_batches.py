@@ -84,7 +84,7 @@ def _permute(seed: int) -> Any:
     return np.random.default_rng(seed).permutation(5)
 
 
-def test_what_is_larger_than_memory_is_streamed_and_small_arrays_are_not(tmp_path: Path) -> None:
+def test_only_datasets_with_memory_maps_count_as_mapped(tmp_path: Path) -> None:
     assert not in_memory().is_mapped
     assert mapped(tmp_path).is_mapped
     assert Dataset(USERS, mapped(tmp_path).inputs[1]).is_mapped
@@ -137,6 +137,6 @@ def test_a_slice_of_a_share_is_arrays_as_a_slice_of_the_dataset_is(make: Any, tm
     assert np.asarray(labels).tolist() == [0, 2]
 
 
-def test_a_slice_of_items_that_are_no_arrays_is_a_list_of_them() -> None:
+def test_a_slice_of_items_that_are_not_arrays_is_a_list() -> None:
     words = gluon.data.SimpleDataset([["a"], ["b", "c"], ["d"]])
     assert Share(words, np.array([0, 2]))[:] == [["a"], ["d"]]

@@ -113,7 +113,7 @@ def test_arrays_are_averaged_by_the_nodes_examples(
     assert found["evaluate"] == {"first": (1 * 1 + 3 * 3) / 4}
 
 
-def test_draws_of_a_system_generator_are_noticed(
+def test_training_with_the_systems_random_generator_is_reported_as_not_repeatable(
     workplace: Workplace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = OWN_LOOPS.replace("+ len(data)", "+ SYSTEM.random()") + (

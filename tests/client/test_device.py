@@ -205,14 +205,14 @@ def test_a_copy_does_not_change_with_its_source() -> None:
     assert not copy.asnumpy().any()
 
 
-def test_several_devices_are_used_at_once_where_they_were_chosen_so(warnings: list[str]) -> None:
+def test_several_devices_are_used_at_once_if_they_are_joint(warnings: list[str]) -> None:
     devices = Devices([mx.cpu(1), mx.cpu(2)], is_joint=True)
     assert devices.only == devices.for_partition(5) == (mx.cpu(1), mx.cpu(2))
     assert warnings == []
 
 
 @without_cuda
-def test_of_several_devices_those_that_do_not_work_are_left_out(warnings: list[str]) -> None:
+def test_devices_that_do_not_work_are_left_out_if_others_do(warnings: list[str]) -> None:
     assert Devices([mx.cpu(1), mx.gpu(0)], is_joint=True).only == (mx.cpu(1),)
     assert Devices([mx.gpu(0), mx.gpu(1)], is_joint=True).only == (mx.cpu(),)
     assert len(warnings) == 3

@@ -183,7 +183,7 @@ def test_the_text_has_each_count_with_recall_and_precision() -> None:
     ]
 
 
-def test_of_many_classes_the_most_frequent_errors_are_listed() -> None:
+def test_for_many_classes_the_most_frequent_errors_are_listed() -> None:
     counts = np.diag(np.full(50, 9))
     counts[7, 8], counts[9, 3] = 2, 5
     lines = list(confusion.as_text(counts, [f"class-{number}" for number in range(50)]))
@@ -212,14 +212,14 @@ def test_the_picture_is_darker_where_a_label_s_share_is_larger() -> None:
 
 
 @pytest.mark.parametrize("classes", [1, 2, 30, 31, 500])
-def test_a_picture_of_any_number_of_classes_is_whole(classes: int) -> None:
+def test_a_picture_of_any_number_of_classes_can_be_decoded(classes: int) -> None:
     data = confusion.as_picture(np.full((classes, classes), 123456))
     rows, columns = struct.unpack(">II", data[16:24])
     assert read_png(data).shape == (rows, columns, 3)
     assert rows >= 40 + 4 * classes
 
 
-def test_the_plot_is_written_beside_the_text(
+def test_the_plot_is_written_in_addition_to_the_text(
     workplace: Workplace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save(workplace, "images", IMAGES, (2, 1, 6, 5))
@@ -269,7 +269,7 @@ def evaluate(net, data, context):
 """
 
 
-def test_items_that_form_no_batch_are_evaluated_by_the_task_alone(
+def test_items_that_cannot_form_a_batch_need_the_tasks_own_loops(
     workplace: Workplace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save(workplace, "ragged", RAGGED, (1, 3))

@@ -273,7 +273,7 @@ def build_model():
         (UNKNOWN_TO_ONNX, "onnx", "ONNX"),
     ],
 )
-def test_a_network_that_has_no_such_format_is_one_line(
+def test_a_format_that_cannot_represent_the_network_is_a_one_line_error(
     workplace: Workplace, source: str, form: str, part: str
 ) -> None:
     workplace.write_task("images", IMAGES)

@@ -76,7 +76,7 @@ def test_other_datasets_are_read_once(label: Any) -> None:
 
 
 @pytest.mark.parametrize("labels", [[0.5] * 4, ["cat"] * 4, [np.zeros(2)] * 4, [None] * 4])
-def test_labels_that_are_no_class_numbers_are_refused(labels: Any) -> None:
+def test_labels_that_are_not_class_numbers_are_rejected(labels: Any) -> None:
     with pytest.raises(DataError, match=r"^TASK=t: set: its labels are not class numbers"):
         list_labels(Counting(labels), "TASK=t: set")
 
@@ -86,7 +86,7 @@ def test_labels_of_arrays_stay_as_they_are() -> None:
     assert list_labels(dataset, "set") is dataset.labels
 
 
-def test_the_digest_of_arrays_covers_their_labels_and_that_of_others_their_number() -> None:
+def test_the_digest_covers_the_labels_of_arrays_and_the_number_of_other_examples() -> None:
     arrays = [make_dataset("set", EXAMPLES, labels) for labels in (LABELS, LABELS[::-1])]
     assert digest_labels(arrays[0], arrays[0]) != digest_labels(arrays[0], arrays[1])
     lazy = [Counting(LABELS), Counting(LABELS[::-1]), Counting(LABELS[:3])]

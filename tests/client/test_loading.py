@@ -29,7 +29,9 @@ def make_mlp(units: int = 4, layers: int = 2) -> gluon.HybridBlock:
 
 
 @pytest.mark.parametrize("state", ["uninitialized", "initialized", "run before", "hybridized"])
-def test_a_network_computes_as_the_run_s_does(workplace: Workplace, state: str) -> None:
+def test_a_loaded_network_computes_the_same_outputs_as_the_trained_one(
+    workplace: Workplace, state: str
+) -> None:
     trained = initialize(make_mlp(), (1, 6))
     workplace.save_run("any", trained)
     net = make_mlp()

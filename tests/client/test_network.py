@@ -65,7 +65,7 @@ def test_patterns_freeze_weights_and_running_statistics_of_matching_names() -> N
     assert make().frozen == frozenset()
 
 
-def test_a_step_leaves_frozen_arrays_as_they_are_and_they_are_in_no_update() -> None:
+def test_a_step_does_not_change_frozen_arrays_and_updates_do_not_contain_them() -> None:
     network = make("0.*")
     before = model.read(network.parameters)
     step(network)
@@ -106,14 +106,14 @@ def test_frozen_arrays_that_a_message_has_are_used_and_others_may_not_be_missing
         network.write({"1.weight": initial["1.weight"]})
 
 
-def test_the_digest_of_frozen_arrays_is_known_where_none_depends_on_the_seed() -> None:
+def test_frozen_arrays_have_a_digest_only_if_none_depends_on_the_seed() -> None:
     network = make("0.*")
     frozen = {name: array for name, array in network.initial_arrays(4).items() if name in BODY}
     assert network.frozen_sha256 == arrays.sha256(frozen) == make("0.*").frozen_sha256
     assert make("0.*", builder=build).frozen_sha256 == ""
 
 
-def test_a_pattern_that_matches_nothing_is_named() -> None:
+def test_a_pattern_without_a_match_is_named() -> None:
     with pytest.raises(SettingsError, match=r"^TASK=small: FROZEN: no parameter matches 'features\.\*'"):
         make("0.*", "features.*")
 
@@ -144,7 +144,7 @@ def test_a_block_without_forward_is_enough_for_a_task_with_its_own_loop() -> Non
         make(builder=Pair)
 
 
-def test_arrays_are_on_all_devices_and_those_of_the_first_one_travel() -> None:
+def test_arrays_are_on_all_devices_and_the_first_ones_are_sent() -> None:
     network = make()
     initial = network.initial_arrays(0)
     network.place([mx.cpu(1), mx.cpu(2)])
@@ -183,7 +183,7 @@ def test_no_example_is_read_for_a_network_of_known_shapes_that_its_task_trains_i
     assert Network(task, read_nothing).initial_arrays(0)["weight"].shape == (2, 3)
 
 
-def test_an_example_that_cannot_infer_a_shape_is_named_with_the_reason_why_it_was_read() -> None:
+def test_an_example_that_cannot_infer_a_shape_is_reported_with_the_reason_for_reading_it() -> None:
     with pytest.raises(SettingsError, match=r"float32 \(2, 5\) to infer shapes that build_model\(\) left"):
         make(sample=Batch((mx.nd.ones((2, 5)),), mx.nd.zeros((2,))), train=refuse)
 
@@ -200,7 +200,7 @@ class Generator(gluon.Block):  # type: ignore[misc] # MXNet has no types
 
 
 @pytest.mark.parametrize("sample", [lambda: SAMPLE, read_nothing])
-def test_the_way_out_is_named_where_no_example_can_infer_a_shape(sample: Callable[[], Batch]) -> None:
+def test_the_solution_is_named_if_no_example_can_infer_a_shape(sample: Callable[[], Batch]) -> None:
     def load(*, is_called: bool) -> Network:
         def build_generator() -> gluon.Block:
             return Generator(is_called=is_called)
@@ -213,7 +213,7 @@ def test_the_way_out_is_named_where_no_example_can_infer_a_shape(sample: Callabl
     assert load(is_called=True).initial_arrays(0)["layer.weight"].shape == (3, 4)
 
 
-def test_the_way_out_of_own_loops_is_not_named_to_a_task_without() -> None:
+def test_the_solution_for_own_loops_is_not_named_to_a_task_without_them() -> None:
     with pytest.raises(SettingsError, match="NotImplementedError") as caught:
         make(builder=Pair)
     assert "in_units" not in str(caught.value)

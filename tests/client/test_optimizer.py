@@ -37,7 +37,7 @@ def test_the_server_knows_the_optimizers_that_mxnet_has_registered() -> None:
     assert sorted(OPTIMIZERS) == sorted(mx.optimizer.Optimizer.opt_registry.keys() - {"test"})
 
 
-def test_weight_decay_and_clipping_are_the_optimizers() -> None:
+def test_weight_decay_and_clipping_are_passed_to_the_optimizer() -> None:
     # The gradient is 1 + 0.5 * 1.
     assert weight_after(how(weight_decay=0.5)) == 1 - 0.5 * 1.5
     assert weight_after(how(clip_gradient=0.25)) == 1 - 0.5 * 0.25
@@ -104,6 +104,6 @@ def test_a_tasks_own_trainer_is_used_and_knows_the_round() -> None:
     assert weight_after(replace(how(), round=2), trainer=trainer) == 0.75
 
 
-def test_something_else_than_a_trainer_is_refused() -> None:
+def test_a_return_value_that_is_not_a_trainer_is_rejected() -> None:
     with pytest.raises(SettingsError, match=r"trainer\(\) returned None; expected a gluon Trainer"):
         weight_after(how(), trainer=lambda *_: None)

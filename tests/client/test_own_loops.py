@@ -81,7 +81,7 @@ def test_numbers_of_any_kind_may_be_returned_with_a_weight(returned: Any, expect
         (({"rmse": 0.5}, None), "None for the weight"),
     ],
 )
-def test_anything_else_is_refused_with_what_was_returned(returned: Any, found: str) -> None:
+def test_any_other_return_value_is_rejected_and_named(returned: Any, found: str) -> None:
     task = with_loop(train=lambda *_: returned, evaluate=lambda *_: returned)
     with pytest.raises(SettingsError) as trained:
         own_loops.train(make_scale(), task, make_share(), how(), [0])
@@ -112,7 +112,7 @@ def test_a_number_has_a_name_that_a_history_can_have(name: Any) -> None:
         run(lambda *_: {name: 0.5})
 
 
-def test_a_training_counts_whole_examples_and_an_evaluation_may_weigh_by_anything() -> None:
+def test_the_weight_of_train_is_an_integer_and_that_of_evaluate_any_positive_number() -> None:
     with pytest.raises(SettingsError, match=r"the weight 2\.5; expected an integer"):
         run(lambda *_: ({}, 2.5))
     task = with_loop(evaluate=lambda *_: ({"miou": 0.25}, 2.5))
@@ -120,7 +120,7 @@ def test_a_training_counts_whole_examples_and_an_evaluation_may_weigh_by_anythin
     assert measured == {"miou": 0.25, "num-examples": 2.5}
 
 
-def test_a_loss_that_is_not_finite_fails_the_training_and_another_number_does_not() -> None:
+def test_only_the_loss_must_be_finite() -> None:
     with pytest.raises(TrainingFailedError, match="the loss nan"):
         run(lambda *_: {"loss": float("nan")})
     assert np.isnan(run(lambda *_: {"recall": float("nan")})["recall"])
@@ -137,7 +137,7 @@ def test_an_exception_is_one_line_with_its_place() -> None:
     assert str(caught.value) == f"TASK=by-hand: train() raised KeyError: 'columns' (test_own_loops.py:{line})"
 
 
-def test_an_error_of_a_computation_in_the_background_is_the_functions() -> None:
+def test_an_error_in_a_background_computation_is_attributed_to_the_function() -> None:
     def train(net: Any, data: Any, context: Context) -> None:
         mx.nd.dot(mx.nd.ones((2, 2)), mx.nd.ones((2, 2))).reshape((-1,))
         mx.nd.Custom(mx.nd.ones((1,)), op_type="no such operator")

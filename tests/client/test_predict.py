@@ -150,7 +150,7 @@ def test_an_image_gets_the_layout_and_the_scale_of_the_training_set(
         (np.full((9, 4, 6, 5), 0.5), "shape (4, 6, 5), which are not images"),
     ],
 )
-def test_a_conversion_that_is_not_known_is_refused(examples: NDArray[Any], part: str) -> None:
+def test_a_training_set_with_an_unknown_scale_is_rejected(examples: NDArray[Any], part: str) -> None:
     with pytest.raises(DataError) as caught:
         find_form(examples)
     assert part in str(caught.value)

@@ -94,7 +94,7 @@ def test_fedprox_pulls_the_generator(federate: Federate) -> None:
     assert free["radius"] != held["radius"]
 
 
-def test_the_time_series_is_better_predicted_than_by_its_width_alone(federate: Federate) -> None:
+def test_the_time_series_task_predicts_better_than_the_overall_distribution(federate: Federate) -> None:
     before, after = federate("series_task")
     # A sine wave's own distribution has a standard deviation of 0.71, and so a loss of about 0.15.
     assert after["loss"] < min(before["loss"], 0)

@@ -341,7 +341,7 @@ def make_lazy(kind: str, folder: Path) -> Source:
 
 @pytest.mark.parametrize("kind", ["dataset", "mapped"])
 @pytest.mark.parametrize("rule", [IID, PartitionRule("labels", 2)], ids=str)
-def test_lazy_data_give_the_same_model_and_metrics_as_arrays(
+def test_lazy_data_lead_to_the_same_model_and_metrics_as_arrays(
     kind: str, rule: PartitionRule, tmp_path: Path
 ) -> None:
     ends = []
@@ -374,7 +374,7 @@ def test_a_batch_of_lazy_data_is_read_when_it_is_its_turn() -> None:
 
 
 @pytest.mark.parametrize("item", [3, np.zeros(3), (np.zeros(3),), {"x": 1}])
-def test_items_that_are_no_inputs_and_a_label_are_named(item: Any) -> None:
+def test_items_that_are_not_inputs_and_a_label_are_rejected_by_type(item: Any) -> None:
     dataset = gluon.data.SimpleDataset([item] * 4)
     with pytest.raises(SettingsError, match=r"reading.*an item of the dataset is of type"):
         make(load_data=lambda _: (dataset, dataset))
@@ -416,7 +416,7 @@ def own_evaluate(net: gluon.Block, data: gluon.data.Dataset, context: Context) -
     return {"F1": metric.get()[1]}, 2.5
 
 
-def test_own_loops_work_on_the_share_and_every_name_of_a_metric_is_their_own() -> None:
+def test_own_loops_work_on_the_share_and_choose_the_names_of_their_metrics() -> None:
     trainer = make(train=own_train, evaluate=own_evaluate)
     described = trainer.description()
     assert (described["train-metrics"], described["metrics"]) == (["*"], ["*"])
@@ -432,7 +432,7 @@ def test_own_loops_work_on_the_share_and_every_name_of_a_metric_is_their_own() -
     assert list(measured) == ["F1", "num-examples"]
 
 
-def test_own_loops_read_items_that_form_no_batch() -> None:
+def test_own_loops_can_read_items_that_cannot_form_a_batch() -> None:
     sentences = gluon.data.SimpleDataset([[1], [2, 3], [4, 5, 6], [7]])
     lengths: list[int] = []
 
@@ -452,7 +452,7 @@ def test_own_loops_read_items_that_form_no_batch() -> None:
     assert lengths == 2 * [1, 2, 3, 1]
 
 
-def test_a_built_in_evaluation_beside_a_training_of_the_tasks_own() -> None:
+def test_a_task_with_its_own_train_can_use_the_built_in_evaluation() -> None:
     trainer = make(train=own_train)
     described = trainer.description()
     assert (described["train-metrics"], described["metrics"]) == (["*"], ["accuracy", "loss"])
@@ -463,7 +463,7 @@ def test_a_built_in_evaluation_beside_a_training_of_the_tasks_own() -> None:
     assert trainer.evaluate(updated, HOW, 1, [0, 1, 0])["accuracy"] > 0.5
 
 
-def test_frozen_arrays_are_described_and_in_no_update() -> None:
+def test_frozen_arrays_are_described_and_missing_in_updates() -> None:
     trainer = make(frozen=("0.*",))
     kinds = {
         name: kind for name, _, _, kind in map(json.loads, cast(list[str], trainer.description()["arrays"]))

@@ -21,7 +21,7 @@ def read_model(federation: Federation) -> dict[str, NDArray[np.float32]]:
         return dict(file)
 
 
-def test_frozen_arrays_are_the_initial_ones_to_the_end_and_never_travel_in_a_round(
+def test_frozen_arrays_keep_their_initial_values_and_are_never_sent_in_a_round(
     federation: Federation,
 ) -> None:
     code = federation.run(client_settings=FROZEN, NUM_ROUNDS=3, LEARNING_RATE=0.01)
@@ -78,7 +78,9 @@ def test_a_loop_that_ignores_fedprox_is_refused_by_name(federation: Federation) 
 
 
 @pytest.mark.parametrize("options", ["[1]", "{", '{"a"}'])
-def test_options_that_are_no_object_are_refused_by_the_server(options: str, federation: Federation) -> None:
+def test_options_that_are_not_a_json_object_are_rejected_by_the_server(
+    options: str, federation: Federation
+) -> None:
     server = federation.start_server(TASK_OPTIONS=options)
     assert server.wait() == 2
     assert "TASK_OPTIONS=" in server.log

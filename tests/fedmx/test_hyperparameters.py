@@ -33,7 +33,7 @@ objects = st.dictionaries(
 
 
 @given(st.sampled_from(OPTIMIZERS), objects, objects)
-def test_json_objects_survive_the_way_to_a_node(
+def test_json_objects_arrive_unchanged_at_a_node(
     optimizer: str, arguments: dict[str, object], options: dict[str, object]
 ) -> None:
     sent = Hyperparameters(optimizer=optimizer, optimizer_args=arguments, task_options=options)

@@ -39,7 +39,7 @@ def factors(text: str, count: int) -> list[float]:
         ("warmup:2+constant", [0.5, 1, 1]),
     ],
 )
-def test_a_schedule_is_the_share_of_the_rate_in_each_round(text: str, expected: list[float]) -> None:
+def test_a_schedule_is_a_factor_for_each_round(text: str, expected: list[float]) -> None:
     assert factors(text, len(expected)) == pytest.approx(expected, abs=1e-15)
 
 
@@ -54,7 +54,7 @@ def test_every_schedule_is_parsed_from_its_text(text: str) -> None:
 
 
 @given(schedules, rounds)
-def test_a_share_is_never_above_one_and_falls_after_the_warmup(text: str, number: int) -> None:
+def test_a_factor_is_never_above_one_and_never_rises_after_the_warmup(text: str, number: int) -> None:
     schedule = LearningRateSchedule.parse(text)
     assert 0 <= schedule.factor(number) <= 1
     later = schedule.warmup + number

@@ -25,7 +25,7 @@ def list_columns(*rounds: Round) -> list[str]:
     return [str(column.header) for column in make_table(rounds).columns]
 
 
-def test_the_table_has_the_losses_first_and_of_the_training_nothing_else() -> None:
+def test_the_table_shows_losses_first_and_only_the_loss_of_the_training() -> None:
     columns = list_columns(
         Round(1, 2, {"accuracy": 0.5, "loss": 0.5}, {}, 1.5),
         Round(2, 2, {"accuracy": 0.5, "loss": 0.5}, {"f1": 0.5, "loss": 0.25, "distance": 2}, 1.5),

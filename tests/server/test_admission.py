@@ -167,7 +167,7 @@ ANY = Layout(LAYOUT.arrays, LAYOUT.trained, None, None)
         (GOOD | {f"m{n}": 0.5 for n in range(100)}, "103 metrics, expected at most 100"),
     ],
 )
-def test_metrics_of_any_names_are_admitted_within_limits_where_a_task_leaves_them_open(
+def test_metrics_with_any_valid_name_are_admitted_if_the_task_does_not_declare_them(
     metrics: Mapping[str, Any], expected: str | None
 ) -> None:
     assert admission.find_problem_in_update(update(model(), metrics), ANY) == expected

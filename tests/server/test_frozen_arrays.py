@@ -34,7 +34,7 @@ def make_node(**others: Any) -> NullNode:
 @pytest.mark.parametrize(
     "settings", [{}, {"strategy": "fedadam"}, {"strategy": "fedmedian"}, {"strategy": "qfedavg"}]
 )
-def test_frozen_arrays_are_bit_identical_to_the_end_and_travel_nowhere(
+def test_frozen_arrays_are_bit_identical_at_the_end_and_never_sent(
     federation: Federation, settings: dict[str, Any]
 ) -> None:
     nodes = {name: make_node() for name in "abc"}
@@ -52,7 +52,7 @@ def test_frozen_arrays_are_bit_identical_to_the_end_and_travel_nowhere(
         assert {config["frozen-sha256"] for step, _, config in node.asked if step != "query"} == {DIGEST}
 
 
-def test_a_node_that_has_other_frozen_arrays_is_sent_the_models_in_every_message(
+def test_a_node_with_other_frozen_arrays_receives_the_models_with_every_message(
     federation: Federation,
 ) -> None:
     holder, other = make_node(), make_node(description={"frozen-sha256": ""})
@@ -74,7 +74,7 @@ def test_an_update_that_contains_a_frozen_array_is_rejected(federation: Federati
     assert "'body' is frozen" in refusal["reason"]
 
 
-def test_a_model_without_frozen_arrays_says_nothing_of_them(federation: Federation) -> None:
+def test_messages_have_no_frozen_digest_if_nothing_is_frozen(federation: Federation) -> None:
     node = NullNode()
     federation.run({"a": node})
     assert "frozen-sha256" not in node.asked_to("train")[0]
@@ -88,7 +88,7 @@ def test_privacy_accepts_a_model_whose_other_arrays_are_frozen(federation: Feder
     assert node.received == [("head",)] * 4
 
 
-def test_a_resumed_run_leaves_them_out_by_the_same_rule(federation: Federation) -> None:
+def test_a_resumed_run_does_not_send_frozen_arrays_to_nodes_that_have_them(federation: Federation) -> None:
     def fail_in_round_2(values: Values, config: Config) -> tuple[Values, Metrics]:
         if config["server-round"] == 2:
             raise ZeroDivisionError("once")
@@ -120,7 +120,7 @@ def view(name: str, **description: str) -> NodeView:
     return NodeView(name, ord(name), is_present=True, description=ConfigRecord({**entries}), since=0.0)
 
 
-def test_a_nodes_newest_description_says_whether_it_has_them() -> None:
+def test_the_newest_description_of_a_node_decides_whether_it_has_the_frozen_arrays() -> None:
     described = {name: ConfigRecord({"frozen-sha256": DIGEST}) for name in "ab"}
     frozen = FrozenArrays.build(pack(START), LAYOUT, described)
     assert frozen.sha256 == DIGEST
@@ -128,6 +128,6 @@ def test_a_nodes_newest_description_says_whether_it_has_them() -> None:
     assert frozen.find_holders(joined) == {ord("a"), ord("c")}
 
 
-def test_where_nothing_is_frozen_no_node_holds_anything() -> None:
+def test_no_node_is_a_holder_if_nothing_is_frozen() -> None:
     assert FrozenArrays().find_holders([view("a", frozen_sha256="")]) == set()
     assert FrozenArrays().config == {}

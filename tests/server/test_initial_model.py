@@ -65,7 +65,7 @@ def test_a_run_continues_from_the_newest_finished_one(federation: Federation) ->
     assert federation.model["0.weight"][0, 0] == 3
 
 
-def test_a_run_without_an_initial_model_says_so(federation: Federation) -> None:
+def test_a_run_without_an_initial_model_records_none(federation: Federation) -> None:
     federation.run({"a": NullNode()})
     assert federation.facts["initial_model"] is None
 
@@ -96,7 +96,7 @@ def test_a_node_without_the_frozen_arrays_of_the_file_is_sent_them(
         ({**START, "0.weight": np.full((2, 3), np.nan, np.float32)}, ["'0.weight'", "not finite"]),
     ],
 )
-def test_a_model_that_is_not_the_nodes_is_refused_with_the_difference(
+def test_an_initial_model_that_differs_from_the_nodes_model_is_rejected_with_the_difference(
     federation: Federation, tmp_path: Path, values: Values, expected: list[str]
 ) -> None:
     path = write(tmp_path / "given", "start.npz", values)
@@ -157,7 +157,9 @@ def write_halved(path: Path) -> None:
         (write_halved, ""),
     ],
 )
-def test_what_is_no_model_is_one_line_before_any_node_joins(tmp_path: Path, make: Any, expected: str) -> None:
+def test_a_file_that_is_not_a_model_is_a_one_line_error_before_any_node_joins(
+    tmp_path: Path, make: Any, expected: str
+) -> None:
     path = tmp_path / "start.npz"
     make(path)
     settings = ServerSettings(initial_model=path, runs_dir=tmp_path / "runs", max_model_bytes=LIMIT)
@@ -202,7 +204,7 @@ def finish(settings: ServerSettings) -> tuple[dict[str, Any], Values]:
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_resumed_run_that_began_from_the_newest_one_does_not_begin_from_itself(
+def test_a_resumed_run_whose_initial_model_was_the_latest_does_not_start_from_itself(
     tmp_path: Path, number: int
 ) -> None:
     before, _ = finish(make_settings(tmp_path))

@@ -177,7 +177,7 @@ def test_frozen_arrays_are_left_out_of_messages_and_not_copied() -> None:
     assert all(sent[name].data is record[name].data for name in sent)
 
 
-def test_a_frozen_array_stays_what_it_was_whatever_an_aggregation_returned() -> None:
+def test_an_aggregation_cannot_change_a_frozen_array() -> None:
     body = arrays.pack(np.ones(1, np.float32))
     wrong = full(body=np.zeros(1, np.float32))
     merged = WITH_BODY.merge(wrong, wrong, {"body": body})

@@ -22,7 +22,7 @@ from server.problems import find_problems
         ("constant", 2**62, True),
     ],
 )
-def test_a_schedule_whose_rate_nodes_could_not_use_is_one_line_with_the_round(
+def test_a_schedule_with_a_rate_that_is_too_small_is_rejected_with_the_round(
     schedule: str, rounds: int, *, is_valid: bool
 ) -> None:
     settings = ServerSettings(lr_schedule=LearningRateSchedule.parse(schedule), num_rounds=rounds)
@@ -56,7 +56,7 @@ def test_a_run_that_could_not_stop_as_asked_is_refused(settings: dict[str, Any],
         assert line.startswith(start)
 
 
-def test_a_warmup_from_a_rate_that_is_too_small_already_names_round_1() -> None:
+def test_a_warmup_that_starts_with_a_rate_that_is_too_small_is_rejected_with_round_1() -> None:
     schedule = LearningRateSchedule.parse("warmup:100")
     [line] = find_problems(ServerSettings(learning_rate=1e-29, lr_schedule=schedule, num_rounds=200))
     assert "in round 1 of NUM_ROUNDS=200" in line

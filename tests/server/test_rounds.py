@@ -412,7 +412,7 @@ def test_a_task_without_a_loss_trains_and_is_evaluated_by_its_own_numbers(federa
 OPEN = {"metrics": ["*"]}
 
 
-def test_nodes_may_measure_different_things_where_their_task_leaves_them_open(
+def test_nodes_may_return_different_metrics_if_their_task_does_not_declare_them(
     federation: Federation,
 ) -> None:
     def node(**metrics: float) -> NullNode:

@@ -42,7 +42,7 @@ def stand_after(values: list[float | None], rule: BestMetric, *, incomplete: int
         ([None], None, 0),
     ],
 )
-def test_the_best_round_has_the_highest_accuracy_where_that_is_asked_for(
+def test_the_best_round_has_the_highest_accuracy_if_the_metric_is_maximized(
     values: list[float | None], best: tuple[int, float] | None, stale: int
 ) -> None:
     expected = {"round": best[0], "metric": "accuracy", "value": best[1]} if best else None
@@ -55,7 +55,7 @@ def test_a_round_that_some_nodes_did_not_evaluate_is_neither_better_nor_stale() 
     assert (standing.best or {})["round"] == 1
 
 
-def test_another_best_metric_begins_anew() -> None:
+def test_a_changed_best_metric_resets_the_best_round() -> None:
     standing = stand_after([0.5, 0.75], ACCURACY).after(make_report(3, 0.5), BestMetric("loss"))
     assert standing == Standing({"round": 3, "metric": "loss", "value": 0.5})
 
@@ -68,7 +68,7 @@ def test_a_target_counts_only_with_every_nodes_evaluation() -> None:
     assert find_reason(make_report(1, 0.5, is_complete=False), Standing(), settings) is None
 
 
-def test_patience_ends_with_as_many_stale_evaluations() -> None:
+def test_a_run_stops_after_as_many_stale_evaluations_as_its_patience() -> None:
     best = {"round": 1, "metric": "loss", "value": 0.5}
     report = make_report(3, 0.5)
     for patience, reason in ((0, None), (2, "patience"), (3, None)):
@@ -133,7 +133,7 @@ def test_a_run_ends_before_the_round_that_would_spend_more_than_max_epsilon(fede
     assert (federation.facts["status"], federation.facts["stopped"]) == ("finished", "epsilon")
 
 
-def test_a_limit_that_the_last_round_meets_did_not_end_the_run(federation: Federation) -> None:
+def test_reaching_max_epsilon_in_the_last_round_is_not_an_early_stop(federation: Federation) -> None:
     federation.run(make_nodes(RISING), num_rounds=2, max_epsilon=epsilon_after(2), **PRIVATE)
     assert [line.get("stopped") for line in federation.history] == [None, None]
     assert federation.facts["stopped"] is None
@@ -201,7 +201,7 @@ def test_a_run_whose_only_model_was_lost_fails_instead_of_sending_another(tmp_pa
         ({"patience": 1, "best_metric": BestMetric("f1")}, "BEST_METRIC=f1:min"),
     ],
 )
-def test_a_metric_that_nodes_do_not_measure_is_refused_with_those_they_do(
+def test_a_metric_that_nodes_do_not_measure_is_rejected_and_the_measured_ones_are_listed(
     federation: Federation, settings: dict[str, Any], name: str
 ) -> None:
     with pytest.raises(SettingsError) as caught:

@@ -83,7 +83,7 @@ def save_with_rest(path: Path) -> None:
         (lambda path: path.write_bytes(b"\x93NUMPY" + b"\0" * 100), "not a .params file"),
     ],
 )
-def test_another_file_is_refused_with_the_reason(
+def test_any_other_file_is_rejected_with_the_reason(
     make: Callable[[Path], Any], expected: str, tmp_path: Path
 ) -> None:
     make(tmp_path / "w.params")
@@ -107,7 +107,9 @@ def test_a_file_that_is_truncated_anywhere_is_refused(whole: bytes) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
-def test_damage_is_a_value_error_or_other_values_without_memory(whole: bytes, data: st.DataObject) -> None:
+def test_damage_leads_to_a_value_error_or_other_values_but_never_to_large_allocations(
+    whole: bytes, data: st.DataObject
+) -> None:
     at = data.draw(st.integers(0, len(whole) - 1))
     length = data.draw(st.sampled_from([1, 4, 8]))
     wrong = data.draw(st.binary(min_size=length, max_size=length) | st.just(b"\xff" * length))

@@ -132,7 +132,7 @@ def make_model(number: int) -> ArrayRecord:
 
 
 @pytest.mark.parametrize(("losses", "best"), [((0.5, 0.25, 0.75), 2), ((0.5, 0.25), 2), ((None, None), None)])
-def test_the_model_of_the_best_round_is_beside_the_final_one(
+def test_the_model_of_the_best_round_is_written_next_to_the_final_one(
     tmp_path: Path, losses: tuple[float | None, ...], best: int | None
 ) -> None:
     record = make_record(tmp_path, keep_checkpoints=1)
@@ -153,7 +153,7 @@ def test_the_model_of_the_best_round_is_beside_the_final_one(
     assert outcome.best["round"] == best
 
 
-def test_a_best_checkpoint_that_cannot_be_read_costs_the_run_nothing_but_the_best_model(
+def test_a_run_whose_best_checkpoint_is_damaged_finishes_without_a_best_model(
     tmp_path: Path,
 ) -> None:
     for run_id, damage in (("one", Path.unlink), ("two", lambda path: path.write_bytes(b"PK"))):
