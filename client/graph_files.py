@@ -45,10 +45,11 @@ def build(saved: SavedRun, form: str, shapes: Sequence[str]) -> dict[str, bytes]
         onnx_file.check_installed()
     data_dir = load_settings().data_dir
     task = load_task(saved.task, saved.hyperparameters.task_options, data_dir)
-    inputs = [_make_input(shape) for shape in shapes] or _read_inputs(task, data_dir)
     # MXNet numbers layers by a global counter: with a new one, the same run always leads to the same file.
     with mx.name.NameManager(), tempfile.TemporaryDirectory() as folder:
         net = build_network(task, saved)
+        _check_hybrid(task, net)
+        inputs = [_make_input(shape) for shape in shapes] or _read_inputs(task, data_dir)
         symbol, params = _trace(task, net, inputs, Path(folder))
         if form == "onnx":
             return {".onnx": onnx_file.convert(task.name, symbol, params, inputs)}
@@ -83,13 +84,16 @@ def _make_input(text: str) -> mx.nd.NDArray:
         ) from None
 
 
-def _trace(task: Task, net: gluon.Block, inputs: Inputs, folder: Path) -> tuple[Path, Path]:
-    """Write the network as a symbol and its parameters, and return both paths."""
+def _check_hybrid(task: Task, net: gluon.Block) -> None:
     if not isinstance(net, gluon.HybridBlock):
         raise SettingsError(
             f"TASK={task.name}: the network is a {type(net).__name__}; expected a HybridBlock for this"
             " format, or --format params"
         )
+
+
+def _trace(task: Task, net: gluon.Block, inputs: Inputs, folder: Path) -> tuple[Path, Path]:
+    """Write the network as a symbol and its parameters, and return both paths."""
     with task_errors(task.name, "the hybridized network"), warnings.catch_warnings():
         # Parameters that the outputs do not depend on are left out of the file.
         warnings.filterwarnings("ignore", "Parameter .* is not (used by any computation|found in the graph)")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from client import onnx_rnn
 from client.mx import mx
 from client.task_errors import explain
 from fedmx.errors import SettingsError
@@ -90,6 +91,7 @@ def _correct(made: Any) -> None:
     made.ir_version = _IR_VERSION
     for opset in made.opset_import:
         opset.version = _OPSET
+    onnx_rnn.correct_stacks(made.graph)
     parameters = {initializer.name for initializer in made.graph.initializer}
     inputs = [value for value in made.graph.input if value.name not in parameters]
     del made.graph.input[:]

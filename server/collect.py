@@ -3,7 +3,8 @@
 import random
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 
@@ -66,6 +67,7 @@ class Collector:
         replies.present = max(replies.present, known + len(candidates))
         replies.wanted = max(replies.wanted, len(replies.admitted) + len(messages))
         if step == MessageType.TRAIN:
+            replies.learning_rate = _average_rate(messages) or replies.learning_rate
             self._warn_of_memory(replies.wanted)
         asked = {id_: candidates[id_] for id_ in (message.metadata.dst_node_id for message in messages)}
         question = Question(number, step, self._explain_end(step))
@@ -160,3 +162,10 @@ class Collector:
         return (
             f"the round ends if {least} updates are admitted (MIN_UPDATES); otherwise it is retried or fails"
         )
+
+
+def _average_rate(messages: Sequence[Message]) -> float | None:
+    """Return the learning rate that the nodes are sent: a strategy may change it, also for some of them."""
+    configs = [config for message in messages for config in records_of(message.content, ConfigRecord)]
+    rates = [rate for config in configs if isinstance(rate := config.get("learning-rate"), (int, float))]
+    return fmean(rates) if rates else None

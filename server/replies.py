@@ -21,6 +21,7 @@ class Replies:
         missing: node name -> why there was no reply when it was last asked.
         seconds: from sending to the last reply, all attempts together.
         transfers: of each node, by name.
+        learning_rate: that the nodes were sent, averaged; None if none was.
     """
 
     present: int = 0
@@ -31,6 +32,7 @@ class Replies:
     missing: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     transfers: dict[str, list[Transfer]] = field(default_factory=dict)
+    learning_rate: float | None = None
 
     def in_order(self) -> list[Update]:
         """Return the updates by partition, then node name, whichever node replied first."""

@@ -130,7 +130,7 @@ class RoundReport:
     Attributes:
         round: its number, from 1.
         rounds: the number of rounds of the run.
-        learning_rate: the nodes' learning rate, from LEARNING_RATE and LR_SCHEDULE.
+        learning_rate: the nodes' learning rate, from LEARNING_RATE, LR_SCHEDULE and the strategy.
         train: averages of the nodes' training.
         evaluate: averages of the evaluation of the new model; None where no evaluation was admitted.
         nodes: the nodes with an admitted update, sorted by partition, then name.

@@ -100,7 +100,7 @@ class RoundLoop:
         return RoundReport(
             round=number,
             rounds=self.settings.num_rounds,
-            learning_rate=self.settings.learning_rate_in(number),
+            learning_rate=trained.learning_rate or self.settings.learning_rate_in(number),
             train=StepReport.average(trained.in_order()),
             evaluate=StepReport.average(evaluated.in_order()),
             nodes=trained.describe_nodes(evaluated),

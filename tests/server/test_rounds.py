@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -465,6 +466,34 @@ def test_no_name_of_a_metric_is_reserved(
     fields = vars(logged)["fields"]
     assert (fields["round"], fields["metrics"]) == (1, expected)
     assert "metrics.round=5" in logged.message
+
+
+HALVING = """
+from flwr.serverapp.strategy import FedAvg
+
+class Halving(FedAvg):
+    def configure_train(self, server_round, arrays, config, grid):
+        config["learning-rate"] = 0.5**server_round
+        return super().configure_train(server_round, arrays, config, grid)
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+def make():
+    return Halving()
+"""
+
+
+def test_the_history_has_the_learning_rate_that_a_strategy_of_the_user_chose(
+    federation: Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "halving.py").write_text(HALVING)
+    monkeypatch.syspath_prepend(tmp_path)
+    federation.run({"a": NullNode()}, num_rounds=3, strategy="halving:make")
+    assert [line["learning_rate"] for line in federation.history] == [0.5, 0.25, 0.125]
 
 
 def test_the_history_has_the_learning_rate_of_each_round(federation: Federation) -> None:
