@@ -17,6 +17,7 @@ from flwr.app import Array, ArrayRecord
 from client import json_lines, peak_memory
 from client.costs import Costs
 from client.device import find_devices
+from client.metrics import COUNT, LOSS
 from client.settings import load_settings
 from client.task import load_task
 from client.trainer import DataShare, Trainer
@@ -29,8 +30,6 @@ from fedmx.values import PartitionRule
 Model = Mapping[str, Array]
 Update = tuple[ArrayRecord, Mapping[str, float]]
 
-_COUNT = "num-examples"
-_LOSS = "loss"
 _NODES = 2
 # Enough to time, and few enough for a slow network.
 _STEPS = 20
@@ -166,7 +165,7 @@ class _Check:
             self._load(node)
             found.append(self._trainer.evaluate(ArrayRecord({**average}), self._how, 1, [0, 1, node]))
         metrics = _average_metrics(found)
-        loss = metrics.get(_LOSS, 0.0)
+        loss = metrics.get(LOSS, 0.0)
         if not math.isfinite(loss):
             raise SettingsError(
                 f"TASK={self._trainer.task.name}: the loss of the averaged model is {loss}; expected a finite"
@@ -197,7 +196,7 @@ class _Check:
 
 def _average(updates: Sequence[Update]) -> dict[str, Array]:
     """Average arrays, weighted by the nodes' examples, in their own dtypes."""
-    weights = [metrics[_COUNT] for _, metrics in updates]
+    weights = [metrics[COUNT] for _, metrics in updates]
     average = {}
     for name, array in updates[0][0].items():
         values = [arrays.view(update[name]).astype(np.float64) for update, _ in updates]
@@ -212,8 +211,8 @@ def _average_metrics(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
     Raises:
         SettingsError: a metric is missing at one of the nodes.
     """
-    weights = [metrics[_COUNT] for metrics in found]
-    names = {name for metrics in found for name in metrics if name != _COUNT}
+    weights = [metrics[COUNT] for metrics in found]
+    names = {name for metrics in found for name in metrics if name != COUNT}
     for name in sorted(names):
         if any(name not in metrics for metrics in found):
             raise SettingsError(

@@ -1,4 +1,4 @@
-"""What a task's own functions know of a round: hyperparameters, devices, and FedProx's proximal term."""
+"""What a task's own functions get in a round: hyperparameters, devices, and FedProx's proximal term."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ class Context:
     """One call of a task's functions.
 
     Attributes:
-        hyperparameters: all that the server sent.
+        hyperparameters: the server's, for this round.
         round: number of the round, from 1.
         devices: MXNet's contexts to compute on, at least one. The network is on all of them.
     """
@@ -36,7 +36,7 @@ class Context:
 
     @property
     def learning_rate(self) -> float:
-        """LEARNING_RATE, as LR_SCHEDULE has it in this round."""
+        """Learning rate of this round: LEARNING_RATE times the factor of LR_SCHEDULE."""
         return self.hyperparameters.learning_rate
 
     @property

@@ -28,7 +28,7 @@ class Dataset:
             masks uint8 (n, rows, columns).
 
     Attributes:
-        inputs: of the network, at least one.
+        inputs: the network's inputs, at least one, each (n, ...).
     """
 
     def __init__(self, examples: NDArray[Any] | tuple[NDArray[Any], ...], labels: NDArray[Any]) -> None:

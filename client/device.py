@@ -23,12 +23,12 @@ class Devices:
 
     Args:
         candidates: MXNet's contexts, at least one.
-        is_joint: whether a node trains on all candidates at once.
+        is_joint: whether a node trains on all candidates that work at once.
         is_gpu_required: whether a device that does not work is an error. Otherwise a warning is logged and
             the CPU is used.
 
     Attributes:
-        only: the devices of every partition if the partition has no choice, else none.
+        only: the devices of every partition; empty if the partition chooses among several.
 
     Raises:
         SettingsError: the only candidate is required and does not work.
@@ -72,7 +72,7 @@ def find_devices(device: str, gpu_index: tuple[int, ...]) -> Devices:
 
     Args:
         device: `auto` (a GPU if one works, else the CPU with one warning), `cpu` or `gpu`.
-        gpu_index: of the visible GPUs: several are used at once; empty: all of them, one per partition.
+        gpu_index: indices of visible GPUs, to use at once; empty: all GPUs, of which a partition uses one.
 
     Raises:
         SettingsError: `gpu` and no GPU works, or there are GPUs but none with the index GPU_INDEX.
@@ -108,7 +108,7 @@ def put(
         rows: (n, ...) numbers.
         device: MXNet's context.
         chosen: the indices of the rows to copy; all by default.
-        dtype: of the copy; by default, that of `choose_dtype`.
+        dtype: dtype of the copy; by default, that of `choose_dtype`.
     """
     if chosen is None:
         chosen = np.arange(len(rows))
@@ -121,16 +121,16 @@ def put(
 
 
 def as_task_array(array: mx.nd.NDArray) -> mx.nd.NDArray:
-    """Return the same array as the task computes with it: after `npx.set_np()`, as MXNet's numpy array."""
+    """Return the array in the kind that the task computes with: MXNet's numpy array after `npx.set_np()`."""
     return array.as_np_ndarray() if mx.util.is_np_array() else array
 
 
 def choose_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the dtype in which MXNet computes with an array: its own, where MXNet has it.
+    """Return the dtype in which MXNet computes with an array: the array's own if MXNet supports it.
 
     float64 becomes float32, as in `mx.nd.array`: numpy's default dtype is rarely a choice, and MXNet's layers
-    compute in float32. So does bool, with which they do not compute. Integers that MXNet does not have become
-    int64, which represents all but the upper half of uint64.
+    compute in float32. bool becomes float32 as well, since layers do not compute with it. Other integers
+    become int64, which represents all but the upper half of uint64.
     """
     if dtype.kind in "bf" and dtype.name != "float16":
         return np.dtype(np.float32)

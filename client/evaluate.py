@@ -14,6 +14,7 @@ from client.context import Context
 from client.device import find_devices
 from client.lazy_data import AnyDataset
 from client.loading import build_network
+from client.metrics import COUNT
 from client.mx import gluon, mx
 from client.saved_run import SavedRun, find_run
 from client.seeding import seed_all, seed_call
@@ -24,7 +25,6 @@ from client.trainer import load_rows
 from fedmx.errors import SettingsError
 from fedmx.files import atomic_write
 
-_COUNT = "num-examples"
 _BATCH_SIZE = 100
 
 
@@ -85,7 +85,7 @@ def evaluate(saved: SavedRun, data_dir: Path | None = None) -> Result:
     device = find_devices(settings.device, settings.gpu_index).for_partition(None)[0]
     net.collect_params().reset_ctx(device)
     metrics = _measure(net, task, test, Context(how, saved.round, (device,)))
-    examples = metrics.pop(_COUNT)
+    examples = metrics.pop(COUNT)
     classifier = find_classifier(task)
     if task.evaluate and classifier is not None and not classifier.names:
         # Its own evaluation may read items in another way, or interpret outputs differently.

@@ -72,10 +72,10 @@ def check_metric_names(task_name: str, some: Collection[str], others: Collection
 
 
 def check_spelling(task_name: str, part: str, names: Iterable[object]) -> None:
-    """Check that metrics have names that a history may have.
+    """Check that metrics have names that the history can contain.
 
     Raises:
-        SettingsError: a name is not one.
+        SettingsError: a name is not valid.
     """
     for name in names:
         try:

@@ -6,7 +6,7 @@ from client.mx import gluon, mx
 
 
 class ProximalTerm:
-    """FedProx: how far parameters are from the global model's.
+    """FedProx's penalty for the distance of parameters from the global model's.
 
     Args:
         parameters: the trained ones, as the server sent them; their values are copied.
@@ -19,7 +19,15 @@ class ProximalTerm:
         self.was_pulled = False
 
     def loss(self, net: gluon.Block, device: mx.Context) -> mx.nd.NDArray:
-        """Return the term for a network's parameters."""
+        """Return the term for the trained parameters of a network or a part of it.
+
+        Args:
+            net: contains only trained parameters that were passed to the constructor.
+            device: one of the network's devices.
+
+        Returns:
+            float32 (1,), on the device.
+        """
         self.was_pulled = True
         total = as_task_array(mx.nd.zeros((1,), ctx=device))
         if self._mu > 0:
@@ -31,7 +39,7 @@ class ProximalTerm:
     def add_gradients(self, batch_size: int) -> None:
         """Add the term's gradient times the batch size, by which the optimizer divides.
 
-        On several devices, the gradients are summed afterwards: only the first one's get the term.
+        With several devices, the gradients are summed later, so the term is added on the first one only.
         """
         for parameter, start in self._starts.items():
             gradient = parameter.list_grad()[0]

@@ -11,7 +11,7 @@ from client import model, training
 from client.batches import Batches, DeviceData, read_batch
 from client.context import Context
 from client.lazy_data import AnyDataset
-from client.metrics import check_metric_names
+from client.metrics import COUNT, check_metric_names
 from client.model import Parameters
 from client.mx import autograd, gluon, mx
 from client.network import Network
@@ -49,7 +49,7 @@ def rehearse(
     """
     devices = tuple(next(iter(network.parameters.values())).list_ctx())
     with devices[0], task_errors(task.name, "training on a few examples"):
-        # Items that only the task's own loops read need not form a batch.
+        # Items that only the task's own loops read may not form a batch.
         own = (task.train, task.evaluate)
         train, test = (
             None if function else _choose(data, devices[0]) for data, function in zip(sets, own, strict=True)
@@ -60,7 +60,7 @@ def rehearse(
         for batch_size in _BATCH_SIZES:
             how = Hyperparameters(1, batch_size, 1e-3, task_options=task.options)
             for measured in _run_round(network.net, task, (train, test), Context(how, 1, devices)):
-                check_metric_names(task.name, metrics, measured.keys() - {"num-examples"})
+                check_metric_names(task.name, metrics, measured.keys() - {COUNT})
             unmoved &= _find_unmoved(network.parameters, start)
             model.write(network.parameters, start)
     if task.train is None:

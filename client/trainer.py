@@ -15,6 +15,7 @@ from client.context import Context
 from client.data import Dataset
 from client.device import Devices, find_devices
 from client.lazy_data import AnyDataset, digest_labels, list_labels
+from client.metrics import COUNT
 from client.mx import mx
 from client.network import Network
 from client.partition import Indices, split_indices, split_test_indices
@@ -203,7 +204,7 @@ class Trainer:
         if len(arrays) == len(sets):
             data_checks.check_labels(self.task, net(*sample.inputs), sets)
             data_checks.check_ids(self.task.name, net, sample.inputs, sets)
-        return sorted(measured.keys() - {"num-examples"})
+        return sorted(measured.keys() - {COUNT})
 
 
 def load_rows(data: AnyDataset, chosen: Indices, device: mx.Context, *, is_own: bool) -> Batches | Share:

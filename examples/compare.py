@@ -1,21 +1,19 @@
-"""`python -m examples.compare [KIND...]`: each script beside its task in a federation of two clients.
+"""`python -m examples.compare [KIND...]`: compares each script with its task in a federation of two clients.
 
-Writes the table of docs/examples.md, and a sample of the GAN's images beside it. Exits with 1 if a task
-misses its bar: the median of three seeds is at most 10 %, or twice the script's own spread over the seeds,
-worse than the script's.
+Writes the table of docs/examples.md, and a sample of the GAN's images next to it. Exits with 1 if a task
+misses its bar: its median of three seeds may be worse than the script's by 10 % or by twice the script's own
+spread over the seeds, whichever is larger.
 """
 
 import statistics
-import struct
 import sys
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from client.png import encode
 from examples.kinds import KINDS, Kind
 from examples.lines import count_lines
 from examples.runs import ROOT, Numbers, are_bounded, prepare, run_federated, run_plain
@@ -33,12 +31,12 @@ _SHARE = 0.1
 
 @dataclass(frozen=True)
 class Outcome:
-    """What both have reached, a value per seed.
+    """The results of a script and its task.
 
     Attributes:
-        name: of the kind.
-        plain: of the script.
-        federated: of the task.
+        name: name of the kind.
+        plain: numbers of the script, for each seed.
+        federated: numbers of the task, for each seed.
     """
 
     name: str
@@ -52,7 +50,7 @@ class Outcome:
 
     @property
     def spread(self) -> float:
-        """How far apart the script's values are."""
+        """Difference between the script's largest and smallest value."""
         values = self._values(self.plain)
         return max(values) - min(values)
 
@@ -74,7 +72,7 @@ class Outcome:
 
     @property
     def holds(self) -> bool:
-        """Whether the task is as good as it must be."""
+        """Whether the task reaches its bar."""
         if not self.kind.metric:
             return all(map(are_bounded, [*self.plain, *self.federated]))
         return self.loss <= self.bar
@@ -104,8 +102,8 @@ def compare(name: str, sample: Path = SAMPLE) -> Outcome:
     """Run a script and its task once per seed.
 
     Args:
-        name: of the kind.
-        sample: the file for images that the GAN draws.
+        name: name of the kind.
+        sample: path of the PNG file for images that the GAN draws.
     """
     prepare(name)
     plain = [run_plain(name, seed) for seed in SEEDS]
@@ -121,25 +119,7 @@ def write_sample(net: Any, path: Path) -> None:
 
     images = net(draw_noise(80)).asnumpy().reshape(5, 16, 14, 14).transpose(0, 2, 1, 3).reshape(70, 224)
     pixels = ((images + 1) * 127.5).astype(np.uint8).repeat(3, axis=0).repeat(3, axis=1)
-    path.write_bytes(_encode_png(pixels))
-
-
-def _encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    def pack(kind: bytes, content: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-        )
-
-    height, width = pixels.shape
-    # Eight bits of grey; each row begins with its filter, 0 for none.
-    rows = np.pad(pixels, ((0, 0), (1, 0))).tobytes()
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + pack(b"IHDR", header)
-        + pack(b"IDAT", zlib.compress(rows, 9))
-        + pack(b"IEND", b"")
-    )
+    path.write_bytes(encode(pixels[..., None].repeat(3, axis=2)))
 
 
 def write_table(outcomes: list[Outcome], page: Path = PAGE) -> None:
@@ -161,7 +141,7 @@ def main(names: list[str]) -> int:
     unknown = set(names) - KINDS.keys()
     if unknown:
         print(
-            f"no such kinds: {', '.join(sorted(unknown))}; expected some of {', '.join(KINDS)}",
+            f"unknown kinds: {', '.join(sorted(unknown))}; expected some of {', '.join(KINDS)}",
             file=sys.stderr,
         )
         return 2

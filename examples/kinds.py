@@ -9,11 +9,11 @@ class Kind:
     """A folder of this package: `plain.py`, `task.py` and their data.
 
     Attributes:
-        title: of the kind.
-        metric: the number of the script's `evaluate` that counts; empty if none does.
+        title: title of the table's row.
+        metric: the number of the script's `evaluate` that is compared; empty if none is.
         trivial: its value for a model that has learned nothing, such as one that guesses.
-        settings: of a federated run, whose epochs add up to the script's.
-        quick: other settings of a run that shows in seconds that the model learns.
+        settings: settings of a federated run, whose epochs add up to the script's.
+        quick: settings that differ in a run that takes seconds and shows that the model learns.
         is_error: whether a smaller value of the metric is better.
     """
 

@@ -46,10 +46,10 @@ def run_federated(
     """Run a task with two clients and evaluate the final model on the whole test set.
 
     Args:
-        name: of the kind.
-        seed: of the run.
+        name: name of the kind.
+        seed: seed of the run.
         changes: settings that replace the kind's.
-        timeout_s: seconds after which the run has failed.
+        timeout_s: seconds after which the run fails; None: no limit.
 
     Returns:
         What the script's `evaluate` returns, and the network of the script with the final model.

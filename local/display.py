@@ -82,7 +82,7 @@ def _make_bar(console: Console) -> Progress:
 def make_table(rounds: Sequence[Round]) -> Table:
     """Build a table of rounds, with a column for each metric that any of them has.
 
-    Of the training, the loss is enough; all metrics of one that measures none are shown.
+    For the training, only the loss is shown, or all metrics if it does not measure a loss.
     """
     trained = _order(name for row in rounds for name in row.train)
     trained = [_LOSS] if _LOSS in trained else trained

@@ -14,9 +14,9 @@ case ${FROM:-} in
         exit 2
         ;;
 esac
-# Builds the image where it is missing; Compose prints that to standard output.
+# Builds the image if it is missing. Compose prints that to standard output, which is for the archive below.
 docker compose run --rm -T model --version >&2
-# The container's user may write nowhere here, so it writes an archive to its standard output.
+# The container's user cannot write to this folder, so the container writes an archive to standard output.
 archive=$(mktemp)
 trap 'rm -f "$archive"' EXIT
 docker compose run --rm -T model "$@" --tar >"$archive"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 _SETTINGS = {"target": "TARGET", "patience": "PATIENCE", "epsilon": "MAX_EPSILON"}
-"""Why a run stopped -> the setting that stops it."""
+"""Reason for which a run stopped -> the setting behind it."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Round:
 
     Attributes:
         train: the metrics of the nodes' training.
-        evaluate: the metrics of the evaluation; empty where there was none.
+        evaluate: the metrics of the evaluation; empty if there was none.
     """
 
     number: int

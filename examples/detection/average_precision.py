@@ -1,4 +1,4 @@
-"""Mean average precision of detections, as libraries of detectors have it."""
+"""Mean average precision of detections, as detection libraries define it."""
 
 import numpy as np
 
@@ -7,8 +7,8 @@ def mean_average_precision(scenes, classes, overlap=0.5):
     """Return the mean over classes of the area under precision by recall.
 
     Args:
-        scenes: of each image, its detections (n, 6): class, score, corners; and its boxes (m, 5): class,
-            corners.
+        scenes: for each image, its detections (n, 6) of class, score and corners, and its boxes (m, 5) of
+            class and corners.
         classes: the number of classes.
         overlap: intersection over union from which a detection finds a box.
     """

@@ -1,4 +1,4 @@
-"""Maps things of one kind to near places, with the hardest triplets of batches that have few kinds.
+"""Embeds examples of one kind close to each other, with the hardest triplets of balanced batches.
 
 `python -m examples.metric_learning.plain` prints recall at 1 on kinds that training did not see.
 """

@@ -1,4 +1,4 @@
-"""Finds rare labels; a positive counts as much as the eleven negatives beside it.
+"""Finds rare labels; a positive counts eleven times as much as a negative.
 
 `python -m examples.multi_label.plain` prints the mean area under the receiver operating characteristic.
 """

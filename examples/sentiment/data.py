@@ -1,4 +1,4 @@
-"""Sentences of words that are good, bad or neither; `not` turns the next word around."""
+"""Sentences of words that are good, bad or neither; `not` reverses the meaning of the next word."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Tells good sentences from bad ones; batches are sentences of similar length.
+"""Classifies sentences as good or bad; a batch contains sentences of similar length.
 
 `python -m examples.sentiment.plain` prints the accuracy.
 """
