@@ -31,7 +31,7 @@ class Batch:
         return len(self.labels)
 
     def split(self, devices: Sequence[mx.Context]) -> list["Batch"]:
-        """Divide the examples among devices, of which the last ones may get none."""
+        """Divide the examples among devices; if there are too few examples, the last devices get none."""
         if len(devices) == 1:
             return [self]
         count = min(len(devices), len(self))
@@ -43,7 +43,7 @@ class Batch:
 
 
 def make_batch(inputs: Iterable[mx.nd.NDArray], labels: mx.nd.NDArray) -> Batch:
-    """Make a batch of arrays, of the kind that the task computes with."""
+    """Make a batch of arrays that the task can compute with: MXNet's numpy arrays after `npx.set_np()`."""
     return Batch(tuple(map(as_task_array, inputs)), as_task_array(labels))
 
 
@@ -105,7 +105,7 @@ class DeviceData:
 
 
 class StreamedData:
-    """A share of which each batch is read when it is its turn, as for data larger than memory.
+    """A share whose batches are read one by one, for data larger than memory.
 
     Args:
         source: an array dataset of memory maps, or a gluon Dataset of (input, ..., label).

@@ -16,7 +16,7 @@ _SETTINGS = {"settings of the client": ClientSettings, "settings of models": Mod
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Carry out a command. Standard output gets its result alone, standard error what others print.
+    """Carry out a command. Only its result goes to standard output; what tasks print goes to standard error.
 
     Raises:
         SettingsError: an argument is not valid, or the task's code raises an exception.

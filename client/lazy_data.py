@@ -21,8 +21,8 @@ def list_labels(dataset: AnyDataset, name: str) -> NDArray[Any]:
     If the dataset does not keep its labels in memory, every item is read once.
 
     Args:
-        dataset: any.
-        name: what an error calls it.
+        dataset: an array dataset or a gluon Dataset.
+        name: its name, for errors.
 
     Returns:
         int64 (n,), or the labels as they are if an array dataset has others.

@@ -53,10 +53,10 @@ def find_unnamed(net: gluon.Block) -> list[str]:
 
 
 def check_dense(net: gluon.Block) -> None:
-    """Check that no parameter is sparse: MXNet hands out their rows only through an optimizer's store.
+    """Check that no parameter is sparse: MXNet returns their rows only through an optimizer's store.
 
     Raises:
-        ValueError: one is.
+        ValueError: a parameter is sparse.
     """
     # gluon has no public way to ask for a parameter's storage.
     sparse = [p.name for p in net.collect_params().values() if p._stype != "default"]  # noqa: SLF001
@@ -128,7 +128,7 @@ def freeze(net: gluon.Block, parameters: Parameters, patterns: Iterable[str]) ->
     Args:
         net: the network.
         parameters: the network's.
-        patterns: as `fnmatch` has them, such as `features.*`.
+        patterns: patterns of `fnmatch`, such as `features.*`.
 
     Returns:
         The names of the frozen parameters.
@@ -159,7 +159,7 @@ def freeze(net: gluon.Block, parameters: Parameters, patterns: Iterable[str]) ->
 
 
 def find_dtype(parameter: gluon.Parameter) -> np.dtype[Any]:
-    """Return a parameter's dtype. Cells of users pass None, which is MXNet's default; numpy's is another."""
+    """Return a parameter's dtype. Custom cells may pass None, which means MXNet's default, not numpy's."""
     return np.dtype(mx.base.mx_real_t if parameter.dtype is None else parameter.dtype)
 
 

@@ -29,7 +29,7 @@ def train(
         net: initialized, on the context's devices.
         task: has `train`.
         data: the node's training data.
-        context: of this round.
+        context: the context of this round.
         seed: of all generators, for this message alone.
 
     Returns:

@@ -44,10 +44,10 @@ class Task:
         train: (network, share, context) -> numbers by name, or such numbers and a weight; trains in place.
             None: the built-in loop.
         evaluate: the same for evaluation.
-        load_example: path of a file -> one example as `load_data` has it, without its label: an array, or a
-            tuple of them for several inputs. None: files are read by their kind.
-        frozen: patterns of the structural names of parameters that are never trained, as `fnmatch` has them.
-        options: TASK_OPTIONS, which `build_model`, `load_data` and `loss` know.
+        load_example: path of a file -> one example in the form that `load_data` returns, without its label: an
+            array, or a tuple of them for several inputs. None: files are read by their kind.
+        frozen: patterns of `fnmatch` for the structural names of parameters that are never trained.
+        options: TASK_OPTIONS, which `build_model`, `load_data` and `loss` get if they ask for them.
     """
 
     name: str
@@ -67,7 +67,7 @@ def load_task(name: str, options: Options | None = None, data_dir: Path | None =
     """Import a task.
 
     Args:
-        name: of the module.
+        name: name of the module.
         options: TASK_OPTIONS of the server.
         data_dir: the folder with the data, where `build_model` may find a file of weights.
 

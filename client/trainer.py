@@ -143,10 +143,10 @@ class Trainer:
         """Train from these arrays on this node's share; return the new arrays and the metrics.
 
         Args:
-            arrays: the global model's; frozen ones may be missing, where this node has them.
-            hyperparameters: of this round.
-            number: of the round.
-            seed: for this message alone.
+            arrays: the global model's; frozen ones may be missing if this node has them.
+            hyperparameters: the hyperparameters of this round.
+            number: number of the round.
+            seed: seed for this message alone.
         """
         network = self._network
         network.write(arrays)

@@ -25,7 +25,7 @@ def train(net: gluon.Block, task: Task, data: Batches, context: Context, seed: l
         net: initialized, on the context's devices.
         task: its loss is minimized; its metrics are measured on each batch before the step.
         data: the node's training data.
-        context: of this round.
+        context: the context of this round.
         seed: of shuffles and dropout, for this message alone.
 
     Returns:
@@ -88,7 +88,7 @@ class _Steps:
         net: the network.
         task: its loss is minimized.
         trained: the parameters that gradients change.
-        context: of this round.
+        context: the context of this round.
     """
 
     def __init__(
