@@ -43,9 +43,7 @@ class Network:
         # A network that its task trains by a function of its own need not be callable as a whole.
         is_called = task.train is None or model.has_unknown_shapes(self.net)
         self._inputs = _read_inputs(task, read_sample) if is_called else ()
-        with task_errors(
-            task.name, f"the network, {_describe(task, self._inputs)},", _explain_how_to_avoid(task)
-        ):
+        with task_errors(task.name, f"the network, {_describe(task, self._inputs)},", _suggest_shapes(task)):
             self._given = model.find_given(self.net)
             model.initialize(self.net, 0, self._inputs, self._given)
         self.parameters = model.name_parameters(self.net)
@@ -123,7 +121,7 @@ def _check_dense(task_name: str, net: gluon.Block) -> None:
 
 
 def _read_inputs(task: Task, read_sample: Callable[[], Batch]) -> tuple[mx.nd.NDArray, ...]:
-    with task_errors(task.name, f"reading examples{_explain_inference(task)}", _explain_how_to_avoid(task)):
+    with task_errors(task.name, f"reading examples{_explain_inference(task)}", _suggest_shapes(task)):
         return read_sample().inputs
 
 
@@ -137,7 +135,7 @@ def _explain_inference(task: Task) -> str:
     return " to infer shapes that build_model() left unknown" if task.train else ""
 
 
-def _explain_how_to_avoid(task: Task) -> str:
+def _suggest_shapes(task: Task) -> str:
     """Return what makes such a call unnecessary; empty if the task needs the call in any case."""
     if task.train is None:
         return ""

@@ -44,8 +44,8 @@ class Task:
         train: (network, share, context) -> numbers by name, or such numbers and a weight; trains in place.
             None: the built-in loop.
         evaluate: the same for evaluation.
-        load_example: path of a file -> one example in the form that `load_data` returns, without its label: an
-            array, or a tuple of them for several inputs. None: files are read by their kind.
+        load_example: path of a file -> one example in the form that `load_data` returns, without its label:
+            an array, or a tuple of them for several inputs. None: files are read by their kind.
         frozen: patterns of `fnmatch` for the structural names of parameters that are never trained.
         options: TASK_OPTIONS, which `build_model`, `load_data` and `loss` get if they ask for them.
     """
