@@ -64,9 +64,11 @@ class Hostile:
         """Make this process spoil its updates."""
 
         def wrap(train: Callable[..., Update]) -> Callable[..., Update]:
-            def spoilt(bench: Any, record: ArrayRecord, how: Any, seed: list[int]) -> Update:
-                spoil = self.ways[(seed[1] - 1) % len(self.ways)]
-                return spoil(*train(bench, record, how, seed))
+            def spoilt(
+                trainer: Any, record: ArrayRecord, how: Any, server_round: int, seed: list[int]
+            ) -> Update:
+                spoil = self.ways[(server_round - 1) % len(self.ways)]
+                return spoil(*train(trainer, record, how, server_round, seed))
 
             return spoilt
 

@@ -72,14 +72,14 @@ OF_CLIENT = (
     # training
     Kill("before", _TRAIN),
     # The first two are the rehearsal's.
-    Kill(1, "client.training:DeviceData.shuffled_batches", call=3),
+    Kill(1, "client.batches:DeviceData.shuffled_batches", call=3),
     Kill("after", _TRAIN),
     # its update: begun, and half written
     Kill("after", "fedmx.link.handler:encode_reply"),
     Kill(4, "fedmx.link.node_stream:NodeStream.frames"),
     # evaluating
-    Kill("before", _EVALUATE, about="100"),
-    Kill("after", _EVALUATE, about="100"),
+    Kill("before", _EVALUATE),
+    Kill("after", _EVALUATE),
     # between rounds, and while it is sent the next request
     Kill("before", "fedmx.link.inbox:Inbox.take", call=2),
     Kill("before", "fedmx.protocol.decode:Assembler.feed", call=2),
