@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -24,7 +24,8 @@ def run(arguments: argparse.Namespace) -> None:
     """
     # Tasks print, and so does MXNet's exporter; their lines would damage JSON and archives.
     output = sys.stdout
-    with redirect_stdout(sys.stderr):
+    # The reader of a pipe, such as `head`, may end when it has enough.
+    with suppress(BrokenPipeError), redirect_stdout(sys.stderr):
         _RUN[arguments.command](arguments, output)
 
 

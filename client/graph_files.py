@@ -24,6 +24,7 @@ Inputs = Sequence[mx.nd.NDArray]
 
 # With a single example, a network that mixes up the axis of examples and another one would work.
 _SAMPLE = 2
+_WAY_OUT = "a network that is called with an example's inputs alone, or --format params"
 
 
 def build(saved: SavedRun, form: str, shapes: Sequence[str]) -> dict[str, bytes]:
@@ -94,7 +95,7 @@ def _check_hybrid(task: Task, net: gluon.Block) -> None:
 
 def _trace(task: Task, net: gluon.Block, inputs: Inputs, folder: Path) -> tuple[Path, Path]:
     """Write the network as a symbol and its parameters, and return both paths."""
-    with task_errors(task.name, "the hybridized network"), warnings.catch_warnings():
+    with task_errors(task.name, "the hybridized network", _WAY_OUT), warnings.catch_warnings():
         # Parameters that the outputs do not depend on are left out of the file.
         warnings.filterwarnings("ignore", "Parameter .* is not (used by any computation|found in the graph)")
         net.hybridize()

@@ -20,6 +20,10 @@ from client.task_errors import task_errors
 _BATCH_SIZE = 100
 # A line of text has at most this many values.
 _MOST_SHOWN = 16
+_EXPECTED = (
+    "the inputs of the network in this order; for a network that only the task's own loops can call, use"
+    " client.loading.load_into in a script"
+)
 
 
 def run(arguments: argparse.Namespace, output: TextIO) -> None:
@@ -54,7 +58,7 @@ def predict(net: gluon.Block, task: Task, files: ExampleFiles, path: Path) -> It
     inputs = files.read(path)
     classifier = find_classifier(task)
     for start in range(0, len(inputs[0]), _BATCH_SIZE):
-        with task_errors(task.name, f"the network, given {_describe(inputs)} from {path},"):
+        with task_errors(task.name, f"the network, given {_describe(inputs)} from {path},", _EXPECTED):
             outputs = net(*(array[start : start + _BATCH_SIZE] for array in inputs))
             rows = list(_read_rows(outputs, classifier))
         for number, row in enumerate(rows, start):

@@ -1,7 +1,9 @@
 """Files of every kind become the inputs that the training set has, and a wrong file is one line."""
 
+import contextlib
 import gzip
 import json
+import os
 import struct
 from collections.abc import Callable
 from dataclasses import replace
@@ -348,3 +350,36 @@ def test_standard_output_has_the_result_alone_where_a_task_prints(
         captured = capsys.readouterr()
         assert all(isinstance(json.loads(line), dict) for line in captured.out.splitlines())
         assert "building" in captured.err
+
+
+STATES = """
+from client.mx import gluon
+from images import load_data
+
+def build_model():
+    return gluon.rnn.LSTMCell(3, input_size=5)
+"""
+
+
+def test_a_network_that_needs_more_than_inputs_is_applied_in_a_script(workplace: Workplace) -> None:
+    workplace.write_task("images", IMAGES)
+    net = load_task(workplace.write_task("states", STATES)).build_model()
+    net.initialize()
+    workplace.save_run("states", net)
+    np.savez("rows.npz", np.zeros((2, 5), np.float32))
+    with pytest.raises(SettingsError, match=r"states.*load_into"):
+        main(["predict", "latest", "rows.npz"])
+    with pytest.raises(SettingsError, match=r"states.*--format params"):
+        main(["export", "latest", "--format", "mxnet", "--input", "5"])
+
+
+def test_a_reader_that_has_enough_ends_a_command_without_an_error(workplace: Workplace) -> None:
+    save(workplace, "images", IMAGES, (2, 1, 6, 5))
+    np.savez("rows.npz", np.zeros((3, 1, 6, 5), np.float32))
+    reader, writer = os.pipe()
+    os.close(reader)
+    output = os.fdopen(writer, "w")
+    with contextlib.redirect_stdout(output):
+        main(["predict", "latest", "rows.npz"])
+    with contextlib.suppress(BrokenPipeError):
+        output.close()
