@@ -1,6 +1,6 @@
 """What a server finds on disk when it starts: a run to resume, one whose end to announce, or neither."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,14 +8,15 @@ from typing import Any
 from flwr.app import ConfigRecord
 
 from fedmx.errors import DataError, SettingsError
-from fedmx.fields import describe, describe_model
+from fedmx.fields import describe
 from fedmx.log import event, warn
 from fedmx.settings import ServerSettings
 from server.compatibility import find_difference
 from server.initial_model import InitialModel
 from server.leases import Membership
 from server.record import checkpoint
-from server.record.checkpoint import Checkpoint, Facts, Values
+from server.record.changed_settings import check_settings, list_changes
+from server.record.checkpoint import Checkpoint, Facts
 from server.record.runs import NEW_RUN, NewestRun, RunsFolder, new_run_id, read_newest
 from server.record.versions import versions
 
@@ -96,13 +97,12 @@ def choose_run(settings: ServerSettings) -> Start:
         return _start_new(settings)
     found = _load_newest(newest)
     initial = _find_initial_again(newest, settings)
-    before = newest.facts["initial_model"]
     if found is None:
-        changed = [*_list_settings(newest.settings, settings), *_list_initial(before, initial)]
+        changed = list_changes(newest.settings, settings, newest.facts["initial_model"], initial)
         if changed or newest.status == "failed":
             return _start_new(settings)
         return _log_resume(Start(newest.folder.name, newest, initial=initial))
-    _check_settings(newest, found.facts, settings, initial)
+    check_settings(newest, found.facts, settings, initial)
     return _log_resume(Start(newest.folder.name, newest, found))
 
 
@@ -142,71 +142,6 @@ def check_nodes(start: Start, description: Mapping[str, Any], settings: ServerSe
     difference = find_difference(ConfigRecord({**description}), start.description, is_shared=is_shared)
     if difference:
         raise SettingsError(f"the nodes differ from {start.label}: {difference}; {NEW_RUN}")
-
-
-def _check_settings(
-    run: NewestRun, done: Facts, settings: ServerSettings, initial: InitialModel | None
-) -> None:
-    """Check that an unfinished run can be resumed with these settings.
-
-    Raises:
-        SettingsError: it cannot.
-    """
-    label = f"run {done.run_id} is unfinished, after round {done.round}"
-    if impossible := list(_list_impossible(done, settings)):
-        raise SettingsError(f"{label}: {'; '.join(impossible)}, or RESUME=never to start a new run")
-    differences = [
-        *_list_settings(done.settings, settings),
-        *_list_initial(run.facts["initial_model"], initial),
-        *_list_partitions(done.partitions, settings),
-        *_list_numpy(run.facts["versions"]),
-    ]
-    if not differences:
-        return
-    changed = "; ".join(differences)
-    if settings.resume != "force":
-        raise SettingsError(
-            f"{label}, and has other settings: {changed}; expected the same settings, RESUME=force to resume"
-            " with these, or RESUME=never to start a new run"
-        )
-    warn("resuming with other settings, as RESUME=force allows", changed=changed)
-
-
-def _list_settings(before: Values, settings: ServerSettings) -> Iterator[str]:
-    """List the settings that shape the model and have changed."""
-    for name, value in describe_model(settings).items():
-        if before.get(name) != value:
-            yield f"{name}={before.get(name)} there, {value} here"
-
-
-def _list_initial(before: Values | None, initial: InitialModel | None) -> Iterator[str]:
-    """List the model that round 1 started from if it has changed."""
-    there = before["sha256"] if before else "not set"
-    here = initial.sha256 if initial else "not set"
-    if there != here:
-        yield f"INITIAL_MODEL (SHA-256 of its arrays): {there} there, {here} here"
-
-
-def _list_partitions(partitions: int, settings: ServerSettings) -> Iterator[str]:
-    """List the number of partitions if it has changed."""
-    if settings.partition.is_shared and settings.num_partitions not in (0, partitions):
-        yield f"NUM_PARTITIONS={partitions} there, {settings.num_partitions} here"
-
-
-def _list_numpy(before: Mapping[str, str]) -> Iterator[str]:
-    """List numpy's version if its major number has changed: numpy 2 computes other bits than numpy 1."""
-    there = str(before.get("numpy"))
-    here = versions()["numpy"]
-    if there.partition(".")[0] != here.partition(".")[0]:
-        yield f"numpy {there} there, {here} here"
-
-
-def _list_impossible(done: Facts, settings: ServerSettings) -> Iterator[str]:
-    """List what no resumed run can do: undo rounds, or make rounds private that were not."""
-    if settings.num_rounds < done.round:
-        yield f"NUM_ROUNDS={settings.num_rounds}: expected at least {done.round}"
-    if settings.dp_mode != "off" and done.settings["DP_MODE"] == "off":
-        yield f"DP_MODE={settings.dp_mode}: its rounds so far were without; expected off"
 
 
 def _log_resume(start: Start) -> Start:
