@@ -1,12 +1,13 @@
 """`python -m bench`: measures the selected parts, prints tables and writes JSON. `--help` lists the parts."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from bench import floor, tax
 from bench.engines import deprecated, direct_link, superlink
 from bench.flower_app.null_app.model import SHAPES
 from bench.machine import describe_machine
+from bench.options import choose
 from bench.outcome import Job, Outcome
 from bench.processes import MeasurementError
 from bench.report import Report
@@ -68,9 +69,9 @@ def _make_job(engine: str, size: str, options: argparse.Namespace) -> Job:
 
 def _parse_options() -> argparse.Namespace:
     parser = ArgumentParser(prog="python -m bench", description="Measure rounds on three engines.")
-    parser.add_argument("--only", type=_choose(PARTS), default=PARTS, help=f"parts: {','.join(PARTS)}")
+    parser.add_argument("--only", type=choose(PARTS), default=PARTS, help=f"parts: {','.join(PARTS)}")
     parser.add_argument(
-        "--sizes", type=_choose(tuple(SHAPES)), default=tuple(SHAPES), help="sizes: small,large"
+        "--sizes", type=choose(tuple(SHAPES)), default=tuple(SHAPES), help="sizes: small,large"
     )
     parser.add_argument(
         "--rounds", type=int, default=0, help="rounds after the first; at most 3 on SuperLink"
@@ -79,18 +80,6 @@ def _parse_options() -> argparse.Namespace:
         "--limit", type=float, default=180.0, help="seconds after which an engine is stopped, per size"
     )
     return parser.parse_args()
-
-
-def _choose(known: Sequence[str]) -> Callable[[str], list[str]]:
-    def parse(text: str) -> list[str]:
-        chosen = [name.strip() for name in text.split(",")]
-        if unknown := set(chosen) - set(known):
-            raise argparse.ArgumentTypeError(
-                f"{', '.join(sorted(unknown))}: expected names from {','.join(known)}"
-            )
-        return chosen
-
-    return parse
 
 
 def _announce(what: str) -> None:

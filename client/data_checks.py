@@ -1,6 +1,6 @@
 """Checks of a task's data before the node joins: finds mistakes on which MXNet would train silently."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,12 @@ from client.mx import gluon, mx
 from client.picked_labels import find_clipped
 from client.task import Task, computes_as
 from fedmx.errors import DataError
+from fedmx.log import event
 
 Sets = tuple[AnyDataset, AnyDataset]
 _NAMES = ("training set", "test set")
-_ROWS_AT_ONCE = 4096
+# A memory map may be larger than memory, and a test needs several times the bytes that it tests.
+_BYTES_AT_ONCE = 1 << 24
 # float32 represents every integer of this many bytes.
 _EXACT_BYTES = 2
 
@@ -36,7 +38,11 @@ def check_numbers(task_name: str, sets: Sets) -> None:
         for kind, rows in (*(("example", rows) for rows in data.inputs), ("label", data.labels)):
             # Examples that are integers keep their dtype.
             is_kept = kind == "example" and rows.dtype.kind in "bui"
-            if is_kept or _are_held(rows):
+            if is_kept:
+                continue
+            if isinstance(rows, np.memmap):
+                event("reading a memory map to check its numbers", set=name, bytes=rows.nbytes)
+            if _are_held(rows):
                 continue
             found = _find_first(rows, _is_lost)
             if found is not None:
@@ -162,11 +168,25 @@ def _are_all_classes(loss: Any, outputs: Any, labels: NDArray[Any]) -> bool:
 
 def _are_held(rows: NDArray[Any]) -> bool:
     """Whether float32 can represent all numbers; False if only `_is_lost` can decide."""
-    if rows.dtype.kind in "bui":
-        return rows.itemsize <= _EXACT_BYTES or bool(rows.max() <= MAX_EXACT and rows.min() >= -MAX_EXACT)
+    if rows.dtype.kind in "bui" and rows.itemsize <= _EXACT_BYTES:
+        return True
+    # Both ends of a part are found before the next one is read, so that a large file is read once.
+    return all(_is_range_held(some.min(), some.max()) for _, some in _split(rows))
+
+
+def _is_range_held(least: Any, largest: Any) -> bool:
+    if least.dtype.kind in "bui":
+        return bool(largest <= MAX_EXACT and least >= -MAX_EXACT)
     with np.errstate(over="ignore"):
         # Minimum and maximum are NaN if any value is.
-        return bool(np.isfinite(np.float32(rows.min())) and np.isfinite(np.float32(rows.max())))
+        return bool(np.isfinite(np.float32(least)) and np.isfinite(np.float32(largest)))
+
+
+def _split(rows: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield a few rows at a time, with the index of the first."""
+    count = max(1, _BYTES_AT_ONCE * len(rows) // rows.nbytes)
+    for start in range(0, len(rows), count):
+        yield start, rows[start : start + count]
 
 
 def _is_outside(size: int) -> _Test:
@@ -193,8 +213,7 @@ def _expect(rows: NDArray[Any]) -> str:
 
 def _find_first(rows: NDArray[Any], is_wrong: _Test) -> tuple[int, Any] | None:
     """Return the row and the value of the first wrong number."""
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        some = rows[start : start + _ROWS_AT_ONCE]
+    for start, some in _split(rows):
         places = np.argwhere(is_wrong(some))
         if len(places):
             first = tuple(places[0])

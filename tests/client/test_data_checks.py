@@ -1,7 +1,9 @@
 """Data on which MXNet would silently train, and the error that is reported instead."""
 
 import re
+import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,6 +38,24 @@ def of_labels(labels: Any) -> Dataset:
 
 
 # Numbers that float32 cannot represent
+
+
+def test_a_value_late_in_a_large_memory_map_is_found_with_little_memory(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = np.memmap(tmp_path / "rows", np.float32, "w+", shape=(64, 1 << 20))
+    rows[63, 5] = np.nan
+    large = make_dataset("large", rows, np.arange(64))
+    tracemalloc.start()
+    try:
+        with caplog.at_level("INFO", logger="fedmx"):
+            message = error_of(lambda: check_numbers("t", (FINE, large)))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert message.startswith("TASK=t: test set: example 63 has nan;")
+    assert peak < rows.nbytes / 2
+    assert f"bytes={rows.nbytes}" in caplog.text
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

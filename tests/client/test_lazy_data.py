@@ -1,11 +1,14 @@
 """Labels of gluon datasets."""
 
+import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from client import lazy_data, png
 from client.data import make_dataset
 from client.lazy_data import digest_labels, find_labels, list_labels
 from client.mx import gluon, mx
@@ -40,6 +43,23 @@ class Counting(gluon.data.Dataset):  # type: ignore[misc] # MXNet has no types
         return EXAMPLES[0], self.labels[index]
 
 
+RECORDS = [2, 0, 1, 2]
+"""Labels of the records that `pack` writes."""
+
+
+def pack(folder: Path, labels: Sequence[Any] = RECORDS, payload: bytes = b"") -> gluon.data.Dataset:
+    """Write a RecordIO file, by default with payloads that are no images: items cannot be read."""
+    records = mx.recordio.MXIndexedRecordIO(str(folder / "set.idx"), str(folder / "set.rec"), "w")
+    for number, label in enumerate(labels):
+        header = mx.recordio.IRHeader(0, label, number, 0)
+        records.write_idx(number, mx.recordio.pack(header, payload or bytes(number)))
+    records.close()
+    return gluon.data.vision.ImageRecordDataset(str(folder / "set.rec"))
+
+
+IMAGE = png.encode(np.zeros((2, 2, 3), np.uint8))
+
+
 def fold(folder: Path) -> gluon.data.Dataset:
     for number, label in enumerate(LABELS):
         (folder / f"class{label}").mkdir(exist_ok=True)
@@ -61,6 +81,68 @@ def test_labels_that_a_dataset_keeps_are_listed_without_reading_an_item(
 def test_labels_of_a_folder_of_images_are_those_of_its_folders(tmp_path: Path) -> None:
     dataset = fold(tmp_path)
     assert list_labels(dataset.transform_first(lambda image: image), "set").tolist() == [0, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("derive", "expected"),
+    [
+        (lambda records: records, RECORDS),
+        (lambda records: records.transform_first(len), RECORDS),
+        (lambda records: records.take(3).transform_first(len).shard(3, 1), [0]),
+        (lambda records: records.sample(gluon.data.FilterSampler(lambda index: index % 2, range(4))), [0, 2]),
+    ],
+    ids=["all", "transformed", "some", "odd"],
+)
+def test_labels_of_records_are_listed_without_reading_an_image(
+    derive: Any, expected: list[int], tmp_path: Path
+) -> None:
+    assert list_labels(derive(pack(tmp_path)), "set").tolist() == expected
+
+
+def test_a_record_that_is_stored_in_parts_has_its_label(tmp_path: Path) -> None:
+    magic = struct.pack("<I", 0xCED7230A)
+    assert find_labels(pack(tmp_path, payload=magic + b"more")) == RECORDS
+    # The label itself is the magic number: the first part ends before it.
+    [label] = struct.unpack("<f", magic)
+    dataset = pack(tmp_path, [label, 1], IMAGE)
+    assert find_labels(dataset) is None
+    assert list_labels(dataset, "set")[1] == 1
+
+
+def test_labels_that_a_transform_may_change_are_read_with_the_examples(tmp_path: Path) -> None:
+    def shift(image: Any, label: float) -> Any:
+        return image, label + 1
+
+    records = pack(tmp_path, payload=IMAGE)
+    own = gluon.data.vision.ImageRecordDataset(records.filename, transform=shift)
+    for dataset in (own, own.take(4), records.transform(shift), records.take(4).transform(shift)):
+        assert find_labels(dataset) is None
+        assert list_labels(dataset, "set").tolist() == [3, 1, 2, 3]
+
+
+def test_some_images_of_a_folder_have_the_labels_of_their_folders(tmp_path: Path) -> None:
+    assert list_labels(fold(tmp_path).take(3), "set").tolist() == [0, 1, 2]
+
+
+def test_labels_of_records_that_are_arrays_are_no_class_numbers(tmp_path: Path) -> None:
+    # Such as `recordio.pack` writes them: their number is in the header, and they follow it.
+    dataset = pack(tmp_path, [5], struct.pack("<2f", 1, 2) + IMAGE)
+    path = Path(dataset.filename)
+    one, two = (struct.pack("If", *start) for start in ((0, 5), (2, 0)))
+    path.write_bytes(path.read_bytes().replace(one, two, 1))
+    assert dataset[0][1].tolist() == [1, 2]
+    assert find_labels(dataset) is None
+    with pytest.raises(DataError, match="labels are not class numbers"):
+        list_labels(dataset, "set")
+
+
+def test_reading_every_example_is_logged_with_its_progress(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(lazy_data, "_LOG_EVERY_S", 0.0)
+    with caplog.at_level("INFO", logger="fedmx"):
+        list_labels(Counting(LABELS), "training set")
+    assert "read=2 examples=4" in caplog.text
 
 
 @pytest.mark.parametrize(

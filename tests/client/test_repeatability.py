@@ -1,5 +1,9 @@
 """Training is repeatable: its result depends on arrays, data, hyperparameters and seed only."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -50,6 +54,44 @@ def test_another_network_of_the_process_trains_to_the_same_bits() -> None:
     one, two = make_mlp(gluon.nn.BatchNorm(in_channels=5)), make_mlp(gluon.nn.BatchNorm(in_channels=5))
     start = values_of(one)
     assert are_same(train_from(one, start, [0, 1, 0]), train_from(two, start, [0, 1, 0]))
+
+
+DECODES_AND_DRAWS = """
+import numpy as np
+from client import png
+from client.batches import StreamedData
+from client.mx import gluon, mx
+from client.training import train
+from tests.client.given.small import CLASSES, CPU, how, make_mlp, values_of
+
+image = png.encode(np.random.default_rng(0).integers(256, size=(40, 40, 3)).astype(np.uint8))
+vision = gluon.data.vision.transforms
+draw = vision.Compose([vision.RandomResizedCrop((2, 1)), vision.RandomFlipLeftRight(), vision.ToTensor()])
+
+def decode(label):
+    return draw(mx.image.imdecode(image)), label
+
+data = gluon.data.SimpleDataset([number % 3 for number in range(40)]).transform(decode)
+net = make_mlp(gluon.nn.Dropout(0.5))
+train(net, CLASSES, StreamedData(data, np.arange(40), CPU), how(epochs=2, batch_size=10), [0, 1, 0])
+print([array.tobytes().hex() for array in values_of(net)])
+"""
+
+
+def test_more_threads_of_the_engine_train_to_the_same_bits() -> None:
+    # With more threads, images are decoded while a batch is computed, in an order that depends on timing.
+    def run(threads: int) -> str:
+        return subprocess.run(
+            [sys.executable, "-c", DECODES_AND_DRAWS],
+            env={**os.environ, "MXNET_CPU_WORKER_NTHREADS": str(threads)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    one = run(1)
+    assert len(one) > len("[]")
+    assert one == run(3)
 
 
 def order_of(seed: list[int], epochs: int = 1) -> list[int]:
