@@ -25,7 +25,7 @@ _FILES = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-la
 _EXPECTED = "expected the four files of data/mnist/README.md"
 
 
-def read_idx_dataset(data_dir: Path) -> tuple[Dataset, Dataset]:
+def read_idx_dataset(data_dir: Path | str) -> tuple[Dataset, Dataset]:
     """Read the training and the test set of a folder.
 
     Returns:
@@ -34,6 +34,7 @@ def read_idx_dataset(data_dir: Path) -> tuple[Dataset, Dataset]:
     Raises:
         DataError: a file is missing, unreadable or damaged, or the files do not belong together.
     """
+    data_dir = Path(data_dir)
     try:
         names = sorted(path.name for path in data_dir.iterdir() if path.is_file())
     except OSError as error:

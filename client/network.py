@@ -103,7 +103,8 @@ def check_parameters(task_name: str, net: gluon.Block) -> None:
     if not any(model.is_trained(parameter) for parameter in parameters.values()):
         raise SettingsError(
             f"TASK={task_name}: the network has {len(parameters)} parameters, none of which is trained;"
-            " expected at least one of floats whose grad_req is not 'null'"
+            " expected at least one of floats whose grad_req is not 'null', such as"
+            " self.<name> = self.params.get(...)"
         )
     unknown = [name for name, parameter in parameters.items() if model.is_unknown(parameter)]
     if unknown:

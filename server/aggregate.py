@@ -51,6 +51,35 @@ def aggregate(plan: Plan, model: GlobalModel, number: int, updates: list[Update]
     return layout.merge(trained, running, model.arrays)
 
 
+def pass_evaluation(plan: Plan, number: int, updates: list[Update]) -> None:
+    """Pass the evaluation of a round to a user's own strategy, which may decide by it what to send next.
+
+    Its averages are not used: Flower's own strategies have no other ones than the history.
+
+    Raises:
+        TrainingFailedError: the strategy raised an error.
+    """
+    if not plan.is_custom or not updates:
+        return
+    names = set.intersection(*(set(update.defined_metrics) for update in updates))
+    replies = [
+        make_reply(
+            update.participant.node_id,
+            MessageType.EVALUATE,
+            str(number),
+            RecordDict({"metrics": _pick_metrics(update, names, update.num_examples)}),
+        )
+        for update in updates
+    ]
+    with plan.guarded("aggregate_evaluate()"):
+        plan.strategy.aggregate_evaluate(number, replies)
+
+
+def _pick_metrics(update: Update, names: Collection[str], weight: float) -> MetricRecord:
+    picked = {name: value for name, value in update.metrics.items() if name in names}
+    return MetricRecord({**picked, NUM_EXAMPLES: weight})
+
+
 def _find_problem(trained: object) -> str | None:
     """Return why what a strategy returned is not a record of arrays; None if it is."""
     if trained is None:
@@ -82,11 +111,6 @@ def _to_reply(plan: Plan, layout: Layout, number: int, update: Update, names: Co
     """Wrap the trained arrays and these metrics as Flower's strategies expect them, for them to change."""
     # Noise is calibrated to equal weights.
     weight = update.num_examples if plan.privacy is None else 1
-    metrics = {name: value for name, value in update.metrics.items() if name in names}
-    content = RecordDict(
-        {
-            "arrays": layout.pick_trained(update.arrays),
-            "metrics": MetricRecord({**metrics, NUM_EXAMPLES: weight}),
-        }
-    )
+    arrays = layout.pick_trained(update.arrays)
+    content = RecordDict({"arrays": arrays, "metrics": _pick_metrics(update, names, weight)})
     return make_reply(update.participant.node_id, MessageType.TRAIN, str(number), content)

@@ -10,7 +10,7 @@ from fedmx.errors import TrainingFailedError
 from fedmx.link.flower import AppExitException
 from fedmx.log import warn
 from fedmx.settings import ServerSettings
-from server.aggregate import aggregate
+from server.aggregate import aggregate, pass_evaluation
 from server.collect import Collector
 from server.model import GlobalModel
 from server.nodes import Nodes
@@ -95,6 +95,7 @@ class RoundLoop:
         was_asked = evaluated.wanted or not evaluated.present
         if was_asked and not evaluated.admitted:
             warn("no evaluation was admitted", round=number, reason=evaluated.explain())
+        pass_evaluation(self.plan, number, evaluated.in_order())
         privacy = None if self.plan.privacy is None else self.plan.privacy.spend()
         is_last = number == self.settings.num_rounds
         return RoundReport(

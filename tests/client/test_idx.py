@@ -89,6 +89,10 @@ def test_mnist_images_are_the_bytes_of_the_files_in_their_order(mnist: tuple[Dat
         assert dataset.examples.tobytes() == content[16:]
 
 
+def test_a_folder_may_be_text() -> None:
+    assert len(read_idx_dataset(str(MNIST))[1].labels) == 10000
+
+
 def test_the_digests_in_the_readme_are_those_of_the_files() -> None:
     row = r"^\| `(\S+)` \| `([0-9a-f]{64})` \| `([0-9a-f]{64})` \|$"
     table = re.findall(row, (MNIST / "README.md").read_text(), re.MULTILINE)

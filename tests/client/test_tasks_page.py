@@ -129,3 +129,39 @@ def test_a_task_without_a_test_set_weighs_its_positives_by_an_option(
     updated, metrics = trainer.train(trainer.initial_arrays(0), how, 1, [0])
     assert metrics["num-examples"] == 45
     assert trainer.evaluate(updated, how, 1, [0])["num-examples"] == 45
+
+
+TWO_HEADS = """
+import numpy as np
+from client.mx import gluon
+
+class Heads(gluon.HybridBlock):
+    def __init__(self):
+        super().__init__()
+        self.digit, self.odd = gluon.nn.Dense(10), gluon.nn.Dense(1)
+
+    def hybrid_forward(self, F, x):
+        return self.digit(x), self.odd(x)
+
+def build_model():
+    return Heads()
+
+def load_data(data_dir):
+    digits = np.arange(300) % 10
+    rows = np.eye(10, dtype="float32")[digits]
+    train = rows, np.stack([digits, digits % 2], axis=1)
+    return train, train
+"""
+
+
+def test_a_task_with_two_heads_and_two_labels_learns_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "heads_task.py").write_text(TWO_HEADS + find_code("whether it is odd"))
+    trainer = Trainer(load_task("heads_task"), tmp_path, Devices([CPU]))
+    trainer.load_partition(DataShare(PartitionRule("iid"), 0, 2, 0))
+    how = Hyperparameters(local_epochs=20, batch_size=10, learning_rate=0.5)
+    updated, _ = trainer.train(trainer.initial_arrays(0), how, 1, [0])
+    found = trainer.evaluate(updated, how, 1, [0])
+    assert (found["digit"], found["odd"]) == (1.0, 1.0)

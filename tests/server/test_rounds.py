@@ -13,6 +13,7 @@ from fedmx.errors import TrainingFailedError
 from fedmx.schedule import LearningRateSchedule
 from fedmx.values import PartitionRule
 from server import strategies
+from tests.pages import find_code
 from tests.server.nodes import (
     GOOD,
     Config,
@@ -468,32 +469,43 @@ def test_no_name_of_a_metric_is_reserved(
     assert "metrics.round=5" in logged.message
 
 
-HALVING = """
+def test_the_documented_strategy_lowers_the_rate_as_the_history_shows(
+    federation: Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "anneal.py").write_text(find_code("# anneal.py"))
+    monkeypatch.syspath_prepend(tmp_path)
+    losses = iter([3.0, 2.0, 2.5, 2.0, 1.0, 0.5])
+    sent: list[float] = []
+
+    def train(values: Any, config: Any) -> Any:
+        sent.append(config["learning-rate"])
+        return shift(1.0)(values, config)
+
+    node = NullNode(train, lambda _, __: {"num-examples": 10, "loss": next(losses), "accuracy": 0.5})
+    federation.run({"a": node}, num_rounds=6, learning_rate=0.5, strategy="anneal:make")
+    assert sent == [0.5, 0.5, 0.5, 0.125, 0.03125, 0.03125]
+    assert [line["learning_rate"] for line in federation.history] == sent
+
+
+FAILING = """
 from flwr.serverapp.strategy import FedAvg
 
-class Halving(FedAvg):
-    def configure_train(self, server_round, arrays, config, grid):
-        config["learning-rate"] = 0.5**server_round
-        return super().configure_train(server_round, arrays, config, grid)
+class Failing(FedAvg):
+    def aggregate_evaluate(self, server_round, replies):
+        raise KeyError([reply.content["metrics"]["loss"] for reply in replies][0])
 
-    def state_dict(self):
-        return {}
-
-    def load_state_dict(self, state):
-        pass
-
-def make():
-    return Halving()
+make = Failing
 """
 
 
-def test_the_history_has_the_learning_rate_that_a_strategy_of_the_user_chose(
+def test_a_strategy_that_fails_on_an_evaluation_ends_the_run_with_its_line(
     federation: Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "halving.py").write_text(HALVING)
+    (tmp_path / "failing.py").write_text(FAILING)
     monkeypatch.syspath_prepend(tmp_path)
-    federation.run({"a": NullNode()}, num_rounds=3, strategy="halving:make")
-    assert [line["learning_rate"] for line in federation.history] == [0.5, 0.25, 0.125]
+    metrics = {"num-examples": 10, "loss": 0.5, "accuracy": 0.5}
+    with pytest.raises(TrainingFailedError, match=r"^aggregate_evaluate\(\) .*0\.5 \(.*failing\.py:6\)"):
+        federation.run({"a": NullNode(shift(1.0), lambda _, __: metrics)}, strategy="failing:make")
 
 
 def test_the_history_has_the_learning_rate_of_each_round(federation: Federation) -> None:
