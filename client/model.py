@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from flwr.app import Array, ArrayRecord
 
+from client.initializers import Default, Values
 from client.mx import gluon, mx
 from client.seeding import seed_all
 from fedmx import arrays
@@ -21,14 +22,7 @@ Parameters = dict[str, gluon.Parameter]
 # Of each parameter: its own initializer or None, and the one that the network uses for parameters without.
 Given = dict[gluon.Parameter, tuple[Any, Any]]
 
-_DEFAULT = mx.init.Xavier()
-# Xavier refuses vectors; this is what `net.initialize()` draws them from.
-_DEFAULT_OF_VECTORS = mx.init.Uniform()
-_MATRIX_DIMENSIONS = 2
-
-
-class _Values(mx.init.Constant):  # type: ignore[misc] # MXNet has no types
-    """Sets values that a task has set."""
+_DEFAULT = Default()
 
 
 def name_parameters(net: gluon.Block) -> Parameters:
@@ -82,7 +76,7 @@ def find_given(net: gluon.Block) -> Given:
 
 def have_values(parameters: Iterable[gluon.Parameter], given: Given) -> bool:
     """Whether the task has set the values of all parameters, so that none depends on the seed of a run."""
-    return all(isinstance(given.get(parameter, (None,))[0], _Values) for parameter in parameters)
+    return all(isinstance(given.get(parameter, (None,))[0], Values) for parameter in parameters)
 
 
 def initialize(
@@ -96,7 +90,7 @@ def initialize(
         inputs: one batch of examples on the CPU, from which unknown shapes are inferred; empty if all are
             known.
         given: from `find_given`. Other parameters are drawn, by Xavier where their layer has no initializer;
-            vectors by MXNet's default.
+            vectors by the end of their names.
     """
     _initialize_each(net, given or {})
     if inputs:
@@ -227,15 +221,10 @@ def check_names(parameters: Parameters, record: Mapping[str, Array]) -> None:
 
 
 def _keep(values: mx.nd.NDArray) -> tuple[Any, Any]:
-    return _Values(values.copyto(mx.cpu())), _DEFAULT
+    return Values(values.copyto(mx.cpu())), _DEFAULT
 
 
 def _initialize_each(net: gluon.Block, given: Given) -> None:
     for parameter in net.collect_params().values():
-        own, default = given.get(parameter, (None, _choose_default(parameter)))
+        own, default = given.get(parameter, (None, _DEFAULT))
         parameter.initialize(own, mx.cpu(), default, force_reinit=True)
-
-
-def _choose_default(parameter: gluon.Parameter) -> mx.init.Initializer:
-    is_vector = parameter.shape is not None and len(parameter.shape) < _MATRIX_DIMENSIONS
-    return _DEFAULT_OF_VECTORS if is_vector else _DEFAULT

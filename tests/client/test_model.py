@@ -384,6 +384,22 @@ def test_a_vector_without_an_initializer_is_drawn_from_the_seed() -> None:
     assert (drawn[0] != drawn[2]).all()
 
 
+@pytest.mark.filterwarnings("ignore:Cannot decide type")
+def test_a_symbol_s_vectors_are_set_by_the_end_of_their_names() -> None:
+    layer = mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=4, name="layer")
+    net = gluon.SymbolBlock(mx.sym.BatchNorm(layer, name="norm", fix_gamma=False), mx.sym.Variable("data"))
+    model.initialize(net, 1, (mx.nd.ones((2, 3)),))
+    drawn = values_by_name(net)
+    assert np.abs(drawn.pop("layer_weight")).max() > 0
+    assert {name: values.tolist() for name, values in drawn.items()} == {
+        "layer_bias": [0] * 4,
+        "norm_gamma": [1] * 4,
+        "norm_beta": [0] * 4,
+        "norm_moving_mean": [0] * 4,
+        "norm_moving_var": [1] * 4,
+    }
+
+
 @pytest.mark.filterwarnings("ignore:All children of this Sequential")
 def test_a_block_that_is_not_hybrid_trains_to_the_same_model() -> None:
     ends = []
