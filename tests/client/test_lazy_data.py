@@ -83,6 +83,14 @@ def test_labels_of_a_folder_of_images_are_those_of_its_folders(tmp_path: Path) -
     assert list_labels(dataset.transform_first(lambda image: image), "set").tolist() == [0, 1, 2, 2]
 
 
+def test_labels_of_a_downloaded_dataset_are_not_read_again(tmp_path: Path) -> None:
+    class Downloaded(gluon.data.dataset._DownloadedDataset):  # type: ignore[misc] # MXNet has no types
+        def _get_data(self) -> None:
+            self._data, self._label = Unreadable(), LABELS
+
+    assert list_labels(Downloaded(str(tmp_path), None), "set").tolist() == LABELS.tolist()
+
+
 @pytest.mark.parametrize(
     ("derive", "expected"),
     [

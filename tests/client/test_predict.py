@@ -263,6 +263,18 @@ def test_a_regression_has_a_value_and_several_outputs_have_values(
     ]
 
 
+def test_outputs_for_each_pixel_are_values_and_not_a_class(
+    workplace: Workplace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = np.arange(12, dtype=np.float32).reshape(1, 1, 3, 4) / 12
+    np.savez("images.npz", images)
+    source = ANY.replace("EXAMPLES", "None").replace("Dense(3)", "Conv2D(2, 1)")
+    loss = "\ndef loss():\n    return gluon.loss.SoftmaxCELoss(axis=1)\n"
+    net = save(workplace, "pixels", source + loss, (1, 1, 3, 4))
+    (found,) = predict(capsys, "images.npz")
+    assert found["values"] == net(mx.nd.array(images)).asnumpy()[0].tolist()
+
+
 def test_the_text_has_a_line_for_each_example(
     workplace: Workplace, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -432,6 +432,17 @@ def test_own_loops_work_on_the_share_and_choose_the_names_of_their_metrics() -> 
     assert list(measured) == ["F1", "num-examples"]
 
 
+def test_generators_are_seeded_for_every_evaluation() -> None:
+    def draw(*_: Any) -> dict[str, float]:
+        return {"drawn": float(mx.nd.random.uniform().asscalar()) + np.random.rand()}  # noqa: NPY002 - as tasks draw
+
+    trainer = make(evaluate=draw)
+    trainer.load_partition(share())
+    initial = trainer.initial_arrays(0)
+    first, again, other = (trainer.evaluate(initial, HOW, 1, seed) for seed in ([0, 1], [0, 1], [0, 2]))
+    assert first == again != other
+
+
 def test_own_loops_can_read_items_that_cannot_form_a_batch() -> None:
     sentences = gluon.data.SimpleDataset([[1], [2, 3], [4, 5, 6], [7]])
     lengths: list[int] = []
