@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from client.data import Dataset
 from client.device import as_task_array, choose_dtype, put
 from client.lazy_data import AnyDataset
+from client.mapped_rows import begin_reading
 from client.mx import gluon, mx
 
 Indices = NDArray[np.int64]
@@ -132,8 +133,18 @@ class StreamedData:
         yield from self._read(self._chosen[rng.permutation(len(self))], batch_size)
 
     def _read(self, order: Indices, batch_size: int) -> Iterator[Batch]:
+        columns = _list_columns(self._source)
         for start in range(0, len(order), batch_size):
+            # The next batch is read from the disk while this one is computed.
+            ahead = order[start + (batch_size if start else 0) : start + 2 * batch_size]
+            for rows in columns:
+                begin_reading(rows, ahead)
             yield read_batch(self._source, order[start : start + batch_size], self._device)
+
+
+def _list_columns(source: AnyDataset) -> tuple[NDArray[Any], ...]:
+    """Return the arrays of a dataset; none if it is a gluon Dataset."""
+    return (*source.inputs, source.labels) if isinstance(source, Dataset) else ()
 
 
 def read_batch(source: AnyDataset, chosen: Indices, device: mx.Context) -> Batch:
@@ -174,6 +185,7 @@ class Share(gluon.data.Dataset):  # type: ignore[misc] # MXNet has no types
     def __init__(self, source: AnyDataset, chosen: Indices) -> None:
         self._source = source
         self._chosen = chosen
+        self._columns = _list_columns(source)
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -186,13 +198,19 @@ class Share(gluon.data.Dataset):  # type: ignore[misc] # MXNet has no types
             raise IndexError(index)
         row = int(self._chosen[index])
         if isinstance(self._source, Dataset):
-            return tuple(rows[row] for rows in (*self._source.inputs, self._source.labels))
+            return tuple(rows[row] for rows in self._read_ahead(np.array([row])))
         return self._source[row]
 
     def _read_slice(self, index: slice) -> Any:
         rows = self._chosen[index]
         if isinstance(self._source, Dataset):
-            return tuple(column[rows] for column in (*self._source.inputs, self._source.labels))
+            return tuple(column[rows] for column in self._read_ahead(rows))
         if isinstance(self._source, gluon.data.ArrayDataset):
             return self._source[rows]
         return [self[position] for position in range(*index.indices(len(self)))]
+
+    def _read_ahead(self, rows: Indices) -> tuple[NDArray[Any], ...]:
+        """Return the arrays of the source, after the kernel knows which rows are read."""
+        for column in self._columns:
+            begin_reading(column, rows)
+        return self._columns
