@@ -123,8 +123,11 @@ def test_a_run_without_a_model_is_named_with_its_status(workplace: Workplace) ->
         load_into(make_mlp(), folder)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "of another run", "no record"])
-def test_damage_is_noticed(workplace: Workplace, damage: str) -> None:
+@pytest.mark.parametrize(
+    ("damage", "part"),
+    [("truncated", "model.npz: cannot be read"), ("of another run", "SHA-256"), ("no record", "run.json: ")],
+)
+def test_a_damaged_run_is_rejected_with_the_file(workplace: Workplace, damage: str, part: str) -> None:
     folder = workplace.save_run("any", initialize(make_mlp(), (1, 6)))
     path = folder / "model.npz"
     if damage == "truncated":
@@ -136,8 +139,9 @@ def test_damage_is_noticed(workplace: Workplace, damage: str) -> None:
         shutil.copy(other / "model.npz", path)
     else:
         (folder / "run.json").write_text('{"description": []}')
-    with pytest.raises(DataError):
+    with pytest.raises(DataError) as caught:
         load_into(make_mlp(), folder)
+    assert part in str(caught.value)
 
 
 def test_the_documented_script_needs_no_settings(workplace: Workplace) -> None:
