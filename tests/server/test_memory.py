@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,16 @@ def make_layout(size: int, arrays: int = 25) -> Layout:
     shape = (size // 4 // arrays,)
     loss = frozenset(["loss"])
     return Layout({f"{i}.weight": ("float32", shape) for i in range(arrays)}, frozenset(), loss, loss)
+
+
+def test_frozen_arrays_need_memory_once_and_not_for_every_update() -> None:
+    layout = make_layout(100 * MB)
+    half = replace(layout, frozen=frozenset(list(layout.arrays)[:12]))
+    settings = ServerSettings()
+    whole, saved = (
+        [memory.estimate(each, updates, settings) for updates in (10, 20)] for each in (layout, half)
+    )
+    assert (saved[1] - saved[0]) / (whole[1] - whole[0]) == pytest.approx(13 / 25, rel=0.05)
 
 
 # Peaks of whole server processes in MB, measured over three rounds with nodes that return what they receive:

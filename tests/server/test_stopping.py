@@ -1,6 +1,7 @@
 """The best round, and why a run ends before its last round."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,16 @@ def test_a_target_that_an_open_evaluation_does_not_measure_is_a_warning_after_ro
     [line] = lines
     for expected in ("TARGET=f1>=0.5", "accuracy"):
         assert expected in line
+
+
+def test_a_metric_that_is_undefined_at_every_node_is_not_reported_as_missing(
+    federation: Federation, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedmx.log.logger.propagate", True)
+    node = NullNode(evaluate=lambda _, __: GOOD | {"f1": math.nan}, description={"metrics": ["*"]})
+    federation.run({"a": node}, target=Target.parse("f1>=0.5"))
+    assert [line for line in caplog.messages if line.startswith("undefined metrics")] != []
+    assert [line for line in caplog.messages if line.startswith("the evaluation lacks")] == []
 
 
 @pytest.mark.parametrize(("settings", "is_refused"), [({}, False), ({"patience": 2}, True)])
