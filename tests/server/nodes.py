@@ -209,6 +209,8 @@ class Federation:
             FederationError: what would end the server's program.
         """
         chosen = self.settings(len(nodes), **settings)
+        # As in the program: what fails here fails before any node waits for a goodbye.
+        start = choose_run(chosen)
         roster = Roster(lambda one, other: find_difference(one, other, is_shared=chosen.partition.is_shared))
         server = LinkServer(
             chosen.listen_address, roster, max_model_bytes=2**20, lease_grace_s=chosen.lease_grace
@@ -216,7 +218,7 @@ class Federation:
         server.start()
         started = [_start(name, node, chosen.listen_address, roster) for name, node in nodes.items()]
         try:
-            run_to_goodbye(server, chosen, choose_run(chosen))
+            run_to_goodbye(server, chosen, start)
         finally:
             for one in started:
                 one.join(HANG_S)
