@@ -77,6 +77,7 @@ MESSAGES = {
     load_data("one, (np.ones(3), np.ones(2))"): (
         "test set: 3 examples, but 2 labels; expected one label per example"
     ),
+    load_data("one, gluon.data.SimpleDataset([])"): "test set: it is empty; expected at least one example",
     load_data("one, Dataset(np.ones(3), np.ones(2))"): (
         "test set: 3 examples, but 2 labels; expected one label per example"
     ),
@@ -128,6 +129,13 @@ def test_tuples_become_datasets(load: Load) -> None:
     assert isinstance(train, Dataset)
     assert (train.examples.shape, train.labels.tolist()) == ((4, 3), [0, 1, 2, 3])
     assert (len(train), len(test)) == (4, 2)
+
+
+def test_a_gluon_dataset_is_used_as_it_is(load: Load) -> None:
+    train, test = load(load_data("(gluon.data.SimpleDataset([3, 4]), one)")).load_data(Path())
+    assert isinstance(train, gluon.data.SimpleDataset)
+    assert list(train) == [3, 4]
+    assert isinstance(test, Dataset)
 
 
 def test_a_tasks_own_loss_and_metrics_are_used(load: Load) -> None:
