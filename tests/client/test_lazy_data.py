@@ -48,7 +48,7 @@ RECORDS = [2, 0, 1, 2]
 
 
 def pack(folder: Path, labels: Sequence[Any] = RECORDS, payload: bytes = b"") -> gluon.data.Dataset:
-    """Write a RecordIO file, by default with payloads that are no images: items cannot be read."""
+    """Write a RecordIO file, by default with payloads that are not images: items cannot be read."""
     records = mx.recordio.MXIndexedRecordIO(str(folder / "set.idx"), str(folder / "set.rec"), "w")
     for number, label in enumerate(labels):
         header = mx.recordio.IRHeader(0, label, number, 0)
