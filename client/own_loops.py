@@ -9,7 +9,6 @@ import numpy as np
 
 from client.context import Context
 from client.metrics import COUNT, LOSS, check_spelling
-from client.model import is_trained
 from client.mx import gluon, mx
 from client.proximal import ProximalTerm
 from client.seeding import seed_call
@@ -40,8 +39,8 @@ def train(
         SettingsError: the function raises, returns something else, or ignores PROXIMAL_MU.
     """
     mu = context.hyperparameters.proximal_mu
-    trained = [parameter for parameter in net.collect_params().values() if is_trained(parameter)]
-    proximal = ProximalTerm(trained, mu)
+    # Of all parameters: the task may change which ones are trained.
+    proximal = ProximalTerm(list(net.collect_params().values()), mu)
     seed_call(seed)
     numbers, weight = _Loop(task, "train").run(net, data, replace(context, _proximal=proximal))
     if mu > 0 and not proximal.was_pulled:
@@ -93,7 +92,7 @@ class _Loop:
             # MXNet computes in the background, and raises where a result is awaited.
             mx.nd.waitall()
         is_weighted = isinstance(returned, tuple) and len(returned) == 2  # noqa: PLR2004 - numbers, weight
-        numbers, weight = returned if is_weighted else (returned or {}, len(data))
+        numbers, weight = returned if is_weighted else ({} if returned is None else returned, len(data))
         if not isinstance(numbers, Mapping):
             raise SettingsError(self._describe(describe(numbers)))
         numbers = self._rename(numbers)

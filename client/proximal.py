@@ -9,7 +9,7 @@ class ProximalTerm:
     """FedProx's penalty for the distance of parameters from the global model's.
 
     Args:
-        parameters: the trained ones, as the server sent them; their values are copied.
+        parameters: those that may be trained, as the server sent them; their values are copied.
         mu: the weight, PROXIMAL_MU; if it is 0, nothing is copied.
     """
 
@@ -22,7 +22,7 @@ class ProximalTerm:
         """Return the term for the trained parameters of a network or a part of it.
 
         Args:
-            net: contains only trained parameters that were passed to the constructor.
+            net: contains only parameters that were passed to the constructor.
             device: one of the network's devices.
 
         Returns:

@@ -56,17 +56,20 @@ class SavedRun:
         """Return the path of the model's file, `.npz` or `.params`.
 
         Raises:
-            DataError: the file does not exist.
+            DataError: the run is not finished, or the file does not exist.
         """
         path = self.folder / f"{'best' if self.is_best else 'model'}{suffix}"
+        status = self.facts["status"]
+        # A server that dies while it writes the models may have completed this one.
+        if status != "finished":
+            raise DataError(
+                f"{path}: the run is {status}; expected a finished one: start its server again to resume it"
+            )
         if path.is_file():
             return path
-        if self.is_best and self.facts["status"] == "finished":
+        if self.is_best:
             raise DataError(f"{path}: not found: the run has no best model; leave out --best")
-        raise DataError(
-            f"{path}: not found: the run is {self.facts['status']}; expected a finished one: start its server"
-            " again to resume it"
-        )
+        raise DataError(f"{path}: not found; expected the file that the finished run wrote")
 
     def read_arrays(self) -> dict[str, Array]:
         """Return the model's arrays by structural name, in the model's order.
@@ -77,8 +80,8 @@ class SavedRun:
         path = self.find_file(".npz")
         model = npz.read(path)
         digest = arrays.sha256(model)
-        expected = self.facts.get("model_sha256")
-        if not self.is_best and digest != expected:
+        expected = self.facts.get("best_sha256" if self.is_best else "model_sha256")
+        if digest != expected:
             raise DataError(f"{path}: its SHA-256 is {digest}; expected {expected} from run.json")
         return model
 

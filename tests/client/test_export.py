@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import json
 import subprocess
 import sys
 import tarfile
@@ -258,6 +259,11 @@ def test_the_best_model_is_exported_where_there_is_one(run: str) -> None:
         main(["export", "latest", "--format", "params", "--best"])
     for suffix in (".npz", ".params"):
         (folder / f"best{suffix}").write_bytes((folder / f"model{suffix}").read_bytes())
+    # The record of this run has no digest of a best model.
+    with pytest.raises(DataError, match=r"best\.npz: its SHA-256 is"):
+        main(["export", "latest", "--format", "npz", "--best"])
+    facts = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**facts, "best_sha256": facts["model_sha256"]}))
     main(["export", "latest", "--format", "params", "--best"])
     assert Path("a-run-best.params").read_bytes() == (folder / "best.params").read_bytes()
 

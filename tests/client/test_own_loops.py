@@ -69,8 +69,10 @@ def test_numbers_of_any_kind_may_be_returned_with_a_weight(returned: Any, expect
 @pytest.mark.parametrize(
     ("returned", "found"),
     [
+        (0, "int"),
         (0.5, "float"),
         ([0.5], "list"),
+        (mx.nd.zeros((2,)), "NDArray"),
         ({"rmse": "half"}, "str for rmse"),
         ({"rmse": [1, 2]}, "list for rmse"),
         ({"rmse": mx.nd.zeros((2,))}, "NDArray for rmse"),
@@ -189,6 +191,18 @@ def test_pull_is_the_proximal_term_whether_losses_are_summed_or_averaged(functio
     net = make_scale()
     own_loops.train(net, with_loop(train=function), make_share(), how(proximal_mu=1.0), [0])
     # Step 1: gradient 1 + 0 -> w = 0.5. Step 2: gradient 0.5 + 1 * (0.5 - 1) = 0.
+    assert values_of(net)[0].item() == 0.5
+
+
+def test_pull_covers_a_parameter_that_the_task_begins_to_train() -> None:
+    def train(net: Any, data: Any, context: Context) -> dict[str, float]:
+        for parameter in net.collect_params().values():
+            parameter.grad_req = "write"
+        return train_with_pull(net, data, context)
+
+    net = make_scale()
+    net.collect_params().setattr("grad_req", "null")
+    own_loops.train(net, with_loop(train=train), make_share(), how(proximal_mu=1.0), [0])
     assert values_of(net)[0].item() == 0.5
 
 
