@@ -143,4 +143,4 @@ def _check(command: "subprocess.Popen[str]", output: str) -> None:
         MeasurementError: it failed.
     """
     if command.returncode:
-        raise MeasurementError(f"docker compose: exit {command.returncode}: {output[-2000:]}")
+        raise MeasurementError(f"docker compose: exit {command.returncode}: {output[-500:]}")
