@@ -51,6 +51,7 @@ def main() -> None:
         table.add_column(title, justify="right")
     with ExitStack() as stack:
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fedmx-")))
+        folder.mkdir(parents=True, exist_ok=True)
         # The container's user reads it.
         folder.chmod(0o755)
         places: dict[str, Place] = {"local": local}

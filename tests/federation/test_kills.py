@@ -1,11 +1,14 @@
 """Programs that are killed at any point of a run: it produces the undisturbed model."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.federation.chaos import points
 from tests.federation.chaos.killing import Kill
 from tests.federation.chaos.reference import STRATEGIES, Plan, Reference
 from tests.federation.chaos.stage import Stage
+from tests.ports import find_free_port
 
 TINY = {"TASK": "tiny_task"}
 
@@ -71,3 +74,35 @@ def test_a_server_that_is_killed_once_it_has_decided_to_stop_stops_at_that_round
     assert stage.facts["best_sha256"] == reference.digest(Plan(rounds=1))
     assert stage.trainings == undisturbed.trainings
     assert "stopped=patience" in stage.programs[-1].log
+
+
+def test_a_run_with_random_transforms_and_a_schedule_ends_with_the_same_model(
+    stage: Stage, tmp_path: Path
+) -> None:
+    task = {"TASK": "noisy_task"}
+    schedule = {"OPTIMIZER": "adam", "LR_SCHEDULE": "warmup:2+cosine:4", "LOCAL_EPOCHS": 2}
+    settings = {**Plan().settings, **schedule, "WEIGHT_DECAY": 0.01, "CLIP_GRADIENT": 0.5, "LEASE_GRACE": 30}
+    undisturbed = Stage(tmp_path / "undisturbed", find_free_port())
+    undisturbed.folder.mkdir()
+    try:
+        programs = [undisturbed.start_server(**settings)]
+        programs += [undisturbed.start_client(NODE_NAME=name, **task) for name in Plan().names]
+        assert [program.wait() for program in programs] == [0, 0, 0], undisturbed.logs
+    finally:
+        undisturbed.end()
+
+    # In round 2 a client dies in the middle of its first epoch, in round 3 the server before its checkpoint.
+    in_an_epoch = Kill(1, "client.batches:StreamedData.shuffled_batches", call=3)
+    before_checkpoint = Kill("before", "server.record.checkpoint:save", call=3)
+    server = stage.start_server(fault=before_checkpoint, **settings)
+    north = stage.start_client(NODE_NAME="north", **task)
+    east = stage.start_client(NODE_NAME="east", fault=in_an_epoch, **task)
+    assert east.wait() == -9, east.log
+    east = stage.start_client(NODE_NAME="east", **task)
+    assert server.wait() == -9, server.log
+    server = stage.start_server(**settings)
+    assert [program.wait() for program in (server, north, east)] == [0, 0, 0], stage.logs
+    assert stage.facts["model_sha256"] == undisturbed.facts["model_sha256"]
+    rates = [line["learning_rate"] for line in stage.history]
+    assert rates == [line["learning_rate"] for line in undisturbed.history]
+    assert len(set(rates)) > 2
