@@ -15,7 +15,13 @@ def find_problems(settings: ServerSettings) -> list[str]:
 
 
 def _find_problems_in_schedule(settings: ServerSettings) -> Iterator[str]:
-    """Yield a line for a round whose learning rate is too small to train with."""
+    """Yield why the learning rates of a schedule would not be used, or be too small to train with."""
+    is_scheduled = settings.lr_schedule != ServerSettings.lr_schedule
+    if is_scheduled and "learning_rate" in settings.optimizer_args:
+        yield (
+            f"LR_SCHEDULE={settings.lr_schedule}: learning_rate in OPTIMIZER_ARGS takes precedence in every"
+            " round; expected LEARNING_RATE instead of it"
+        )
     # The rate rises during the warm-up and never afterwards, so it is smallest in the first or last round.
     for number in sorted({1, settings.num_rounds}):
         rate = settings.learning_rate_in(number)

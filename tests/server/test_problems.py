@@ -33,6 +33,20 @@ def test_a_schedule_with_a_rate_that_is_too_small_is_rejected_with_the_round(
         assert f"in round {rounds} of NUM_ROUNDS={rounds}" in line
 
 
+@pytest.mark.parametrize(("schedule", "is_valid"), [("constant", True), ("warmup:2", False)])
+def test_a_schedule_that_an_argument_of_the_optimizer_would_override_is_rejected(
+    schedule: str, *, is_valid: bool
+) -> None:
+    settings = ServerSettings(
+        lr_schedule=LearningRateSchedule.parse(schedule), optimizer_args={"learning_rate": 0.5}
+    )
+    found = find_problems(settings)
+    assert len(found) == (not is_valid)
+    for line in found:
+        assert line.startswith(f"LR_SCHEDULE={schedule}: ")
+        assert "OPTIMIZER_ARGS" in line
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
