@@ -54,7 +54,7 @@ def optimizer_errors(how: Hyperparameters) -> Iterator[None]:
     """
     try:
         yield
-    except (TypeError, ValueError, AssertionError, mx.base.MXNetError) as error:
+    except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise SettingsError(
             f"OPTIMIZER={how.optimizer}, OPTIMIZER_ARGS={json.dumps(dict(how.optimizer_args))}: {lines[-1]};"

@@ -83,7 +83,7 @@ def test_every_optimizer_trains_the_same_from_the_same_seed(name: str) -> None:
     assert all((one == other).all() for one, other in zip(*ends, strict=True))
 
 
-@pytest.mark.parametrize("args", [{"beta1": "high"}, {"gama": 1}])
+@pytest.mark.parametrize("args", [{"beta1": "high"}, {"gama": 1}, {"lr_scheduler": 0.5}, {"beta1": 10**400}])
 def test_arguments_that_an_optimizer_does_not_take_are_named(args: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=r"^OPTIMIZER=adam, OPTIMIZER_ARGS=\{") as caught:
         weight_after(how(optimizer="adam", optimizer_args=args))
