@@ -76,10 +76,16 @@ def _locate(given: Path) -> Path:
     """Return the file that INITIAL_MODEL names.
 
     Raises:
-        SettingsError: it is the folder of something other than a finished run.
+        SettingsError: it is the folder of something other than a finished run, or cannot be found.
     """
-    path = given.resolve()
-    if not path.is_dir():
+    try:
+        path = given.resolve()
+        is_folder = path.is_dir()
+    # Python raises RuntimeError for a link to itself.
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or "it is a link to itself"
+        raise SettingsError(f"INITIAL_MODEL={given}: cannot be read: {reason}; {_EXPECTED}") from None
+    if not is_folder:
         return path
     model = path / "model.npz"
     if not model.is_file():
@@ -89,6 +95,9 @@ def _locate(given: Path) -> Path:
 
 def _read(given: Path, path: Path, limit: int) -> Arrays:
     try:
+        # A pipe could be read only once, and some devices without end.
+        if path.exists() and not path.is_file():
+            raise SettingsError(f"INITIAL_MODEL={given}: it is not a file; {_EXPECTED}")
         if (size := path.stat().st_size) > limit + _OVERHEAD:
             raise SettingsError(
                 f"INITIAL_MODEL={given}: {size} bytes; expected at most MAX_MODEL_BYTES={limit}"

@@ -1,6 +1,7 @@
 """A run that starts from a model on disk instead of what its nodes build."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,8 @@ def write_halved(path: Path) -> None:
         (write_objects, "not an npy file of numbers"),
         (write_bomb, f"at most {LIMIT} are accepted"),
         (write_halved, ""),
+        (lambda path: path.symlink_to(path), "cannot be read"),
+        (os.mkfifo, "not a file"),
     ],
 )
 def test_a_file_that_is_not_a_model_is_a_one_line_error_before_any_node_joins(
@@ -169,6 +172,11 @@ def test_a_file_that_is_not_a_model_is_a_one_line_error_before_any_node_joins(
     assert line.startswith(f"INITIAL_MODEL={path}: ")
     assert expected in line
     assert ".params" in line
+
+
+def test_a_name_that_is_too_long_is_a_one_line_error() -> None:
+    with pytest.raises(SettingsError, match=r"^INITIAL_MODEL=x+: cannot be read: File name too long; "):
+        InitialModel.find(Path("x" * 5000), LIMIT)
 
 
 def test_a_file_that_changes_before_round_1_is_noticed(tmp_path: Path) -> None:
