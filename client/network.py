@@ -52,6 +52,7 @@ class Network:
         except ValueError as error:
             raise SettingsError(f"TASK={task.name}: FROZEN: {error}") from None
         check_parameters(task.name, self.net)
+        self._forms = {name: _find_form(parameter) for name, parameter in self.parameters.items()}
         self._frozen_arrays = self._read(self.frozen)
         is_fixed = model.have_values((self.parameters[name] for name in self.frozen), self._given)
         self.frozen_sha256 = arrays.sha256(self._frozen_arrays) if self.frozen and is_fixed else ""
@@ -83,6 +84,27 @@ class Network:
         """Copy all arrays but the frozen ones, in order."""
         return self._read(self.parameters.keys() - self.frozen)
 
+    def check_kept(self, part: str) -> None:
+        """Check that a task's own function kept the network's parameters: no others would be sent.
+
+        Args:
+            part: the function, such as `train()`.
+
+        Raises:
+            SettingsError: a parameter was replaced or removed, or has another dtype or shape.
+        """
+        found = model.name_parameters(self.net)
+        for name, parameter in self.parameters.items():
+            now = _find_form(parameter)
+            change = "replaced" if found.get(name) is not parameter else ""
+            if now != self._forms[name]:
+                change = f"changed {self._forms[name]} to {now} in"
+            if change:
+                raise SettingsError(
+                    f"TASK={self._task_name}: {part} {change} parameter {name!r}; expected the parameters"
+                    " that build_model() made, with other values"
+                )
+
     def _read(self, names: Sequence[str] | frozenset[str] | set[str]) -> ArrayRecord:
         return model.read({name: p for name, p in self.parameters.items() if name in names})
 
@@ -112,6 +134,10 @@ def check_parameters(task_name: str, net: gluon.Block) -> None:
             f"TASK={task_name}: no batch reached {', '.join(unknown)}, so their shapes are unknown;"
             " expected in_units, in_channels or the like in build_model(), or a network without these layers"
         )
+
+
+def _find_form(parameter: gluon.Parameter) -> str:
+    return f"{model.find_dtype(parameter)} {tuple(parameter.shape)}"
 
 
 def _check_dense(task_name: str, net: gluon.Block) -> None:

@@ -155,6 +155,8 @@ class Trainer:
         context = Context(hyperparameters, number, self.devices)
         with self.devices[0]:
             metrics = loop.train(network.net, self.task, self._data[0], context, seed)
+        if self.task.train:
+            network.check_kept("train()")
         return network.read_trained(), metrics
 
     def evaluate(
@@ -168,6 +170,8 @@ class Trainer:
         metrics: dict[str, float]
         with self.devices[0]:
             metrics = loop.evaluate(self._network.net, self.task, self._data[1], context)
+        if self.task.evaluate:
+            self._network.check_kept("evaluate()")
         return metrics
 
     def _load_sets(self) -> Sets:

@@ -509,3 +509,33 @@ def test_training_on_two_devices_is_training_on_one() -> None:
         np.testing.assert_allclose(one[name].numpy(), both[name].numpy(), atol=1e-5)
     assert trained_on_both == pytest.approx(trained, abs=1e-5)
     assert measured_on_both == pytest.approx(measured, abs=1e-5)
+
+
+def _replace_layer(net: Any, *_: Any) -> None:
+    net._children["0"] = gluon.nn.Dense(5)
+    net._children["0"].initialize()
+
+
+def _cast(net: Any, *_: Any) -> None:
+    net.cast("float64")
+
+
+@pytest.mark.parametrize("change", [_replace_layer, _cast])
+@pytest.mark.parametrize("part", ["train", "evaluate"])
+def test_a_loop_of_the_tasks_own_that_changes_a_parameter_is_an_error(part: str, change: Any) -> None:
+    trainer = make(**{part: change})
+    trainer.load_partition(DataShare(IID, 0, 2, 0))
+    step, initial = getattr(trainer, part), trainer.initial_arrays(0)
+    expected = rf"^TASK=clusters: {part}\(\) (changed|replaced) .*'0\.weight'; expected "
+    with pytest.raises(SettingsError, match=expected):
+        step(initial, HOW, 1, [0, 1, 0])
+
+
+def test_a_loop_of_the_tasks_own_may_cast_a_network_and_cast_it_back() -> None:
+    def evaluate(net: Any, *_: Any) -> None:
+        net.cast("float16")
+        net.cast("float32")
+
+    trainer = make(evaluate=evaluate)
+    trainer.load_partition(DataShare(IID, 0, 2, 0))
+    assert trainer.evaluate(trainer.initial_arrays(0), HOW, 1, [0, 1, 0]) == {"num-examples": 25}
