@@ -116,7 +116,11 @@ class _Loop:
         return renamed
 
     def _to_number(self, name: str, value: Any) -> float:
-        array = np.asarray(value.asnumpy() if isinstance(value, mx.nd.NDArray) else value)
+        try:
+            array = np.asarray(value.asnumpy() if isinstance(value, mx.nd.NDArray) else value)
+        # Nested lists of different lengths.
+        except ValueError:
+            raise SettingsError(self._describe(f"{describe(value)} for {name}")) from None
         if array.dtype.kind not in "biuf" or array.size != 1:
             raise SettingsError(self._describe(f"{describe(value)} for {name}"))
         return float(array.item())

@@ -220,7 +220,9 @@ def _load_data(module: ModuleType, data_dir: Path, options: Options) -> tuple[An
 def _as_dataset(module: ModuleType, which: str, data: Any) -> AnyDataset:
     name = f"TASK={module.__name__}: {which}"
     if isinstance(data, gluon.data.Dataset):
-        if not len(data):
+        with task_errors(module.__name__, f"the length of the {which}"):
+            is_empty = not len(data)
+        if is_empty:
             raise DataError(f"{name}: it is empty; expected at least one example")
         return data
     # A task may build a Dataset itself, which skips the checks.

@@ -70,7 +70,12 @@ def explain(error: BaseException, module: ModuleType | None) -> str:
         error: what was raised.
         module: the task; None while it is imported.
     """
-    lines = str(error).strip().splitlines() or ["no reason given"]
+    try:
+        text = str(error).strip()
+    # A class of the task's own may fail to describe itself.
+    except Exception:  # noqa: BLE001 - see above
+        text = ""
+    lines = text.splitlines() or ["no reason given"]
     # MXNet puts a traceback of its C++ code before the reason. Python libraries put details after it.
     reason = lines[-1] if isinstance(error, mx.base.MXNetError) else lines[0]
     kind = type(error).__name__

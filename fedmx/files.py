@@ -20,6 +20,8 @@ def atomic_write(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
     Raises:
         DataError: it cannot be written; a file that was at `path` before is still there.
     """
+    if not path.name:
+        raise DataError(f"{path}: is a folder; expected the path of a file")
     # One name for all attempts, so that the next one overwrites what a killed process left behind.
     temporary = path.with_name(f".{path.name}.part")
     try:

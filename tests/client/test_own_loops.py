@@ -75,6 +75,7 @@ def test_numbers_of_any_kind_may_be_returned_with_a_weight(returned: Any, expect
         (mx.nd.zeros((2,)), "NDArray"),
         ({"rmse": "half"}, "str for rmse"),
         ({"rmse": [1, 2]}, "list for rmse"),
+        ({"rmse": [1, [2, 3]]}, "list for rmse"),
         ({"rmse": mx.nd.zeros((2,))}, "NDArray for rmse"),
         ({"num-examples": 4}, "'num-examples'"),
         (({"rmse": 0.5}, 0), "the weight 0"),

@@ -202,6 +202,28 @@ def test_a_forked_process_ends_where_it_leaves_the_task(
     assert os.waitstatus_to_exitcode(status) == code
 
 
+def test_an_exception_that_cannot_describe_itself_is_one_line_with_its_type() -> None:
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise ValueError
+
+    def fail() -> None:
+        with task_errors("small", "the loss"):
+            raise MuteError
+
+    assert error_of(fail).startswith("TASK=small: the loss raised MuteError: no reason given")
+
+
+@pytest.mark.parametrize(("length", "kind"), [("-1", "ValueError"), ("6.0", "TypeError")])
+def test_a_dataset_whose_length_is_no_count_is_one_line(load: Load, length: str, kind: str) -> None:
+    source = (
+        f"{GOOD}class Odd(gluon.data.Dataset):\n    def __len__(self): return {length}\n"
+        "def load_data(data_dir): return Odd(), Odd()"
+    )
+    message = error_of(lambda: load(source).load_data(Path()))
+    assert message.startswith(f"TASK=their_task: the length of the training set raised {kind}: ")
+
+
 def test_the_reason_of_mxnet_is_without_its_own_traceback() -> None:
     def fail() -> None:
         with task_errors("small", "the loss"):
