@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
-from client.saved_run import find_run
-from fedmx.files import atomic_write
+from client.saved_run import SavedRun, find_run
+from fedmx.files import atomic_write, disk_errors
 
 # Formats that are copies of a run's own files, and their suffixes.
 _COPIED = {"params": ".params", "npz": ".npz"}
@@ -26,9 +26,7 @@ def run(arguments: argparse.Namespace, output: TextIO) -> None:
     name = f"{saved.folder.name}-best" if arguments.best else saved.folder.name
     suffix = _COPIED.get(arguments.format)
     if suffix:
-        # Raises an error if the model is damaged.
-        saved.read_arrays()
-        files = {suffix: saved.find_file(suffix).read_bytes()}
+        files = {suffix: _read_copied(saved, suffix)}
     else:
         # MXNet takes seconds to import.
         from client import graph_files  # noqa: PLC0415 - see above
@@ -39,6 +37,24 @@ def run(arguments: argparse.Namespace, output: TextIO) -> None:
         output.buffer.write(_pack(named))
     else:
         _write(named, output)
+
+
+def _read_copied(saved: SavedRun, suffix: str) -> bytes:
+    """Return the content of a run's own file.
+
+    Raises:
+        DataError: it is missing, damaged, or has other arrays than the run's record says.
+    """
+    model = saved.read_arrays()
+    path = saved.find_file(suffix)
+    with disk_errors(path, reads=True):
+        data = path.read_bytes()
+    if suffix == ".params":
+        # MXNet takes seconds to import.
+        from client import params_file  # noqa: PLC0415 - see above
+
+        params_file.check(path, data, model)
+    return data
 
 
 def _write(files: Mapping[Path, bytes], output: TextIO) -> None:

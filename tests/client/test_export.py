@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +251,25 @@ def test_an_archive_is_whole_where_mxnet_s_exporter_prints(
     assert b"rminusscalar" in captured.err
     with tarfile.open(fileobj=io.BytesIO(captured.out)) as archive:
         assert archive.getnames() == ["a-run.onnx"]
+
+
+@pytest.mark.parametrize("run", ["images"], indirect=True)
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda data: data[:-100], "it is damaged"),
+        (lambda data: data[: len(data) // 2] + b"1234" + data[len(data) // 2 + 4 :], "array .* differs"),
+    ],
+    ids=["truncated", "other values"],
+)
+def test_a_params_file_that_is_not_the_runs_model_is_rejected(
+    run: str, change: Callable[[bytes], bytes], reason: str
+) -> None:
+    path = Path("runs/a-run/model.params")
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(DataError, match=rf"model\.params: .*{reason}"):
+        main(["export", "latest", "--format", "params"])
+    assert not Path("a-run.params").exists()
 
 
 @pytest.mark.parametrize("run", ["images"], indirect=True)
