@@ -1,4 +1,4 @@
-"""Tells the kernel which rows of a memory map will be read.
+"""Announces to the kernel which rows of a memory map will be read.
 
 It knows no better than to read ahead at every row that is not in memory, up to 8 MB on some machines. If the
 map is larger than memory, most of that is dropped before its turn comes.

@@ -82,7 +82,7 @@ def _read(task: Task, batches: Iterator[Batch]) -> Iterator[Batch]:
 
 
 class _Steps:
-    """Takes one step of the optimizer per batch.
+    """Performs one step of the optimizer per batch.
 
     Args:
         net: the network.

@@ -113,7 +113,7 @@ class Federation:
         return server, str(server.ready.address.reachable_locally())
 
     def _conclude(self, processes: Processes, server: Child, clients: Sequence[Child]) -> None:
-        """Give the programs time to end by themselves, and raise an error if the federation failed."""
+        """Wait for the programs to end by themselves, and raise an error if the federation failed."""
         # A server without clients waits for new ones until its own timeout, unless it has announced the end.
         is_ending = any(client.exit_code == _TRAINING_FAILED for client in clients)
         if not processes.wait_for([server], _GRACE_S if is_ending else _TICK_S):

@@ -106,7 +106,7 @@ class _Reader:
         return struct.unpack(form, self.take(struct.calcsize(form)))
 
     def take(self, size: int) -> memoryview:
-        """Take bytes."""
+        """Consume bytes."""
         if size > len(self._data) - self._at:
             raise ValueError("it is truncated")
         self._at += size

@@ -85,7 +85,7 @@ class RunsFolder:
 
 
 def _open_lock(path: Path) -> IO[bytes]:
-    """Take the lock of a runs folder.
+    """Acquire the lock of a runs folder.
 
     A launcher or a supervisor holds it for a moment while it notes that an earlier server was killed, which
     is why one failure is not enough.

@@ -47,7 +47,7 @@ def make(
 
 
 def step(network: Network) -> None:
-    """Take a step of SGD with a weight decay."""
+    """Train one step by SGD with weight decay."""
     parameters = network.net.collect_params()
     trainer = gluon.Trainer(parameters, "sgd", {"learning_rate": 0.5, "wd": 0.1})
     with autograd.record():

@@ -65,7 +65,7 @@ class Workplace:
 
 
 def initialize(net: gluon.Block, *shapes: tuple[int, ...]) -> gluon.Block:
-    """Give a network random arrays, running statistics included, for inputs of these shapes."""
+    """Initialize a network with random arrays, running statistics included, for inputs of these shapes."""
     mx.random.seed(7)
     net.initialize()
     net(*(mx.nd.zeros(shape) for shape in shapes))
