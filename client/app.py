@@ -17,6 +17,8 @@ from fedmx.log import printable
 from fedmx.values import PartitionRule
 
 T = TypeVar("T", int, str, bool)
+Work = tuple[ArrayRecord, Hyperparameters, int, list[int]]
+"""The global arrays, the hyperparameters, the round and the seed of a message."""
 
 app = ClientApp()
 
@@ -70,29 +72,28 @@ def query(message: Message, _: Context) -> Message:
 @app.train()
 def train(message: Message, _: Context) -> Message:
     """Train from the global arrays on this node's data."""
-    config = _config(message)
-    share = _read_share(config)
-    node = _find_trainer(config)
-    node.load_partition(share)
-    hyperparameters = Hyperparameters.from_config(config)
-    number = _at_least(config, "server-round", 0)
-    seed = _read_seed(config, share)
-    updated, metrics = node.train(_arrays(message), hyperparameters, number, seed)
+    node, work = _prepare_work(message)
+    updated, metrics = node.train(*work)
     return Message(RecordDict({"arrays": updated, "metrics": MetricRecord({**metrics})}), reply_to=message)
 
 
 @app.evaluate()
 def evaluate(message: Message, _: Context) -> Message:
     """Evaluate the global arrays on this node's share of the test set."""
+    node, work = _prepare_work(message)
+    metrics = node.evaluate(*work)
+    return Message(RecordDict({"metrics": MetricRecord({**metrics})}), reply_to=message)
+
+
+def _prepare_work(message: Message) -> tuple[Trainer, Work]:
+    """Return the trainer, with the message's share of the data, and what it trains or evaluates with."""
     config = _config(message)
     share = _read_share(config)
     node = _find_trainer(config)
     node.load_partition(share)
     hyperparameters = Hyperparameters.from_config(config)
     number = _at_least(config, "server-round", 0)
-    seed = _read_seed(config, share)
-    metrics = node.evaluate(_arrays(message), hyperparameters, number, seed)
-    return Message(RecordDict({"metrics": MetricRecord({**metrics})}), reply_to=message)
+    return node, (_arrays(message), hyperparameters, number, _read_seed(config, share))
 
 
 def _find_trainer(config: ConfigRecord) -> Trainer:
