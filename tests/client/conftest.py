@@ -1,12 +1,15 @@
 """A place for tasks and runs of a test."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from client.settings import load_settings
+from client.task import Task, load_task
 from tests.client.given.saved_runs import Workplace
+from tests.client.given.sources import Load
 
 
 @pytest.fixture
@@ -20,3 +23,16 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workp
     yield Workplace(tmp_path)
     monkeypatch.undo()
     load_settings.cache_clear()
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
+    """Return a function that loads a task of this source."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def write_and_load(source: str) -> Task:
+        (tmp_path / "their_task.py").write_text(source)
+        return load_task("their_task")
+
+    yield write_and_load
+    sys.modules.pop("their_task", None)

@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,24 +11,11 @@ import pytest
 
 from client.data import Dataset
 from client.mx import gluon, mx
-from client.task import Task, accuracy, load_task, may_need_options
+from client.task import accuracy
 from client.task_errors import task_errors
-from fedmx.errors import FederationError, StopSignal
+from fedmx.errors import StopSignal
+from tests.client.given.sources import GOOD, TASK, Load, error_of
 
-GOOD = """
-import numpy as np
-from mxnet import gluon
-
-def build_model():
-    return gluon.nn.Dense(2)
-
-def load_data(data_dir):
-    return (np.ones((4, 3)), np.arange(4)), (np.ones((2, 3)), np.arange(2))
-"""
-
-Load = Callable[[str], Task]
-
-TASK = "expected a module with build_model() and load_data(data_dir)"
 PAIRS = "expected (train, test), each (examples, labels) or a gluon Dataset"
 ONE = "one = np.ones(2), np.ones(2)"
 
@@ -84,32 +70,10 @@ MESSAGES = {
 }
 
 
-@pytest.fixture
-def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
-    """Return a function that loads a task of this source."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-
-    def write_and_load(source: str) -> Task:
-        (tmp_path / "their_task.py").write_text(source)
-        return load_task("their_task")
-
-    yield write_and_load
-    sys.modules.pop("their_task", None)
-
-
 def make_all(load: Load, source: str) -> None:
     task = load(source)
     task.build_model()
     task.load_data(Path())
-
-
-def error_of(run: Callable[[], object]) -> str:
-    with pytest.raises(FederationError) as caught:
-        run()
-    assert caught.value.exit_code == 2
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 # Parts that may be omitted
@@ -230,75 +194,6 @@ def test_the_reason_of_mxnet_is_without_its_own_traceback() -> None:
             (mx.nd.ones((2,)) + mx.nd.ones((3,))).wait_to_read()
 
     assert error_of(fail).startswith("TASK=small: the loss raised MXNetError: Check failed: ")
-
-
-@pytest.mark.parametrize(
-    ("name", "module"),
-    [("my_task.py", "my_task"), ("./my_task", "my_task"), ("tasks/my_task.py", "tasks.my_task")],
-)
-def test_a_path_is_refused_with_the_name_of_its_module(name: str, module: str) -> None:
-    message = error_of(lambda: load_task(name))
-    assert message.startswith(f"TASK={name}: ")
-    assert message.endswith(f" {module}")
-
-
-# Imports that fail
-
-
-@pytest.mark.parametrize(
-    ("source", "needs_them"),
-    [
-        ("", False),
-        ("def train(net, data, context): return context.options\n", False),
-        ("def loss(): return gluon.loss.L1Loss()\n", False),
-        ("def loss(options): return gluon.loss.L1Loss()\n", True),
-        ("def build_model(options): return gluon.nn.Dense(options['width'])\n", True),
-        ("def load_data(data_dir, options): return None\n", True),
-        ("def trainer(net, context): return context.options\n", True),
-    ],
-)
-def test_a_task_needs_options_if_a_function_that_is_called_at_the_start_has_them(
-    load: Load, source: str, needs_them: bool
-) -> None:
-    load(GOOD + source)
-    assert may_need_options("their_task") is needs_them
-
-
-def test_a_missing_module_is_named() -> None:
-    assert error_of(lambda: load_task("no_such.task")) == (
-        f"TASK=no_such.task: cannot be imported: No module named 'no_such'; {TASK}"
-    )
-
-
-@pytest.mark.parametrize("name", ["", ".task", "..", "client/tasks/mnist.py"])
-def test_a_name_that_is_not_a_modules_is_refused(name: str) -> None:
-    message = error_of(lambda: load_task(name))
-    assert message.startswith(f"TASK={name}: cannot be imported: ")
-
-
-@pytest.mark.parametrize(
-    ("source", "reason"),
-    [
-        ("def build_model(:", "invalid syntax (their_task.py, line 1)"),
-        ("import no_such_package", "No module named 'no_such_package'"),
-        ("from client.data import no_such_name", "cannot import name 'no_such_name' from 'client.data' ("),
-        ("raise KeyError('spam')", "KeyError: 'spam'"),
-        ("raise RuntimeError('first\\nsecond')", "RuntimeError: first"),
-        ("\n\nassert False", "AssertionError: no reason given (their_task.py:3)"),
-        ("open('/no/such')", "FileNotFoundError: [Errno 2] No such file or directory: '/no/such'"),
-    ],
-)
-def test_a_module_that_fails_on_import_is_named_with_the_reason(load: Load, source: str, reason: str) -> None:
-    message = error_of(lambda: load(source))
-    assert message.startswith(f"TASK=their_task: cannot be imported: {reason}")
-    assert message.endswith(f"; {TASK}")
-
-
-def test_a_file_that_a_task_cannot_read_is_named(load: Load) -> None:
-    task = load(f"{GOOD}\ndef load_data(data_dir): return np.load(data_dir / 'x.npy')")
-    assert error_of(lambda: task.load_data(Path("/no/such"))) == (
-        "DATA_DIR=/no/such: cannot be read: [Errno 2] No such file or directory: '/no/such/x.npy'"
-    )
 
 
 # Accuracy
