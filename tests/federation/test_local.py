@@ -85,10 +85,11 @@ def test_two_at_once_with_no_settings_train_the_same_model_in_separate_folders(t
 def test_a_port_in_use_is_reported_in_one_line_and_ends_everything(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"127.0.0.1:{listener.getsockname()[1]}"
-        done = launch(address, tmp_path)
+        done = launch(address, tmp_path, PKI_DIR=str(tmp_path / "pki"))
     assert done.returncode == 2
     assert done.stderr.startswith(f"LISTEN_ADDRESS={address}: Address already in use; ")
-    assert (done.stderr.count("\n"), done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == f"created an authority and certificates in {tmp_path}/pki\n"
 
 
 def test_invalid_settings_of_all_programs_are_reported_at_once(tmp_path: Path) -> None:
@@ -102,8 +103,10 @@ def test_invalid_settings_of_all_programs_are_reported_at_once(tmp_path: Path) -
 
 
 def test_an_invalid_strategy_is_one_line(tmp_path: Path) -> None:
-    done = launch("127.0.0.1:8080", tmp_path, STRATEGY="krum")
-    assert (done.returncode, done.stdout) == (2, "")
+    pki_dir = tmp_path / "pki"
+    done = launch("127.0.0.1:8080", tmp_path, STRATEGY="krum", PKI_DIR=str(pki_dir))
+    assert done.returncode == 2
+    assert done.stdout == f"created an authority and certificates in {pki_dir}\n"
     [line] = done.stderr.splitlines()
     assert line.startswith("NUM_PARTITIONS=2: ")
     assert "STRATEGY=krum" in line
