@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.data import Dataset
+from client.data.lazy import AnyDataset
+from client.data.mapped_rows import begin_reading
 from client.device import as_task_array, choose_dtype, put
-from client.lazy_data import AnyDataset
-from client.mapped_rows import begin_reading
 from client.mx import gluon, mx
 
 Indices = NDArray[np.int64]

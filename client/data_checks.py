@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.data import MAX_EXACT, Dataset
-from client.lazy_data import AnyDataset
+from client.data.lazy import AnyDataset
 from client.mx import gluon, mx
 from client.picked_labels import find_clipped
 from client.task import Task, computes_as

@@ -11,8 +11,8 @@ import numpy as np
 from client import confusion, json_lines, own_loops, training
 from client.classifier import Classifier, find_classifier
 from client.context import Context
+from client.data.lazy import AnyDataset
 from client.device import find_devices
-from client.lazy_data import AnyDataset
 from client.loading import build_network
 from client.metrics import COUNT
 from client.mx import gluon, mx

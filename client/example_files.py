@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from client import images, npz
+from client.data.idx import read_idx
 from client.device import as_task_array, put
-from client.idx import read_idx
 from client.images import ImageForm
 from client.mx import mx
 from client.task import Task

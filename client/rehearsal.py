@@ -10,7 +10,7 @@ from flwr.app import Array, ArrayRecord
 from client import model, training
 from client.batches import Batches, DeviceData, read_batch
 from client.context import Context
-from client.lazy_data import AnyDataset
+from client.data.lazy import AnyDataset
 from client.metrics import COUNT, check_metric_names
 from client.model import Parameters
 from client.mx import autograd, gluon, mx

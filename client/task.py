@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from client.context import Context
 from client.data import Dataset, make_dataset
-from client.lazy_data import AnyDataset
+from client.data.lazy import AnyDataset
 from client.mx import gluon, mx
 from client.task_errors import task_errors
 from client.task_import import import_task

@@ -13,8 +13,8 @@ from client import data_checks, model, own_loops, rehearsal, training
 from client.batches import Batch, Batches, DeviceData, Share, StreamedData, read_batch
 from client.context import Context
 from client.data import Dataset
+from client.data.lazy import AnyDataset, digest_labels, list_labels
 from client.device import Devices, find_devices
-from client.lazy_data import AnyDataset, digest_labels, list_labels
 from client.metrics import COUNT
 from client.mx import mx
 from client.network import Network

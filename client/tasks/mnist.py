@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from client.data import Dataset
-from client.idx import read_idx_dataset
+from client.data.idx import read_idx_dataset
 from client.mx import gluon
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from client.idx import read_idx_dataset
+from client.data.idx import read_idx_dataset
 
 
 def load_digits(data_dir="data/mnist"):

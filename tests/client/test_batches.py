@@ -8,7 +8,7 @@ import pytest
 
 from client.batches import Batches, DeviceData, Share, StreamedData, read_batch
 from client.data import Dataset
-from client.lazy_data import AnyDataset
+from client.data.lazy import AnyDataset
 from client.mx import gluon, mx
 from client.seeding import seed_all
 from tests.client.given.small import CPU

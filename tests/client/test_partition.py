@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from client.idx import read_idx_dataset
+from client.data.idx import read_idx_dataset
 from client.partition import Indices, split_indices, split_test_indices
 from fedmx.errors import DataError
 from fedmx.values import PartitionRule

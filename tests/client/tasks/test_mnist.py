@@ -7,7 +7,7 @@ import pytest
 
 from client import model
 from client.data import Dataset
-from client.idx import read_idx_dataset
+from client.data.idx import read_idx_dataset
 from client.task import load_task
 from client.tasks import mnist
 from client.training import evaluate, train

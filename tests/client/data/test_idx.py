@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from client.data import Dataset
-from client.idx import read_idx_dataset
+from client.data.idx import read_idx_dataset
 from fedmx.errors import DataError
 
-MNIST = Path(__file__).parents[2] / "data" / "mnist"
+MNIST = Path(__file__).parents[3] / "data" / "mnist"
 OWN = (
     "train-images-idx3-ubyte",
     "train-labels-idx1-ubyte",

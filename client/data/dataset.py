@@ -1,7 +1,7 @@
 """What a checked dataset is: examples and labels as numpy arrays, and the digest of its labels.
 
-`client.idx` reads one from IDX files, `client.partition` divides one among the nodes, and `client.lazy_data`
-knows datasets that are not arrays.
+`client.data.idx` reads one from IDX files, `client.partition` divides one among the nodes, and
+`client.data.lazy` knows datasets that are not arrays.
 """
 
 import hashlib

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from client.batches import Share, StreamedData
 from client.data import Dataset
-from client.mapped_rows import begin_reading
+from client.data.mapped_rows import begin_reading
 from tests.client.given.small import CPU
 
 PAGE = mmap.PAGESIZE

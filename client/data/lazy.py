@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.data import Dataset, labels_sha256
+from client.data.record_labels import read_labels
 from client.mx import gluon, mx
-from client.record_labels import read_labels
 from fedmx.errors import DataError
 from fedmx.log import event
 
