@@ -1,6 +1,7 @@
 """The Flower ClientApp: train, evaluate, query. Reads messages and leaves the work to the trainer."""
 
 import hashlib
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TypeVar
 
@@ -8,12 +9,15 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.clientapp import ClientApp
 
 from client.settings import load_settings
+from client.site_summary import has_columns, log_revealed, read_columns, summarize
 from client.task import may_need_options
 from client.trainer import DataShare, Trainer
 from fedmx import arrays, parsing
 from fedmx.errors import SettingsError
 from fedmx.hyperparameters import Hyperparameters
-from fedmx.log import printable
+from fedmx.log import event, printable
+from fedmx.schema import Schema
+from fedmx.summary import Summary, to_json
 from fedmx.values import PartitionRule
 
 T = TypeVar("T", int, str, bool)
@@ -30,35 +34,83 @@ def prepare() -> None:
         FederationError: this node cannot train, as `Trainer` finds.
     """
     if not may_need_options(load_settings().task):
-        build_trainer("{}")
+        build_trainer("{}", "")
 
 
-def trainer(task_options: str) -> Trainer:
-    """Return this process's trainer, which is built once for each TASK_OPTIONS that its task may need."""
-    return build_trainer(task_options if may_need_options(load_settings().task) else "{}")
+def describe(task_options: str) -> ConfigRecord:
+    """Return what must be equal on all nodes; without the model if the sites have to agree on columns first.
+
+    Raises:
+        FederationError: this node cannot train.
+    """
+    task = load_settings().task
+    if has_columns(task):
+        summarize_site(task_options)
+        return ConfigRecord({"task": task, "needs-schema": True})
+    return find_trainer(task_options).description()
 
 
-@lru_cache(maxsize=1)
-def build_trainer(task_options: str) -> Trainer:
-    """Build a trainer from this process's settings.
+def name_devices(task_options: str) -> str | None:
+    """Return the devices that the model is trained on; None if a partition or a schema decides that later."""
+    if has_columns(load_settings().task):
+        return None
+    return ", ".join(map(str, find_trainer(task_options).devices)) or None
+
+
+def find_trainer(task_options: str, schema: str = "") -> Trainer:
+    """Return this process's trainer, which is built once for each TASK_OPTIONS that its task may need.
 
     Args:
         task_options: TASK_OPTIONS of the server, a JSON object.
+        schema: what the sites agreed on, in JSON; empty if they need not agree.
+    """
+    task = load_settings().task
+    return build_trainer(
+        task_options if may_need_options(task) else "{}", schema if has_columns(task) else ""
+    )
+
+
+@lru_cache(maxsize=1)
+def build_trainer(task_options: str, schema: str) -> Trainer:
+    """Build a trainer from this process's settings.
 
     Raises:
-        SettingsError: the text is not a JSON object.
+        SettingsError: a text is not a JSON object of its kind.
     """
+    options = _parse_options(task_options)
     try:
-        options = parsing.json_object(task_options)
+        agreed = Schema.from_json(schema) if schema else None
     except ValueError as error:
-        raise SettingsError(f"TASK_OPTIONS={printable(task_options)}: {error}") from None
-    return Trainer.from_settings(load_settings(), options)
+        raise SettingsError(f"the message's config has a schema that cannot be read: {error}") from None
+    if agreed:
+        event("the sites agreed on columns", columns=len(agreed))
+    return Trainer.from_settings(load_settings(), options, agreed)
+
+
+@lru_cache(maxsize=1)
+def summarize_site(task_options: str) -> Summary:
+    """Summarize this site's columns.
+
+    Raises:
+        FederationError: they cannot be read or summarized.
+    """
+    settings = load_settings()
+    columns = read_columns(settings.task, _parse_options(task_options), settings.data_dir)
+    return summarize(settings.task, columns, settings.min_group)
 
 
 @app.query()
 def query(message: Message, _: Context) -> Message:
-    """Describe this node and the arrays that a run with this seed starts from; send them on request."""
+    """Describe this node and the arrays that a run with this seed starts from; send them on request.
+
+    If the sites have to agree on columns first, send a summary of this site's instead.
+    """
     config = _config(message)
+    if has_columns(load_settings().task) and not _get(config, "schema", str):
+        summary = summarize_site(_get(config, "task-options", str))
+        log_revealed(summary)
+        record = ConfigRecord({"columns": to_json(summary)})
+        return Message(RecordDict({"summary": record}), reply_to=message)
     node = _find_trainer(config)
     node.load_partition(_read_share(config))
     initial = node.initial_arrays(_at_least(config, "seed", 0))
@@ -97,7 +149,7 @@ def _prepare_work(message: Message) -> tuple[Trainer, Work]:
 
 
 def _find_trainer(config: ConfigRecord) -> Trainer:
-    return trainer(_get(config, "task-options", str))
+    return find_trainer(_get(config, "task-options", str), _get(config, "schema", str))
 
 
 def _read_share(config: ConfigRecord) -> DataShare:
@@ -121,6 +173,13 @@ def _read_seed(config: ConfigRecord, share: DataShare) -> list[int]:
         name = _get(config, "node", str)
         owner = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
     return [share.seed, _at_least(config, "server-round", 0), owner]
+
+
+def _parse_options(text: str) -> Mapping[str, object]:
+    try:
+        return parsing.json_object(text)
+    except ValueError as error:
+        raise SettingsError(f"TASK_OPTIONS={printable(text)}: {error}") from None
 
 
 def _config(message: Message) -> ConfigRecord:

@@ -19,6 +19,7 @@ from client.costs import Costs
 from client.device import find_devices
 from client.metrics import COUNT, LOSS
 from client.settings import load_settings
+from client.site_summary import agree_alone
 from client.task import load_task
 from client.trainer import DataShare, Trainer
 from fedmx import arrays
@@ -51,7 +52,8 @@ def run(arguments: argparse.Namespace, output: TextIO) -> None:
     peak_memory.reset()
     base = peak_memory.read()
     data_dir = arguments.data_dir or settings.data_dir
-    trainer = Trainer(load_task(arguments.task, how.task_options, data_dir), data_dir, devices)
+    schema = agree_alone(arguments.task, how.task_options, data_dir, settings.min_group)
+    trainer = Trainer(load_task(arguments.task, how.task_options, data_dir, schema), data_dir, devices)
     try:
         costs = _Check(trainer, how, base).run()
     except TrainingFailedError as error:

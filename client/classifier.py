@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from client.mx import gluon, mx
 from client.task import Task, computes_as
+from client.task_errors import task_errors
+from client.task_functions import pass_by_name
 
 _BINARY = ("0", "1")
 _SIGNED = ("-1", "1")
@@ -81,7 +83,7 @@ class Classifier:
 def find_classifier(task: Task) -> Classifier | None:
     """Return how a task's outputs encode classes; None if neither its loss nor its CLASSES imply that."""
     module = sys.modules[task.name]
-    names = _find_names(module)
+    names = _find_names(module, task)
     # A task with a loop of its own may have no loss: the default one is then meaningless.
     loss: Any = task.loss if task.train is None or hasattr(module, "loss") else None
     # gluon has no public way to read the options of a loss.
@@ -96,8 +98,11 @@ def find_classifier(task: Task) -> Classifier | None:
     return Classifier("either", names=names) if names else None
 
 
-def _find_names(module: ModuleType) -> tuple[str, ...]:
+def _find_names(module: ModuleType, task: Task) -> tuple[str, ...]:
     """Return CLASSES of a task; empty if it is not a list of names, but a number of classes, for example."""
     names = getattr(module, "CLASSES", ())
+    if callable(names):
+        with task_errors(task.name, "CLASSES()"):
+            names = names(**pass_by_name(names, options=task.options, schema=task.schema))
     is_list = isinstance(names, tuple | list) and all(isinstance(name, str) for name in names)
     return tuple(names) if is_list else ()

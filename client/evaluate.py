@@ -78,7 +78,7 @@ def evaluate(saved: SavedRun, data_dir: Path | None = None) -> Result:
     settings = load_settings()
     how = saved.hyperparameters
     data_dir = data_dir or settings.data_dir
-    task = load_task(saved.task, how.task_options, data_dir)
+    task = load_task(saved.task, how.task_options, data_dir, saved.schema)
     net = build_network(task, saved)
     seed_all(0)
     _, test = task.load_data(data_dir)

@@ -1,4 +1,4 @@
-"""Reads files as inputs of a task's network: by the task's `load_example`, or by their kind."""
+"""Reads files as inputs of a task's network: by the task's own function, or by their kind."""
 
 from functools import cached_property
 from pathlib import Path
@@ -49,7 +49,7 @@ class ExampleFiles:
     def _read(self, path: Path) -> Inputs:
         with disk_errors(path, reads=True):
             data = path.read_bytes()
-        if self._task.load_example is not None:
+        if self._task.load_example is not None or self._task.load_examples is not None:
             return self._load_own(path)
         if data.startswith(_ZIP):
             return _read_inputs(path)
@@ -69,11 +69,13 @@ class ExampleFiles:
         return images.find_form(self._task, self._data_dir)
 
     def _load_own(self, path: Path) -> Inputs:
-        """Read one example with the task's own function."""
+        """Read the examples of a file with the task's own function."""
+        if self._task.load_examples is not None:
+            with task_errors(self._task.name, f"load_examples({str(path)!r})"):
+                return tuple(map(_as_rows, _list_inputs(self._task.load_examples(path))))
         with task_errors(self._task.name, f"load_example({str(path)!r})"):
             example: Any = self._task.load_example(path)  # type: ignore[misc] # the caller has looked
-            columns = example if isinstance(example, tuple) else (example,)
-            return tuple(_as_row(column) for column in columns)
+            return tuple(_as_rows(column, is_one=True) for column in _list_inputs(example))
 
 
 def _read_inputs(path: Path) -> Inputs:
@@ -89,7 +91,10 @@ def _read_inputs(path: Path) -> Inputs:
     return tuple(put(rows, mx.cpu()) for rows in found.values())
 
 
-def _as_row(value: Any) -> mx.nd.NDArray:
-    return put(
-        value.asnumpy()[None] if isinstance(value, mx.nd.NDArray) else np.asarray(value)[None], mx.cpu()
-    )
+def _list_inputs(examples: Any) -> tuple[Any, ...]:
+    return examples if isinstance(examples, tuple) else (examples,)
+
+
+def _as_rows(value: Any, *, is_one: bool = False) -> mx.nd.NDArray:
+    rows = value.asnumpy() if isinstance(value, mx.nd.NDArray) else np.asarray(value)
+    return put(rows[None] if is_one else rows, mx.cpu())

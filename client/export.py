@@ -33,6 +33,10 @@ def run(arguments: argparse.Namespace, output: TextIO) -> None:
 
         files = graph_files.build(saved, arguments.format, arguments.input)
     named = dict(zip(_choose_paths(list(files), arguments.output, name), files.values(), strict=True))
+    if saved.schema is not None:
+        # The model is of no use without it: inputs are scaled and numbered by it.
+        prefix = _choose_prefix(len(files), arguments.output, name)
+        named[prefix.with_name(f"{prefix.name}-schema.json")] = saved.schema.to_json().encode()
     if arguments.tar:
         output.buffer.write(_pack(named))
     else:
@@ -77,6 +81,12 @@ def _choose_paths(ends: list[str], output: Path | None, name: str) -> list[Path]
     if len(ends) == 1:
         return [output]
     return [output.with_name(f"{output.name}{end}") for end in ends]
+
+
+def _choose_prefix(count: int, output: Path | None, name: str) -> Path:
+    if output is None:
+        return Path(name)
+    return output.with_suffix("") if count == 1 else output
 
 
 def _pack(files: Mapping[Path, bytes]) -> bytes:

@@ -45,7 +45,7 @@ def build(saved: SavedRun, form: str, shapes: Sequence[str]) -> dict[str, bytes]
     if form == "onnx":
         onnx_file.check_installed()
     data_dir = load_settings().data_dir
-    task = load_task(saved.task, saved.hyperparameters.task_options, data_dir)
+    task = load_task(saved.task, saved.hyperparameters.task_options, data_dir, saved.schema)
     # MXNet numbers layers by a global counter: with a new one, the same run always leads to the same file.
     with mx.name.NameManager(), tempfile.TemporaryDirectory() as folder:
         net = build_network(task, saved)

@@ -12,8 +12,9 @@ from client.metrics import COUNT, LOSS, check_spelling
 from client.mx import gluon, mx
 from client.proximal import ProximalTerm
 from client.seeding import seed_call
-from client.task import Task, Train, describe
+from client.task import Task, Train
 from client.task_errors import task_errors
+from client.task_functions import describe
 from fedmx.errors import SettingsError, TrainingFailedError
 
 _EXPECTED = "expected a dict of numbers by name, or such a dict and a positive weight"

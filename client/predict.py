@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace, output: TextIO) -> None:
     """
     saved = find_run(arguments.run, is_best=arguments.best)
     data_dir = load_settings().data_dir
-    task = load_task(saved.task, saved.hyperparameters.task_options, data_dir)
+    task = load_task(saved.task, saved.hyperparameters.task_options, data_dir, saved.schema)
     net = build_network(task, saved)
     files = ExampleFiles(task, data_dir)
     for path in arguments.file:

@@ -14,6 +14,7 @@ from fedmx.errors import DataError
 from fedmx.fields import parse
 from fedmx.files import disk_errors
 from fedmx.hyperparameters import Hyperparameters
+from fedmx.schema import Schema
 from fedmx.settings import ModelSettings, load
 
 
@@ -51,6 +52,22 @@ class SavedRun:
             for name, value in recorded.items()
         }
         return parse(Hyperparameters, texts)[0]
+
+    @property
+    def schema(self) -> Schema | None:
+        """What its sites agreed on; None if they need not.
+
+        Raises:
+            DataError: the record is damaged.
+        """
+        found = self.facts.get("schema")
+        try:
+            return Schema.from_json(json.dumps(found)) if found else None
+        except ValueError as error:
+            path = self.folder / "run.json"
+            raise DataError(
+                f"{path}: its schema cannot be read: {error}; expected the record of a run"
+            ) from None
 
     def find_file(self, suffix: str) -> Path:
         """Return the path of the model's file, `.npz` or `.params`.

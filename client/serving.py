@@ -41,16 +41,15 @@ def main() -> None:
     if welcome is None:
         event("finished")
         return
-    trainer = app.trainer(welcome.task_options)
-    description = trainer.description()
+    description = app.describe(welcome.task_options)
     cpu.warn_if_missing(settings.cpu_isa)
     event(
         "ready",
-        device=", ".join(map(str, trainer.devices)) or None,
+        device=app.name_devices(welcome.task_options),
         threads=settings.client_threads,
         # Of all partitions: this node's own is known once it has a lease.
-        dataset_train_examples=description["train-examples"],
-        dataset_test_examples=description["test-examples"],
+        dataset_train_examples=description.get("train-examples"),
+        dataset_test_examples=description.get("test-examples"),
     )
     link.serve(app.app, description)
     event("finished")

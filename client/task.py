@@ -1,29 +1,30 @@
 """A task: the user's model and data, from the module that TASK names."""
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 from client.context import Context
 from client.data import Dataset, make_dataset
 from client.data.lazy import AnyDataset
 from client.mx import gluon, mx
 from client.task_errors import task_errors
+from client.task_functions import Arguments, Options, describe, find_optional, pass_by_name, reading
 from client.task_import import import_task
 from fedmx.errors import DataError, SettingsError
-from fedmx.files import expected_readable
+from fedmx.schema import Schema
 
 Loss = Callable[[Any, Any], mx.nd.NDArray]
 Metrics = Callable[[Any, Any], Mapping[str, Any]]
-Options = Mapping[str, Any]
-
 Train = Callable[[gluon.Block, gluon.data.Dataset, Context], Any]
 
-_OPTIONAL = ("trainer", "train", "evaluate", "load_example")
+_OPTIONAL = ("trainer", "train", "evaluate")
+_READERS = ("load_example", "load_examples")
+# Functions of which the model and the data depend, and which may ask for TASK_OPTIONS.
+_CONFIGURED = ("build_model", "load_data", "loss", "metrics", "FROZEN", *_READERS)
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,10 @@ class Task:
         evaluate: the same for evaluation.
         load_example: path of a file -> one example in the form that `load_data` returns, without its label:
             an array, or a tuple of them for several inputs. None: files are read by their kind.
+        load_examples: the same for a file with any number of examples, in arrays with one row for each.
         frozen: patterns of `fnmatch` for the structural names of parameters that are never trained.
-        options: TASK_OPTIONS, which `build_model`, `load_data` and `loss` get if they ask for them.
+        options: TASK_OPTIONS, which the task's functions get if they have a parameter of this name.
+        schema: what the sites agreed on, likewise; None if the task has no columns to agree on.
     """
 
     name: str
@@ -59,36 +62,45 @@ class Task:
     train: Train | None = None
     evaluate: Train | None = None
     load_example: Callable[[Path], Any] | None = None
+    load_examples: Callable[[Path], Any] | None = None
     frozen: tuple[str, ...] = ()
     options: Options = field(default_factory=dict)
+    schema: Schema | None = None
 
 
-def load_task(name: str, options: Options | None = None, data_dir: Path | None = None) -> Task:
+def load_task(
+    name: str, options: Options | None = None, data_dir: Path | None = None, schema: Schema | None = None
+) -> Task:
     """Import a task.
 
     Args:
         name: name of the module.
         options: TASK_OPTIONS of the server.
         data_dir: the folder with the data, where `build_model` may find a file of weights.
+        schema: what the sites agreed on; needed if the task has columns.
 
     Raises:
         SettingsError: there is no such module, it cannot be imported, or a required function is missing.
     """
     options = options or {}
     module = import_task(name)
-    loss = _make_loss(module, options)
+    given = Arguments(module, options, schema)
+    loss = _make_loss(module, given)
     metrics = getattr(module, "metrics", _choose_metrics(loss))
     if not callable(metrics):
         raise SettingsError(f"TASK={name}: metrics is {describe(metrics)}; expected a function or no metrics")
+    readers = {function: find_optional(module, function) for function in _READERS}
     return Task(
         name=name,
-        build_model=lambda: _build_model(module, options, data_dir),
-        load_data=lambda data_dir: _load_data(module, data_dir, options),
+        build_model=lambda: _build_model(module, given, data_dir),
+        load_data=lambda data_dir: _load_data(module, data_dir, given),
         loss=loss,
-        metrics=metrics,
-        frozen=_read_patterns(module),
+        metrics=given.bind(metrics),
+        frozen=_read_patterns(module, given),
         options=options,
-        **{function: _find_optional(module, function) for function in _OPTIONAL},
+        schema=schema,
+        **{function: find_optional(module, function) for function in _OPTIONAL},
+        **{name: function and given.bind(function) for name, function in readers.items()},
     )
 
 
@@ -99,10 +111,14 @@ def may_need_options(name: str) -> bool:
         SettingsError: there is no such module, it cannot be imported, or a required function is missing.
     """
     module = import_task(name)
-    functions = (module.build_model, module.load_data, getattr(module, "loss", None))
-    takes_them = any(_pass_by_name(function, options={}) for function in functions if callable(function))
+    functions = [getattr(module, name, None) for name in _CONFIGURED]
+    takes_them = any(pass_by_name(function, options={}) for function in functions if callable(function))
     # The context of a trainer has the options.
-    return takes_them or _find_optional(module, "trainer") is not None
+    return (
+        takes_them
+        or find_optional(module, "trainer") is not None
+        or find_optional(module, "columns") is not None
+    )
 
 
 def accuracy(outputs: mx.nd.NDArray, labels: mx.nd.NDArray, axis: int = -1) -> Mapping[str, mx.nd.NDArray]:
@@ -124,12 +140,7 @@ def computes_as(loss: Any, kind: type) -> bool:
     return isinstance(loss, kind) and type(loss).hybrid_forward is kind.hybrid_forward  # type: ignore[attr-defined]
 
 
-def describe(value: object) -> str:
-    """Describe a value's type for an error message."""
-    return "None" if value is None else f"an object of type {type(value).__name__}"
-
-
-def _make_loss(module: ModuleType, options: Options) -> Loss:
+def _make_loss(module: ModuleType, given: Arguments) -> Loss:
     make = getattr(module, "loss", gluon.loss.SoftmaxCrossEntropyLoss)
     # A gluon loss is callable as well, but it takes outputs and labels.
     if not callable(make) or isinstance(make, gluon.Block):
@@ -138,7 +149,7 @@ def _make_loss(module: ModuleType, options: Options) -> Loss:
             " or no loss"
         )
     with task_errors(module.__name__, "loss()"):
-        loss: Loss = make(**_pass_by_name(make, options=options))
+        loss: Loss = make(**given.choose(make))
     if not callable(loss):
         raise SettingsError(
             f"TASK={module.__name__}: loss() returned {describe(loss)}; expected a gluon loss or a function"
@@ -156,20 +167,11 @@ def _choose_metrics(loss: Loss) -> Metrics:
     return lambda *_: {}
 
 
-def _find_optional(module: ModuleType, name: str) -> Callable[..., Any] | None:
-    function = getattr(module, name, None)
-    # A task may import a module of this name.
-    if function is None or isinstance(function, ModuleType):
-        return None
-    if not callable(function):
-        raise SettingsError(
-            f"TASK={module.__name__}: {name} is {describe(function)}; expected a function or no {name}"
-        )
-    return cast(Callable[..., Any], function)
-
-
-def _read_patterns(module: ModuleType) -> tuple[str, ...]:
+def _read_patterns(module: ModuleType, given: Arguments) -> tuple[str, ...]:
     patterns = getattr(module, "FROZEN", ())
+    if callable(patterns):
+        with task_errors(module.__name__, "FROZEN()"):
+            patterns = patterns(**given.choose(patterns))
     patterns = (patterns,) if isinstance(patterns, str) else patterns
     if not isinstance(patterns, tuple | list) or not all(isinstance(each, str) for each in patterns):
         raise SettingsError(
@@ -179,15 +181,9 @@ def _read_patterns(module: ModuleType) -> tuple[str, ...]:
     return tuple(patterns)
 
 
-def _pass_by_name(function: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
-    """Return those of the arguments for which a task's function has a parameter."""
-    parameters = inspect.signature(function).parameters
-    return {name: value for name, value in arguments.items() if name in parameters}
-
-
-def _build_model(module: ModuleType, options: Options, data_dir: Path | None) -> gluon.Block:
+def _build_model(module: ModuleType, given: Arguments, data_dir: Path | None) -> gluon.Block:
     with task_errors(module.__name__, "build_model()"):
-        arguments = _pass_by_name(module.build_model, options=options, data_dir=data_dir)
+        arguments = given.choose(module.build_model, data_dir=data_dir)
         if "data_dir" in arguments:
             _check_folder(module, data_dir)
         net = module.build_model(**arguments)
@@ -206,13 +202,9 @@ def _check_folder(module: ModuleType, data_dir: Path | None) -> None:
         )
 
 
-def _load_data(module: ModuleType, data_dir: Path, options: Options) -> tuple[AnyDataset, AnyDataset]:
-    with task_errors(module.__name__, "load_data()"):
-        try:
-            sets = module.load_data(data_dir, **_pass_by_name(module.load_data, options=options))
-        except OSError as error:
-            expected = f"; {expected_readable()}" if isinstance(error, PermissionError) else ""
-            raise DataError(f"DATA_DIR={data_dir}: cannot be read: {error}{expected}") from error
+def _load_data(module: ModuleType, data_dir: Path, given: Arguments) -> tuple[AnyDataset, AnyDataset]:
+    with task_errors(module.__name__, "load_data()"), reading(data_dir):
+        sets = module.load_data(data_dir, **given.choose(module.load_data))
     train, test = _unpack(module, "", sets)
     return _as_dataset(module, "training set", train), _as_dataset(module, "test set", test)
 

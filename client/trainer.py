@@ -24,6 +24,7 @@ from client.task import Task, load_task
 from fedmx.errors import DataError
 from fedmx.hyperparameters import Hyperparameters
 from fedmx.log import event
+from fedmx.schema import Schema
 from fedmx.settings import ClientSettings
 from fedmx.values import PartitionRule
 
@@ -93,10 +94,15 @@ class Trainer:
         self._data: tuple[Any, ...] = ()
 
     @classmethod
-    def from_settings(cls, settings: ClientSettings, options: Mapping[str, Any] | None = None) -> "Trainer":
-        """Build a trainer from a client's settings and the server's TASK_OPTIONS."""
+    def from_settings(
+        cls,
+        settings: ClientSettings,
+        options: Mapping[str, Any] | None = None,
+        schema: Schema | None = None,
+    ) -> "Trainer":
+        """Build a trainer from a client's settings, the server's TASK_OPTIONS and the sites' schema."""
         devices = find_devices(settings.device, settings.gpu_index)
-        task = load_task(settings.task, options, settings.data_dir)
+        task = load_task(settings.task, options, settings.data_dir, schema)
         return cls(task, settings.data_dir, devices)
 
     def description(self) -> ConfigRecord:

@@ -13,8 +13,9 @@ from client.mx import autograd, gluon, mx
 from client.optimizer import make_trainer, optimizer_errors
 from client.proximal import ProximalTerm
 from client.seeding import seed_call
-from client.task import Task, describe
+from client.task import Task
 from client.task_errors import task_errors
+from client.task_functions import describe
 from fedmx.errors import SettingsError, TrainingFailedError
 
 

@@ -48,7 +48,7 @@ Column: TypeAlias = Numeric | Categorical
 
 
 @dataclass(frozen=True)
-class Schema(Mapping[str, Column]):
+class Schema(Mapping[str, Any]):
     """The columns that all sites have, by name, in one order.
 
     Attributes:
@@ -57,8 +57,8 @@ class Schema(Mapping[str, Column]):
 
     columns: Mapping[str, Column]
 
-    def __getitem__(self, name: str) -> Column:
-        """Return a column."""
+    def __getitem__(self, name: str) -> Any:
+        """Return a column, of the kind that its user expects."""
         return self.columns[name]
 
     def __iter__(self) -> Any:

@@ -91,6 +91,9 @@ class ClientSettings(CommonSettings):
     node_name: str = setting("", parsing.name, "name of the client; empty: its host name and a counter")
     task: str = setting("client.tasks.mnist", parsing.word, "Python module with the model and the data")
     data_dir: Path = setting(Path("data/mnist"), Path, "folder with the client's data")
+    min_group: int = setting(
+        5, _positive, "fewest rows with a value that is told to the server when sites agree on columns"
+    )
     device: str = setting(
         "auto", parsing.choice("auto", "cpu", "gpu"), "device to train on: auto, cpu or gpu"
     )

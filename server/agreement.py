@@ -1,4 +1,4 @@
-"""Before round 1: check that all nodes have the same model, and fetch its initial arrays."""
+"""Before round 1: agree on columns of the data and on the model, and fetch its initial arrays."""
 
 import contextlib
 import time
@@ -12,7 +12,7 @@ from fedmx.errors import SettingsError, TooFewNodesError, TrainingFailedError
 from fedmx.link.flower import ERROR_CODE_BASE
 from fedmx.log import printable, warn
 from fedmx.settings import ServerSettings
-from server import admission, memory
+from server import admission, memory, schemas
 from server.compatibility import find_difference, identity_of
 from server.engine import Engine
 from server.frozen_arrays import FrozenArrays
@@ -40,7 +40,11 @@ class Agreement:
 
 
 def agree(
-    engine: Engine, nodes: Nodes, settings: ServerSettings, given: ArrayRecord | InitialModel | None = None
+    engine: Engine,
+    nodes: Nodes,
+    settings: ServerSettings,
+    given: ArrayRecord | InitialModel | None = None,
+    schema: str = "",
 ) -> Agreement:
     """Wait for nodes, lease partitions to them, and fetch the initial arrays.
 
@@ -49,13 +53,15 @@ def agree(
         nodes: the nodes of the run.
         settings: the server's settings.
         given: the arrays of a resumed run, or INITIAL_MODEL; None if the nodes build the initial arrays.
+        schema: what the nodes of a resumed run agreed on, in JSON; empty if they have not.
 
     Raises:
         TooFewNodesError: too few nodes joined or stayed connected.
         SettingsError: a node or its model does not fit the settings.
         TrainingFailedError: the nodes do not agree, or too few of them reply.
     """
-    contents = _Query(engine, nodes, settings, needs_arrays=given is None).collect()
+    query = _Query(engine, nodes, settings, needs_arrays=given is None, schema=schema)
+    contents = query.collect()
     descriptions = {
         name: next(iter(records_of(content, ConfigRecord)), ConfigRecord())
         for name, content in contents.items()
@@ -65,7 +71,7 @@ def agree(
     start = _choose_start(contents, descriptions, layout, settings, given)
     engine.roster.pin(reference)
     frozen = FrozenArrays.build(start, layout, descriptions)
-    return Agreement(GlobalModel(start, layout, frozen), identity_of(reference))
+    return Agreement(GlobalModel(start, layout, frozen, query.schema), identity_of(reference))
 
 
 @dataclass
@@ -80,12 +86,14 @@ class _Query:
         nodes: the nodes of the run.
         settings: the server's settings.
         needs_arrays: whether one node has to send its initial arrays.
+        schema: what the nodes agreed on, in JSON; empty as long as they have not, or if they need not.
     """
 
     engine: Engine
     nodes: Nodes
     settings: ServerSettings
     needs_arrays: bool
+    schema: str = ""
     # Node name -> the reason why it is left out.
     _unfit: dict[str, str] = field(default_factory=dict)
     # Names of the nodes that disconnected instead of replying.
@@ -112,7 +120,10 @@ class _Query:
             replies = self._query(asked)
             self._note_unfit(asked, replies)
             if asked and all(who.node_id in replies and who.name not in self._unfit for who in asked):
-                return {who.name: replies[who.node_id].content for who in asked}
+                contents = {who.name: replies[who.node_id].content for who in asked}
+                if self.schema or not schemas.have_summaries(contents):
+                    return contents
+                self.schema = schemas.agree(contents)
 
     def _reject_excess(self, nodes: int) -> None:
         """Check that rounds fit into memory, before any arrays arrive.
@@ -134,16 +145,19 @@ class _Query:
             # Enough nodes had joined before; those that are able to reply may still be enough.
 
     def _query(self, asked: list[Participant]) -> dict[int, Message]:
-        queries = [
-            _build_query(who, self.nodes, self.settings, with_arrays=self.needs_arrays and who is asked[0])
-            for who in asked
-        ]
+        queries = [self._build_query(who, with_arrays=self.needs_arrays and who is asked[0]) for who in asked]
         then = (
             f"the run starts if {self.settings.least_updates} nodes reply (MIN_UPDATES), otherwise it fails"
         )
         question = Question(0, MessageType.QUERY, then)
         replies = ask(self.engine, queries, {who.node_id: who for who in asked}, question, self.settings)
         return {reply.metadata.src_node_id: reply for reply in replies}
+
+    def _build_query(self, who: Participant, *, with_arrays: bool) -> Message:
+        options = self.settings.hyperparameters.to_config()["task-options"]
+        task = {"task-options": options, "schema": self.schema}
+        config = ConfigRecord({"with-arrays": with_arrays, **task, **self.nodes.data_config(who)})
+        return Message(RecordDict({"config": config}), who.node_id, MessageType.QUERY, group_id="0")
 
     def _note_unfit(self, asked: list[Participant], replies: dict[int, Message]) -> None:
         present = {node.node_id for node in self.nodes.all() if node.is_present}
@@ -168,12 +182,6 @@ class _Query:
             f" {reasons}"
         )
         return SettingsError(line) if self._settings_at_fault else TrainingFailedError(line)
-
-
-def _build_query(who: Participant, nodes: Nodes, settings: ServerSettings, *, with_arrays: bool) -> Message:
-    options = settings.hyperparameters.to_config()["task-options"]
-    config = ConfigRecord({"with-arrays": with_arrays, "task-options": options, **nodes.data_config(who)})
-    return Message(RecordDict({"config": config}), who.node_id, MessageType.QUERY, group_id="0")
 
 
 def _agree_on_layout(descriptions: dict[str, ConfigRecord], settings: ServerSettings) -> Layout:

@@ -75,7 +75,7 @@ class _Run:
         # Rounds that were lost count too: their models may have reached nodes.
         if self.plan.privacy is not None:
             self.plan.privacy.count(self.record.releases)
-        self.record.note_nodes(nodes.membership, agreement.description, model.layout.size)
+        self.record.note_nodes(nodes.membership, agreement.description, model.layout.size, model.schema)
         first = start.done.round + 1 if start.done else 1
         self.reporter.on_run(self._describe(start, first, len(nodes.participants())))
         collector = Collector(self.engine, nodes, self.plan, self.settings, model)
@@ -91,10 +91,10 @@ class _Run:
 
     def _agree(self, nodes: Nodes, start: Start) -> Agreement:
         if start.checkpoint is None:
-            agreement = agree(self.engine, nodes, self.settings, start.initial)
+            agreement = agree(self.engine, nodes, self.settings, start.initial, start.schema)
         else:
             self.plan.restore(start.checkpoint.state)
-            agreement = agree(self.engine, nodes, self.settings, start.checkpoint.arrays)
+            agreement = agree(self.engine, nodes, self.settings, start.checkpoint.arrays, start.schema)
         resume.check_nodes(start, agreement.description, self.settings)
         return agreement
 

@@ -121,7 +121,8 @@ class Collector:
         node_id = message.metadata.dst_node_id
         (config,) = records_of(message.content, ConfigRecord)
         share = self._nodes.data_config(candidates[node_id])
-        whole = ConfigRecord({**config, **share, **self._model.frozen.config})
+        task = {"schema": self._model.schema, **self._model.frozen.config}
+        whole = ConfigRecord({**config, **share, **task})
         content = RecordDict({"arrays": arrays[node_id], "config": whole})
         return Message(content, node_id, message.metadata.message_type, group_id=str(number))
 

@@ -5,6 +5,9 @@ from typing import TypeGuard
 from flwr.app import ConfigRecord
 
 _LABELS = "labels-sha256"
+UNDECIDED = "needs-schema"
+"""In a description: the node's model depends on what the sites agree on before round 1."""
+
 _COMMON = ("task", "metrics", "train-metrics", "arrays", _LABELS)
 
 
@@ -16,7 +19,8 @@ def find_difference(description: ConfigRecord, reference: ConfigRecord, *, is_sh
         reference: how the federation's nodes describe themselves.
         is_shared: whether all nodes divide one dataset; then its labels must agree.
     """
-    for key in _COMMON:
+    is_undecided = bool(description.get(UNDECIDED)) and "arrays" not in description
+    for key in ("task",) if is_undecided else _COMMON:
         if key == _LABELS and not is_shared:
             continue
         if key not in description:

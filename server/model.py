@@ -19,11 +19,13 @@ class GlobalModel:
         arrays: all arrays, in the model's order.
         layout: their shape and kinds.
         frozen: the digest of the frozen arrays, and which nodes have them.
+        schema: what the sites agreed on, in JSON; empty if their task does not need it.
     """
 
     arrays: ArrayRecord
     layout: Layout
     frozen: FrozenArrays = field(default_factory=FrozenArrays)
+    schema: str = ""
 
 
 def average_running(layout: Layout, updates: Iterable[tuple[Mapping[str, Array], float]]) -> dict[str, Array]:

@@ -18,7 +18,7 @@ from fedmx.protocol.records import decode_config, encode_record, find_problem_in
 # frames, another request digest, another name or meaning of an entry that the programs exchange in records.
 # (A new hyperparameter is one: a client that does not know it would train without it.) A new field that the
 # other end may ignore does not need a new version, nor does a release of the package.
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 
 # A granted name is longer than NODE_NAME: the site precedes it and a counter may follow.
 LONGEST_NAME = 128

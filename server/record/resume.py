@@ -1,5 +1,6 @@
 """What a server finds on disk when it starts: a run to resume, one whose end to announce, or neither."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,12 @@ class Start:
         """What its nodes agreed on; None before they did."""
         found = None if self.before is None else self.before.facts.get("description")
         return ConfigRecord(found) if found else None
+
+    @property
+    def schema(self) -> str:
+        """What its sites agreed on, in JSON; empty before they did, or if they need not."""
+        found = None if self.before is None else self.before.facts.get("schema")
+        return json.dumps(found) if found else ""
 
     @property
     def label(self) -> str:

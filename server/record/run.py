@@ -71,6 +71,7 @@ class RunRecord:
             "partitions": 0,
             "nodes": {},
             "description": None,
+            "schema": None,
             "model_bytes": None,
             "initial_model": {"path": str(initial.path), "sha256": initial.sha256} if initial else None,
             "rounds": 0,
@@ -133,15 +134,19 @@ class RunRecord:
         releases: list[float] = self._facts["releases"]
         return releases
 
-    def note_nodes(self, membership: Membership, description: Mapping[str, Any], model_bytes: int) -> None:
+    def note_nodes(
+        self, membership: Membership, description: Mapping[str, Any], model_bytes: int, schema: str = ""
+    ) -> None:
         """Write the membership before round 1, so that it is the same if round 1 has to be repeated.
 
         Args:
             membership: the nodes and their partitions.
             description: what all nodes agree on.
             model_bytes: the size of the model's arrays.
+            schema: what the sites agreed on, in JSON; empty if they need not.
         """
-        self._facts |= {**asdict(membership), "description": dict(description), "model_bytes": model_bytes}
+        agreed = {"description": dict(description), "schema": json.loads(schema) if schema else None}
+        self._facts |= {**asdict(membership), **agreed, "model_bytes": model_bytes}
         self._write_facts()
 
     def note_release(self, noise_multiplier: float) -> None:

@@ -97,6 +97,7 @@ class NullNode:
         frozen: names of those that are never trained.
         received: the names of the arrays in each train and evaluate message.
         description: replaces or adds entries of its description.
+        columns: a summary in JSON, which it sends as long as no schema is known; None: it needs no schema.
         asked: step, round and config of each message that reached it.
         outcome: how its program would have ended: the error, or None.
     """
@@ -107,6 +108,7 @@ class NullNode:
     running: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
     description: Mapping[str, Any] = field(default_factory=dict)
+    columns: str | None = None
     asked: list[tuple[str, int, Config]] = field(default_factory=list)
     received: list[tuple[str, ...]] = field(default_factory=list)
     outcome: FederationError | None = None
@@ -132,6 +134,12 @@ class NullNode:
         }
         return ConfigRecord(entries | dict(self.description))
 
+    def describe_when_ready(self) -> ConfigRecord:
+        """Return what it describes when it joins, before the sites have agreed on columns."""
+        return (
+            self.describe() if self.columns is None else ConfigRecord({"task": "null", "needs-schema": True})
+        )
+
     def _kind_of(self, name: str) -> str:
         if name in self.frozen:
             return "frozen"
@@ -146,6 +154,9 @@ class NullNode:
 
     def _query(self, message: Message, _: Context) -> Message:
         config = self._note("query", message)
+        if self.columns is not None and not config["schema"]:
+            summary = ConfigRecord({"columns": self.columns})
+            return Message(RecordDict({"summary": summary}), reply_to=message)
         digest = arrays.sha256(pack(self.initial))
         description = ConfigRecord({**self.describe(), "initial-sha256": digest, **self.description})
         content = RecordDict({"description": description})
@@ -378,7 +389,7 @@ def _serve(name: str, node: NullNode, address: Address) -> None:
     )
     link.start()
     try:
-        link.serve(node.make_app(), node.describe())
+        link.serve(node.make_app(), node.describe_when_ready())
     except FederationError as error:
         node.outcome = error
 

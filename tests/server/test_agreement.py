@@ -202,7 +202,13 @@ def test_sites_are_sent_no_partition() -> None:
     open_with(nodes, num_partitions=0, join_window=0.0, partition=PartitionRule("none"))
     config = nodes[0].asked_to("query")[0]
     assert config.pop("node")
-    assert config == {"with-arrays": True, "seed": 0, "partition-rule": "none", "task-options": "{}"}
+    assert config == {
+        "with-arrays": True,
+        "seed": 0,
+        "partition-rule": "none",
+        "task-options": "{}",
+        "schema": "",
+    }
 
 
 def test_a_strategy_that_needs_the_training_loss_refuses_a_task_without_one() -> None:

@@ -47,6 +47,7 @@ def test_every_message_carries_hyperparameters_and_its_nodes_part() -> None:
         "partition-rule": "iid",
         "partition": 1,
         "num-partitions": 2,
+        "schema": "",
     }
     assert node.asked == [("train", 4, expected), ("evaluate", 4, expected)]
 

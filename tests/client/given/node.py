@@ -11,7 +11,7 @@ from fedmx.link.flower import Envelope, rebuild_request, set_identity
 
 Value = int | float | str | bool
 SHARE: dict[str, Value] = {"partition-rule": "iid", "partition": 0, "num-partitions": 2, "seed": 0}
-OPTIONS: dict[str, Value] = {"task-options": "{}"}
+OPTIONS: dict[str, Value] = {"task-options": "{}", "schema": ""}
 HOW: dict[str, Value] = {
     "server-round": 1,
     **Hyperparameters(local_epochs=2, batch_size=20, learning_rate=0.1, momentum=0.9).to_config(),
@@ -38,12 +38,12 @@ def query(
 
 
 def train(arrays: ArrayRecord, config: Mapping[str, Value] = SHARE) -> tuple[ArrayRecord, dict[str, float]]:
-    content = ask("train", {**HOW, **config}, arrays)
+    content = ask("train", {**HOW, **OPTIONS, **config}, arrays)
     return content.array_records["arrays"], _read_metrics(content)
 
 
 def evaluate(arrays: ArrayRecord, config: Mapping[str, Value] = SHARE) -> dict[str, float]:
-    return _read_metrics(ask("evaluate", {**HOW, **config}, arrays))
+    return _read_metrics(ask("evaluate", {**HOW, **OPTIONS, **config}, arrays))
 
 
 def _read_metrics(content: RecordDict) -> dict[str, float]:

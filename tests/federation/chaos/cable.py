@@ -24,6 +24,7 @@ class Cable:
         loses_up, loses_down: whether what nodes, or the server, send is lost.
         lost_bytes: what was lost.
         carried: bytes that came in, by way: `up` to the server, `down` to the nodes.
+        record: all that nodes sent, one connection after the other; None: it is not kept.
         bytes_per_s: how fast it carries each way of each connection; 0: as fast as it can.
     """
 
@@ -36,6 +37,7 @@ class Cable:
         self.lost_bytes = 0
         self.carried = {"up": 0, "down": 0}
         self.bytes_per_s = 0
+        self.record: bytearray | None = None
         self._lock = threading.Lock()
         self._watches: dict[str, list[Watch]] = {"up": [], "down": []}
         self._flows = threading.Event()
@@ -107,6 +109,8 @@ class Cable:
             end.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
         while data := source.recv(_PIECE):
             self._count(way, len(data))
+            if self.record is not None and way == "up":
+                self.record += data
             self._flows.wait()
             if self.bytes_per_s:
                 time.sleep(len(data) / self.bytes_per_s)

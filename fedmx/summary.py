@@ -1,0 +1,158 @@
+"""What a site tells the server about its data before round 1, from which a `Schema` is made.
+
+Every field of these classes leaves the site. No other statistics do.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from fedmx.log import printable
+from fedmx.schema import MAX_COLUMNS, MAX_TEXT, MAX_VALUES, Categorical, Column, Numeric, Schema
+
+# Numbers beyond are none that float32 can represent.
+_LARGEST = 3.4e38
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The numbers of a column at one site.
+
+    Attributes:
+        count: how many there are, or the number of rows if a few are missing; 0 if there are too few to tell.
+        mean: their mean; 0 without any.
+        variance: their variance, of the population.
+        has_missing: whether more than a few are missing.
+    """
+
+    count: int
+    mean: float
+    variance: float
+    has_missing: bool
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts of a column at one site.
+
+    Attributes:
+        values: those that are not too rare to be told, sorted.
+    """
+
+    values: tuple[str, ...]
+
+
+ColumnSummary: TypeAlias = Numbers | Texts
+Summary: TypeAlias = Mapping[str, ColumnSummary]
+"""Column's name -> what one site tells about it."""
+
+
+def to_json(summary: Summary) -> str:
+    """Return a summary as JSON text."""
+    return json.dumps({name: _describe(column) for name, column in summary.items()})
+
+
+def from_json(text: str) -> Summary:
+    """Parse what `to_json` returned; it came over the wire.
+
+    Raises:
+        ValueError: the text is not a summary.
+    """
+    try:
+        found = json.loads(text)
+        columns = {str(name): _parse(column) for name, column in found.items()}
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise ValueError(f"not a summary of columns: {printable(str(error))}") from None
+    if not 0 < len(columns) <= MAX_COLUMNS:
+        raise ValueError(f"{len(columns)} columns; expected 1 to {MAX_COLUMNS}")
+    if any(len(name) > MAX_TEXT for name in columns):
+        raise ValueError(f"a column's name is too long; expected at most {MAX_TEXT} characters")
+    return columns
+
+
+def merge(summaries: Mapping[str, Summary]) -> Schema:
+    """Combine the summaries of all sites, whose order does not matter.
+
+    Args:
+        summaries: site's name -> its summary.
+
+    Raises:
+        ValueError: a column is missing at a site, or is of another kind there; the message has all of these.
+    """
+    problems = [problem for name in _list_columns(summaries) if (problem := _find_problem(name, summaries))]
+    if problems:
+        raise ValueError("; ".join(problems))
+    sites = [summaries[name] for name in sorted(summaries)]
+    return Schema({name: _merge_column([site[name] for site in sites]) for name in _list_columns(summaries)})
+
+
+def _describe(column: ColumnSummary) -> dict[str, Any]:
+    if isinstance(column, Texts):
+        return {"values": list(column.values)}
+    return {
+        "count": column.count,
+        "mean": column.mean,
+        "variance": column.variance,
+        "has_missing": column.has_missing,
+    }
+
+
+def _parse(found: Mapping[str, Any]) -> ColumnSummary:
+    if "values" in found:
+        values = tuple(found["values"])
+        if len(values) > MAX_VALUES or not all(isinstance(v, str) and len(v) <= MAX_TEXT for v in values):
+            raise ValueError(
+                f"values of a column; expected at most {MAX_VALUES} of at most {MAX_TEXT} characters"
+            )
+        return Texts(tuple(sorted(set(values))))
+    numbers = Numbers(
+        int(found["count"]), float(found["mean"]), float(found["variance"]), bool(found["has_missing"])
+    )
+    is_possible = abs(numbers.mean) <= _LARGEST and 0 <= numbers.variance <= _LARGEST**2
+    if not is_possible or not 0 <= numbers.count <= 2**53:
+        raise ValueError("numbers that no column can have")
+    return numbers
+
+
+def _list_columns(summaries: Mapping[str, Summary]) -> list[str]:
+    """Return the names of all columns, in the order of the first site by name."""
+    return list(dict.fromkeys(name for site in sorted(summaries) for name in summaries[site]))
+
+
+def _find_problem(name: str, summaries: Mapping[str, Summary]) -> str | None:
+    """Return how the sites differ in a column; None if they do not."""
+    kinds = {Numbers: "numeric at", Texts: "categorical at", type(None): "missing at"}
+    sites: dict[type, list[str]] = {kind: [] for kind in kinds}
+    for site in sorted(summaries):
+        sites[type(summaries[site].get(name))].append(site)
+    found = [f"{kinds[kind]} {_list(names)}" for kind, names in sites.items() if names]
+    return f"column {printable(name)!r} is {' and '.join(found)}" if len(found) > 1 else None
+
+
+def _list(names: list[str], shown: int = 5) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
+
+def _merge_column(columns: list[ColumnSummary]) -> Column:
+    texts = [column for column in columns if isinstance(column, Texts)]
+    if texts:
+        return Categorical(tuple(sorted({value for column in texts for value in column.values})))
+    return _merge_numbers([column for column in columns if isinstance(column, Numbers)])
+
+
+def _merge_numbers(sites: list[Numbers]) -> Numeric:
+    """Combine means and variances: the total variance is that within the sites and that between them."""
+    count = sum(site.count for site in sites)
+    has_missing = any(site.has_missing for site in sites)
+    if not count:
+        return Numeric(0.0, 1.0, has_missing)
+    mean = math.fsum(site.mean * (site.count / count) for site in sites)
+    within_and_between = (
+        (site.variance + (site.mean - mean) ** 2) * (site.count / count) for site in sites if site.count
+    )
+    std = math.sqrt(math.fsum(within_and_between))
+    # The deviation of equal numbers is zero but for rounding.
+    return Numeric(mean, std if std > abs(mean) * 1e-12 else 1.0, has_missing)
