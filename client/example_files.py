@@ -8,6 +8,7 @@ import numpy as np
 
 from client import images, npz
 from client.data.idx import read_idx
+from client.data.image_files import is_image
 from client.device import as_task_array, put
 from client.images import ImageForm
 from client.mx import mx
@@ -53,7 +54,7 @@ class ExampleFiles:
             return self._load_own(path)
         if data.startswith(_ZIP):
             return _read_inputs(path)
-        if images.is_image(data):
+        if is_image(data):
             pixels = images.decode(path, data, self._form.channels)
         elif data.startswith(_IDX):
             pixels = read_idx(path, _IMAGE_DIMENSIONS)[..., None]

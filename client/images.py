@@ -11,21 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.batches import read_batch
+from client.data.image_files import COLOR, GREY, decode_image
 from client.mx import mx
 from client.seeding import seed_all
 from client.task import Task
-from client.task_errors import explain, task_errors
+from client.task_errors import task_errors
 from fedmx.errors import DataError
 
 Rows = NDArray[Any]
 
-_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
-_PNG_END, _JPEG_END = b"IEND\xaeB`\x82", b"\xff\xd9"
-# Some programs write a few bytes after the end of an image.
-_REST = 1024
 _SAMPLE = 64
 _WHITE = 255
-_GREY, _COLOR = 1, 3
 _PLANE, _STACK = 2, 3
 _OWN = "or load_example(path) in the task"
 
@@ -47,13 +43,13 @@ class ImageForm:
     @property
     def has_channels_first(self) -> bool:
         """Whether the channels come before rows and columns."""
-        return len(self.shape) == _STACK and self.shape[0] in (_GREY, _COLOR)
+        return len(self.shape) == _STACK and self.shape[0] in (GREY, COLOR)
 
     @property
     def channels(self) -> int:
         """1 for grey, 3 for red, green and blue."""
         if len(self.shape) == _PLANE:
-            return _GREY
+            return GREY
         return self.shape[0] if self.has_channels_first else self.shape[2]
 
     def convert(self, path: Path, images: NDArray[np.uint8]) -> Rows:
@@ -100,7 +96,7 @@ def find_form(task: Task, data_dir: Path) -> ImageForm:
         inputs = read_batch(train, chosen, mx.cpu()).inputs
     shapes = [array.shape[1:] for array in inputs]
     shape, *others = shapes
-    is_stack = len(shape) == _STACK and {shape[0], shape[2]} & {_GREY, _COLOR}
+    is_stack = len(shape) == _STACK and {shape[0], shape[2]} & {GREY, COLOR}
     if others or not (is_stack or len(shape) == _PLANE):
         listed = ", ".join(map(str, shapes))
         raise DataError(
@@ -109,11 +105,6 @@ def find_form(task: Task, data_dir: Path) -> ImageForm:
         )
     sample = inputs[0].asnumpy()
     return ImageForm(shape, sample.dtype, _find_divisor(task, sample))
-
-
-def is_image(data: bytes) -> bool:
-    """Whether the content of a file begins as PNG or JPEG does."""
-    return data.startswith((_PNG, _JPEG))
 
 
 def decode(path: Path, data: bytes, channels: int) -> NDArray[np.uint8]:
@@ -130,18 +121,8 @@ def decode(path: Path, data: bytes, channels: int) -> NDArray[np.uint8]:
     Raises:
         DataError: the content is damaged.
     """
-    end = _PNG_END if data.startswith(_PNG) else _JPEG_END
-    # The decoders fill what is missing with grey.
-    if end not in data[-_REST:]:
-        raise DataError(f"{path}: the image is truncated; expected a whole PNG or JPEG file")
-    try:
-        image = mx.image.imdecode(data, flag=int(channels == _COLOR)).asnumpy()
-    except mx.base.MXNetError as error:
-        raise DataError(f"{path}: damaged: {explain(error, None)}; expected a PNG or JPEG file") from None
-    if not image.size:
-        raise DataError(f"{path}: damaged; expected a PNG or JPEG file")
-    decoded: NDArray[np.uint8] = image[None]
-    return decoded
+    pixels: NDArray[np.uint8] = decode_image(path, data, channels).asnumpy()[None]
+    return pixels
 
 
 def _find_divisor(task: Task, sample: Rows) -> int:

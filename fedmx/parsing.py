@@ -7,11 +7,13 @@ import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
+from pathlib import Path
 
 from fedmx.cgroups import count_cores
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_LONGEST_NAME = 64
+LONGEST_NAME = 64
+_PLACEHOLDER = re.compile(r"\{[^{}/]*\}")
 _HOST = re.compile(r"(?!\d+(\.\d+)*\Z)[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 # `float` also accepts digits of other scripts, `1_000`, nan and inf.
@@ -156,16 +158,31 @@ def word(text: str) -> str:
     return text
 
 
-def is_name(text: str, longest: int = _LONGEST_NAME) -> bool:
+def is_name(text: str, longest: int = LONGEST_NAME) -> bool:
     """Return whether a text can name a node in log lines and file names."""
     return len(text) <= longest and _NAME.fullmatch(text) is not None
+
+
+def find_placeholders(text: str) -> list[str]:
+    """Return what is in braces in a path, braces included, such as `{n}`."""
+    return _PLACEHOLDER.findall(text)
+
+
+def folder(text: str) -> Path:
+    """Parse the path of one folder."""
+    if placeholders := find_placeholders(text):
+        raise ValueError(
+            f"expected the folder of this client without {placeholders[0]}; only `make run`, which starts"
+            " several clients, replaces {n} and {site}"
+        )
+    return Path(text)
 
 
 def name(text: str) -> str:
     """Parse a name that log lines and file names can contain."""
     if not is_name(text):
         raise ValueError(
-            f"expected at most {_LONGEST_NAME} letters, digits, '.', '_' or '-', a letter or digit first"
+            f"expected at most {LONGEST_NAME} letters, digits, '.', '_' or '-', a letter or digit first"
         )
     return text
 

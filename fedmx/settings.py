@@ -22,6 +22,9 @@ from fedmx.values import Address
 
 S = TypeVar("S")
 
+MAX_CLIENTS = 1_000
+"""The clients that `make run` starts at most."""
+
 # The instruction sets for which oneDNN 2.4, which is part of MXNet 1.9.1, has kernels, oldest first.
 CPU_ISAS = ("sse41", "avx", "avx2", "avx2_vnni", "avx512_core", "avx512_core_vnni", "avx512_core_bf16")
 
@@ -90,7 +93,11 @@ class ClientSettings(CommonSettings):
     )
     node_name: str = setting("", parsing.name, "name of the client; empty: its host name and a counter")
     task: str = setting("client.tasks.mnist", parsing.word, "Python module with the model and the data")
-    data_dir: Path = setting(Path("data/mnist"), Path, "folder with the client's data")
+    data_dir: Path = setting(
+        Path("data/mnist"),
+        parsing.folder,
+        "folder with the client's data; with make run, {n} or {site} in it: another folder for each client",
+    )
     min_group: int = setting(
         5, _positive, "fewest rows with a value that is told to the server when sites agree on columns"
     )
@@ -150,7 +157,11 @@ class PkiSettings:
 class LocalSettings(PkiSettings):
     """Settings of `make run`, in addition to those of the programs that it starts."""
 
-    clients: int = setting(2, parsing.integer(at_least=1, at_most=1_000), "number of clients to start")
+    clients: int = setting(
+        2,
+        parsing.integer(at_least=1, at_most=MAX_CLIENTS),
+        "number of clients to start",
+    )
 
 
 @dataclass(frozen=True)

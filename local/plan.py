@@ -2,13 +2,15 @@
 
 import dataclasses
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedmx.errors import SettingsError
 from fedmx.pki.authority import LOCAL_SITE
 from fedmx.settings import ClientSettings, LocalSettings, PkiSettings, ServerSettings, load
+from fedmx.values import PartitionRule
+from local.sites import find_sites, has_placeholder
 
 ROOT = Path(__file__).resolve().parents[1]
 """The project's folder, in which the programs run."""
@@ -58,8 +60,8 @@ class _AllSettings(LocalSettings, ServerSettings, ClientSettings):
 
 def make_plan(environ: Mapping[str, str]) -> Plan:
     """Build the environments of the programs from the user's, which is passed on."""
-    settings, problems = _load(environ)
     given = {name for name, text in environ.items() if text.strip()}
+    settings, clients, problems = _load_clients(environ, given)
     pki_dir = ROOT / settings.pki_dir
     server_certs, site_certs = pki_dir / "server", pki_dir / "sites" / LOCAL_SITE
     if "CERTS_DIR" in given:
@@ -72,10 +74,10 @@ def make_plan(environ: Mapping[str, str]) -> Plan:
         "SERVER_ADDRESS": str(settings.listen_address.reachable_locally()),
     }
     return Plan(
-        server={**everyone, "CERTS_DIR": str(server_certs), **_choose_numbers(settings, given)},
+        server={**everyone, "CERTS_DIR": str(server_certs), **_choose_for_server(settings, given)},
         clients={
-            name: {**everyone, "CERTS_DIR": str(site_certs), "NODE_NAME": name}
-            for name in _name_clients(settings)
+            name: {**everyone, "CERTS_DIR": str(site_certs), "NODE_NAME": name, **own}
+            for name, own in clients.items()
         },
         rounds=settings.num_rounds,
         runs_dir=ROOT / settings.runs_dir,
@@ -113,14 +115,62 @@ def _load(environ: Mapping[str, str]) -> tuple[_AllSettings, Sequence[str]]:
         return load(_AllSettings, environ=rest), error.problems
 
 
-def _choose_numbers(settings: _AllSettings, given: Collection[str]) -> dict[str, str]:
-    """Choose the numbers that follow CLIENTS, unless the user set them."""
-    numbers = {"NUM_ROUNDS": str(settings.num_rounds)}
+def _load_clients(
+    environ: Mapping[str, str], given: Collection[str]
+) -> tuple[_AllSettings, Mapping[str, Mapping[str, str]], Sequence[str]]:
+    """Load all settings, and decide which clients there are.
+
+    Returns:
+        The settings, the clients' own settings by their names, and problems.
+    """
+    data_dir = environ.get("DATA_DIR", "").strip()
+    if not has_placeholder(data_dir):
+        settings, problems = _load(environ)
+        return settings, {name: {} for name in _name_clients(settings)}, problems
+    settings, found = _load({**environ, "DATA_DIR": ""})
+    problems = list(found)
+    is_number_given = "CLIENTS" in given and not any(problem.startswith("CLIENTS=") for problem in found)
+    sites: Mapping[str, Path] = {}
+    try:
+        sites = find_sites(data_dir, settings.clients if is_number_given else None, ROOT)
+        settings = dataclasses.replace(settings, clients=len(sites))
+    except SettingsError as error:
+        problems.extend(error.problems)
+    problems.extend(_find_contradictions(settings, given, data_dir))
+    settings = dataclasses.replace(settings, partition=PartitionRule("none"))
+    return settings, {name: {"DATA_DIR": str(folder)} for name, folder in sites.items()}, problems
+
+
+def _find_contradictions(settings: _AllSettings, given: Collection[str], data_dir: str) -> Iterator[str]:
+    """Yield a problem for each setting that is the opposite of a folder for each client."""
+    if "PARTITION" in given and settings.partition.is_shared:
+        yield (
+            f"PARTITION={settings.partition}: divides one dataset among all clients, but DATA_DIR={data_dir}"
+            " has data of its own for each; expected none, or no PARTITION"
+        )
+    if "NODE_NAME" in given:
+        yield (
+            f"NODE_NAME={settings.node_name}: with DATA_DIR={data_dir}, each client has the name of its"
+            " folder; expected no NODE_NAME"
+        )
+    if 0 < settings.num_partitions < settings.clients:
+        yield (
+            f"NUM_PARTITIONS={settings.num_partitions}: with DATA_DIR={data_dir}, the data of each client is"
+            f" its own, and CLIENTS={settings.clients} would not all take part; expected no NUM_PARTITIONS"
+        )
+
+
+def _choose_for_server(settings: _AllSettings, given: Collection[str]) -> dict[str, str]:
+    """Choose the settings of the server that follow those of `make run`, unless the user set them."""
+    chosen = {"NUM_ROUNDS": str(settings.num_rounds)}
+    if not settings.partition.is_shared:
+        # The user may have said so by a placeholder in DATA_DIR.
+        chosen["PARTITION"] = str(settings.partition)
     if "MIN_CLIENTS" not in given:
-        numbers["MIN_CLIENTS"] = str(min(settings.clients, settings.num_partitions or settings.clients))
+        chosen["MIN_CLIENTS"] = str(min(settings.clients, settings.num_partitions or settings.clients))
     if settings.partition.is_shared and "NUM_PARTITIONS" not in given:
-        numbers["NUM_PARTITIONS"] = str(settings.clients)
-    return numbers
+        chosen["NUM_PARTITIONS"] = str(settings.clients)
+    return chosen
 
 
 def _name_clients(settings: _AllSettings) -> list[str]:

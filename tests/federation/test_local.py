@@ -3,14 +3,17 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from client.data.idx import read_idx
 from tests.bounds import HANG_S
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,12 +25,15 @@ def free_address() -> str:
         return f"127.0.0.1:{listener.getsockname()[1]}"
 
 
+def make_environment(address: str, runs_dir: Path, **settings: str) -> dict[str, str]:
+    return {"PATH": os.defpath, "LISTEN_ADDRESS": address, "RUNS_DIR": str(runs_dir), **settings}
+
+
 def launch(address: str, runs_dir: Path, **settings: str) -> "subprocess.CompletedProcess[str]":
-    environment = {"PATH": os.defpath, "LISTEN_ADDRESS": address, "RUNS_DIR": str(runs_dir), **settings}
     return subprocess.run(
         [sys.executable, "-m", "local"],
         cwd=ROOT,
-        env=environment,
+        env=make_environment(address, runs_dir, **settings),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -119,3 +125,50 @@ def test_a_missing_data_folder_is_reported_with_exit_code_2(free_address: str, t
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
     assert f"ended with exit code 2: DATA_DIR={tmp_path}/nowhere: " in line
+
+
+def write_sites(parent: Path, names: Sequence[str], images: int) -> None:
+    """Write a folder for each site with images of MNIST that no other site has."""
+    for part in ("train", "t10k"):
+        files = {f"{part}-images-idx3-ubyte": 3, f"{part}-labels-idx1-ubyte": 1}
+        for file, dimensions in files.items():
+            rows = read_idx(ROOT / "data" / "mnist" / f"{file}.gz", dimensions)
+            for number, name in enumerate(names):
+                own = rows[number * images : (number + 1) * images]
+                header = bytes([0, 0, 8, dimensions]) + np.array(own.shape, ">u4").tobytes()
+                (parent / name).mkdir(parents=True, exist_ok=True)
+                (parent / name / file).write_bytes(header + own.tobytes())
+
+
+def test_three_sites_with_a_folder_each_train_under_their_names_and_the_same_command_resumes(
+    free_address: str, tmp_path: Path
+) -> None:
+    names = ["hospital-1", "hospital-2", "hospital-3"]
+    write_sites(tmp_path / "data", names, 200)
+    data_dir = str(tmp_path / "data" / "hospital-{n}")
+    settings = {"DATA_DIR": data_dir, "CLIENTS": "3", "ROUNDS": "60"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "local"],
+        cwd=ROOT,
+        env=make_environment(free_address, tmp_path / "runs", **settings),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    while "round finished round=1 " not in (line := process.stdout.readline()):
+        assert line, "the run ended before its first round"
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=HANG_S)
+    assert process.returncode == 130, printed
+    assert "the same command resumes it" in printed
+    done = launch(free_address, tmp_path / "runs", **settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = {path.resolve() for path in (tmp_path / "runs").glob("*/history.jsonl")}
+    history = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row["round"] for row in history] == list(range(1, 61))
+    for row in history:
+        assert sorted(node["name"] for node in row["nodes"]) == [f"local.{name}" for name in names]
+        assert row["train"]["num_examples"] == 600
+    assert all(any(line.startswith(f"{name} | ") for line in done.stdout.splitlines()) for name in names)
+    assert "client-1" not in done.stdout

@@ -1,0 +1,208 @@
+"""Reads the columns of CSV files as numbers or texts.
+
+A column is numeric if all of its values that are not missing are numbers, unless the caller declares a kind.
+Numbers are kept as float64 only, so that a file may have more rows than its texts would leave memory for.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.data.csv_rows import Chunk, CsvFormat, CsvRows, fail, open_rows
+from client.data.table import Table
+from fedmx.log import printable
+
+MISSING = frozenset(["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "?"])
+"""The texts that stand for a missing value."""
+
+Kind: TypeAlias = Literal["numeric", "categorical"]
+
+_DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
+# A column with this share of numbers is one with mistakes.
+_MOSTLY = 0.9
+_NAN = math.nan
+
+
+@dataclass
+class _Column:
+    """What is known of a column while its file is read.
+
+    Attributes:
+        name: its name.
+        kind: its declared kind.
+        is_text: whether its values are kept as texts.
+        was_numeric: whether numbers were kept before the first text was found.
+        chunks: its values.
+        texts: each different text, so that equal ones are one object.
+    """
+
+    name: str
+    kind: Kind | None
+    is_text: bool
+    was_numeric: bool = False
+    chunks: list[NDArray[Any]] = field(default_factory=list)
+    texts: dict[str, str] = field(default_factory=dict)
+
+    def add(self, path: Path, lines: list[int], values: list[str], form: CsvFormat) -> None:
+        """Add the values of some rows."""
+        numbers = None if self.is_text else _parse_numbers(values, form)
+        if numbers is None:
+            if self.kind == "numeric":
+                self._reject_text(path, lines, values, form)
+            self.was_numeric = self.was_numeric or (not self.is_text and bool(self.chunks))
+            self.is_text = True
+            known = self.texts
+            same = ["" if value in MISSING else known.setdefault(value, value) for value in values]
+            self.chunks.append(np.array(same, dtype=object))
+            return
+        if np.isinf(numbers).any():
+            index = int(np.isinf(numbers).argmax())
+            fail(
+                path,
+                lines[index],
+                f"column {self.name!r} has {_show(values[index])}; expected a finite number, or no value if"
+                " it is unknown",
+            )
+        self.chunks.append(numbers)
+
+    def _reject_text(self, path: Path, lines: list[int], values: list[str], form: CsvFormat) -> None:
+        index = next(i for i, value in enumerate(values) if not is_number(value, form))
+        remedy = "correct it, or delete it if it is unknown"
+        if _DECIMAL_COMMA.fullmatch(values[index]) and form.decimal != ",":
+            remedy = 'set the option decimal: ","'
+        fail(
+            path,
+            lines[index],
+            f"column {self.name!r} has {_show(values[index])}; expected a number: {remedy}",
+        )
+
+
+def read_columns(
+    paths: Sequence[Path], form: CsvFormat, kinds: Mapping[str, Kind | None], expected: str
+) -> Table:
+    """Read some columns of files that have the same columns.
+
+    Args:
+        paths: the files.
+        form: how they are written.
+        kinds: name -> kind of each column to read; None: found out from its values.
+        expected: what an error says where a file lacks one of these columns.
+
+    Raises:
+        DataError: a file cannot be read, lacks a column, or has a value that its column cannot have.
+    """
+    table, late = _read(paths, form, kinds, expected)
+    if late:
+        # Texts after numbers: the numbers are needed as they were written.
+        texts: dict[str, Kind | None] = dict.fromkeys(late, "categorical")
+        table, _ = _read(paths, form, {**kinds, **texts}, expected)
+    for name, values in table.columns.items():
+        if kinds[name] is None and values.dtype == object:
+            _check_kind(table, name, form)
+    return table
+
+
+def is_number(text: str, form: CsvFormat) -> bool:
+    """Whether a text is a number or stands for a missing one."""
+    return _parse_numbers([text], form) is not None
+
+
+def count_texts(values: NDArray[Any]) -> Counter[str]:
+    """Return how often each text of a column occurs; those that are missing are left out."""
+    counts = Counter(values.tolist())
+    del counts[""]
+    return counts
+
+
+def _read(
+    paths: Sequence[Path], form: CsvFormat, kinds: Mapping[str, Kind | None], expected: str
+) -> tuple[Table, Collection[str]]:
+    """Return the table, and the names of columns of which some numbers were not kept as texts."""
+    columns = [_Column(name, kind, kind == "categorical") for name, kind in kinds.items()]
+    lines: list[NDArray[np.int64]] = []
+    files: list[NDArray[np.int64]] = []
+    for number, path in enumerate(paths):
+        count = sum(map(len, lines))
+        with ExitStack() as stack:
+            rows = stack.enter_context(open_rows(path, form))
+            places = _find_places(rows, kinds, expected)
+            for chunk in rows.chunks:
+                _add(path, chunk, columns, places, form)
+                lines.append(np.array(chunk.lines, np.int64))
+        added = sum(map(len, lines)) - count
+        if not added:
+            fail(path, rows.line, "no rows after the header; expected at least one")
+        files.append(np.full(added, number, np.int64))
+    table = Table(
+        {column.name: np.concatenate(column.chunks) for column in columns if not column.was_numeric},
+        np.concatenate(lines),
+        tuple(paths),
+        np.concatenate(files),
+    )
+    return table, [column.name for column in columns if column.was_numeric]
+
+
+def _add(path: Path, chunk: Chunk, columns: list[_Column], places: list[int], form: CsvFormat) -> None:
+    for column, place in zip(columns, places, strict=True):
+        column.add(path, chunk.lines, chunk.columns[place], form)
+
+
+def _find_places(rows: CsvRows, kinds: Mapping[str, Kind | None], expected: str) -> list[int]:
+    for name in kinds:
+        if name not in rows.names:
+            fail(rows.path, rows.line, f"no column {name!r}; expected {expected}")
+    return [rows.names.index(name) for name in kinds]
+
+
+def _parse_numbers(values: list[str], form: CsvFormat) -> NDArray[np.float64] | None:
+    """Return the numbers, NaN for each that is missing; None if one is a text."""
+    joined = " ".join(values)
+    # Python reads 1_000 as a number.
+    if "_" in joined:
+        return None
+    if form.decimal != ".":
+        if "." in joined:
+            return None
+        values = [value.replace(form.decimal, ".") for value in values]
+    try:
+        return np.array([_NAN if value in MISSING else float(value) for value in values])
+    except ValueError:
+        return None
+
+
+def _check_kind(table: Table, name: str, form: CsvFormat) -> None:
+    """Check that a column of texts is not one of numbers with mistakes."""
+    counts = count_texts(table.columns[name])
+    texts = {text: count for text, count in counts.items() if not is_number(text, form)}
+    total, others = sum(counts.values()), sum(texts.values())
+    first = next(i for i, value in enumerate(table.columns[name]) if value in texts)
+    path, line = table.place(first)
+    found = f"column {name!r} has {_show(table.columns[name][first])}"
+    commas = sum(count for text, count in texts.items() if _DECIMAL_COMMA.fullmatch(text))
+    if form.decimal != "," and commas > others / 2:
+        fail(
+            path,
+            line,
+            f'{found}; expected numbers with a decimal point: set the option decimal: ",", or declare the'
+            " column categorical",
+        )
+    if total - others >= _MOSTLY * total:
+        share = f"{total - others} of {total} values"
+        fail(
+            path,
+            line,
+            f"{found}, but {share} are numbers; expected a number: correct the value, delete it if it is"
+            " unknown, or declare the column categorical",
+        )
+
+
+def _show(text: str) -> str:
+    return repr(printable(text[:60]))
