@@ -124,6 +124,8 @@ class _Query:
                 if self.schema or not schemas.have_summaries(contents):
                     return contents
                 self.schema = schemas.agree(contents)
+                if self.settings.dp_mode != "off":
+                    warn("summaries of columns are not covered by differential privacy")
 
     def _reject_excess(self, nodes: int) -> None:
         """Check that rounds fit into memory, before any arrays arrive.

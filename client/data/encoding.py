@@ -130,7 +130,7 @@ def _to_number(text: str) -> float | None:
 def _find_label(schema: Schema, label: str) -> Column:
     if label not in schema:
         raise DataError(f"label {label!r}: not a column of the schema; expected one of {_list(list(schema))}")
-    return schema[label]
+    return schema.columns[label]
 
 
 def _get(table: Table, schema: Schema, name: str) -> NDArray[Any]:

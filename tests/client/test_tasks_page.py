@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord
 
+from client.classifier import find_classifier
 from client.device import Devices
 from client.mx import mx
+from client.site_summary import agree_alone
 from client.task import load_task
 from client.trainer import DataShare, Trainer
 from fedmx import arrays
@@ -33,7 +35,9 @@ def federate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Federate:
     def run(name: str, options: dict[str, Any] | None = None, **how: Any) -> Any:
         (tmp_path / f"{name}.py").write_text(find_code(f"# {name}.py"))
         monkeypatch.delitem(sys.modules, name, raising=False)
-        trainers = [Trainer(load_task(name, options), tmp_path, Devices([CPU])) for _ in range(2)]
+        schema = agree_alone(name, options or {}, tmp_path, 5)
+        task = load_task(name, options, schema=schema)
+        trainers = [Trainer(task, tmp_path, Devices([CPU])) for _ in range(2)]
         for number, trainer in enumerate(trainers):
             trainer.load_partition(DataShare(PartitionRule("iid"), number, 2, 0))
         settings = Hyperparameters(**{"batch_size": 50, "optimizer": "adam", "learning_rate": 0.01, **how})
@@ -165,3 +169,17 @@ def test_a_task_with_two_heads_and_two_labels_learns_both(
     updated, _ = trainer.train(trainer.initial_arrays(0), how, 1, [0])
     found = trainer.evaluate(updated, how, 1, [0])
     assert (found["digit"], found["odd"]) == (1.0, 1.0)
+
+
+def test_the_patients_are_scaled_and_numbered_by_the_schema(federate: Federate, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    age = random.uniform(20, 90, 400)
+    outcome = np.where(age > 60, "ill", "well")
+    blood = random.choice(["0", "A", "B"], 400)
+    np.savez(tmp_path / "patients.npz", age=age, blood=blood, outcome=outcome)
+    before, after = federate("patients_task")
+    assert after["accuracy"] > max(before["accuracy"], 0.9)
+    schema = agree_alone("patients_task", {}, tmp_path, 5)
+    classifier = find_classifier(load_task("patients_task", schema=schema))
+    assert classifier is not None
+    assert classifier.names == ("ill", "well")
