@@ -13,9 +13,9 @@ from client.site_summary import has_columns, log_revealed, read_columns, summari
 from client.task import may_need_options
 from client.trainer import DataShare, Trainer
 from fedmx import arrays, parsing
-from fedmx.errors import SettingsError
+from fedmx.errors import DataError, SettingsError
 from fedmx.hyperparameters import Hyperparameters
-from fedmx.log import event, printable
+from fedmx.log import error, event, printable
 from fedmx.schema import Schema
 from fedmx.summary import Summary, to_json
 from fedmx.values import PartitionRule
@@ -111,8 +111,7 @@ def query(message: Message, _: Context) -> Message:
         log_revealed(summary)
         record = ConfigRecord({"columns": to_json(summary)})
         return Message(RecordDict({"summary": record}), reply_to=message)
-    node = _find_trainer(config)
-    node.load_partition(_read_share(config))
+    node = _load(config, _read_share(config))
     initial = node.initial_arrays(_at_least(config, "seed", 0))
     description = ConfigRecord({**node.description(), "initial-sha256": arrays.sha256(initial)})
     content = RecordDict({"description": description})
@@ -141,15 +140,31 @@ def _prepare_work(message: Message) -> tuple[Trainer, Work]:
     """Return the trainer, with the message's share of the data, and what it trains or evaluates with."""
     config = _config(message)
     share = _read_share(config)
-    node = _find_trainer(config)
-    node.load_partition(share)
+    node = _load(config, share)
     hyperparameters = Hyperparameters.from_config(config)
     number = _at_least(config, "server-round", 0)
     return node, (_arrays(message), hyperparameters, number, _read_seed(config, share))
 
 
-def _find_trainer(config: ConfigRecord) -> Trainer:
-    return find_trainer(_get(config, "task-options", str), _get(config, "schema", str))
+def _load(config: ConfigRecord, share: DataShare) -> Trainer:
+    """Return the trainer, with a share of the data.
+
+    Raises:
+        FederationError: the model or the data does not work.
+    """
+    options, schema = (_get(config, key, str) for key in ("task-options", "schema"))
+    try:
+        node = find_trainer(options, schema)
+        node.load_partition(share)
+    except (SettingsError, DataError) as reason:
+        if not schema:
+            raise
+        # It may have values of rows, which this site has not agreed to tell.
+        error(str(reason))
+        raise SettingsError(
+            "this site's data do not fit what the sites agreed on; its own log has the reason"
+        ) from None
+    return node
 
 
 def _read_share(config: ConfigRecord) -> DataShare:

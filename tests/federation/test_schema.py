@@ -150,3 +150,14 @@ def test_a_file_that_cannot_be_read_ends_its_client_before_it_is_ready(
     assert f"{path}:125: 2 fields; expected 3" in line
     assert "ready" not in east.log
     server.stop()
+
+
+def test_what_does_not_fit_the_schema_is_told_to_the_site_alone(federation: Federation, data: Path) -> None:
+    server = federation.start_server(**SETTINGS, TASK_OPTIONS='{"keep_rare": true}')
+    nodes = [start_client(federation, data, site) for site in SITES]
+    assert server.wait() == 2, server.log
+    assert [node.wait() for node in nodes] == [4, 4]
+    assert "node local.east: this site's data do not fit what the sites agreed on" in server.log
+    assert RARE not in server.log
+    assert f"row 121 has {RARE}" in nodes[0].log
+    assert federation.facts["rounds"] == 0

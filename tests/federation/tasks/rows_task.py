@@ -21,12 +21,15 @@ def build_model(schema: Schema) -> gluon.HybridBlock:
     return gluon.nn.Dense(len(schema["answer"].values))
 
 
-def load_data(data_dir: Path, schema: Schema) -> tuple[Sets, Sets]:
+def load_data(data_dir: Path, schema: Schema, options: dict[str, bool]) -> tuple[Sets, Sets]:
     rows = _read(data_dir)
     ages = (rows["age"] - schema["age"].mean) / schema["age"].std
     sexes = rows["sex"][:, None] == np.array(schema["sex"].values)
     answers = schema["answer"].values
     known = np.isin(rows["answer"], answers)
+    if options.get("keep_rare") and not known.all():
+        first = int(known.argmin())
+        raise DataError(f"row {first + 1} has {rows['answer'][first]}; expected a common answer")
     examples = np.concatenate([ages[:, None], sexes], axis=1).astype(np.float32)[known]
     labels = np.array([answers.index(answer) for answer in rows["answer"][known]])
     return (examples, labels), (examples, labels)
