@@ -1,4 +1,4 @@
-"""The commands for a finished run's model, and `check-task`: their arguments, and what runs each."""
+"""The commands for a finished run's model and for tasks: their arguments, and what runs each."""
 
 import argparse
 import sys
@@ -12,6 +12,8 @@ from fedmx.program import ArgumentParser
 from fedmx.settings import ClientSettings, ModelSettings
 
 FORMATS = ("params", "mxnet", "onnx", "npz")
+TEMPLATES = ("mnist",)
+"""The built-in tasks that a new one may be made from; the first is the default."""
 _SETTINGS = {"settings of the client": ClientSettings, "settings of models": ModelSettings}
 
 
@@ -54,6 +56,12 @@ def _check_task(arguments: argparse.Namespace, output: TextIO) -> None:
     check_task.run(arguments, output)
 
 
+def _new_task(arguments: argparse.Namespace, output: TextIO) -> None:
+    from client import new_task  # noqa: PLC0415 - see above
+
+    new_task.run(arguments, output)
+
+
 def _add_export_arguments(parser: ArgumentParser) -> None:
     _add_run(parser)
     parser.add_argument("--format", choices=FORMATS, required=True, help="format of the file")
@@ -92,6 +100,16 @@ def _add_check_task_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="write one JSON object")
 
 
+def _add_new_task_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="name of the module, such as my_task")
+    parser.add_argument(
+        "--like",
+        choices=TEMPLATES,
+        default=TEMPLATES[0],
+        help=f"built-in task to begin with; default: {TEMPLATES[0]}, which runs at once",
+    )
+
+
 def _add_run(parser: ArgumentParser) -> None:
     parser.add_argument("run", help="folder of a finished run, or its name in RUNS_DIR, such as latest")
     parser.add_argument("--best", action="store_true", help="use the model of the best round, not the last")
@@ -102,6 +120,7 @@ _RUN: dict[str, Callable[[argparse.Namespace, TextIO], None]] = {
     "predict": _predict,
     "evaluate": _evaluate,
     "check-task": _check_task,
+    "new-task": _new_task,
 }
 COMMANDS = {
     "export": Command("write a run's model as a file for other programs", _add_export_arguments, _SETTINGS),
@@ -109,5 +128,8 @@ COMMANDS = {
     "evaluate": Command("measure a run's model on a test set", _add_evaluate_arguments, _SETTINGS),
     "check-task": Command(
         "check a task of your own, and measure what a round costs", _add_check_task_arguments
+    ),
+    "new-task": Command(
+        "write a task of your own into this folder, with a test, to begin with", _add_new_task_arguments
     ),
 }
