@@ -3,7 +3,14 @@
 from client.data.csv_file import read_csv
 from client.data.csv_rows import CsvFormat
 from client.data.dataset import MAX_EXACT, Dataset, are_class_numbers, labels_sha256, make_dataset
-from client.data.encoding import decode, encode, encode_inputs, list_classes, read_examples
+from client.data.encoding import (
+    encode,
+    encode_inputs,
+    list_classes,
+    read_examples,
+    scale_label,
+    unscale_label,
+)
 from client.data.image_folder import ImageFolder, load_image_folders
 from client.data.table import Table
 
@@ -14,7 +21,6 @@ __all__ = [
     "ImageFolder",
     "Table",
     "are_class_numbers",
-    "decode",
     "encode",
     "encode_inputs",
     "labels_sha256",
@@ -23,4 +29,6 @@ __all__ = [
     "make_dataset",
     "read_csv",
     "read_examples",
+    "scale_label",
+    "unscale_label",
 ]

@@ -38,11 +38,10 @@ def encode(table: Table, schema: Schema, label: str) -> tuple[NDArray[np.float32
     Raises:
         DataError: a column is missing or of another kind, or a label is not among the classes.
     """
-    column = _find_label(schema, label)
-    if isinstance(column, Categorical):
+    if isinstance(_find_label(schema, label), Categorical):
         return encode_inputs(table, schema, label), _number(table, list_classes(schema, label), label)
-    values = _get(table, schema, label)
-    return encode_inputs(table, schema, label), ((values - column.mean) / column.std).astype(np.float32)
+    scaled = scale_label(_get(table, schema, label), schema, label)
+    return encode_inputs(table, schema, label), scaled.astype(np.float32)
 
 
 def encode_inputs(table: Table, schema: Schema, label: str) -> NDArray[np.float32]:
@@ -65,12 +64,16 @@ def encode_inputs(table: Table, schema: Schema, label: str) -> NDArray[np.float3
     return np.concatenate(parts, axis=1)
 
 
-def decode(outputs: NDArray[Any], schema: Schema, label: str) -> NDArray[Any]:
-    """Return the numbers that scaled labels, or a network's estimates of them, stand for."""
-    column = _find_label(schema, label)
-    if isinstance(column, Categorical):
-        raise DataError(f"label {label!r}: categorical; expected a numeric column")
-    return np.asarray(outputs * column.std + column.mean)
+def scale_label(values: Any, schema: Schema, label: str) -> Any:
+    """Scale numbers of the label, in an array of any kind, to mean 0 and deviation 1 over all sites."""
+    column = _find_number(schema, label)
+    return (values - column.mean) / column.std
+
+
+def unscale_label(values: Any, schema: Schema, label: str) -> Any:
+    """Return the numbers of the label that were scaled, in an array of any kind."""
+    column = _find_number(schema, label)
+    return values * column.std + column.mean
 
 
 def read_examples(path: Path, schema: Schema, label: str, form: CsvFormat) -> NDArray[np.float32]:
@@ -131,6 +134,13 @@ def _find_label(schema: Schema, label: str) -> Column:
     if label not in schema:
         raise DataError(f"label {label!r}: not a column of the schema; expected one of {_list(list(schema))}")
     return schema.columns[label]
+
+
+def _find_number(schema: Schema, label: str) -> Numeric:
+    column = _find_label(schema, label)
+    if isinstance(column, Categorical):
+        raise DataError(f"label {label!r}: categorical; expected a numeric column")
+    return column
 
 
 def _get(table: Table, schema: Schema, name: str) -> NDArray[Any]:

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from client.data import (
     CsvFormat,
     Table,
-    decode,
     encode,
     encode_inputs,
     list_classes,
     read_csv,
     read_examples,
+    unscale_label,
 )
 from fedmx.errors import DataError
 from fedmx.schema import Categorical, Numeric, Schema
@@ -67,7 +67,7 @@ def test_a_numeric_label_is_scaled_and_decoded(tmp_path: Path) -> None:
     assert inputs.tolist() == [[0], [1]]
     assert labels.dtype == np.float32
     assert labels.tolist() == [1, -2]
-    assert decode(labels, PRICES, "price").tolist() == [250, 100]
+    assert unscale_label(labels, PRICES, "price").tolist() == [250, 100]
 
 
 @settings(deadline=None)
@@ -83,7 +83,7 @@ def test_decoding_is_the_inverse_of_scaling(values: list[float], mean: float, st
     _, labels = encode(table, schema, "y")
     distance = np.abs(column - mean).max()
     np.testing.assert_allclose(
-        decode(labels.astype(np.float64), schema, "y"), column, atol=1e-6 * distance + 1e-6
+        unscale_label(labels.astype(np.float64), schema, "y"), column, atol=1e-6 * distance + 1e-6
     )
 
 

@@ -1,0 +1,1 @@
+"""Three hospitals with a CSV file each: other patients, other devices, one question."""

@@ -1,0 +1,120 @@
+"""Generates the patients of three hospitals: who is readmitted within 30 days?
+
+The risk depends on a patient in the same way everywhere, but each hospital sees other patients. A model of
+one hospital's patients therefore fails at the others.
+"""
+
+import csv
+from typing import Any
+
+import numpy as np
+
+ROWS = 5000
+
+COLUMNS = [
+    "patient_id",
+    "age",
+    "sex",
+    "bmi",
+    "creatinine",
+    "crp",
+    "sodium",
+    "admission",
+    "ward",
+    "smoker",
+    "readmitted",
+]
+
+# The least and the largest value of each number; of `crp`, of its logarithm.
+LIMITS = {"age": (0, 102), "bmi": (11, 60), "creatinine": (15, 400), "crp": (-2, 6), "sodium": (110, 170)}
+
+# A children's hospital, a general one, and one for old people: mean and deviation of each number, shares of
+# each text, and the share of missing values of `crp`,
+# whose numbers are those of its logarithm.
+SITES: dict[str, dict[str, Any]] = {
+    "hospital-a": {
+        "age": (11, 5),
+        "bmi": (18, 3),
+        "creatinine": (45, 12),
+        "crp": (1.2, 0.8),
+        "sodium": (139, 3),
+        "admission": {"emergency": 0.7, "elective": 0.3},
+        "ward": {"pediatrics": 0.8, "surgery": 0.2},
+        "smoker": {"no": 0.97, "yes": 0.03},
+        "missing": 0.1,
+    },
+    "hospital-b": {
+        "age": (48, 14),
+        "bmi": (27, 5),
+        "creatinine": (80, 20),
+        "crp": (2.2, 1.0),
+        "sodium": (140, 3),
+        "admission": {"emergency": 0.4, "elective": 0.5, "transfer": 0.1},
+        "ward": {"internal": 0.4, "surgery": 0.4, "cardiology": 0.2},
+        "smoker": {"no": 0.65, "yes": 0.35},
+        "missing": 0.0,
+    },
+    "hospital-c": {
+        "age": (79, 8),
+        "bmi": (24, 4),
+        "creatinine": (115, 35),
+        "crp": (3.0, 1.2),
+        "sodium": (136, 4),
+        "admission": {"emergency": 0.5, "transfer": 0.5},
+        "ward": {"geriatrics": 0.6, "cardiology": 0.4},
+        "smoker": {"no": 0.85, "yes": 0.15},
+        "missing": 0.25,
+    },
+}
+
+
+def generate(site, seed=0):
+    """Return the rows of a hospital as texts, the first one with the names of the columns."""
+    rng = np.random.default_rng([seed, list(SITES).index(site)])
+    patients = draw_patients(SITES[site], rng)
+    chance = 1 / (1 + np.exp(-find_risk(patients)))
+    patients["patient_id"] = [f"{site[-1]}{number:05}" for number in range(ROWS)]
+    patients["readmitted"] = np.where(rng.random(ROWS) < chance, "yes", "no")
+    is_missing = rng.random(ROWS) < SITES[site]["missing"]
+    texts = {name: [to_text(name, value) for value in patients[name]] for name in COLUMNS}
+    texts["crp"] = ["" if missing else text for text, missing in zip(texts["crp"], is_missing)]
+    return [COLUMNS, *map(list, zip(*texts.values()))]
+
+
+def draw_patients(site, rng):
+    """Return the columns of some patients."""
+    patients = {}
+    for name, about in site.items():
+        if isinstance(about, dict):
+            patients[name] = rng.choice(list(about), ROWS, p=list(about.values()))
+        elif name != "missing":
+            patients[name] = np.clip(rng.normal(*about, ROWS), *LIMITS[name])
+    return {**patients, "sex": rng.choice(["f", "m"], ROWS), "crp": np.exp(patients["crp"])}
+
+
+def find_risk(patients):
+    """Return the logarithm of the odds of readmission."""
+    age, sodium, creatinine = (patients[name] for name in ("age", "sodium", "creatinine"))
+    # Infants and old people are at risk, and so is who has much or little sodium.
+    risk = 5.0 * np.exp(-age / 4) + 0.13 * np.maximum(age - 62, 0) + 0.18 * np.abs(sodium - 140) - 1.6
+    # The kidneys of a child are judged by other numbers than those of adults.
+    risk += 0.06 * np.clip(creatinine - 35 - 0.7 * age, -40, 80)
+    risk += 0.9 * (np.log(patients["crp"]) - 2) * (patients["admission"] == "emergency")
+    risk -= 0.8 * (patients["admission"] == "elective")
+    risk += 1.5 * (patients["smoker"] == "yes") * (patients["bmi"] > 27)
+    risk += 1.0 * (patients["ward"] == "cardiology") - 0.7 * (patients["ward"] == "surgery")
+    return 2 * risk
+
+
+def to_text(name, value):
+    """Return a value as the file has it."""
+    if name in LIMITS:
+        return f"{value:.1f}" if name in ("bmi", "crp") else f"{value:.0f}"
+    return str(value)
+
+
+def write(path, rows):
+    """Write a CSV file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
