@@ -59,10 +59,19 @@ def view(array: Array) -> NDArray[np.generic]:
     """
     if array.stype != _NUMPY_STYPE:
         raise ValueError(f"serialization {array.stype!r}, expected {_NUMPY_STYPE!r}")
-    start, dtype, shape, order = _read_header(array.data)
-    if len(array.data) - start != byte_count(dtype.name, shape):
-        raise ValueError(f"{len(array.data) - start} bytes of data for {dtype} {shape}")
-    values = np.frombuffer(array.data, dtype=dtype, count=math.prod(shape), offset=start)
+    return view_npy(array.data)
+
+
+def view_npy(data: bytes | bytearray) -> NDArray[np.generic]:
+    """Return the values of an npy file without a copy; those of a bytearray can be written to.
+
+    Raises:
+        ValueError: the bytes are not an npy file of numbers, or not as long as its header says.
+    """
+    start, dtype, shape, order = _read_header(bytes(data[:_MAX_HEADER_BYTES]))
+    if len(data) - start != byte_count(dtype.name, shape):
+        raise ValueError(f"{len(data) - start} bytes of data for {dtype} {shape}")
+    values = np.frombuffer(data, dtype=dtype, count=math.prod(shape), offset=start)
     return values.reshape(shape, order=order)
 
 
@@ -115,9 +124,8 @@ def _as_sent(values: NDArray[np.generic]) -> memoryview:
     return values.reshape(-1).data.cast("B") if values.size else memoryview(b"")
 
 
-def _read_header(data: bytes) -> tuple[int, np.dtype[np.generic], tuple[int, ...], _Order]:
-    """Parse an npy header: where the values start, their dtype, shape and order."""
-    head = data[:_MAX_HEADER_BYTES]
+def _read_header(head: bytes) -> tuple[int, np.dtype[np.generic], tuple[int, ...], _Order]:
+    """Parse the npy header at the start of a file: where the values start, their dtype, shape and order."""
     length_bytes = _LENGTH_BYTES.get(head[:8], 0)
     start = 8 + length_bytes + int.from_bytes(head[8 : 8 + length_bytes], "little")
     found = _HEADER.fullmatch(head, 8 + length_bytes, start)

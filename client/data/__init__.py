@@ -11,7 +11,10 @@ from client.data.encoding import (
     scale_label,
     unscale_label,
 )
+from client.data.idx import read_idx_dataset
 from client.data.image_folder import ImageFolder, load_image_folders
+from client.data.image_records import ImageRecords, load_image_records
+from client.data.npz_file import load_npz, read_npz
 from client.data.table import Table
 
 __all__ = [
@@ -19,6 +22,7 @@ __all__ = [
     "CsvFormat",
     "Dataset",
     "ImageFolder",
+    "ImageRecords",
     "Table",
     "are_class_numbers",
     "encode",
@@ -26,9 +30,13 @@ __all__ = [
     "labels_sha256",
     "list_classes",
     "load_image_folders",
+    "load_image_records",
+    "load_npz",
     "make_dataset",
     "read_csv",
     "read_examples",
+    "read_idx_dataset",
+    "read_npz",
     "scale_label",
     "unscale_label",
 ]

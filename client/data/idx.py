@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from client.data import Dataset, make_dataset
+from client.data.dataset import Dataset, make_dataset
 from fedmx.errors import DataError
 from fedmx.files import expected_readable
 

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from client.data import Dataset, ImageFolder, labels_sha256
+from client.data import Dataset, ImageFolder, ImageRecords, labels_sha256
 from client.data.record_labels import read_labels
 from client.mx import gluon, mx
 from fedmx.errors import DataError
@@ -65,7 +65,7 @@ def _find_kept(dataset: Any) -> Any:
     # gluon has no public way to ask a transformed dataset for its source, or a dataset for its labels.
     if type(dataset) is gluon.data.dataset._LazyTransformDataset:  # noqa: SLF001
         return _find_kept(dataset._data)  # noqa: SLF001
-    if isinstance(dataset, ImageFolder):
+    if isinstance(dataset, ImageFolder | ImageRecords):
         return dataset.labels
     if isinstance(dataset, gluon.data.vision.ImageFolderDataset):
         return [label for _, label in dataset.items]

@@ -1,20 +1,13 @@
-"""Reads the labels of a RecordIO file without its images: a few bytes per record.
+"""Reads the labels of gluon's `ImageRecordDataset` without its images: a few bytes per record.
 
-A record begins with two words: a magic number, then a kind in the upper three bits and a length in the
-others. `recordio.pack` writes a header with the label at the start of what follows.
+`recordio.pack` writes a header with the label at the start of a record.
 """
 
 import os
-import struct
 from collections.abc import Iterable
 
+from client.data.record_file import HEADER, LENGTH_BITS, MAGIC, WORDS
 from client.mx import gluon, mx
-
-_MAGIC = 0xCED7230A
-_LENGTH_BITS = 29
-_WORDS = struct.Struct("<II")
-# The count of further labels, the label, and an id of two words: `recordio.IRHeader`.
-_HEADER = struct.Struct("IfQQ")
 
 
 def read_labels(dataset: gluon.data.Dataset) -> list[float] | None:
@@ -43,7 +36,7 @@ def _read_at(path: str, places: Iterable[int]) -> list[float] | None:
         os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)
         labels = []
         for place in places:
-            label = _parse(os.pread(file, _WORDS.size + _HEADER.size, place))
+            label = _parse(os.pread(file, WORDS.size + HEADER.size, place))
             if label is None:
                 return None
             labels.append(label)
@@ -54,10 +47,10 @@ def _read_at(path: str, places: Iterable[int]) -> list[float] | None:
 
 def _parse(start: bytes) -> float | None:
     """Return the label at the start of a record; None if there is not exactly one."""
-    if len(start) < _WORDS.size + _HEADER.size:
+    if len(start) < WORDS.size + HEADER.size:
         return None
-    magic, word = _WORDS.unpack_from(start)
-    count, label, *_ = _HEADER.unpack_from(start, _WORDS.size)
+    magic, word = WORDS.unpack_from(start)
+    count, label, *_ = HEADER.unpack_from(start, WORDS.size)
     # A record that contains the magic number is stored in parts, the first of which may be shorter.
-    is_whole = word % (1 << _LENGTH_BITS) >= _HEADER.size
-    return float(label) if magic == _MAGIC and is_whole and not count else None
+    is_whole = word % (1 << LENGTH_BITS) >= HEADER.size
+    return float(label) if magic == MAGIC and is_whole and not count else None

@@ -183,3 +183,10 @@ def test_the_patients_are_scaled_and_numbered_by_the_schema(federate: Federate, 
     classifier = find_classifier(load_task("patients_task", schema=schema))
     assert classifier is not None
     assert classifier.names == ("ill", "well")
+
+
+def test_the_task_that_reads_an_npz_file_learns(federate: Federate, tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(500, 4)).astype(np.float32)
+    np.savez(tmp_path / "site.npz", measurements=rows, is_ill=rows[:, 1] > 0)
+    before, after = federate("npz_task", learning_rate=0.1)
+    assert after["accuracy"] > 0.9 > before["accuracy"]

@@ -1,0 +1,157 @@
+"""Images in RecordIO files, which MXNet's `im2rec` packs: one label for each, decoded when they are read."""
+
+import time
+from collections.abc import Sequence
+from copy import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.data.dataset import MAX_EXACT
+from client.data.image_files import decode_image, is_image
+from client.data.record_file import HEADER, Record, read_record, scan_records
+from client.mx import gluon, mx
+from fedmx.errors import DataError
+from fedmx.files import disk_errors
+from fedmx.log import event
+
+# Which images are in the test set must not differ between runs.
+_SEED = 0
+_TRAIN, _TESTS = "train.rec", ("test.rec", "val.rec")
+_LOG_EVERY_S = 10.0
+
+
+class ImageRecords(gluon.data.Dataset):  # type: ignore[misc] # MXNet has no types
+    """A dataset of (image, class number) that reads and decodes an image when it is asked for.
+
+    An image is an MXNet array, uint8 (rows, columns, 3), as gluon's transforms take it. The start of each
+    record is read at once, and checked; an `.idx` file is not needed.
+
+    Args:
+        path: the `.rec` file.
+        classes: the number of classes, so that a label of another one is an error; None: any.
+
+    Attributes:
+        path: the file.
+        labels: the class numbers, int64 (n,).
+        numbers: the numbers of the images' records in the file, from 0, int64 (n,).
+
+    Raises:
+        DataError: the file cannot be read, is truncated, is not a RecordIO file of images, or a label is not
+            a class number.
+    """
+
+    def __init__(self, path: Path | str, classes: int | None = None) -> None:
+        self.path = Path(path)
+        with disk_errors(self.path, reads=True):
+            found = [self._check(number, record, classes) for number, record in self._scan()]
+        if not found:
+            raise DataError(f"{path}: has no records; expected at least one")
+        self.labels: NDArray[np.int64] = np.array([label for label, _, _ in found], np.int64)
+        self.numbers: NDArray[np.int64] = np.arange(len(found))
+        self._places: NDArray[np.int64] = np.array([(start, end) for _, start, end in found], np.int64)
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[mx.nd.NDArray, int]:
+        """Return an image and its class number.
+
+        Raises:
+            DataError: the record cannot be read, or is not a whole PNG or JPEG file.
+        """
+        number = self.numbers[index]
+        start, end = map(int, self._places[number])
+        with disk_errors(self.path, reads=True):
+            content = read_record(self.path, start, end)
+        name = Path(f"{self.path}: record {number}")
+        return decode_image(name, content[HEADER.size :]), int(self.labels[index])
+
+    def select(self, indices: NDArray[Any] | Sequence[int]) -> "ImageRecords":
+        """Return a dataset of some of the images."""
+        chosen = copy(self)
+        rows = np.asarray(indices, np.int64)
+        chosen.labels, chosen.numbers = self.labels[rows], self.numbers[rows]
+        return chosen
+
+    def split(self, test_share: float = 0.2) -> tuple["ImageRecords", "ImageRecords"]:
+        """Divide the images of each class: into those to train and those to test, the same at every call.
+
+        Raises:
+            DataError: a class has one image.
+        """
+        random = np.random.default_rng(_SEED)
+        train, test = [], []
+        for number in np.unique(self.labels):
+            own = random.permutation(np.flatnonzero(self.labels == number))
+            if len(own) == 1:
+                raise DataError(
+                    f"{self.path}: record {self.numbers[own[0]]}: the only image of class {number}; expected"
+                    " at least 2, one to train and one to test"
+                )
+            count = min(max(1, round(len(own) * test_share)), len(own) - 1)
+            test.append(own[:count])
+            train.append(own[count:])
+        return self.select(np.sort(np.concatenate(train))), self.select(np.sort(np.concatenate(test)))
+
+    def _scan(self) -> Any:
+        """Yield the records with their numbers, and log the progress: a large file takes minutes."""
+        due = time.monotonic() + _LOG_EVERY_S
+        for number, record in enumerate(scan_records(self.path)):
+            yield number, record
+            if time.monotonic() >= due:
+                event("reading the labels of records", file=self.path, read=number + 1)
+                due = time.monotonic() + _LOG_EVERY_S
+
+    def _check(self, number: int, record: Record, classes: int | None) -> tuple[int, int, int]:
+        """Return the label of a record, where it begins and where it ends."""
+        what = f"{self.path}: record {number}"
+        not_packed = f"{what}: not a PNG or JPEG image behind a label; expected what im2rec writes"
+        if len(record.head) < HEADER.size:
+            raise DataError(not_packed)
+        # Further labels would be between the header and the image.
+        count, label, *_ = HEADER.unpack_from(record.head)
+        if count:
+            raise DataError(
+                f"{what}: has an array of {count} labels; expected one class number, or a task that reads"
+                " the file with gluon's ImageRecordDataset"
+            )
+        if not is_image(record.head[HEADER.size :]):
+            raise DataError(not_packed)
+        if not 0 <= label <= MAX_EXACT or label != int(label):
+            raise DataError(f"{what}: has the label {label:g}; expected a class number: 0, 1, ...")
+        if classes is not None and label >= classes:
+            raise DataError(f"{what}: has the label {label:g}; expected a class number below {classes}")
+        return int(label), record.start, record.end
+
+
+def load_image_records(
+    path: Path | str, classes: int | None = None, test_share: float = 0.2
+) -> tuple[ImageRecords, ImageRecords]:
+    """Return the training and the test set.
+
+    Args:
+        path: a `.rec` file, which is split; or a folder with one, or with `train.rec` and `test.rec` or
+            `val.rec`.
+        classes: the number of classes, so that a label of another one is an error; None: any.
+        test_share: the share of the images to test with, where a file is split.
+
+    Raises:
+        DataError: as `ImageRecords`; or there is no such file, or several without a train.rec.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return ImageRecords(path, classes).split(test_share)
+    with disk_errors(path, reads=True):
+        files = sorted(file for file in path.iterdir() if file.suffix == ".rec")
+    names = [file.name for file in files]
+    tests = [name for name in _TESTS if name in names]
+    if _TRAIN in names and tests:
+        return ImageRecords(path / _TRAIN, classes), ImageRecords(path / tests[0], classes)
+    if len(files) != 1:
+        found = ", ".join(names) or "no .rec file"
+        raise DataError(f"{path}: has {found}; expected one .rec file, or {_TRAIN} and {' or '.join(_TESTS)}")
+    return ImageRecords(files[0], classes).split(test_share)
