@@ -83,7 +83,7 @@ def build_trainer(task_options: str, schema: str) -> Trainer:
     except ValueError as error:
         raise SettingsError(f"the message's config has a schema that cannot be read: {error}") from None
     if agreed:
-        event("the sites agreed on columns", columns=len(agreed))
+        event("columns agreed", columns=len(agreed))
     return Trainer.from_settings(load_settings(), options, agreed)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from client import model
 from client.mx import gluon, mx
+from fedmx.schema import Schema
 from fedmx.settings import ServerSettings
 from server.leases import Membership
 from server.record.run import RunRecord
@@ -51,7 +52,12 @@ class Workplace:
         return name
 
     def save_run(
-        self, task: str, net: gluon.Block, run_id: str = "a-run", options: Mapping[str, Any] | None = None
+        self,
+        task: str,
+        net: gluon.Block,
+        run_id: str = "a-run",
+        options: Mapping[str, Any] | None = None,
+        schema: Schema | None = None,
     ) -> Path:
         """Save a finished run with a network's arrays, and return its folder."""
         parameters = model.name_parameters(net)
@@ -59,7 +65,7 @@ class Workplace:
             run_id, ServerSettings(runs_dir=self.runs_dir, task_options=options or {}, batch_size=4)
         )
         description = {"task": task, "arrays": model.describe(parameters)}
-        record.note_nodes(Membership({"a": 0}, 1), description, 1)
+        record.note_nodes(Membership({"a": 0}, 1), description, 1, schema.to_json() if schema else "")
         record.finish(model.read(parameters))
         return record.folder
 
