@@ -13,6 +13,7 @@ from client.site_summary import has_columns, log_revealed, read_columns, summari
 from client.task import may_need_options
 from client.trainer import DataShare, Trainer
 from fedmx import arrays, parsing
+from fedmx.class_counts import RECORD
 from fedmx.errors import DataError, SettingsError
 from fedmx.hyperparameters import Hyperparameters
 from fedmx.log import error, event, printable
@@ -132,8 +133,12 @@ def train(message: Message, _: Context) -> Message:
 def evaluate(message: Message, _: Context) -> Message:
     """Evaluate the global arrays on this node's share of the test set."""
     node, work = _prepare_work(message)
-    metrics = node.evaluate(*work)
-    return Message(RecordDict({"metrics": MetricRecord({**metrics})}), reply_to=message)
+    counter = node.make_counter()
+    content = RecordDict({"metrics": MetricRecord({**node.evaluate(*work, counter)})})
+    counts = None if counter is None else counter.read()
+    if counts is not None:
+        content[RECORD] = counts.to_record()
+    return Message(content, reply_to=message)
 
 
 def _prepare_work(message: Message) -> tuple[Trainer, Work]:

@@ -23,6 +23,7 @@ from client.site_summary import agree_alone
 from client.task import load_task
 from client.trainer import DataShare, Trainer
 from fedmx import arrays
+from fedmx.class_counts import measure_all
 from fedmx.errors import SettingsError, TrainingFailedError
 from fedmx.hyperparameters import Hyperparameters
 from fedmx.settings import load
@@ -163,10 +164,14 @@ class _Check:
     def _evaluate(self, average: Model) -> Mapping[str, float]:
         """Evaluate the average as both nodes do."""
         found = []
+        counted = []
         for node in range(self._nodes):
             self._load(node)
-            found.append(self._trainer.evaluate(ArrayRecord({**average}), self._how, 1, [0, 1, node]))
-        metrics = _average_metrics(found)
+            counter = self._trainer.make_counter()
+            arrays_sent = ArrayRecord({**average})
+            found.append(self._trainer.evaluate(arrays_sent, self._how, 1, [0, 1, node], counter))
+            counted.append(None if counter is None else counter.read())
+        metrics = {**measure_all(counted), **_average_metrics(found)}
         loss = metrics.get(LOSS, 0.0)
         if not math.isfinite(loss):
             raise SettingsError(

@@ -35,6 +35,18 @@ class Classifier:
     names: tuple[str, ...] = ()
     is_signed: bool = False
 
+    def count_classes(self, outputs: Any) -> int:
+        """Return the number of classes of a network's outputs; 0 if they are not classes."""
+        if not isinstance(outputs, mx.nd.NDArray):
+            return 0
+        if self.kind in ("score", "probability"):
+            # Otherwise there are several labels per example, any number of which may apply.
+            return 2 if outputs.size == len(outputs) else 0
+        classes = outputs.shape[self.axis] if outputs.ndim > 1 else 1
+        if self.kind == "either" and len(self.names) != classes:
+            return 0
+        return int(classes) if classes > 1 else 0
+
     def find_probabilities(self, outputs: Any) -> NDArray[np.float64] | None:
         """Return the probability of each class for some examples.
 
@@ -44,22 +56,17 @@ class Classifier:
         Returns:
             float64 (n, classes, ...), or None if the outputs are not classes.
         """
-        if not isinstance(outputs, mx.nd.NDArray):
+        if not self.count_classes(outputs):
             return None
         values: NDArray[np.float64] = outputs.asnumpy().astype(np.float64)
         if self.kind in ("score", "probability"):
-            if values.size != len(values):
-                # Several labels per example, any number of which may apply.
-                return None
             above = values.reshape(-1)
             if self.kind == "score":
-                above = 1 / (1 + np.exp(-above))
+                # Far below 0, the power is infinite and the probability 0.
+                with np.errstate(over="ignore"):
+                    above = 1 / (1 + np.exp(-above))
             return np.asarray(np.stack([1 - above, above], axis=1))
-        if values.ndim < 2 or values.shape[self.axis] < 2:  # noqa: PLR2004 - examples and classes
-            return None
         values = np.asarray(np.moveaxis(values, self.axis, 1))
-        if self.kind == "either" and len(self.names) != values.shape[1]:
-            return None
         return self._normalize(values)
 
     def find_numbers(self, labels: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -76,13 +83,16 @@ class Classifier:
         are_probabilities = values.min() >= 0 and bool((abs(values.sum(axis=1) - 1) < _TOLERANCE).all())
         if self.kind == "either" and are_probabilities:
             return values
-        powers = np.exp(values - values.max(axis=1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+        # Outputs of a model that has diverged may be infinite: they become NaN.
+        with np.errstate(invalid="ignore"):
+            powers = np.exp(values - values.max(axis=1, keepdims=True))
+            return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def find_classifier(task: Task) -> Classifier | None:
     """Return how a task's outputs encode classes; None if neither its loss nor its CLASSES imply that."""
-    module = sys.modules[task.name]
+    # A task may have been built by hand.
+    module = sys.modules.get(task.name)
     names = _find_names(module, task)
     # A task with a loop of its own may have no loss: the default one is then meaningless.
     loss: Any = task.loss if task.train is None or hasattr(module, "loss") else None
@@ -98,7 +108,7 @@ def find_classifier(task: Task) -> Classifier | None:
     return Classifier("either", names=names) if names else None
 
 
-def _find_names(module: ModuleType, task: Task) -> tuple[str, ...]:
+def _find_names(module: ModuleType | None, task: Task) -> tuple[str, ...]:
     """Return CLASSES of a task; empty if it is not a list of names, but a number of classes, for example."""
     names = getattr(module, "CLASSES", ())
     if callable(names):

@@ -9,6 +9,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from client import confusion, json_lines, own_loops, training
+from client.class_counter import ClassCounter
 from client.classifier import Classifier, find_classifier
 from client.context import Context
 from client.data.lazy import AnyDataset
@@ -22,6 +23,7 @@ from client.settings import load_settings
 from client.task import Task, load_task
 from client.task_errors import task_errors
 from client.trainer import load_rows
+from fedmx.class_counts import ClassCounts, measure_all
 from fedmx.errors import SettingsError
 from fedmx.files import atomic_write
 
@@ -84,26 +86,33 @@ def evaluate(saved: SavedRun, data_dir: Path | None = None) -> Result:
     _, test = task.load_data(data_dir)
     device = find_devices(settings.device, settings.gpu_index).for_partition(None)[0]
     net.collect_params().reset_ctx(device)
-    metrics = _measure(net, task, test, Context(how, saved.round, (device,)))
-    examples = metrics.pop(COUNT)
     classifier = find_classifier(task)
     if task.evaluate and classifier is not None and not classifier.names:
         # Its own evaluation may read items in another way, or interpret outputs differently.
         classifier = None
-    counts = None if classifier is None else _count(net, task, classifier, test, device)
+    metrics, counted = _measure(net, task, test, Context(how, saved.round, (device,)), classifier)
+    examples = metrics.pop(COUNT)
+    if counted is not None:
+        counts: confusion.Counts | None = counted.confusion
+    else:
+        counts = None if classifier is None else _count(net, task, classifier, test, device)
     names = [] if classifier is None or counts is None else classifier.name_all(len(counts))
-    return Result(saved, examples, metrics, counts, names)
+    return Result(saved, examples, {**measure_all([counted]), **metrics}, counts, names)
 
 
-def _measure(net: gluon.Block, task: Task, test: AnyDataset, context: Context) -> dict[str, float]:
-    """Evaluate like a node that has the whole test set."""
+def _measure(
+    net: gluon.Block, task: Task, test: AnyDataset, context: Context, classifier: Classifier | None
+) -> tuple[dict[str, float], ClassCounts | None]:
+    """Evaluate like a node that has the whole test set, and count by class if such a node does."""
     device = context.devices[0]
     rows: Any = load_rows(test, np.arange(len(test)), device, is_own=task.evaluate is not None)
-    loop = own_loops if task.evaluate else training
     seed_call([0])
     with device, task_errors(task.name, "evaluation"):
-        metrics: dict[str, float] = loop.evaluate(net, task, rows, context)
-    return metrics
+        if task.evaluate is not None:
+            return own_loops.evaluate(net, task, rows, context), None
+        counter = None if classifier is None else ClassCounter(classifier)
+        metrics = training.evaluate(net, task, rows, context, counter)
+        return metrics, None if counter is None else counter.read()
 
 
 def _count(

@@ -11,6 +11,8 @@ from flwr.app import ArrayRecord, ConfigRecord
 
 from client import data_checks, model, own_loops, rehearsal, training
 from client.batches import Batch, Batches, DeviceData, Share, StreamedData, read_batch
+from client.class_counter import ClassCounter
+from client.classifier import Classifier, find_classifier
 from client.context import Context
 from client.data import Dataset
 from client.data.lazy import AnyDataset, digest_labels, list_labels
@@ -82,6 +84,9 @@ class Trainer:
         rows = np.arange(min(1 if task.train else _SAMPLE, len(sets[0])))
         read_sample = partial(read_batch, sets[0], rows, mx.cpu())
         self._network = Network(task, read_sample)
+        # How an evaluation's outputs are counted by class; None and 0 if they are not classes.
+        self._classifier: Classifier | None = None
+        self._classes = 0
         metrics = self._measure_sample(read_sample, sets)
         self._description = self._describe(sets, metrics)
         if task.train is None:
@@ -165,19 +170,37 @@ class Trainer:
             network.check_kept("train()")
         return network.read_trained(), metrics
 
+    def make_counter(self) -> ClassCounter | None:
+        """Return a counter for one evaluation; None if the outputs of the built-in one are not classes."""
+        return ClassCounter(self._classifier) if self._classifier and self._classes else None
+
     def evaluate(
-        self, arrays: ArrayRecord, hyperparameters: Hyperparameters, number: int, seed: list[int]
+        self,
+        arrays: ArrayRecord,
+        hyperparameters: Hyperparameters,
+        number: int,
+        seed: list[int],
+        counter: ClassCounter | None = None,
     ) -> dict[str, float]:
-        """Evaluate these arrays on this node's share of the test set."""
-        self._network.write(arrays)
-        loop = own_loops if self.task.evaluate else training
+        """Evaluate these arrays on this node's share of the test set.
+
+        Args:
+            arrays: the global model's; frozen ones may be missing if this node has them.
+            hyperparameters: the hyperparameters of this round.
+            number: number of the round.
+            seed: seed for this message alone.
+            counter: from `make_counter`, to count the outputs by class as well.
+        """
+        network = self._network
+        network.write(arrays)
         seed_call(seed)
         context = Context(hyperparameters, number, self.devices)
-        metrics: dict[str, float]
+        data = self._data[1]
         with self.devices[0]:
-            metrics = loop.evaluate(self._network.net, self.task, self._data[1], context)
-        if self.task.evaluate:
-            self._network.check_kept("evaluate()")
+            if self.task.evaluate is None:
+                return training.evaluate(network.net, self.task, data, context, counter)
+            metrics = own_loops.evaluate(network.net, self.task, data, context)
+        network.check_kept("evaluate()")
         return metrics
 
     def _load_sets(self) -> Sets:
@@ -195,6 +218,7 @@ class Trainer:
                 "frozen-sha256": network.frozen_sha256,
                 "train-metrics": _ANY if self.task.train else metrics,
                 "metrics": _ANY if self.task.evaluate else metrics,
+                "classes": self._classes,
                 "labels-sha256": digest_labels(train, test),
                 "train-examples": len(train),
                 "test-examples": len(test),
@@ -209,7 +233,10 @@ class Trainer:
         sample = read_sample()
         data = DeviceData(sample.inputs, sample.labels)
         context = Context(Hyperparameters(batch_size=_SAMPLE, task_options=self.task.options))
-        measured = training.evaluate(net, self.task, data, context)
+        self._classifier = None if self.task.evaluate else find_classifier(self.task)
+        counter = None if self._classifier is None else ClassCounter(self._classifier)
+        measured = training.evaluate(net, self.task, data, context, counter)
+        self._classes = 0 if counter is None else counter.classes
         arrays = [data for data in sets if isinstance(data, Dataset)]
         if len(arrays) == len(sets):
             data_checks.check_labels(self.task, net(*sample.inputs), sets)

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from client.batches import Batch, Batches
+from client.class_counter import ClassCounter
 from client.context import Context
 from client.metrics import COUNT, LOSS, Sums, average_each
 from client.model import is_trained
@@ -54,8 +55,17 @@ def train(net: gluon.Block, task: Task, data: Batches, context: Context, seed: l
     return {**means, COUNT: len(data)}
 
 
-def evaluate(net: gluon.Block, task: Task, data: Batches, context: Context) -> dict[str, float]:
+def evaluate(
+    net: gluon.Block, task: Task, data: Batches, context: Context, counter: ClassCounter | None = None
+) -> dict[str, float]:
     """Evaluate a network on the first of the context's devices.
+
+    Args:
+        net: initialized, on the context's devices.
+        task: its loss and metrics are measured.
+        data: the node's test data.
+        context: the context of this round.
+        counter: counts the outputs by class; None if they are not classes.
 
     Returns:
         The means of loss and metrics over all of `data`, and `num-examples`.
@@ -67,6 +77,8 @@ def evaluate(net: gluon.Block, task: Task, data: Batches, context: Context) -> d
     for batch in _read(task, data.batches(context.batch_size)):
         outputs, losses = _forward(net, task, batch)
         _measure(sums, task, outputs, batch.labels, losses)
+        if counter is not None:
+            counter.add(outputs, batch.labels)
         if data.is_streamed:
             losses.wait_to_read()
     return {**sums.read(), COUNT: len(data)}

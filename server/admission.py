@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MessageType, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
 from fedmx import arrays, parsing
+from fedmx.class_counts import RECORD, ClassCounts
 from server.layout import Heads, Layout
 from server.leases import Participant
 from server.update import LOSS, NUM_EXAMPLES, Update, records_of
@@ -38,7 +40,7 @@ def admit(reply: Message, participant: Participant, step: str, layout: Layout) -
     find_problem = find_problem_in_update if step == MessageType.TRAIN else find_problem_in_evaluation
     if problem := find_problem(reply.content, layout):
         raise RejectedError(problem)
-    return Update.unpack(participant, reply.content)
+    return Update.unpack(participant, reply.content, layout.classes if step == MessageType.EVALUATE else 0)
 
 
 def find_problem_in_update(content: RecordDict, layout: Layout) -> str | None:
@@ -57,7 +59,23 @@ def find_problem_in_evaluation(content: RecordDict, layout: Layout) -> str | Non
     """Return why the reply to an evaluate message may not be averaged; None if it may."""
     if extra := len(records_of(content, ArrayRecord)):
         return f"{extra} array records, expected 0"
-    return find_problem_in_metrics(content, MessageType.EVALUATE, layout)
+    problem = find_problem_in_metrics(content, MessageType.EVALUATE, layout)
+    return problem or find_problem_in_counts(content, layout)
+
+
+def find_problem_in_counts(content: RecordDict, layout: Layout) -> str | None:
+    """Return why the counts of an evaluation may not be summed; None if they may, or if there are none."""
+    counts = content.config_records.get(RECORD)
+    if counts is None:
+        return None
+    if not layout.classes:
+        return "counts by class, expected none"
+    (metrics,) = records_of(content, MetricRecord)
+    try:
+        ClassCounts.from_record(counts, layout.classes, cast(float, metrics[NUM_EXAMPLES]))
+    except ValueError as error:
+        return f"counts by class: {error}"
+    return None
 
 
 def find_problem_in_metrics(content: RecordDict, step: str, layout: Layout) -> str | None:

@@ -76,7 +76,7 @@ def pass_evaluation(plan: Plan, number: int, updates: list[Update]) -> None:
 
 
 def _pick_metrics(update: Update, names: Collection[str], weight: float) -> MetricRecord:
-    picked = {name: value for name, value in update.metrics.items() if name in names}
+    picked = {name: value for name, value in update.all_metrics.items() if name in names}
     return MetricRecord({**picked, NUM_EXAMPLES: weight})
 
 

@@ -8,6 +8,8 @@ _LABELS = "labels-sha256"
 UNDECIDED = "needs-schema"
 """In a description: the node's model depends on what the sites agree on before round 1."""
 
+# How many classes an evaluation counts; a node of another program may not know the entry.
+_CLASSES = "classes"
 _COMMON = ("task", "metrics", "train-metrics", "arrays", _LABELS)
 
 
@@ -29,7 +31,11 @@ def find_difference(description: ConfigRecord, reference: ConfigRecord, *, is_sh
         theirs = description[key]
         if ours != theirs:
             return f"its {key} is {_first_difference(theirs, ours)}"
-    return None
+    ours = reference.get(_CLASSES, 0)
+    theirs = description.get(_CLASSES, 0)
+    if is_undecided or ours == theirs:
+        return None
+    return f"its {_CLASSES} is {_first_difference(theirs, ours)}"
 
 
 def identity_of(description: ConfigRecord) -> dict[str, str | list[str]]:

@@ -11,6 +11,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MessageType
 from numpy.typing import NDArray
 
 from fedmx import arrays, parsing
+from fedmx.class_counts import DERIVED, MOST_CLASSES
 from server.record.mxnet_params import TYPE_FLAGS
 
 # Characters of an array's name, which becomes a member's name in the model's file.
@@ -36,6 +37,7 @@ class Layout:
             the task's own function returns metrics of any names.
         train_metrics: likewise in every reply to a train message.
         frozen: names of the arrays that keep their initial values.
+        classes: the number of classes that an evaluation may count; 0: it counts none.
     """
 
     arrays: Heads
@@ -43,6 +45,7 @@ class Layout:
     metrics: frozenset[str] | None
     train_metrics: frozenset[str] | None
     frozen: frozenset[str] = frozenset()
+    classes: int = 0
 
     @classmethod
     def from_description(cls, description: ConfigRecord) -> "Layout":
@@ -59,6 +62,7 @@ class Layout:
                 frozen=frozenset(name for name, _, _, kind in heads if kind == _FROZEN),
                 metrics=_names(description, "metrics"),
                 train_metrics=_names(description, "train-metrics"),
+                classes=_read_classes(description),
             )
             _check_kinds([(name, kind) for name, _, _, kind in heads])
             _check_sizes(layout.arrays)
@@ -73,6 +77,11 @@ class Layout:
     def metrics_of(self, step: str) -> frozenset[str] | None:
         """Return the names of the metrics in every reply of a step, `train` or `evaluate`; None: any."""
         return self.train_metrics if step == MessageType.TRAIN else self.metrics
+
+    @property
+    def evaluated(self) -> frozenset[str] | None:
+        """Names of the metrics of an evaluation, with those that are computed from counts; None: any."""
+        return self.metrics if self.metrics is None or not self.classes else self.metrics.union(DERIVED)
 
     @property
     def running(self) -> list[str]:
@@ -157,6 +166,15 @@ def _texts(description: ConfigRecord, key: str) -> list[str]:
 def _names(description: ConfigRecord, key: str) -> frozenset[str] | None:
     names = frozenset(_texts(description, key))
     return None if names == {ANY} else names
+
+
+def _read_classes(description: ConfigRecord) -> int:
+    # A node of another program may not know the entry.
+    classes = description.get("classes", 0)
+    # Not isinstance: True is an int too.
+    if type(classes) is not int or classes not in (0, *range(2, MOST_CLASSES + 1)):
+        raise ValueError(f"classes is {str(classes)[:20]}, expected 0 or 2 to {MOST_CLASSES}")
+    return classes
 
 
 def _check_kinds(kinds: Iterable[tuple[str, object]]) -> None:

@@ -113,17 +113,26 @@ class Replies:
             if (names := update.undefined_metrics)
         ]
 
-    def describe_nodes(self, evaluated: "Replies") -> list[NodeReport]:
-        """Describe the nodes that were admitted, for the report.
+    def describe_nodes(self, evaluated: "Replies") -> tuple[list[NodeReport], list[NodeReport]]:
+        """Describe the nodes that were admitted, and those of which only the evaluation was, for the report.
 
         Args:
             evaluated: the replies to the evaluation of the same round.
         """
-        return [
+        trained = {_key(update): update for update in self.in_order()}
+        measured = {_key(update): update for update in evaluated.in_order()}
+        both = [
             NodeReport.build(
-                update,
-                self.transfers.get(update.participant.name, []),
-                evaluated.transfers.get(update.participant.name, []),
+                trained.get(key),
+                measured.get(key),
+                self.transfers.get(key[0], []),
+                evaluated.transfers.get(key[0], []),
             )
-            for update in self.in_order()
+            for key in (*trained, *(key for key in measured if key not in trained))
         ]
+        return both[: len(trained)], both[len(trained) :]
+
+
+def _key(update: Update) -> tuple[str, int | None]:
+    """Return what identifies a node in a round: one that reconnects may have another number."""
+    return update.participant.name, update.participant.partition

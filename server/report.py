@@ -1,14 +1,18 @@
 """What is reported of a run: its facts at the start, each of its rounds, and its outcome."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fedmx.class_counts import add_all, measure_all
 from fedmx.link.requests import Transfer
 from server.leases import Membership
 from server.update import LOSS, Update, weighted_means
+
+# A matrix of each node is in every line of the history.
+_MOST_CLASSES_PER_NODE = 20
 
 
 @dataclass(frozen=True)
@@ -34,22 +38,32 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class StepReport:
-    """The averages of one step, over the nodes that were admitted.
+    """The averages of one step, over the nodes that were admitted, or over one of them.
 
     Attributes:
         num_examples: of all nodes together, or the sum of the weights that their tasks returned.
-        metrics: the means by name, weighted by it; `loss` is among them if the nodes measure it.
+        metrics: the means by name, weighted by it, and what the sum of their counts defines; `loss` is among
+            them if the nodes measure it.
+        confusion: the confusion matrix, labels down and predictions across; None if a node has counted none.
     """
 
     num_examples: float
     metrics: Mapping[str, float]
+    confusion: list[list[int]] | None = None
 
     @classmethod
-    def average(cls, updates: list[Update]) -> "StepReport | None":
-        """Average the metrics of updates; None where there are none."""
+    def average(cls, updates: Sequence[Update]) -> "StepReport | None":
+        """Average the metrics of updates and sum their counts; None where there are no updates."""
         if not updates:
             return None
-        return cls(sum(update.num_examples for update in updates), weighted_means(updates))
+        counts = add_all(update.counts for update in updates)
+        own = {name for update in updates for name in update.metrics}
+        derived = {name: value for name, value in measure_all([counts]).items() if name not in own}
+        return cls(
+            sum(update.num_examples for update in updates),
+            {**weighted_means(updates), **derived},
+            None if counts is None else counts.confusion.tolist(),
+        )
 
     @property
     def loss(self) -> float | None:
@@ -59,13 +73,15 @@ class StepReport:
 
 @dataclass(frozen=True)
 class NodeReport:
-    """One node that trained in a round, over all attempts and including its evaluation.
+    """One node that trained or was evaluated in a round, over all attempts.
 
     Attributes:
         name: the node's name.
-        partition: the partition that it trained on; None if each site has its own data.
-        examples: the number of examples that it trained on.
+        partition: the partition that it works on; None if each site has its own data.
+        examples: the number of examples that it trained on; None if its training was not admitted.
         metrics: the metrics of its training, without undefined ones.
+        evaluate: its evaluation, without undefined metrics; None if none was admitted. With many classes, the
+            confusion matrix is left out.
         seconds: from the train request to the reply.
         bytes_up: bytes that the node sent.
         bytes_down: bytes that were sent to the node.
@@ -73,25 +89,41 @@ class NodeReport:
 
     name: str
     partition: int | None
-    examples: float
+    examples: float | None
     metrics: Mapping[str, float]
+    evaluate: StepReport | None
     seconds: float
     bytes_up: int
     bytes_down: int
 
     @classmethod
-    def build(cls, update: Update, trainings: list[Transfer], evaluations: list[Transfer]) -> "NodeReport":
-        """Build it from an admitted update and all transfers of its node."""
+    def build(
+        cls,
+        trained: Update | None,
+        evaluated: Update | None,
+        trainings: Sequence[Transfer],
+        evaluations: Sequence[Transfer],
+    ) -> "NodeReport":
+        """Build it from a node's admitted replies, at least one, and all of its transfers."""
+        who = next(update.participant for update in (trained, evaluated) if update is not None)
         transfers = [*trainings, *evaluations]
         return cls(
-            update.participant.name,
-            update.participant.partition,
-            update.num_examples,
-            update.defined_metrics,
+            who.name,
+            who.partition,
+            None if trained is None else trained.num_examples,
+            {} if trained is None else trained.defined_metrics,
+            None if evaluated is None else _describe_evaluation(evaluated),
             round(math.fsum(transfer.seconds for transfer in trainings), 4),
             sum(transfer.bytes_up for transfer in transfers),
             sum(transfer.bytes_down for transfer in transfers),
         )
+
+
+def _describe_evaluation(evaluated: Update) -> StepReport | None:
+    report = StepReport.average([evaluated])
+    if report is None or report.confusion is None or len(report.confusion) <= _MOST_CLASSES_PER_NODE:
+        return report
+    return replace(report, confusion=None)
 
 
 @dataclass(frozen=True)
@@ -134,6 +166,7 @@ class RoundReport:
         train: averages of the nodes' training.
         evaluate: averages of the evaluation of the new model; None where no evaluation was admitted.
         nodes: the nodes with an admitted update, sorted by partition, then name.
+        only_evaluated: the other nodes with an admitted evaluation, in the same order.
         rejected: the replies that were rejected, with their nodes and reasons.
         undefined: metrics without a finite value.
         missing: names of nodes that did not reply.
@@ -150,6 +183,7 @@ class RoundReport:
     train: StepReport | None
     evaluate: StepReport | None
     nodes: list[NodeReport]
+    only_evaluated: list[NodeReport]
     rejected: list[Rejection]
     undefined: list[Undefined]
     missing: list[str]
@@ -167,13 +201,18 @@ class RoundReport:
 
     def to_line(self) -> dict[str, Any]:
         """Return it as `history.jsonl` has it."""
-        line = asdict(self)
+        line = asdict(self, dict_factory=_leave_out_missing)
         for name in ("rounds", "is_complete", "membership"):
             del line[name]
         for name in ("privacy", "stopped"):
             if line[name] is None:
                 del line[name]
         return line
+
+
+def _leave_out_missing(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the attributes of a dataclass, but no confusion matrix where nothing was counted."""
+    return {name: value for name, value in items if name != "confusion" or value is not None}
 
 
 @dataclass(frozen=True)

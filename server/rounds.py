@@ -98,13 +98,15 @@ class RoundLoop:
         pass_evaluation(self.plan, number, evaluated.in_order())
         privacy = None if self.plan.privacy is None else self.plan.privacy.spend()
         is_last = number == self.settings.num_rounds
+        nodes, only_evaluated = trained.describe_nodes(evaluated)
         return RoundReport(
             round=number,
             rounds=self.settings.num_rounds,
             learning_rate=trained.learning_rate or self.settings.learning_rate_in(number),
             train=StepReport.average(trained.in_order()),
             evaluate=StepReport.average(evaluated.in_order()),
-            nodes=trained.describe_nodes(evaluated),
+            nodes=nodes,
+            only_evaluated=only_evaluated,
             rejected=[*trained.list_rejections("train"), *evaluated.list_rejections("evaluate")],
             undefined=[*trained.list_undefined("train"), *evaluated.list_undefined("evaluate")],
             missing=sorted(trained.missing.keys() | evaluated.missing.keys()),

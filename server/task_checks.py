@@ -26,8 +26,8 @@ def check_task(layout: Layout, settings: ServerSettings) -> None:
             f"STRATEGY={settings.strategy}: needs the loss of the nodes' training, which measures {found};"
             " expected a task whose training returns 'loss', or another strategy"
         )
-    if layout.metrics is not None:
-        _check_metrics(layout.metrics, settings)
+    if layout.evaluated is not None:
+        _check_metrics(layout.evaluated, settings)
     if settings.dp_mode != "off" and layout.running:
         raise SettingsError(
             f"DP_MODE={settings.dp_mode}: the model has arrays that change without gradients"

@@ -226,7 +226,7 @@ def test_the_plot_is_written_in_addition_to_the_text(
     main(["evaluate", "latest", ".", "--plot", "matrix.png"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "run a-run, round 0, 10 examples"
-    assert [line.split()[0] for line in lines[1:3]] == ["accuracy", "loss"]
+    assert [line.split()[0] for line in lines[1:5]] == ["accuracy", "auc", "f1", "loss"]
     assert read_png(Path("matrix.png").read_bytes()).shape == (184, 184, 3)
 
 

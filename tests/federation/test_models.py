@@ -72,6 +72,10 @@ def test_the_command_measures_what_the_nodes_did(run: Federation) -> None:
     counts = np.array(found["confusion"])
     assert np.trace(counts) / counts.sum() == pytest.approx(find_accuracy(run), abs=1e-12)
     assert counts.sum(axis=1).tolist() == np.bincount(TEST.labels).tolist()
+    # Other batches may move a score to the next bin.
+    for name in ("f1", "auc"):
+        assert found["metrics"][name] == pytest.approx(expected["metrics"][name], abs=1e-5)
+    assert found["confusion"] == expected["confusion"]
 
 
 def test_onnx_has_the_accuracy_of_the_run(run: Federation) -> None:
@@ -128,8 +132,8 @@ def test_predictions_of_test_images_are_those_that_the_evaluation_counts(run: Fe
 def test_the_bytes_that_a_check_predicts_are_those_that_travelled(run: Federation) -> None:
     found = json.loads(call(run, "check-task", "client.tasks.cnn", str(DATA_DIR), "--json"))
     for node in run.history[-1]["nodes"]:
-        # A message has names and numbers beside its arrays.
-        assert found["bytes_up"] < node["bytes_up"] < found["bytes_up"] + 2_000
+        # A message has names and numbers beside its arrays, and an evaluation has counts of ten classes.
+        assert found["bytes_up"] < node["bytes_up"] < found["bytes_up"] + 10_000
         assert found["bytes_down"] < node["bytes_down"] < found["bytes_down"] + 4_000
     arrays: dict[str, Any] = {}
     with np.load(run.runs_dir / "latest" / "model.npz") as final:

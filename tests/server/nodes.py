@@ -19,6 +19,7 @@ from flwr.supercore.run import Run
 from numpy.typing import NDArray
 
 from fedmx import arrays
+from fedmx.class_counts import RECORD
 from fedmx.errors import FederationError
 from fedmx.link.flower import assign_id, empty_run, set_identity
 from fedmx.link.node import LinkOptions, NodeLink
@@ -92,6 +93,7 @@ class NullNode:
     Attributes:
         train: (arrays, config) -> new arrays and metrics.
         evaluate: (arrays, config) -> metrics.
+        counts: what an evaluation has counted by class; None: nothing.
         initial: the arrays that a run starts from.
         running: names of those that change without gradients.
         frozen: names of those that are never trained.
@@ -104,6 +106,7 @@ class NullNode:
 
     train: Callable[[Values, Config], tuple[Values, Metrics]] = keep
     evaluate: Callable[[Values, Config], Metrics] = measure
+    counts: ConfigRecord | None = None
     initial: Values = field(default_factory=lambda: {"0.weight": np.zeros((2, 3), np.float32)})
     running: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
@@ -176,7 +179,10 @@ class NullNode:
     def _evaluate(self, message: Message, _: Context) -> Message:
         config = self._note("evaluate", message)
         metrics = self.evaluate(self._read(message), config)
-        return Message(RecordDict({"metrics": MetricRecord(metrics)}), reply_to=message)
+        content = RecordDict({"metrics": MetricRecord(metrics)})
+        if self.counts is not None:
+            content[RECORD] = self.counts
+        return Message(content, reply_to=message)
 
     def _read(self, message: Message) -> Values:
         values = unpack(records_of(message.content, ArrayRecord)[0])

@@ -15,6 +15,7 @@ def make_report(number: int, loss: float | None = 0.5, **replaced: Any) -> Round
         "train": StepReport(20, {"loss": 0.5}),
         "evaluate": None if loss is None else StepReport(20, {"loss": loss}),
         "nodes": [],
+        "only_evaluated": [],
         "rejected": [],
         "undefined": [],
         "missing": [],

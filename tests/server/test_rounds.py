@@ -297,6 +297,7 @@ def test_a_line_of_the_history_has_the_documented_keys(federation: Federation) -
         "train",
         "evaluate",
         "nodes",
+        "only_evaluated",
         "rejected",
         "undefined",
         "missing",
@@ -306,8 +307,9 @@ def test_a_line_of_the_history_has_the_documented_keys(federation: Federation) -
     (node,) = line["nodes"]
     for measured in (line["train"], line["evaluate"], node):
         assert set(measured["metrics"]) == {"loss", "accuracy"}
-    names = {"name", "partition", "examples", "metrics", "seconds", "bytes_up", "bytes_down"}
+    names = {"name", "partition", "examples", "metrics", "evaluate", "seconds", "bytes_up", "bytes_down"}
     assert set(node) == names
+    assert node["evaluate"] == line["evaluate"], "there is one node"
     assert list(line["seconds"]) == ["train", "aggregate", "evaluate", "checkpoint", "total"]
     assert line["seconds"]["total"] >= line["seconds"]["train"] + line["seconds"]["evaluate"] > 0
 
