@@ -1,4 +1,4 @@
-"""What MXNet 1.9.1 expects of numpy and numpy has changed since: names that are missing, and texts."""
+"""What MXNet 1.9.1 and its packages expect of numpy and numpy has changed since: missing names, and texts."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -17,7 +17,15 @@ def restore_names() -> None:
     """
     np.set_printoptions(legacy="1.21")
     removed: dict[str, Any] = {
+        # Aliases of Python's types: packages of MXNet's time use them, such as gluoncv's detectors.
         "bool": bool,
+        "complex": complex,
+        "float": float,
+        "int": int,
+        "long": int,
+        "object": object,
+        "str": str,
+        "unicode": str,
         "float_": np.float64,
         "PZERO": 0.0,
         "NZERO": -0.0,

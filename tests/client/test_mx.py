@@ -99,6 +99,12 @@ def test_restored_functions_of_numpy_return_what_they_did(
     assert np.array_equal(getattr(np, name)(*arguments), expected)
 
 
+@pytest.mark.parametrize("kind", [complex, float, int, object, str])
+def test_restored_aliases_of_pythons_types_are_these_types(kind: type) -> None:
+    restore_names()
+    assert getattr(np, kind.__name__) is kind
+
+
 def test_restored_financial_functions_refuse_to_compute_and_name_themselves() -> None:
     restore_names()
     with pytest.raises(NotImplementedError, match=r"numpy\.npv"):
