@@ -1,7 +1,7 @@
 # Every setting can be set on the command line (`make run CLIENTS=4 PARTITION=labels:5`) or in the environment: make
 # exports both to the programs. docs/settings.md lists the settings.
 .DEFAULT_GOAL := help
-.PHONY: help run export test test-slow lint settings bench lock audit sbom proto build up down logs ps gpu client shell check-gpu fuzz chaos clean .docker \
+.PHONY: .task help run export test test-slow lint settings bench lock audit sbom proto build up down logs ps gpu client shell check-gpu fuzz chaos clean .docker \
 	pki-init pki-server pki-site pki-sign pki-list pki-revoke pki-renew bundle
 
 # Check in a recipe that a variable is set: @$(call require,NAME,name of the site). Recipes read variables through the
@@ -134,7 +134,8 @@ fuzz: .venv/dev.ok ## Fuzz the wire protocol, guided by coverage; SECONDS=60
 chaos: .venv/dev.ok ## Kill, disconnect and stall federations for a while; ARGS="--seconds 1200 --seed 1"
 	@.venv/bin/python -m tests.federation.chaos $(ARGS)
 
-.venv/%.ok: requirements/%.txt requirements/venv.sh .venv/bin/python
+# A task's packages may change without a newer file: it was restored, or removed. The script compares.
+.venv/%.ok: requirements/%.txt requirements/venv.sh .venv/bin/python $(if $(wildcard requirements/task.txt .venv/task.in),.task)
 	@requirements/venv.sh $*
 
 # Where it is gone, the rule above sets up .venv again.

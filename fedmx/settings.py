@@ -174,6 +174,11 @@ class ContainerSettings:
         "host:port at which this machine publishes the server; 0.0.0.0:8080 for clients on other machines",
     )
     base_image: str = setting("debian:bookworm-slim", str, "image that both images are built on")
+    task_requirements: str = setting(
+        "",
+        str,
+        "file with the packages of a task, for the client image, such as requirements/task.txt; empty: none",
+    )
     server_cpus: str = setting("1", str, "cores of the server")
     server_memory: str = setting(
         "2g",

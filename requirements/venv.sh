@@ -1,6 +1,7 @@
 #!/bin/sh
 # Set up .venv from a lock: `requirements/venv.sh run`, or export, dev, server, client. `make` calls it if .venv is older than the
-# lock. All missing system packages are named before anything is installed.
+# lock. All missing system packages are named before anything is installed. Packages in requirements/task.txt, the user's
+# file, are installed with every lock but the server's.
 set -eu
 unset CDPATH PYTHONHOME PYTHONPATH
 cd "$(dirname "$0")/.."
@@ -66,10 +67,16 @@ is_current() {
     # What a larger lock installed contains the packages of this one.
     case $lock in run) larger="export dev" ;; *) larger=dev ;; esac
     for name in "$lock" $larger; do
-        [ ".venv/$name.ok" -nt "requirements/$name.txt" ] && "$PWD/.venv/bin/python" -I -S -c '' 2>/dev/null && return
+        [ ".venv/$name.ok" -nt "requirements/$name.txt" ] && "$PWD/.venv/bin/python" -I -S -c '' 2>/dev/null && has_task && return
     done
     return 1
 }
+
+# The server runs no task.
+uses_task() { [ "$lock" != server ] && [ -e requirements/task.txt ]; }
+
+# .venv/task.in is the file of what is installed: a copied or restored file may be older than the installation.
+has_task() { [ "$lock" = server ] || [ "$(cat requirements/task.txt 2>/dev/null)" = "$(cat .venv/task.in 2>/dev/null)" ]; }
 
 make_venv() {
     # Replace a .venv that was created by another Python, whose Python was removed, or whose creation was interrupted.
@@ -82,7 +89,7 @@ make_venv() {
 
 has_installer() { .venv/bin/uv --version >/dev/null 2>&1 || .venv/bin/python -m pip --version >/dev/null 2>&1; }
 
-install_lock() {
+install_uv() {
     # uv needs a tenth of pip's CPU time. Its own version and hash come from the lock.
     if ! .venv/bin/uv --version >/dev/null 2>&1; then
         awk '/^uv==/ { found = 1 } found { print } found && !/\\$/ { exit }' "requirements/$lock.txt" >.venv/uv.txt
@@ -97,16 +104,30 @@ install_lock() {
     if [ -n "$(cat .venv/index)" ] && [ -z "${UV_DEFAULT_INDEX:-}" ]; then
         export UV_DEFAULT_INDEX="$(cat .venv/index)"
     fi
+}
+
+# A conflict is found before anything that is installed changes.
+resolve_task() {
+    PATH=$PWD/.venv/bin:$PATH requirements/task.sh requirements/task.txt "requirements/$lock.txt" .venv/bin/python .venv/task.txt
+}
+
+install_packages() {
+    # One command installs both files, because it removes what is in neither.
+    set -- "requirements/$lock.txt"
+    ! uses_task || set -- "$@" .venv/task.txt
     # The list of packages would bury what follows; --quiet would hide the progress, too. A pipe has one exit code,
     # that of its last command, so a file notes uv's.
     rm -f .venv/failed
-    { .venv/bin/uv pip sync --python .venv/bin/python --require-hashes "requirements/$lock.txt" 2>&1 || : >.venv/failed; } |
+    { .venv/bin/uv pip sync --python .venv/bin/python --require-hashes "$@" 2>&1 || : >.venv/failed; } |
         awk '!/^ [-+~] / { print; fflush() }'
     [ ! -e .venv/failed ]
 }
 
 lock=${1:-}
-[ -f "requirements/$lock.txt" ] || fail "usage: requirements/venv.sh LOCK; expected run, export, dev, server or client, found '$lock'"
+case $lock in
+    run | export | dev | server | client) ;;
+    *) fail "usage: requirements/venv.sh LOCK; expected run, export, dev, server or client, found '$lock'" ;;
+esac
 # If two commands run at once, the second waits, and then finds what the first has installed.
 if command -v flock >/dev/null 2>&1; then
     exec 9<requirements/venv.sh
@@ -116,7 +137,15 @@ if ! is_current; then
     require_system_packages
     echo "setting up .venv for $lock with $python"
     make_venv
-    rm -f .venv/*.ok
-    install_lock || fail "could not install requirements/$lock.txt, see above: check the network, or the package index that pip is configured with, and run the command again"
+    again="check the network, or the package index that pip is configured with, and run the command again"
+    install_uv || fail "could not install uv, see above: $again"
+    if uses_task; then
+        resolve_task || exit 2
+        with_task=" with requirements/task.txt"
+        again="$again; a package without a wheel is compiled, which needs gcc, g++ and Python's headers (Debian: python3-dev)"
+    fi
+    rm -f .venv/*.ok .venv/task.in
+    install_packages || fail "could not install requirements/$lock.txt${with_task:-}, see above: $again"
+    ! uses_task || cp requirements/task.txt .venv/task.in
 fi
 touch ".venv/$lock.ok"
