@@ -13,6 +13,7 @@ from client.site_summary import agree_alone
 from client.task import load_task
 from client.trainer import DataShare, Trainer
 from fedmx import arrays
+from fedmx.errors import SettingsError
 from fedmx.hyperparameters import Hyperparameters
 from fedmx.schema import Schema
 from fedmx.settings import ClientSettings
@@ -71,3 +72,21 @@ def run_trial(
     evaluation = trainer.evaluate(model, how, rounds, [0, rounds, 0])
     trained = {name: arrays.view(array) for name, array in model.items()}
     return Trial(trained, [*training], evaluation, schema)
+
+
+def make_schema(task: str, data_dir: Path | str, options: Mapping[str, Any] | None = None) -> Schema:
+    """Return the schema that a site with this data would agree on with itself.
+
+    Args:
+        task: the name of its module, which has `columns`.
+        data_dir: the folder with its data.
+        options: TASK_OPTIONS.
+
+    Raises:
+        SettingsError: the task has no columns, or its code raises an exception.
+        DataError: its data cannot be read or used.
+    """
+    schema = agree_alone(task, options or {}, Path(data_dir), ClientSettings.min_group)
+    if schema is None:
+        raise SettingsError(f"TASK={task}: columns is missing; expected a function columns(data_dir)")
+    return schema

@@ -31,9 +31,12 @@ from fedmx.schema import Schema
 
 Options = Mapping[str, Any]
 
+# TASK_OPTIONS of the server change these for all sites at once, such as '{"label": "outcome"}'.
 DEFAULTS: Options = {
+    # The column to predict; all others are inputs, except those in `ignore`.
     "label": "label",
     "problem": "classification",
+    # Columns are numbers if all their values are; name those that are not what they look like.
     "numeric": [],
     "categorical": [],
     "ignore": [],
@@ -49,6 +52,7 @@ DEFAULTS: Options = {
 
 def columns(data_dir: Path, options: Options) -> Mapping[str, NDArray[Any]]:
     """Return the columns of this site's training set, from which the schema is made."""
+    # Counts, means and deviations of these leave the site, and texts of at least MIN_GROUP rows; rows do not.
     train, _ = _read_sets(data_dir, options)
     return train.columns
 
@@ -72,6 +76,7 @@ def load_examples(path: Path, options: Options, schema: Schema) -> NDArray[np.fl
 def build_model(options: Options, schema: Schema) -> gluon.HybridBlock:
     """Build the network. It has an output for each class, or one with the label in its own unit."""
     chosen = _fill_in(options)
+    # Any gluon Block will do. Its inputs are one row of numbers for each example.
     net = gluon.nn.HybridSequential()
     for units in chosen["hidden"]:
         net.add(gluon.nn.Dense(units, activation="relu"), gluon.nn.Dropout(chosen["dropout"]))

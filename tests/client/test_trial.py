@@ -7,7 +7,7 @@ import pytest
 
 from client.mx import mx
 from client.png import encode
-from client.trial import run_trial
+from client.trial import make_schema, run_trial
 from fedmx.errors import SettingsError
 from tests.client.given.saved_runs import Workplace
 
@@ -59,6 +59,8 @@ def test_a_task_of_record_files_learns_and_repeats(workplace: Workplace) -> None
     assert first.training[-1]["loss"] < first.training[0]["loss"]
     assert first.evaluation["accuracy"] == 1
     assert first.schema is None
+    with pytest.raises(SettingsError, match="columns is missing"):
+        make_schema(name, workplace.folder)
     assert all((first.arrays[key] == second.arrays[key]).all() for key in ("weight", "bias"))
 
 
@@ -69,6 +71,7 @@ def test_a_task_gets_its_options_and_the_schema_of_its_data_and_frozen_arrays_st
     trial = run_trial(name, workplace.folder, 2, {"width": 3})
     assert trial.schema is not None
     assert trial.schema["kind"].values == ("a", "b")
+    assert make_schema(name, workplace.folder) == trial.schema
     assert {key: array.shape for key, array in trial.arrays.items()} == {
         "0.weight": (3, 1),
         "0.bias": (3,),
