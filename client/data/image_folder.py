@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from client.data.image_files import check_image, is_image, read_image
 from client.mx import gluon, mx
-from fedmx.errors import DataError
+from fedmx.errors import DataError, SettingsError
 from fedmx.files import disk_errors
 from fedmx.log import event, warn
 
@@ -48,6 +48,7 @@ class ImageFolder(gluon.data.Dataset):  # type: ignore[misc] # MXNet has no type
 
     Raises:
         DataError: a folder or file is missing, unreadable, empty, damaged or of another format.
+        SettingsError: `rare` is neither.
     """
 
     def __init__(
@@ -58,6 +59,8 @@ class ImageFolder(gluon.data.Dataset):  # type: ignore[misc] # MXNet has no type
         rare: Rare = "refuse",
         least: int = 2,
     ) -> None:
+        if rare not in ("refuse", "other"):
+            raise SettingsError(f"rare={rare!r}: expected 'refuse' or 'other'")
         folder = Path(folder)
         found = _leave_out_rare(folder, _list_classes(folder), rare, least)
         _check_files(folder, (path for paths in found.values() for path in paths))

@@ -1,0 +1,1 @@
+"""Pictures of shapes in class folders, for the tutorial on images."""
