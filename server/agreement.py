@@ -68,6 +68,8 @@ def agree(
     }
     reference = next(iter(descriptions.values()))
     layout = _agree_on_layout(descriptions, settings)
+    # Nodes that had to agree on columns first have described their model only now.
+    memory.reject_excess(layout, len(contents), settings)
     start = _choose_start(contents, descriptions, layout, settings, given)
     engine.roster.pin(reference)
     frozen = FrozenArrays.build(start, layout, descriptions)

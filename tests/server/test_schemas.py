@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from fedmx import memory
 from fedmx.errors import FederationError, SettingsError, TrainingFailedError
 from fedmx.settings import ServerSettings
 from fedmx.values import PartitionRule
@@ -83,6 +84,15 @@ def test_a_node_without_columns_beside_one_with_some_is_named() -> None:
     error = failure([node(age=NUMBERS), NullNode()])
     assert isinstance(error, TrainingFailedError)
     assert "node 11: it sent no summary" in str(error)
+
+
+def test_a_model_that_does_not_fit_into_memory_is_rejected_once_it_is_described(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "find_limit", lambda: memory.Limit(2**20, "memory.max"))
+    error = failure([node(age=NUMBERS), node(age=NUMBERS)])
+    assert isinstance(error, SettingsError)
+    assert str(error).startswith("memory.max=1m: ")
 
 
 def test_nodes_on_the_link_get_the_schema_with_every_message_and_the_run_records_it(
