@@ -12,7 +12,7 @@ from fedmx.program import ArgumentParser
 from fedmx.settings import ClientSettings, ModelSettings
 
 FORMATS = ("params", "mxnet", "onnx", "npz")
-TEMPLATES = ("mnist", "tabular")
+TEMPLATES = ("mnist", "tabular", "images")
 """The built-in tasks that a new one may be made from; the first is the default."""
 _SETTINGS = {"settings of the client": ClientSettings, "settings of models": ModelSettings}
 

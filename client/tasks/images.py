@@ -28,6 +28,7 @@ from fedmx.schema import Schema
 
 Options = Mapping[str, Any]
 
+# TASK_OPTIONS of the server change these for all sites at once, such as '{"size": 64}'.
 DEFAULTS: Options = {
     "network": "mobilenet0.25",
     "weights": "",
@@ -101,6 +102,7 @@ def _build(data_dir: Path, how: Options, classes: int) -> gluon.HybridBlock:
 
 def _convert(size: int, *, augment: bool = False, **_: Any) -> gluon.nn.Sequential:
     cut = [transforms.Resize(size, keep_ratio=True), transforms.CenterCrop(size)]
+    # Any of gluon's transforms will do. Random ones draw from the run's SEED, and only for training.
     if augment:
         cut = [transforms.RandomResizedCrop(size, scale=(0.5, 1)), transforms.RandomFlipLeftRight()]
     return transforms.Compose([*cut, transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
