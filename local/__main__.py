@@ -20,11 +20,12 @@ from fedmx.settings import (
     ServerSettings,
     environment,
 )
-from local.display import Display, PipedConsole, make_table, print_line, print_table
+from local.display import Display, PipedConsole, print_line, print_table
 from local.federation import Federation
 from local.plan import ROOT, Plan, check, make_plan
-from local.results import describe_stop, read_rounds, read_run
+from local.results import describe_stop, read_nodes, read_rounds, read_run
 from local.room import find_room
+from local.tables import describe_order, make_node_table, make_table
 
 _PROGRAM = Program(
     "python -m local",
@@ -94,9 +95,12 @@ def issue_certificates(console: Console, settings: PkiSettings) -> None:
 
 
 def show_results(console: Console, run_dir: Path, root: Path, chosen_folder: str) -> None:
-    """Show the rounds that were finished, and the model if there is one, or else how to resume the run."""
+    """Show the finished rounds, the newest one's nodes, and the model, or else how to resume the run."""
     if rounds := read_rounds(run_dir):
         print_table(console, make_table(rounds))
+    if nodes := read_nodes(run_dir):
+        print_line(console, describe_order(nodes))
+        print_table(console, make_node_table(nodes))
     model = run_dir / "model.npz"
     if model.exists():
         facts = read_run(run_dir)

@@ -1,21 +1,18 @@
-"""What `make run` shows: a progress bar on a terminal, lines elsewhere, and at the end a table of rounds."""
+"""What `make run` shows: a progress bar on a terminal, lines elsewhere, and at the end tables."""
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Self
 
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from local.log_lines import is_routine, shorten
 from local.results import Round
+from local.tables import order, show_figure
 
-_LOSS = "loss"
 _FIGURES_SHOWN = 2
-_DIGITS_OF_SECONDS = 3
 _WIDEST = 10_000
 
 
@@ -61,7 +58,7 @@ class Display:
             last = rounds[-1]
             metrics = last.evaluate or last.train
             description = " ".join(
-                f"{name} {_show(metrics[name])}" for name in _order(metrics)[:_FIGURES_SHOWN]
+                f"{name} {show_figure(metrics[name])}" for name in order(metrics)[:_FIGURES_SHOWN]
             )
             self._bar.update(self._bar.task_ids[0], completed=last.number, description=description)
 
@@ -79,28 +76,6 @@ def _make_bar(console: Console) -> Progress:
     return Progress(TextColumn("round"), MofNCompleteColumn(), *columns, console=console)
 
 
-def make_table(rounds: Sequence[Round]) -> Table:
-    """Build a table of rounds, with a column for each metric that any of them has.
-
-    For the training, only the loss is shown, or all metrics if it does not measure a loss.
-    """
-    trained = _order(name for row in rounds for name in row.train)
-    trained = [_LOSS] if _LOSS in trained else trained
-    evaluated = _order(name for row in rounds for name in row.evaluate)
-    table = Table(box=box.SIMPLE)
-    for heading in ("round", "nodes", *(f"train {name}" for name in trained), *evaluated, "seconds"):
-        table.add_column(heading, justify="right")
-    for row in rounds:
-        figures = [*map(row.train.get, trained), *map(row.evaluate.get, evaluated)]
-        table.add_row(str(row.number), str(row.nodes), *map(_show, figures), _show_seconds(row.seconds))
-    return table
-
-
-def _order(names: Iterable[str]) -> list[str]:
-    """Return each name once, the loss first."""
-    return sorted(dict.fromkeys(names), key=lambda name: name != _LOSS)
-
-
 def print_line(console: Console, text: str) -> None:
     """Print text without markup, colours or line breaks at the width of the console."""
     with suppress(OSError):
@@ -112,15 +87,3 @@ def print_table(console: Console, table: Table) -> None:
     console.width = _WIDEST
     with suppress(OSError):
         console.print(table)
-
-
-def _show(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
-
-
-def _show_seconds(value: float | None) -> str:
-    """Show three significant digits, because a round takes milliseconds or hours."""
-    if not value:
-        return "-" if value is None else "0"
-    digits = max(0, _DIGITS_OF_SECONDS - 1 - math.floor(math.log10(value)))
-    return f"{value:.{digits}f}"

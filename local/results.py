@@ -1,11 +1,14 @@
 """Reads what the server has written of a run so far, in the run's folder."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from fedmx.goals import BestMetric
+from fedmx.pki.authority import LOCAL_SITE
 
 _SETTINGS = {"target": "TARGET", "patience": "PATIENCE", "epsilon": "MAX_EPSILON"}
 """Reason for which a run stopped -> the setting behind it."""
@@ -39,17 +42,115 @@ class Round:
         )
 
 
+@dataclass(frozen=True)
+class Node:
+    """One node in a round, or all of them together.
+
+    Attributes:
+        name: its name.
+        examples: how many it trained on; None if its training was not admitted.
+        train: the metrics of its training.
+        tested: how many examples it was evaluated on; None if no evaluation was admitted.
+        evaluate: the metrics of its evaluation.
+    """
+
+    name: str
+    examples: float | None
+    train: Mapping[str, float]
+    tested: float | None
+    evaluate: Mapping[str, float]
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> "Node":
+        """Parse a node in a line of `history.jsonl`."""
+        evaluate = values["evaluate"] or {}
+        return cls(
+            # Certificates of this machine are of one site.
+            name=values["name"].removeprefix(f"{LOCAL_SITE}."),
+            examples=values["examples"],
+            train=values["metrics"],
+            tested=evaluate.get("num_examples"),
+            evaluate=evaluate.get("metrics", {}),
+        )
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """The nodes of a round.
+
+    Attributes:
+        round: its number.
+        worst_first: the nodes; those without an evaluation come first.
+        metric: by which they are sorted; None if none of them has it.
+        total: all of them together.
+    """
+
+    round: int
+    worst_first: Sequence[Node]
+    metric: str | None
+    total: Node
+
+    @classmethod
+    def parse(cls, line: str, rule: BestMetric) -> "Nodes | None":
+        """Parse a line of `history.jsonl`.
+
+        Args:
+            line: the line.
+            rule: the metric by which nodes are sorted.
+
+        Returns:
+            The nodes. None if there is only one, or if they divide one dataset: each then has a random part
+            of the test set, so that they differ by chance.
+        """
+        values = json.loads(line)
+        found = [*values["nodes"], *values["only_evaluated"]]
+        if len(found) <= 1 or any(node["partition"] is not None for node in found):
+            return None
+        train = values["train"] or {}
+        total = {
+            "name": "all",
+            "examples": train.get("num_examples"),
+            "metrics": train.get("metrics", {}),
+            "evaluate": values["evaluate"],
+        }
+        nodes = sorted(map(Node.parse, found), key=lambda node: _rank(node, rule))
+        has_metric = any(rule.metric in node.evaluate for node in nodes)
+        return cls(values["round"], nodes, rule.metric if has_metric else None, Node.parse(total))
+
+
+def _rank(node: Node, rule: BestMetric) -> tuple[bool, float, str]:
+    """Return the place of a node among others: what could not be measured first, then the worst."""
+    value = node.evaluate.get(rule.metric)
+    if value is None:
+        return False, 0.0, node.name
+    return True, value if rule.is_higher_better else -value, node.name
+
+
 def read_rounds(folder: Path) -> list[Round]:
     """Read the finished rounds of a run; a line that is incomplete or invalid is skipped."""
+    rounds = []
+    for line in _read_lines(folder):
+        with suppress(ValueError, KeyError):
+            rounds.append(Round.parse(line))
+    return rounds
+
+
+def read_nodes(folder: Path) -> Nodes | None:
+    """Read the nodes of the newest round of a run; None unless they have data of their own."""
+    newest = next(reversed(_read_lines(folder)), None)
+    with suppress(ValueError, KeyError, OSError):
+        if newest is not None:
+            return Nodes.parse(newest, BestMetric.parse(read_run(folder)["settings"]["BEST_METRIC"]))
+    return None
+
+
+def _read_lines(folder: Path) -> list[str]:
+    """Return the complete lines of a run's history."""
     try:
         text = (folder / "history.jsonl").read_text(errors="replace")
     except OSError:
         return []
-    rounds = []
-    for line in text.splitlines(keepends=True):
-        with suppress(ValueError, KeyError):
-            rounds.append(Round.parse(line if line.endswith("\n") else ""))
-    return rounds
+    return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 def read_run(folder: Path) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ _LABELS = "labels-sha256"
 UNDECIDED = "needs-schema"
 """In a description: the node's model depends on what the sites agree on before round 1."""
 
-# How many classes an evaluation counts; a node of another program may not know the entry.
+# How many classes an evaluation counts.
 _CLASSES = "classes"
 _COMMON = ("task", "metrics", "train-metrics", "arrays", _LABELS)
 
@@ -31,11 +31,10 @@ def find_difference(description: ConfigRecord, reference: ConfigRecord, *, is_sh
         theirs = description[key]
         if ours != theirs:
             return f"its {key} is {_first_difference(theirs, ours)}"
-    ours = reference.get(_CLASSES, 0)
-    theirs = description.get(_CLASSES, 0)
-    if is_undecided or ours == theirs:
+    # What is known of a run that is resumed does not include it.
+    if is_undecided or reference.get(_CLASSES) in (None, description.get(_CLASSES)):
         return None
-    return f"its {_CLASSES} is {_first_difference(theirs, ours)}"
+    return f"its {_CLASSES} is {_first_difference(description.get(_CLASSES), reference[_CLASSES])}"
 
 
 def identity_of(description: ConfigRecord) -> dict[str, str | list[str]]:

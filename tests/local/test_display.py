@@ -4,8 +4,9 @@ import os
 
 import pytest
 
-from local.display import PipedConsole, make_table
+from local.display import PipedConsole
 from local.results import Round
+from local.tables import make_table
 
 
 @pytest.mark.parametrize(

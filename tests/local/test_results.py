@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from local.display import make_table
 from local.results import Round, describe_stop, read_rounds
+from local.tables import make_table
 
 ROUND = {
     "train": {"num_examples": 100, "metrics": {"loss": 0.5, "accuracy": 0.8}},

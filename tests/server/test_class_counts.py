@@ -12,7 +12,7 @@ from fedmx.errors import SettingsError
 from fedmx.goals import BestMetric, Target
 from fedmx.values import PartitionRule
 from server import admission
-from server.compatibility import find_difference
+from server.compatibility import find_difference, identity_of
 from server.layout import Layout
 from server.leases import Participant
 from server.report import NodeReport, StepReport
@@ -238,9 +238,15 @@ def test_a_description_without_classes_counts_none() -> None:
 
 
 def test_nodes_must_count_the_same_number_of_classes() -> None:
-    one, other = (NullNode(description=entries).describe() for entries in ({"classes": 3}, {}))
+    one, other = (NullNode(description={"classes": number}).describe() for number in (3, 0))
     assert find_difference(one, other, is_shared=False) == "its classes is 3, expected 0"
     assert find_difference(one, one, is_shared=False) is None
+
+
+def test_a_node_that_counts_fits_a_run_that_is_resumed() -> None:
+    described = NullNode(description={"classes": 3}).describe()
+    before = ConfigRecord({**identity_of(described)})
+    assert find_difference(described, before, is_shared=False) is None
 
 
 @pytest.mark.parametrize(("classes", "is_listed"), [(20, True), (21, False)])
