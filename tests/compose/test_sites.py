@@ -13,6 +13,7 @@ import pytest
 from fedmx import __version__
 from tests.compose.conftest import make_stack
 from tests.compose.stack import PATIENCE_S, Stack, find_host_address, name_image
+from tests.pages import find_code
 
 pytestmark = [
     pytest.mark.compose,
@@ -243,6 +244,31 @@ def test_make_client_starts_the_services_of_a_bundle(federation: Federation) -> 
         assert {container.service for container in server.containers()} == {"pki", "server"}
     finally:
         at_site.end()
+
+
+def test_a_site_trains_a_task_that_is_in_an_image_of_its_own(federation: Federation, tmp_path: Path) -> None:
+    server, site = federation.stack, federation.sites["hospital-a"]
+    (tmp_path / "hospital").mkdir()
+    (tmp_path / "hospital" / "task.py").write_text("from client.tasks.mnist import build_model, load_data\n")
+    dockerfile = find_code("COPY hospital").replace("fedmx-client:0.1.0", name_image("client"))
+    (tmp_path / "Dockerfile").write_text(dockerfile)
+    image = f"{server.name}-hospital:1"
+    command = ["docker", "build", "--quiet", "--tag", image, str(tmp_path)]
+    subprocess.run(command, check=True, capture_output=True)
+    own = site.root / ".env"
+    own.write_text(f"CLIENT_IMAGE={image}\nTASK=hospital.task\n")
+    try:
+        with server.begin("up", "server", NUM_ROUNDS=1, MIN_CLIENTS=1, RESUME="never") as up:
+            trained = site.up()
+            assert trained.returncode == 0, trained.stdout
+            assert up.wait(PATIENCE_S) == 0
+        container = site.container("client").facts["Config"]
+        assert container["Image"] == image
+        assert "TASK=hospital.task" in container["Env"]
+    finally:
+        own.unlink()
+        site.run("down")
+        subprocess.run(["docker", "image", "rm", image], check=True, capture_output=True)
 
 
 def test_a_bundle_names_the_images_of_the_federation_that_wrote_it(federation: Federation) -> None:
