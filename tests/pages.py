@@ -20,3 +20,15 @@ def find_code(part: str) -> str:
         )
     (block,) = found
     return block
+
+
+def list_commands(page: Path, heading: str) -> list[tuple[str, str]]:
+    """Return the commands of a section, each with the output that the page shows below it."""
+    section = page.read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"```console\n(.*?)```", section, re.DOTALL)
+    found = (
+        each
+        for block in blocks
+        for each in re.findall(r"^\$ (.*(?:\n> .*)*)\n((?:[^$].*\n)*)", block, re.MULTILINE)
+    )
+    return [(command.replace("\n> ", "\n"), shown) for command, shown in found]

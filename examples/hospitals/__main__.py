@@ -8,7 +8,7 @@ from examples.hospitals.data import COLUMNS, SITES, generate, write
 NEW_PATIENTS = 5
 
 
-def main(arguments):
+def main(arguments: list[str]) -> int:
     """Write the files and return the exit code."""
     if len(arguments) != 1:
         print("expected one argument: the folder to write to", file=sys.stderr)

@@ -5,9 +5,9 @@ one hospital's patients therefore fails at the others.
 """
 
 import csv
+import math
+import random
 from typing import Any
-
-import numpy as np
 
 ROWS = 5000
 
@@ -70,47 +70,48 @@ SITES: dict[str, dict[str, Any]] = {
 
 def generate(site, seed=0):
     """Return the rows of a hospital as texts, the first one with the names of the columns."""
-    rng = np.random.default_rng([seed, list(SITES).index(site)])
-    patients = draw_patients(SITES[site], rng)
-    chance = 1 / (1 + np.exp(-find_risk(patients)))
-    patients["patient_id"] = [f"{site[-1]}{number:05}" for number in range(ROWS)]
-    patients["readmitted"] = np.where(rng.random(ROWS) < chance, "yes", "no")
-    is_missing = rng.random(ROWS) < SITES[site]["missing"]
-    texts = {name: [to_text(name, value) for value in patients[name]] for name in COLUMNS}
-    texts["crp"] = ["" if missing else text for text, missing in zip(texts["crp"], is_missing)]
-    return [COLUMNS, *map(list, zip(*texts.values()))]
+    rng = random.Random(f"{site} {seed}")  # noqa: S311 - no secret
+    return [COLUMNS, *(to_row(f"{site[-1]}{n:05}", draw_patient(SITES[site], rng)) for n in range(ROWS))]
 
 
-def draw_patients(site, rng):
-    """Return the columns of some patients."""
-    patients = {}
+def draw_patient(site, rng):
+    """Return a patient: name of each column -> value."""
+    patient = {"sex": rng.choice("fm")}
     for name, about in site.items():
         if isinstance(about, dict):
-            patients[name] = rng.choice(list(about), ROWS, p=list(about.values()))
-        elif name != "missing":
-            patients[name] = np.clip(rng.normal(*about, ROWS), *LIMITS[name])
-    return {**patients, "sex": rng.choice(["f", "m"], ROWS), "crp": np.exp(patients["crp"])}
+            patient[name] = rng.choices(list(about), list(about.values()))[0]
+        elif name in LIMITS:
+            least, largest = LIMITS[name]
+            patient[name] = min(max(rng.gauss(*about), least), largest)
+    is_readmitted = rng.random() < 1 / (1 + math.exp(-find_risk(patient)))
+    crp = "" if rng.random() < site["missing"] else math.exp(patient["crp"])
+    return {**patient, "crp": crp, "readmitted": "yes" if is_readmitted else "no"}
 
 
-def find_risk(patients):
+def find_risk(patient):
     """Return the logarithm of the odds of readmission."""
-    age, sodium, creatinine = (patients[name] for name in ("age", "sodium", "creatinine"))
+    age, sodium, creatinine = patient["age"], patient["sodium"], patient["creatinine"]
     # Infants and old people are at risk, and so is who has much or little sodium.
-    risk = 5.0 * np.exp(-age / 4) + 0.13 * np.maximum(age - 62, 0) + 0.18 * np.abs(sodium - 140) - 1.6
+    risk = 5.0 * math.exp(-age / 4) + 0.13 * max(age - 62, 0) + 0.18 * abs(sodium - 140) - 1.6
     # The kidneys of a child are judged by other numbers than those of adults.
-    risk += 0.06 * np.clip(creatinine - 35 - 0.7 * age, -40, 80)
-    risk += 0.9 * (np.log(patients["crp"]) - 2) * (patients["admission"] == "emergency")
-    risk -= 0.8 * (patients["admission"] == "elective")
-    risk += 1.5 * (patients["smoker"] == "yes") * (patients["bmi"] > 27)
-    risk += 1.0 * (patients["ward"] == "cardiology") - 0.7 * (patients["ward"] == "surgery")
+    risk += 0.06 * min(max(creatinine - 35 - 0.7 * age, -40), 80)
+    risk += 0.9 * (patient["crp"] - 2) * (patient["admission"] == "emergency")
+    risk -= 0.8 * (patient["admission"] == "elective")
+    risk += 1.5 * (patient["smoker"] == "yes") * (patient["bmi"] > 27)
+    risk += 1.0 * (patient["ward"] == "cardiology") - 0.7 * (patient["ward"] == "surgery")
     return 2 * risk
+
+
+def to_row(number, patient):
+    """Return a row of the file."""
+    values = {"patient_id": number, **patient}
+    return [to_text(name, values[name]) for name in COLUMNS]
 
 
 def to_text(name, value):
     """Return a value as the file has it."""
-    if name in LIMITS:
-        return f"{value:.1f}" if name in ("bmi", "crp") else f"{value:.0f}"
-    return str(value)
+    digits = 1 if name in ("bmi", "crp") else 0
+    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
 
 def write(path, rows):
