@@ -40,6 +40,10 @@ class Project:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", ".venv"], cwd=self.root, check=True)
         (self.root / ".venv" / "bin" / "uv").symlink_to(Path(sys.prefix) / "bin" / "uv")
         (self.root / "uv.toml").write_text(f"no-index = true\nfind-links = ['{self.wheels}']\n")
+        # The script takes the first Python that works, which has to be the one of this .venv.
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+        (self.bin / "python3.11").symlink_to(sys._base_executable)  # type: ignore[attr-defined]
         self.task = self.root / "requirements" / "task.txt"
 
     def add_wheel(self, name: str, version: str, *requirements: str) -> str:
@@ -64,7 +68,7 @@ class Project:
 
     def set_up(self, lock: str) -> "subprocess.CompletedProcess[str]":
         environment = {
-            "PATH": os.environ["PATH"],
+            "PATH": f"{self.bin}{os.pathsep}{os.defpath}",
             "HOME": str(self.root),
             "UV_CACHE_DIR": str(self.root / "cache"),
         }
