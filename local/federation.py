@@ -89,7 +89,7 @@ class Federation:
             for name, environment in self._plan.clients.items()
         ]
         show_at = float("inf")
-        while server.exit_code is None and not all(client.exit_code for client in clients):
+        while server.exit_code is None and not self._is_in_vain(clients):
             if processes.wait(_TICK_S):
                 show_at = time.monotonic() + _SETTLE_S
             elif time.monotonic() >= show_at:
@@ -117,8 +117,10 @@ class Federation:
         # A server without clients waits for new ones until its own timeout, unless it has announced the end.
         is_ending = any(client.exit_code == _TRAINING_FAILED for client in clients)
         if not processes.wait_for([server], _GRACE_S if is_ending else _TICK_S):
-            lines = self._describe_ends(clients, len(clients))
-            raise ProgramsFailedError(clients[0].exit_code or 1, "\n".join(lines))
+            processes.wait_for(clients, _SETTLE_S)
+            failed = [client for client in clients if client.exit_code]
+            lines = self._describe_ends(failed, len(clients))
+            raise ProgramsFailedError(failed[0].exit_code or 1, "\n".join(lines))
         if server.exit_code in _SENT_GOODBYE:
             processes.wait_for(clients, _GRACE_S)
         self._show_ends(clients)
@@ -127,6 +129,12 @@ class Federation:
             self._shown.update(client.name for client in clients if client.exit_code == _TRAINING_FAILED)
         if server.exit_code:
             raise ProgramsFailedError(server.exit_code, self._describe_end(server))
+
+    def _is_in_vain(self, clients: Sequence[Child]) -> bool:
+        """Whether clients ended without which the server would wait until its timeout."""
+        codes = [client.exit_code for client in clients]
+        # A client ends in this way before it is ready, so that the run has not begun.
+        return all(codes) or (self._plan.needs_all and _WRONG_SETTINGS in codes)
 
     def _show_progress(self) -> None:
         if self.run_dir:

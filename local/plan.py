@@ -28,6 +28,7 @@ class Plan:
         derived: settings that the user left unset and that follow CLIENTS.
         problems: what is wrong with the settings; if there are any, nothing may be started.
         pki: settings of the authority that issues the certificates; None if LINK_SECURITY is `insecure`.
+        needs_all: whether the run cannot begin without one of the clients, because each has data of its own.
     """
 
     server: Mapping[str, str]
@@ -38,6 +39,7 @@ class Plan:
     problems: Sequence[str]
     pki: PkiSettings | None
     root: Path = ROOT
+    needs_all: bool = False
 
     def explain(self, problem: str) -> str:
         """Add to a problem of the server's settings where the value comes from if the user did not set it."""
@@ -84,6 +86,7 @@ def make_plan(environ: Mapping[str, str]) -> Plan:
         derived={"MIN_CLIENTS", "NUM_PARTITIONS"} - given,
         problems=problems or _find_shortages(settings, given),
         pki=_make_pki(settings, pki_dir) if settings.link_security == "mtls" else None,
+        needs_all="MIN_CLIENTS" not in given and has_placeholder(environ.get("DATA_DIR", "")),
     )
 
 

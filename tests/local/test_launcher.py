@@ -235,6 +235,39 @@ def test_clients_that_failed_for_different_reasons_are_reported_with_each(launch
     ]
 
 
+SITES_FAIL = """
+name = os.environ["NODE_NAME"]
+if name == "east":
+    wait()
+say("ERROR", f"{os.environ['DATA_DIR']}/rows.csv:5: wrong")
+sys.exit(2)
+"""
+
+
+def make_sites(launcher: Launcher) -> dict[str, str]:
+    """Make a folder for each of three sites, of which one has no mistake, and return the settings."""
+    for name in ("east", "north", "south"):
+        (launcher.root / "sites" / name).mkdir(parents=True)
+    return {"DATA_DIR": str(launcher.root / "sites" / "{site}"), "CLIENT_DOES": SITES_FAIL}
+
+
+def test_sites_whose_data_is_wrong_end_the_federation_at_once_with_their_code_and_reasons(
+    launcher: Launcher,
+) -> None:
+    launcher.be_patient()
+    code, lines = launcher.run(**make_sites(launcher), SERVER_DOES="wait()")
+    assert code == 2
+    assert sorted(lines[-2:]) == [
+        f"{name} ended with exit code 2: {launcher.root}/sites/{name}/rows.csv:5: wrong"
+        for name in ("north", "south")
+    ]
+
+
+def test_a_server_that_can_begin_with_fewer_sites_is_not_ended(launcher: Launcher) -> None:
+    code, _ = launcher.run(**make_sites(launcher), SERVER_DOES="time.sleep(3)", MIN_CLIENTS="1")
+    assert code == 0
+
+
 @pytest.mark.parametrize("stray", ["", "say('ERROR', 'an error before'); "])
 def test_the_reason_of_a_killed_program_is_the_signal_and_no_line_of_a_library(
     launcher: Launcher, stray: str
