@@ -40,20 +40,22 @@ def _import(name: str) -> ModuleType:
         reason, expected = f"{error.filename or error}: {error.strerror}", expected_readable()
         raise SettingsError(f"TASK={name}: cannot be imported: {reason}; {expected}") from error
     except (ImportError, SyntaxError) as error:
-        reason, expected = _explain_import(error)
+        reason, expected = _explain_import(name, error)
         raise SettingsError(f"TASK={name}: cannot be imported: {reason}; {expected}") from error
     except BaseException as error:
         reason = explain(error, None)
         raise SettingsError(f"TASK={name}: cannot be imported: {reason}; {EXPECTED}") from error
 
 
-def _explain_import(error: ImportError | SyntaxError) -> tuple[str, str]:
+def _explain_import(name: str, error: ImportError | SyntaxError) -> tuple[str, str]:
     """Return the reason, which names the file, and what is expected."""
     reason = str(error).strip().partition("\n")[0] or "no reason given"
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     path = _find_unreadable(missing or "")
     if path:
         return f"{reason}, and {path} cannot be read", expected_readable()
+    if missing and missing.partition(".")[0] != name.partition(".")[0]:
+        return reason, "expected an installed package: requirements/task.txt lists those of a task"
     return reason, EXPECTED
 
 

@@ -53,7 +53,7 @@ def test_a_name_that_is_not_a_modules_is_refused(name: str) -> None:
     ("source", "reason"),
     [
         ("def build_model(:", "invalid syntax (their_task.py, line 1)"),
-        ("import no_such_package", "No module named 'no_such_package'"),
+        ("import their_task.parts", "No module named 'their_task.parts'"),
         ("from client.data import no_such_name", "cannot import name 'no_such_name' from 'client.data' ("),
         ("raise KeyError('spam')", "KeyError: 'spam'"),
         ("raise RuntimeError('first\\nsecond')", "RuntimeError: first"),
@@ -65,6 +65,12 @@ def test_a_module_that_fails_on_import_is_named_with_the_reason(load: Load, sour
     message = error_of(lambda: load(source))
     assert message.startswith(f"TASK=their_task: cannot be imported: {reason}")
     assert message.endswith(f"; {TASK}")
+
+
+def test_a_package_that_is_not_installed_is_named_with_the_file_that_lists_packages(load: Load) -> None:
+    message = error_of(lambda: load("import no_such_package"))
+    assert message.startswith("TASK=their_task: cannot be imported: No module named 'no_such_package'; ")
+    assert "requirements/task.txt" in message
 
 
 def test_a_file_that_a_task_cannot_read_is_named(load: Load) -> None:
