@@ -40,21 +40,14 @@ def find_weights(data_dir: Path, name: str) -> Path:
     """Return the path of a file of weights that the server's options name.
 
     Raises:
-        SettingsError: the name is that of a file elsewhere, which is no business of a server.
-        DataError: there is no such file.
+        SettingsError: it may be a file outside of the folder, which is no business of a server.
     """
     if Path(name).name != name:
         raise SettingsError(
             f"TASK_OPTIONS: weights={printable(repr(name))}: expected the name of a file in DATA_DIR, without"
             " folders"
         )
-    path = data_dir / name
-    if not path.is_file():
-        raise DataError(
-            f"{path}: not found; expected the file of weights that TASK_OPTIONS names, the same as at the"
-            " other sites"
-        )
-    return path
+    return data_dir / name
 
 
 def load_weights(net: gluon.Block, path: Path | str, new: Sequence[str] = NEW_LAYERS) -> None:
@@ -74,6 +67,8 @@ def load_weights(net: gluon.Block, path: Path | str, new: Sequence[str] = NEW_LA
             shape, or is none of the network's.
     """
     path = Path(path)
+    if not path.exists():
+        raise DataError(f"{path}: not found; expected the file of weights, the same as at the other sites")
     with disk_errors(path, reads=True):
         data = path.read_bytes()
     parameters = model.name_parameters(net)

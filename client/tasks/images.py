@@ -48,8 +48,9 @@ transforms = gluon.data.vision.transforms
 def columns(data_dir: Path, options: Options) -> dict[str, NDArray[Any]]:
     """Return the class of each image to train, from which the sites agree on the classes."""
     how = _fill_in(options)
-    # A file of weights that does not fit ends a client here, before it reports ready.
-    _build(data_dir, how, classes=2)
+    if how["weights"]:
+        # A file that is missing or does not fit ends a client here, before it reports ready.
+        load_weights(build_network(how["network"], 2), find_weights(data_dir, how["weights"]))
     train, _ = load_image_folders(data_dir, rare=how["rare"])
     return {"class": np.array(train.classes)[train.labels]}
 
@@ -63,7 +64,13 @@ def load_data(data_dir: Path, options: Options, schema: Schema) -> tuple[Any, An
 
 def build_model(data_dir: Path, options: Options, schema: Schema) -> gluon.HybridBlock:
     """Build the network, with an output for each class."""
-    return _build(data_dir, _fill_in(options), len(CLASSES(schema)))
+    how = _fill_in(options)
+    net = build_network(how["network"], len(CLASSES(schema)))
+    weights = find_weights(data_dir, how["weights"])
+    # The commands for a trained model, which has all of its arrays, work without the file.
+    if weights.is_file():
+        load_weights(net, weights)
+    return net
 
 
 def load_example(path: Path, options: Options) -> mx.nd.NDArray:
@@ -91,13 +98,6 @@ def _fill_in(options: Options) -> Options:
             " name of a file in DATA_DIR"
         )
     return how
-
-
-def _build(data_dir: Path, how: Options, classes: int) -> gluon.HybridBlock:
-    net = build_network(how["network"], classes)
-    if how["weights"]:
-        load_weights(net, find_weights(data_dir, how["weights"]))
-    return net
 
 
 def _convert(size: int, *, augment: bool = False, **_: Any) -> gluon.nn.Sequential:

@@ -130,7 +130,7 @@ def test_a_file_that_is_damaged_or_missing_is_one_line(tmp_path: Path, pretraine
         path.write_bytes(content)
         with pytest.raises(DataError, match=rf"^{path}: not a whole file"):
             load_weights(build_network(NAME, 3), path)
-    with pytest.raises(DataError, match="cannot be read: No such file"):
+    with pytest.raises(DataError, match=r"gone\.params: not found"):
         load_weights(build_network(NAME, 3), tmp_path / "gone.params")
 
 
@@ -140,8 +140,7 @@ def test_a_server_cannot_name_a_file_outside_of_the_data_folder(tmp_path: Path) 
     for name in ("../secret", str(tmp_path / "secret"), "sub/w.params"):
         with pytest.raises(SettingsError, match=r"^TASK_OPTIONS: weights="):
             find_weights(tmp_path / "site", name)
-    with pytest.raises(DataError, match=r"site/gone\.params: not found"):
-        find_weights(tmp_path / "site", "gone.params")
+    assert find_weights(tmp_path / "site", "w.params") == tmp_path / "site" / "w.params"
 
 
 def test_an_unknown_network_is_one_line() -> None:

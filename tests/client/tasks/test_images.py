@@ -135,6 +135,11 @@ def test_a_backbone_that_is_not_frozen_starts_from_the_weights_and_changes(site:
     assert (trial.arrays["features.0.weight"] != given["features.0.weight"].asnumpy()).any()
 
 
+def test_a_trained_model_is_built_without_the_file_of_weights(site: Path) -> None:
+    net = load(site, weights="gone.params", freeze=True).build_model()
+    assert all(parameter._data is None for parameter in net.collect_params().values())
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [

@@ -1,0 +1,195 @@
+"""docs/tutorials/images.md: its commands train two sites from pretrained weights, and predict."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from client.data import ImageFolder
+from client.model_zoo import build_network, load_weights
+from client.tasks.images import DEFAULTS
+from fedmx.errors import DataError
+from tests.bounds import HANG_S
+from tests.client.given.pictures import BASELINE, write_classes
+from tests.pages import ROOT, list_commands
+
+PATH = ROOT / "docs" / "tutorials" / "images.md"
+PAGE = PATH.read_text()
+SECTIONS = ("Pictures of two sites", "Pretrained weights", "Train at two sites", "Predict")
+# Instead of `make run`, which would set up an environment. Each run's folder is kept by its name.
+MAKE = f"""
+make() {{
+    shift
+    env "$@" ROUNDS=2 {sys.executable} -m local || return
+}}
+"""
+CLASSES = ["circle", "cross", "square", "triangle"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command of the page.
+
+    Attributes:
+        command: the command, as a shell gets it.
+        shown: the output on the page.
+        printed: its real output.
+    """
+
+    command: str
+    shown: str
+    printed: str
+
+
+@dataclass(frozen=True)
+class Walk:
+    """The commands of the page, run one after another in one shell.
+
+    Attributes:
+        steps: the commands.
+        runs: the folders of the runs, in their order.
+        shapes: the folder of the pictures.
+    """
+
+    steps: list[Step]
+    runs: list[Path]
+    shapes: Path
+
+    def find(self, part: str) -> list[Step]:
+        """Return the commands that contain a text."""
+        return [step for step in self.steps if part in step.command]
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory: pytest.TempPathFactory) -> Walk:
+    """The page, with two rounds in each run."""
+    folder = tmp_path_factory.mktemp("images")
+    commands = [command for section in SECTIONS for command in list_commands(PATH, section)]
+    script = "\n".join(["set -e", MAKE, *(f"echo @@@\n{command}" for command, _ in commands)])
+    for name, here in {
+        "data/shapes": folder / "shapes",
+        "runs/latest": folder / "runs" / "latest",
+        ".venv/bin/python": sys.executable,
+    }.items():
+        script = re.sub(rf"(?<![\w./]){re.escape(name)}(?![\w.])", str(here), script)
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=ROOT,
+        env={
+            "PATH": os.environ["PATH"],
+            "RUNS_DIR": str(folder / "runs"),
+            "LISTEN_ADDRESS": "127.0.0.1:0",
+            "LINK_SECURITY": "insecure",
+        },
+        capture_output=True,
+        text=True,
+        timeout=2 * HANG_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = done.stdout.split("@@@\n")[1:]
+    steps = [Step(*each, output) for each, output in zip(commands, printed, strict=True)]
+    runs = sorted(path for path in (folder / "runs").iterdir() if not path.is_symlink())
+    return Walk(steps, [path for path in runs if (path / "history.jsonl").exists()], folder / "shapes")
+
+
+def read_history(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+
+
+def test_the_pictures_are_in_the_folders_that_the_page_shows(walk: Walk) -> None:
+    (step,) = walk.find("ls ")
+    assert step.printed.replace(str(walk.shapes), "data/shapes") == step.shown
+    counts = {
+        site: [len(list((walk.shapes / "sites" / site / name).iterdir())) for name in CLASSES]
+        for site in ("1", "2")
+    }
+    assert counts == {"1": [80, 40, 40, 40], "2": [40, 80, 40, 40]}
+
+
+def test_both_kinds_of_training_beat_a_guess_clearly(walk: Walk) -> None:
+    _, frozen, whole = walk.runs
+    for run in (frozen, whole):
+        evaluated = read_history(run)[-1]["evaluate"]
+        assert evaluated["num_examples"] == 80
+        # The most frequent class has 30 % of the pictures.
+        assert evaluated["metrics"]["accuracy"] > 0.5
+
+
+def test_a_frozen_backbone_moves_at_most_an_eighth_of_the_model_in_a_round(walk: Walk) -> None:
+    _, frozen, whole = walk.runs
+    with np.load(frozen / "model.npz") as model:
+        size = sum(model[name].nbytes for name in model)
+    for run, least, most in ((frozen, 0.0, 0.12), (whole, 2.9, 3.1)):
+        rounds = read_history(run)
+        assert len(rounds) == 2
+        for line in rounds:
+            moved = [node["bytes_up"] + node["bytes_down"] for node in line["nodes"]]
+            assert len(moved) == 2
+            assert least * size < min(moved)
+            assert max(moved) < most * size
+
+
+def test_the_frozen_layers_are_those_of_the_file_bit_for_bit(walk: Walk) -> None:
+    pretrained, frozen, whole = (dict(np.load(run / "model.npz")) for run in walk.runs)
+    features = [name for name in pretrained if name.startswith("features.")]
+    assert len(features) == len(pretrained) - 2
+    assert all(frozen[name].tobytes() == pretrained[name].tobytes() for name in features)
+    assert not any(whole[name].tobytes() == pretrained[name].tobytes() for name in features)
+
+
+def test_a_new_picture_gets_a_class_with_its_name(walk: Walk) -> None:
+    (step,) = walk.find("client predict")
+    line = rf"\S*new/(\w+)\.png\[0\]: class ({'|'.join(CLASSES)}), probability [01]\.\d{{4}}"
+    for text in (step.shown, step.printed):
+        found = [re.fullmatch(line, each) for each in text.splitlines()]
+        assert [match[1] for match in found if match] == ["cross", "triangle"]
+
+
+def test_a_site_is_evaluated_with_the_names_of_its_classes(walk: Walk) -> None:
+    (step,) = walk.find("client evaluate")
+    assert "40 examples" in step.printed
+    for name in CLASSES:
+        assert re.search(rf"^{name} +\d+ +\d+ +\d+ +\d+ ", step.printed, re.MULTILINE)
+
+
+def test_the_page_has_the_columns_of_the_real_table(walk: Walk) -> None:
+    (header,) = re.findall(r"^  round   nodes .*$", PAGE, re.MULTILINE)
+    assert all(header in step.printed for step in walk.find("make run"))
+
+
+def test_the_page_has_the_options_of_the_task_with_their_defaults() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `(.*?)` \|", PAGE, re.MULTILINE)
+    assert {name: json.loads(default) for name, default in rows} == DEFAULTS
+
+
+def test_the_page_has_the_lines_of_wrong_files(tmp_path: Path) -> None:
+    write_classes(tmp_path, cat=2, dog=2)
+    found = []
+    for name, content in {"0017.jpg": BASELINE[:-9], "notes.txt": b"a cat"}.items():
+        (tmp_path / "cat" / name).write_bytes(content)
+        found.append(find_error(tmp_path))
+        (tmp_path / "cat" / name).unlink()
+    write_classes(tmp_path, lynx=1)
+    found.append(find_error(tmp_path))
+    shutil.rmtree(tmp_path / "lynx")
+    with pytest.raises(DataError) as caught:
+        load_weights(build_network("mobilenet0.25", 2), tmp_path / "backbone.params")
+    found.append(str(caught.value))
+    for line in found:
+        shown = line.replace(str(tmp_path), "/data").replace(str(len(BASELINE) - 9), "48211")
+        assert f"\n{shown}\n" in PAGE
+
+
+def find_error(folder: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        ImageFolder(folder)
+    return str(caught.value)

@@ -1,0 +1,87 @@
+"""docs/tutorials/model-zoo.md: its tasks train, and its commands run."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from client.mx import mx
+from client.trial import run_trial
+from examples.shapes.__main__ import write_all
+from tests.bounds import HANG_S
+from tests.pages import ROOT, find_code, list_commands
+
+PATH = ROOT / "docs" / "tutorials" / "model-zoo.md"
+# Instead of `make run`, which would set up an environment, and with one short round.
+MAKE = f'make() {{ shift; env "$@" ROUNDS=1 LOCAL_EPOCHS=1 {sys.executable} -m local; }}'
+SECTIONS = ("1. The default task", "2. Another network", "3. Images in folders")
+FEW_IMAGES = 120
+QUICK: dict[str, Any] = {"batch_size": 20, "optimizer": "adam", "learning_rate": 0.003, "local_epochs": 1}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the tasks of the page."""
+    for name in ("zoo_digits.py", "folders_task.py"):
+        (tmp_path / name).write_text(find_code(f"# {name}\n"))
+    pretrained = find_code("# folders_task.py\n") + find_code(
+        'load_weights(net, data_dir / "backbone.params")'
+    )
+    (tmp_path / "pretrained_task.py").write_text(pretrained)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def test_the_commands_of_the_page_run(folder: Path) -> None:
+    # The convolutional network has tests of its own, and takes long on all digits.
+    commands = [
+        command
+        for section in SECTIONS
+        for command, _ in list_commands(PATH, section)
+        if "client.tasks.cnn" not in command
+    ]
+    assert len(commands) == 4
+    script = "\n".join(["set -e", MAKE, *commands])
+    for name, here in {"data/shapes": folder / "shapes", ".venv/bin/python": sys.executable}.items():
+        script = re.sub(rf"(?<![\w./]){re.escape(name)}(?![\w.])", str(here), script)
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=ROOT,
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(folder),
+            "RUNS_DIR": str(folder / "runs"),
+            "LISTEN_ADDRESS": "127.0.0.1:0",
+            "LINK_SECURITY": "insecure",
+        },
+        capture_output=True,
+        text=True,
+        timeout=2 * HANG_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(re.findall(r"^model_sha256: ", done.stdout, re.MULTILINE)) == 3
+
+
+def test_a_network_of_the_model_zoo_learns_digits(folder: Path) -> None:
+    trial = run_trial("zoo_digits", ROOT / "data" / "mnist", **{**QUICK, "batch_size": 50, "local_epochs": 4})
+    assert trial.training[-1]["accuracy"] > 0.5
+    assert trial.evaluation["num-examples"] == 1000
+
+
+def test_the_task_of_folders_starts_from_weights_that_stay_as_they_are(folder: Path) -> None:
+    write_all(folder / "shapes", 1, FEW_IMAGES)
+    site = folder / "shapes" / "sites" / "1"
+    first = run_trial("folders_task", site, **QUICK)
+    assert first.schema is not None
+    assert first.arrays["output.weight"].shape[0] == 4
+    mx.nd.save(
+        str(site / "backbone.params"), {name: mx.nd.array(each) for name, each in first.arrays.items()}
+    )
+    second = run_trial("pretrained_task", site, **QUICK)
+    changed = {name for name, each in second.arrays.items() if (each != first.arrays[name]).any()}
+    assert changed == {"output.weight", "output.bias"}
