@@ -26,6 +26,10 @@ MISSING = frozenset(["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "?"]
 Kind: TypeAlias = Literal["numeric", "categorical"]
 
 _DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
+_DECIMAL_POINT = re.compile(r"-?\d+\.\d+")
+# A decimal comma may have three digits after it too, but not in most values of a column.
+_THOUSANDS = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
+_LARGEST = float(np.finfo(np.float32).max)
 # A column with this share of numbers is one with mistakes.
 _MOSTLY = 0.9
 _NAN = math.nan
@@ -63,21 +67,24 @@ class _Column:
             same = ["" if value in MISSING else known.setdefault(value, value) for value in values]
             self.chunks.append(np.array(same, dtype=object))
             return
-        if np.isinf(numbers).any():
-            index = int(np.isinf(numbers).argmax())
+        is_too_large = np.abs(numbers) > _LARGEST
+        if is_too_large.any():
+            index = int(is_too_large.argmax())
             fail(
                 path,
                 lines[index],
-                f"column {self.name!r} has {_show(values[index])}; expected a finite number, or no value if"
-                " it is unknown",
+                f"column {self.name!r} has {_show(values[index])}; expected a number that float32 can"
+                " represent, or no value if it is unknown",
             )
         self.chunks.append(numbers)
 
     def _reject_text(self, path: Path, lines: list[int], values: list[str], form: CsvFormat) -> None:
         index = next(i for i, value in enumerate(values) if not is_number(value, form))
         remedy = "correct it, or delete it if it is unknown"
-        if _DECIMAL_COMMA.fullmatch(values[index]) and form.decimal != ",":
-            remedy = 'set the option decimal: ","'
+        if form.decimal != "," and _DECIMAL_COMMA.fullmatch(values[index]):
+            remedy = 'set the option decimal: ",", or remove commas between thousands'
+        elif form.decimal == "," and _DECIMAL_POINT.fullmatch(values[index]):
+            remedy = 'set the option decimal: "."'
         fail(
             path,
             lines[index],
@@ -186,14 +193,9 @@ def _check_kind(table: Table, name: str, form: CsvFormat) -> None:
     first = next(i for i, value in enumerate(table.columns[name]) if value in texts)
     path, line = table.place(first)
     found = f"column {name!r} has {_show(table.columns[name][first])}"
-    commas = sum(count for text, count in texts.items() if _DECIMAL_COMMA.fullmatch(text))
-    if form.decimal != "," and commas > others / 2:
-        fail(
-            path,
-            line,
-            f'{found}; expected numbers with a decimal point: set the option decimal: ",", or declare the'
-            " column categorical",
-        )
+    remedy = _find_remedy(texts, form)
+    if remedy:
+        fail(path, line, f"{found}; expected numbers {remedy}, or declare the column categorical")
     if total - others >= _MOSTLY * total:
         share = f"{total - others} of {total} values"
         fail(
@@ -202,6 +204,20 @@ def _check_kind(table: Table, name: str, form: CsvFormat) -> None:
             f"{found}, but {share} are numbers; expected a number: correct the value, delete it if it is"
             " unknown, or declare the column categorical",
         )
+
+
+def _find_remedy(texts: Mapping[str, int], form: CsvFormat) -> str | None:
+    """Return what to do if most texts of a column are numbers in another notation; None if they are not."""
+    remedies = {
+        _THOUSANDS: "without commas between thousands: remove them",
+        _DECIMAL_COMMA: 'with a decimal point: set the option decimal: ","',
+    }
+    if form.decimal == ",":
+        remedies = {_DECIMAL_POINT: 'with a decimal comma: set the option decimal: "."'}
+    for pattern, remedy in remedies.items():
+        if sum(count for text, count in texts.items() if pattern.fullmatch(text)) > sum(texts.values()) / 2:
+            return remedy
+    return None
 
 
 def _show(text: str) -> str:

@@ -83,6 +83,9 @@ def find_files(path: Path) -> list[Path]:
     if not path.is_dir():
         if not path.exists():
             raise DataError(f"{path}: no such file or folder; expected a CSV file, or a folder with one")
+        # A pipe can be read only once, and without a writer its reader would wait.
+        if not path.is_file():
+            raise DataError(f"{path}: not a regular file; expected a CSV file, or a folder with one")
         return [path]
     with disk_errors(path, reads=True):
         files = sorted(each for each in path.iterdir() if _is_csv(each))
@@ -106,12 +109,12 @@ def _check_arguments(label: str | None, lists: tuple[Collection[str], ...]) -> N
     for name, columns in zip(names, lists, strict=True):
         if isinstance(columns, str):
             raise SettingsError(f"{name}={columns!r}: expected a list of columns, such as [{columns!r}]")
+    if label in lists[2]:
+        raise SettingsError(f"the label column {label!r} is in ignore; expected other columns there")
     for column in {column for columns in lists for column in columns}:
         found = [name for name, columns in zip(names, lists, strict=True) if column in columns]
         if len(found) > 1:
             raise SettingsError(f"column {column!r} is in {' and '.join(found)}; expected one of them")
-    if label in lists[2]:
-        raise SettingsError(f"the label column {label!r} is in ignore; expected other columns there")
 
 
 def _read_names(paths: list[Path], form: CsvFormat, needed: list[str]) -> list[str]:

@@ -18,6 +18,13 @@ from fedmx.files import disk_errors
 # Enough rows that a chunk costs little more than its values, and few enough for any memory.
 _CHUNK = 4096
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+# How files begin that are not UTF-8, and what they are.
+_SIGNATURES = {
+    b"\x1f\x8b": "a gzip file; expected text: unpack it",
+    b"PK\x03\x04": "a zip file or a workbook; expected text: unpack it, or save the table as CSV",
+    b"\xff\xfe": 'UTF-16; expected UTF-8: save the file again, or set the option encoding: "utf-16"',
+    b"\xfe\xff": 'UTF-16; expected UTF-8: save the file again, or set the option encoding: "utf-16"',
+}
 # How Python represents bytes that an encoding does not have.
 _ESCAPED = re.compile("[\udc80-\udcff]")
 _DIGITS = re.compile(r"-?\d+")
@@ -47,7 +54,8 @@ class CsvFormat:
             raise SettingsError(f"decimal={self.decimal!r}: expected '.' or ','")
         try:
             "".encode(self.encoding)
-        except LookupError:
+        # Names with odd characters are a ValueError.
+        except (LookupError, ValueError):
             raise SettingsError(
                 f"encoding={self.encoding!r}: unknown; expected an encoding such as 'utf-8', 'utf-8-sig' or"
                 " 'cp1252'"
@@ -124,11 +132,21 @@ def _check_lines(path: Path, lines: Iterable[str], form: CsvFormat) -> Iterator[
                 "begins with a byte order mark; expected UTF-8 without one: save the file again, or set the"
                 ' option encoding: "utf-8-sig", which reads files with and without one',
             )
+        if number == 1:
+            _check_start(path, line)
         if not line.isascii():
             _check_bytes(path, number, line, form)
         if "\0" in line:
             fail(path, number, "a NUL character; expected text: the file is damaged, binary, or UTF-16")
         yield line
+
+
+def _check_start(path: Path, line: str) -> None:
+    """Check that a file which is read as UTF-8 does not begin like one of another kind."""
+    start = line[: max(map(len, _SIGNATURES))].encode(errors="surrogateescape")
+    problem = next((problem for bytes_, problem in _SIGNATURES.items() if start.startswith(bytes_)), None)
+    if problem:
+        fail(path, 1, problem)
 
 
 def _check_bytes(path: Path, number: int, line: str, form: CsvFormat) -> None:
@@ -166,8 +184,11 @@ def _explain(error: str) -> str:
             "text follows a closing quote; expected a delimiter: a quote within a quoted value is written"
             ' twice, ""'
         )
-    # The end of the file, or the largest size of a value.
-    return 'a quote is not closed; expected a second " at the end of the value'
+    expected = 'expected a second " at the end of the value'
+    if "field larger" in error:
+        most = csv.field_size_limit()
+        return f"a quote is not closed, or a value has more than {most} characters; {expected}"
+    return f"a quote is not closed; {expected}"
 
 
 def _check_header(path: Path, line: int, names: list[str], form: CsvFormat) -> None:

@@ -120,6 +120,8 @@ def _fill_in(options: Options) -> Options:
         )
     if not all(units > 0 for units in chosen["hidden"]):
         raise SettingsError(f"TASK_OPTIONS: hidden={chosen['hidden']}: expected integers of at least 1")
+    if not 0 <= chosen["dropout"] < 1:
+        raise SettingsError(f"TASK_OPTIONS: dropout={chosen['dropout']}: expected a share from 0 to below 1")
     return chosen
 
 
@@ -132,6 +134,13 @@ def _read_sets(data_dir: Path, options: Options) -> tuple[Table, Table]:
     test = how.pop("test")
     for other in ("problem", "hidden", "dropout"):
         del how[other]
-    kind = "numeric" if _is_regression(options) else "categorical"
+    kind, other = "categorical", "numeric"
+    if _is_regression(options):
+        kind, other = other, kind
+    if how["label"] in how[other]:
+        raise SettingsError(
+            f"TASK_OPTIONS: the label {how['label']!r} is in {other}; expected no label there: the option"
+            " problem decides its kind"
+        )
     how[kind] = {*how[kind], how["label"]}
     return read_csv(data_dir, **how).split(test)

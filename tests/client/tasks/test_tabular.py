@@ -134,6 +134,7 @@ def test_the_test_set_is_left_out_of_what_the_sites_agree_on(tmp_path: Path) -> 
         ({"lable": "costly"}, "lable"),
         ({"label": "costly", "problem": "ranking"}, "ranking"),
         ({"label": "costly", "ignore": ["costly"]}, "costly"),
+        ({"label": "costly", "ignore": ["id"], "numeric": ["costly"]}, "problem"),
         ({"label": "costly", "ignore": ["id"], "test": 1.5}, "1.5"),
         ({"label": "costly", "ignore": ["id"], "delimiter": "||"}, "||"),
     ],
@@ -153,6 +154,14 @@ def test_layers_without_units_are_an_error(tmp_path: Path, width: list[int]) -> 
     options = {"label": "costly", "ignore": ["id"], "hidden": width}
     (site, _) = write_sites(tmp_path)
     with pytest.raises(SettingsError, match="hidden"):
+        agree([site], options)
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1, 1.5])
+def test_a_dropout_that_is_no_share_below_1_is_an_error(tmp_path: Path, dropout: float) -> None:
+    options = {"label": "costly", "ignore": ["id"], "dropout": dropout}
+    (site, _) = write_sites(tmp_path)
+    with pytest.raises(SettingsError, match="dropout"):
         agree([site], options)
 
 
