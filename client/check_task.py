@@ -171,7 +171,9 @@ class _Check:
             arrays_sent = ArrayRecord({**average})
             found.append(self._trainer.evaluate(arrays_sent, self._how, 1, [0, 1, node], counter))
             counted.append(None if counter is None else counter.read())
-        metrics = {**measure_all(counted), **_average_metrics(found)}
+        averaged = _average_metrics(found)
+        derived = {name: value for name, value in measure_all(counted).items() if name not in averaged}
+        metrics = {**averaged, **derived}
         loss = metrics.get(LOSS, 0.0)
         if not math.isfinite(loss):
             raise SettingsError(
