@@ -164,10 +164,10 @@ def _load(config: ConfigRecord, share: DataShare) -> Trainer:
     except (SettingsError, DataError) as reason:
         if not schema:
             raise
-        # It may have values of rows, which this site has not agreed to tell.
+        # The message may contain values of rows, which must not leave this site.
         error(str(reason))
         raise SettingsError(
-            "this site's data do not fit what the sites agreed on; its own log has the reason"
+            "this site's data does not fit the schema that the sites agreed on; its own log has the reason"
         ) from None
     return node
 

@@ -8,7 +8,7 @@ from client.classifier import Classifier
 from client.mx import mx
 from fedmx.class_counts import MOST_CLASSES, MOST_EXAMPLES, ClassCounts
 
-# Numbers that wait on the device: reading them waits for MXNet's engine, so not for every batch.
+# The most numbers held on the device: reading them waits for MXNet's engine, so it is not done per batch.
 _MOST_HELD = 2**20
 
 

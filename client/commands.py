@@ -13,7 +13,7 @@ from fedmx.settings import ClientSettings, ModelSettings
 
 FORMATS = ("params", "mxnet", "onnx", "npz")
 TEMPLATES = ("mnist", "tabular", "images")
-"""The built-in tasks that a new one may be made from; the first is the default."""
+"""The built-in tasks that a new one can start from; the first is the default."""
 _SETTINGS = {"settings of the client": ClientSettings, "settings of models": ModelSettings}
 
 
@@ -106,7 +106,7 @@ def _add_new_task_arguments(parser: ArgumentParser) -> None:
         "--like",
         choices=TEMPLATES,
         default=TEMPLATES[0],
-        help=f"built-in task to begin with; default: {TEMPLATES[0]}, which runs at once",
+        help=f"built-in task to start from; default: {TEMPLATES[0]}, which runs as it is",
     )
 
 
@@ -130,6 +130,6 @@ COMMANDS = {
         "check a task of your own, and measure what a round costs", _add_check_task_arguments
     ),
     "new-task": Command(
-        "write a task of your own into this folder, with a test, to begin with", _add_new_task_arguments
+        "write a task of your own and its test into this folder, to start from", _add_new_task_arguments
     ),
 }

@@ -39,8 +39,8 @@ def make_module(name: str, like: str) -> str:
     own = ast.get_docstring(ast.parse(source)) or ""
     rest = source.split('"""', 2)[2]
     return (
-        f'"""A task of your own, which begins as a copy of client.tasks.{like}. What that is:\n\n{own}\n\n'
-        "Change its functions to your model and your data. docs/tasks.md has all that a task may have, and\n"
+        f'"""A task of your own, which began as a copy of client.tasks.{like}:\n\n{own}\n\n'
+        "Change its functions to your model and data. docs/tasks.md lists all that a task may define, and\n"
         f'test_{name}.py tests this one.\n"""{rest}'
     )
 
@@ -60,9 +60,9 @@ def _check_name(name: str, module: Path, test: Path) -> None:
     if not (name.isascii() and name.isidentifier()) or keyword.iskeyword(name):
         raise SettingsError(f"NAME={name}: not the name of a module; {_EXPECTED}")
     for path in (module, test):
-        # A link that leads nowhere is there, too.
+        # A dangling link exists, too.
         if path.exists() or path.is_symlink():
-            raise DataError(f"{path}: exists already; expected another NAME: no file was written")
+            raise DataError(f"{path}: exists already; expected another NAME; no file was written")
     if place := _find_module(name):
         raise SettingsError(f"NAME={name}: Python imports {place} by this name; {_EXPECTED}")
 
@@ -74,7 +74,7 @@ def _find_module(name: str) -> str:
     try:
         spec = importlib.util.find_spec(name)
     except ValueError:
-        # A module that this process made itself, such as __main__.
+        # A module without a spec, such as __main__.
         return f"a module {name}"
     if spec is None:
         return ""
@@ -102,20 +102,20 @@ def _write(sources: dict[Path, str]) -> None:
 
 
 def _describe(name: str, like: str) -> list[str]:
-    """Return the lines that tell a user what was written and what to do next."""
+    """Return the lines to print: what was written, and what to do next."""
     folder, python = Path.cwd(), Path(sys.executable)
     # Only the data of this task is part of fedmx.
     data_dir = _ROOT / "data" / "mnist" if like == "mnist" else Path("/data/mine")
     run = f"run TASK={name} DATA_DIR={_shorten(data_dir, _ROOT)}"
     shown = _shorten(python, folder)
     lines = [
-        f"wrote {name}.py: change build_model and load_data, where its comments lead you",
-        f"wrote test_{name}.py: tests it on small data",
+        f"wrote {name}.py: adapt build_model and load_data; its comments show where",
+        f"wrote test_{name}.py: tests it on a small dataset",
         "next:",
         f"  {shown} test_{name}.py",
         f"  {shown} -m client check-task {name} {_shorten(data_dir, folder)}",
     ]
-    # An image has no launcher.
+    # The client's image has no Makefile.
     if (_ROOT / "Makefile").exists():
         lines.append(f"  make {run}" if folder == _ROOT else f"  PYTHONPATH={folder} make -C {_ROOT} {run}")
     return lines

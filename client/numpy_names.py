@@ -1,4 +1,4 @@
-"""What MXNet 1.9.1 and its packages expect of numpy and numpy has changed since: missing names, and texts."""
+"""Restores what MXNet 1.9.1 and packages of its time need of numpy: removed names, and how arrays print."""
 
 from collections.abc import Callable
 from typing import Any, Final

@@ -48,7 +48,7 @@ def summarize(task_name: str, columns: Any, min_group: int) -> Summary:
     Args:
         task_name: the task's name.
         columns: column's name -> its values, as the task's `columns` returned them.
-        min_group: MIN_GROUP: nothing is told about fewer rows.
+        min_group: MIN_GROUP: nothing is revealed about fewer rows.
 
     Raises:
         SettingsError: it is not a mapping of arrays.
@@ -110,9 +110,10 @@ def _summarize(task_name: str, name: str, values: Any, min_group: int) -> Column
         raise DataError(f"{place}: its name has {len(name)} characters; expected at most {MAX_TEXT}")
     if not isinstance(values, np.ndarray) or values.ndim != 1:
         raise SettingsError(
-            f"{place}: columns() has {describe(values)} for it; expected a numpy array with one value per row"
+            f"{place}: columns() returned {describe(values)} for it; expected a numpy array with one value"
+            " per row"
         )
-    if values.dtype.kind in "bui" or values.dtype.kind == "f":
+    if values.dtype.kind in "buif":
         return _summarize_numbers(place, values.astype(np.float64), min_group)
     if values.dtype.kind in "UO" and all(isinstance(value, str) for value in values):
         return _summarize_texts(place, values, min_group)
@@ -129,23 +130,23 @@ def _summarize_numbers(place: str, values: NDArray[np.float64], min_group: int) 
         raise DataError(
             f"{place}: it has {np.abs(present).max():g}; expected numbers that float32 can represent"
         )
-    # The count would tell how many are missing.
+    # The number of present values would reveal how many are missing.
     count = len(present) if has_missing else len(values)
     return Numbers(count, float(present.mean()), float(present.var()), has_missing)
 
 
 def _summarize_texts(place: str, values: NDArray[Any], min_group: int) -> Texts:
     found, counts = np.unique(values.astype(str), return_counts=True)
-    told = tuple(str(value) for value in found[counts >= min_group])
-    if len(told) > MAX_VALUES:
+    revealed = tuple(str(value) for value in found[counts >= min_group])
+    if len(revealed) > MAX_VALUES:
         raise DataError(
-            f"{place}: it has {len(told)} values; expected at most {MAX_VALUES}: leave out columns that"
-            " number or name the rows"
+            f"{place}: it has {len(revealed)} values; expected at most {MAX_VALUES}: leave out columns that"
+            " identify rows"
         )
-    too_long = next((value for value in told if len(value) > MAX_TEXT), None)
+    too_long = next((value for value in revealed if len(value) > MAX_TEXT), None)
     if too_long is not None:
         raise DataError(
             f"{place}: a value begins with {too_long[:20]!r} and has {len(too_long)} characters; expected at"
             f" most {MAX_TEXT}"
         )
-    return Texts(told)
+    return Texts(revealed)

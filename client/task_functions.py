@@ -1,4 +1,4 @@
-"""A task's functions: which of them are there, and what they get by the names of their parameters."""
+"""A task's functions: finds those that it defines, and passes them what their parameters name."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +19,7 @@ Options = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Arguments:
-    """What a task's functions get by name, beside their own arguments.
+    """What a task's functions get by name, besides their own arguments.
 
     Attributes:
         module: the task's.
@@ -27,7 +27,7 @@ class Arguments:
         schema: what the sites agreed on.
 
     Raises:
-        SettingsError: a function has a parameter for a schema, and nothing to agree on is there.
+        SettingsError: a function has a parameter `schema`, but the task has no `columns`.
     """
 
     module: ModuleType
@@ -45,13 +45,13 @@ class Arguments:
         return arguments
 
     def bind(self, function: Callable[..., T]) -> Callable[..., T]:
-        """Return a function that has these arguments already."""
+        """Return a function with these arguments bound to it."""
         arguments = self.choose(function)
         return partial(function, **arguments) if arguments else function
 
 
 def find_optional(module: ModuleType, name: str) -> Callable[..., Any] | None:
-    """Return a function of a task that need not be there; None if it is not.
+    """Return an optional function of a task; None if the task does not define it.
 
     Raises:
         SettingsError: it is something else.
@@ -71,7 +71,7 @@ def pass_by_name(function: Callable[..., Any], **arguments: Any) -> dict[str, An
     """Return those of the arguments for which a task's function has a parameter."""
     try:
         parameters = inspect.signature(function).parameters
-    # Some functions that are written in C do not tell.
+    # Some functions written in C have no signature.
     except ValueError:
         return {}
     return {name: value for name, value in arguments.items() if name in parameters}

@@ -22,8 +22,8 @@ def fill_in(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
 
     Args:
         options: TASK_OPTIONS.
-        defaults: name -> default of every option that there is. A value has its type; a list has elements of
-            the type of the default's first one, or texts if it is empty.
+        defaults: every option's name -> its default. A value must have the default's type; elements of a list
+            must have that of the default's first element, or be texts if the default is empty.
 
     Raises:
         SettingsError: an option is unknown or of another type.

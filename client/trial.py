@@ -1,4 +1,4 @@
-"""Trains a task as one client does, without a server: for tests of tasks."""
+"""Trains a task as one client would, without a server: for tests of tasks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ def run_trial(
     options: Mapping[str, Any] | None = None,
     **hyperparameters: Any,
 ) -> Trial:
-    """Train a task on all of its data, on the CPU, as one client does, and evaluate it.
+    """Train a task on all of its data, on the CPU, as one client would, and evaluate it.
 
     Args:
         task: the name of its module.
@@ -75,7 +75,7 @@ def run_trial(
 
 
 def make_schema(task: str, data_dir: Path | str, options: Mapping[str, Any] | None = None) -> Schema:
-    """Return the schema that a site with this data would agree on with itself.
+    """Return the schema of this data alone, as if it were the only site.
 
     Args:
         task: the name of its module, which has `columns`.

@@ -150,7 +150,7 @@ def measure_all(counted: Iterable[ClassCounts | None]) -> dict[str, float]:
 
 
 def _find_first_curve(classes: int) -> int:
-    """Return the first class that is measured: of two classes, the scores of one say all."""
+    """Return the first class that is measured: with two, the scores of one determine the other's."""
     return 1 if classes == _TWO else 0
 
 

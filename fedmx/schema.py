@@ -1,12 +1,12 @@
-"""What the sites of a federation agreed on about their data: columns, their values, means and deviations.
+"""The schema that the sites agree on: columns of their data, with means, deviations and values.
 
-No row leaves a site: each one sends a summary of its columns, and the server combines these. A task's
-functions get the schema if they have a parameter of this name.
+No row leaves a site: each site sends a summary of its columns, and the server combines the summaries. A
+task's functions get the schema if they have a parameter of this name.
 """
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -61,7 +61,7 @@ class Schema(Mapping[str, Any]):
         """Return a column, of the kind that its user expects."""
         return self.columns[name]
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[str]:
         """Iterate over the names of the columns."""
         return iter(self.columns)
 

@@ -99,7 +99,7 @@ class ClientSettings(CommonSettings):
         "folder with the client's data; with make run, {n} or {site} in it: another folder for each client",
     )
     min_group: int = setting(
-        5, _positive, "fewest rows with a value that is told to the server when sites agree on columns"
+        5, _positive, "fewest rows about which anything is revealed to the server when sites agree on columns"
     )
     device: str = setting(
         "auto", parsing.choice("auto", "cpu", "gpu"), "device to train on: auto, cpu or gpu"

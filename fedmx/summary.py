@@ -1,4 +1,4 @@
-"""What a site tells the server about its data before round 1, from which a `Schema` is made.
+"""The summary of its columns that a site sends before round 1. All sites' summaries make a `Schema`.
 
 Every field of these classes leaves the site. No other statistics do.
 """
@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from fedmx.log import printable
 from fedmx.schema import MAX_COLUMNS, MAX_TEXT, MAX_VALUES, Categorical, Column, Numeric, Schema
 
-# Numbers beyond are none that float32 can represent.
+# About the largest number that float32 can represent.
 _LARGEST = 3.4e38
 
 
@@ -21,7 +21,7 @@ class Numbers:
     """The numbers of a column at one site.
 
     Attributes:
-        count: how many there are, or the number of rows if a few are missing; 0 if there are too few to tell.
+        count: how many there are, or the number of rows if a few are missing; 0 if too few to reveal.
         mean: their mean; 0 without any.
         variance: their variance, of the population.
         has_missing: whether more than a few are missing.
@@ -38,7 +38,7 @@ class Texts:
     """The texts of a column at one site.
 
     Attributes:
-        values: those that are not too rare to be told, sorted.
+        values: those that are not too rare to be revealed, sorted.
     """
 
     values: tuple[str, ...]
@@ -46,7 +46,7 @@ class Texts:
 
 ColumnSummary: TypeAlias = Numbers | Texts
 Summary: TypeAlias = Mapping[str, ColumnSummary]
-"""Column's name -> what one site tells about it."""
+"""One site's: column's name -> its summary."""
 
 
 def to_json(summary: Summary) -> str:
@@ -104,7 +104,8 @@ def _parse(found: Mapping[str, Any]) -> ColumnSummary:
         values = tuple(found["values"])
         if len(values) > MAX_VALUES or not all(isinstance(v, str) and len(v) <= MAX_TEXT for v in values):
             raise ValueError(
-                f"values of a column; expected at most {MAX_VALUES} of at most {MAX_TEXT} characters"
+                f"a column has too many or too long values; expected at most {MAX_VALUES}, of at most"
+                f" {MAX_TEXT} characters"
             )
         return Texts(tuple(sorted(set(values))))
     numbers = Numbers(
@@ -112,7 +113,7 @@ def _parse(found: Mapping[str, Any]) -> ColumnSummary:
     )
     is_possible = abs(numbers.mean) <= _LARGEST and 0 <= numbers.variance <= _LARGEST**2
     if not is_possible or not 0 <= numbers.count <= 2**53:
-        raise ValueError("numbers that no column can have")
+        raise ValueError("a column has an impossible count, mean or variance")
     return numbers
 
 

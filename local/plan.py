@@ -167,7 +167,7 @@ def _choose_for_server(settings: _AllSettings, given: Collection[str]) -> dict[s
     """Choose the settings of the server that follow those of `make run`, unless the user set them."""
     chosen = {"NUM_ROUNDS": str(settings.num_rounds)}
     if not settings.partition.is_shared:
-        # The user may have said so by a placeholder in DATA_DIR.
+        # A placeholder in DATA_DIR may imply it.
         chosen["PARTITION"] = str(settings.partition)
     if "MIN_CLIENTS" not in given:
         chosen["MIN_CLIENTS"] = str(min(settings.clients, settings.num_partitions or settings.clients))

@@ -65,7 +65,7 @@ class Node:
         """Parse a node in a line of `history.jsonl`."""
         evaluate = values["evaluate"] or {}
         return cls(
-            # Certificates of this machine are of one site.
+            # All clients of this machine have the certificate of one site, whose name precedes theirs.
             name=values["name"].removeprefix(f"{LOCAL_SITE}."),
             examples=values["examples"],
             train=values["metrics"],

@@ -13,18 +13,18 @@ from fedmx.settings import MAX_CLIENTS, LocalSettings
 
 _NUMBER, _SITE = "{n}", "{site}"
 _OTHER_CHARACTERS = re.compile(r"[^A-Za-z0-9._-]+")
-# The launcher's lines and errors name the server so.
+# The launcher's lines and errors use this name for the server.
 _SERVER = "server"
 _MOST_SHOWN = 10
 
 
 def has_placeholder(data_dir: str) -> bool:
-    """Whether a value of DATA_DIR stands for several folders."""
+    """Whether a value of DATA_DIR means several folders."""
     return bool(parsing.find_placeholders(data_dir))
 
 
 def find_sites(data_dir: str, clients: int | None, root: Path) -> dict[str, Path]:
-    """Find the folders that a DATA_DIR with a placeholder stands for.
+    """Find the folders that a DATA_DIR with a placeholder means.
 
     Args:
         data_dir: with `{n}`, which is 1, 2, ... CLIENTS, or with `{site}`, which is each subfolder except
@@ -91,7 +91,7 @@ def _parse(data_dir: str, root: Path) -> _Pattern:
 
 
 def _list_subfolders(pattern: _Pattern) -> list[str]:
-    """Return the names of the subfolders that `{site}` stands for, sorted."""
+    """Return the names of the subfolders that `{site}` matches, sorted."""
     before, _, after = pattern.name.partition(_SITE)
     try:
         with os.scandir(pattern.parent) as entries:

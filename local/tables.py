@@ -1,4 +1,4 @@
-"""The tables at the end of a run: of its rounds, and of its nodes, so that a site the model fails is seen."""
+"""The tables at the end of a run: of its rounds, and of its nodes, so that a weak site stands out."""
 
 import math
 from collections.abc import Iterable, Sequence

@@ -64,7 +64,7 @@ def find_problem_in_evaluation(content: RecordDict, layout: Layout) -> str | Non
 
 
 def find_problem_in_counts(content: RecordDict, layout: Layout) -> str | None:
-    """Return why the counts of an evaluation may not be summed; None if they may, or if there are none."""
+    """Return why the counts of an evaluation may not be summed; None if they may, or if it has no counts."""
     counts = content.config_records.get(RECORD)
     if counts is None:
         return None

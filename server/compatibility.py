@@ -31,7 +31,7 @@ def find_difference(description: ConfigRecord, reference: ConfigRecord, *, is_sh
         theirs = description[key]
         if ours != theirs:
             return f"its {key} is {_first_difference(theirs, ours)}"
-    # What is known of a run that is resumed does not include it.
+    # The description of a resumed run does not include it.
     if is_undecided or reference.get(_CLASSES) in (None, description.get(_CLASSES)):
         return None
     return f"its {_CLASSES} is {_first_difference(description.get(_CLASSES), reference[_CLASSES])}"

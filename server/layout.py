@@ -169,7 +169,7 @@ def _names(description: ConfigRecord, key: str) -> frozenset[str] | None:
 
 
 def _read_classes(description: ConfigRecord) -> int:
-    # A node of another program may not know the entry.
+    # A node that runs another program may lack the entry.
     classes = description.get("classes", 0)
     # Not isinstance: True is an int too.
     if type(classes) is not int or classes not in (0, *range(2, MOST_CLASSES + 1)):

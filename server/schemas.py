@@ -1,4 +1,4 @@
-"""The columns of the sites' data: compares and combines the summaries that nodes send before round 1."""
+"""Combines the summaries of columns that nodes send before round 1 into a schema."""
 
 from collections.abc import Mapping
 
@@ -34,7 +34,7 @@ def agree(contents: Mapping[str, RecordDict]) -> str:
     except ValueError as error:
         raise SettingsError(
             f"the sites' data differ: {error}; expected the same columns of the same kinds at every site:"
-            " correct a site's data (a table has the names of its columns in row 1), or leave the column out"
+            " correct the site's data (row 1 of a table has the columns' names), or leave the column out"
         ) from None
     event("columns agreed", nodes=len(summaries), columns=len(schema))
     return schema.to_json()

@@ -1,4 +1,4 @@
-"""A task's data: what a checked dataset is, and readers of files in the formats that data is kept in."""
+"""A task's data: the checked `Dataset`, and readers of common file formats."""
 
 from client.data.csv_file import read_csv
 from client.data.csv_rows import CsvFormat

@@ -1,7 +1,7 @@
 """Reads the columns of CSV files as numbers or texts.
 
 A column is numeric if all of its values that are not missing are numbers, unless the caller declares a kind.
-Numbers are kept as float64 only, so that a file may have more rows than its texts would leave memory for.
+Numbers are stored as float64 only: the texts of a large file would not fit into memory.
 """
 
 import math
@@ -21,7 +21,7 @@ from client.data.table import Table
 from fedmx.log import printable
 
 MISSING = frozenset(["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "?"])
-"""The texts that stand for a missing value."""
+"""The texts that mean a missing value."""
 
 Kind: TypeAlias = Literal["numeric", "categorical"]
 
@@ -100,15 +100,15 @@ def read_columns(
     Args:
         paths: the files.
         form: how they are written.
-        kinds: name -> kind of each column to read; None: found out from its values.
-        expected: what an error says where a file lacks one of these columns.
+        kinds: name -> kind of each column to read; None: inferred from its values.
+        expected: what an error expects if a file lacks one of these columns.
 
     Raises:
         DataError: a file cannot be read, lacks a column, or has a value that its column cannot have.
     """
     table, late = _read(paths, form, kinds, expected)
     if late:
-        # Texts after numbers: the numbers are needed as they were written.
+        # A text came after numbers, whose own texts are needed now: read these columns again.
         texts: dict[str, Kind | None] = dict.fromkeys(late, "categorical")
         table, _ = _read(paths, form, {**kinds, **texts}, expected)
     for name, values in table.columns.items():
@@ -118,7 +118,7 @@ def read_columns(
 
 
 def is_number(text: str, form: CsvFormat) -> bool:
-    """Whether a text is a number or stands for a missing one."""
+    """Whether a text is a number or means a missing one."""
     return _parse_numbers([text], form) is not None
 
 

@@ -41,7 +41,7 @@ def read_csv(  # noqa: PLR0913 - one argument for each property of a file
         path: a file or a folder.
         label: name of a column that has a value in every row.
         numeric: columns that have numbers only.
-        categorical: columns whose values are texts, also if they look like numbers.
+        categorical: columns whose values are texts, even if they look like numbers.
         ignore: columns that are not read.
         delimiter: one character between two values.
         decimal: the decimal separator, `.` or `,`.
@@ -75,7 +75,7 @@ def read_csv(  # noqa: PLR0913 - one argument for each property of a file
 
 
 def find_files(path: Path) -> list[Path]:
-    """Return the CSV files that a path stands for.
+    """Return the CSV file of a path, or those of a folder.
 
     Raises:
         DataError: there are none.

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from fedmx.errors import DataError, SettingsError
 from fedmx.files import disk_errors
 
-# Enough rows that a chunk costs little more than its values, and few enough for any memory.
+# Enough rows to make the overhead of a chunk negligible, and few enough for any memory.
 _CHUNK = 4096
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 # How files begin that are not UTF-8, and what they are.
@@ -25,7 +25,7 @@ _SIGNATURES = {
     b"\xff\xfe": 'UTF-16; expected UTF-8: save the file again, or set the option encoding: "utf-16"',
     b"\xfe\xff": 'UTF-16; expected UTF-8: save the file again, or set the option encoding: "utf-16"',
 }
-# How Python represents bytes that an encoding does not have.
+# How Python represents bytes that are not valid in an encoding.
 _ESCAPED = re.compile("[\udc80-\udcff]")
 _DIGITS = re.compile(r"-?\d+")
 
@@ -93,7 +93,7 @@ class CsvRows:
 
 
 def fail(path: Path, line: int, problem: str) -> NoReturn:
-    """Raise the error of a line.
+    """Raise an error that names a line.
 
     Raises:
         DataError: always.

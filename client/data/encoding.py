@@ -99,7 +99,7 @@ def list_classes(schema: Schema, label: str) -> tuple[str, ...]:
     """Return the names of the classes, in the order of the network's outputs.
 
     Raises:
-        DataError: the label is not categorical, or has no two classes that can be told apart.
+        DataError: the label is not categorical, or has fewer than two distinct classes.
     """
     column = _find_label(schema, label)
     if isinstance(column, Numeric):

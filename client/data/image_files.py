@@ -1,4 +1,4 @@
-"""PNG and JPEG files: whether one is whole, and its pixels.
+"""Checks and decodes PNG and JPEG files.
 
 MXNet's decoder fills what is missing at the end of a JPEG with grey, without an error. So the structure of a
 file is checked first: chunks and checksums of a PNG, segments and the end marker of a JPEG.

@@ -12,7 +12,7 @@ from client.data.table import Table
 from fedmx.errors import DataError
 from fedmx.log import printable, warn
 
-# In fewer rows than this, texts that occur once prove nothing about a column.
+# With fewer rows than this, texts that occur once prove nothing about a column.
 _FEW = 20
 
 

@@ -1,1 +1,1 @@
-"""Three hospitals with a CSV file each: other patients, other devices, one question."""
+"""Three hospitals with a CSV file each: different patients, one question."""

@@ -16,7 +16,7 @@ def main(arguments: list[str]) -> int:
     folder = Path(arguments[0])
     for site in SITES:
         write(folder / site / "patients.csv", generate(site))
-    # Patients of next year, whose readmission nobody knows.
+    # Next year's patients, whose readmission is not known yet.
     new = [row for site in SITES for row in generate(site, seed=1)[1 : NEW_PATIENTS + 1]]
     write(folder / "new_patients.csv", [row[:-1] for row in [COLUMNS, *new]])
     return 0

@@ -28,9 +28,8 @@ COLUMNS = [
 # The least and the largest value of each number; of `crp`, of its logarithm.
 LIMITS = {"age": (0, 102), "bmi": (11, 60), "creatinine": (15, 400), "crp": (-2, 6), "sodium": (110, 170)}
 
-# A children's hospital, a general one, and one for old people: mean and deviation of each number, shares of
-# each text, and the share of missing values of `crp`,
-# whose numbers are those of its logarithm.
+# A children's hospital, a general one, and one for old people: mean and deviation of each number (of `crp`,
+# those of its logarithm), shares of each text, and the share of missing values of `crp`.
 SITES: dict[str, dict[str, Any]] = {
     "hospital-a": {
         "age": (11, 5),
@@ -91,7 +90,7 @@ def draw_patient(site, rng):
 def find_risk(patient):
     """Return the logarithm of the odds of readmission."""
     age, sodium, creatinine = patient["age"], patient["sodium"], patient["creatinine"]
-    # Infants and old people are at risk, and so is who has much or little sodium.
+    # Infants and old people are at risk, and so are patients with too much or too little sodium.
     risk = 5.0 * math.exp(-age / 4) + 0.13 * max(age - 62, 0) + 0.18 * abs(sodium - 140) - 1.6
     # The kidneys of a child are judged by other numbers than those of adults.
     risk += 0.06 * min(max(creatinine - 35 - 0.7 * age, -40), 80)

@@ -1,6 +1,6 @@
-"""At the end of a run of sites with their own data, one line about the node whose data fit the model worst.
+"""Logs the worst node at the end of a run whose sites have their own data.
 
-It is no WARNING: one of several sites always is the worst, and how much is too much depends on the task.
+This is not a WARNING: some site is always the worst, and what is too bad depends on the task.
 """
 
 from fedmx.goals import BestMetric

@@ -157,7 +157,7 @@ def test_what_does_not_fit_the_schema_is_told_to_the_site_alone(federation: Fede
     nodes = [start_client(federation, data, site) for site in SITES]
     assert server.wait() == 2, server.log
     assert [node.wait() for node in nodes] == [4, 4]
-    assert "node local.east: this site's data do not fit what the sites agreed on" in server.log
+    assert "node local.east: this site's data does not fit the schema" in server.log
     assert RARE not in server.log
     assert f"row 121 has {RARE}" in nodes[0].log
     assert federation.facts["rounds"] == 0
