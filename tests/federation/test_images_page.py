@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 
 from client.data import ImageFolder
 from client.model_zoo import build_network, load_weights
+from client.mx import mx
 from client.tasks.images import DEFAULTS
 from fedmx.errors import DataError
 from tests.bounds import HANG_S
@@ -144,6 +146,49 @@ def test_the_frozen_layers_are_those_of_the_file_bit_for_bit(walk: Walk) -> None
     assert len(features) == len(pretrained) - 2
     assert all(frozen[name].tobytes() == pretrained[name].tobytes() for name in features)
     assert not any(whole[name].tobytes() == pretrained[name].tobytes() for name in features)
+
+
+def change_weight(path: Path) -> None:
+    """Change one number of a file of weights."""
+    weights = mx.nd.load(str(path))
+    weights["features.0.weight"][0, 0, 0, 0] += 1
+    mx.nd.save(str(path), weights)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "named"),
+    [
+        # The site itself knows that its file is missing; only the server can tell that two files differ.
+        (Path.unlink, 2, "2/backbone.params: not found"),
+        (change_weight, 4, "nodes 2 built different initial arrays than node 1"),
+    ],
+    ids=["missing", "different"],
+)
+def test_a_site_without_the_weights_of_the_others_ends_the_run_before_round_1(
+    walk: Walk, tmp_path: Path, spoil: Callable[[Path], object], code: int, named: str
+) -> None:
+    shutil.copytree(walk.shapes / "sites", tmp_path / "sites")
+    spoil(tmp_path / "sites" / "2" / "backbone.params")
+    done = subprocess.run(
+        [sys.executable, "-m", "local"],
+        cwd=ROOT,
+        env={
+            "PATH": os.environ["PATH"],
+            "RUNS_DIR": str(tmp_path / "runs"),
+            "LISTEN_ADDRESS": "127.0.0.1:0",
+            "LINK_SECURITY": "insecure",
+            "TASK": "client.tasks.images",
+            "TASK_OPTIONS": '{"size": 64, "weights": "backbone.params"}',
+            "DATA_DIR": f"{tmp_path}/sites/{{n}}",
+        },
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert named in done.stdout + done.stderr
+    assert "round finished" not in done.stdout + done.stderr
 
 
 def test_a_new_picture_gets_a_class_with_its_name(walk: Walk) -> None:
