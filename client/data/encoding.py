@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.data.csv_columns import Kind, read_columns
-from client.data.csv_file import find_files
+from client.data.csv_file import Rare, find_files
 from client.data.csv_rows import CsvFormat, fail
 from client.data.table import Table
+from client.data.table_checks import leave_out_others
 from fedmx.errors import DataError
 from fedmx.log import printable
 from fedmx.schema import Categorical, Column, Numeric, Schema
@@ -23,13 +24,17 @@ from fedmx.schema import Categorical, Column, Numeric, Schema
 _MOST_SHOWN = 20
 
 
-def encode(table: Table, schema: Schema, label: str) -> tuple[NDArray[np.float32], NDArray[Any]]:
+def encode(
+    table: Table, schema: Schema, label: str, rare: Rare = "refuse"
+) -> tuple[NDArray[np.float32], NDArray[Any]]:
     """Encode rows with their labels.
 
     Args:
         table: with the columns of the schema.
         schema: what the sites agreed on.
         label: the column of labels.
+        rare: what happens to rows whose label is not among the classes, since no site has enough of them:
+            `refuse` raises an error; `other` leaves them out with a WARNING.
 
     Returns:
         Inputs float32 (n, d), and labels: class numbers int64 (n,) if the label is a text, otherwise numbers
@@ -39,7 +44,9 @@ def encode(table: Table, schema: Schema, label: str) -> tuple[NDArray[np.float32
         DataError: a column is missing or of another kind, or a label is not among the classes.
     """
     if isinstance(_find_label(schema, label), Categorical):
-        return encode_inputs(table, schema, label), _number(table, list_classes(schema, label), label)
+        classes = list_classes(schema, label)
+        table = table if rare == "refuse" else leave_out_others(table, label, classes)
+        return encode_inputs(table, schema, label), _number(table, classes, label)
     scaled = scale_label(_get(table, schema, label), schema, label)
     return encode_inputs(table, schema, label), scaled.astype(np.float32)
 
@@ -185,8 +192,8 @@ def _number(table: Table, classes: tuple[str, ...], label: str) -> NDArray[np.in
         fail(
             path,
             line,
-            f"label {text!r}; expected a class that the sites agreed on ({_list(classes)}): delete such rows,"
-            " or lower MIN_GROUP at a site that has more of them",
+            f"label {text!r}; expected a class that the sites agreed on ({_list(classes)}): delete such"
+            ' rows, set the option rare: "other" to leave them out, or lower MIN_GROUP at this site',
         )
     return found
 

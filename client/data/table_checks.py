@@ -62,6 +62,22 @@ def leave_out(table: Table, label: str) -> Table:
     return table.select(~is_left_out)
 
 
+def leave_out_others(table: Table, label: str, classes: Collection[str]) -> Table:
+    """Return the rows whose label is one of the classes, and log a WARNING if there are others.
+
+    Raises:
+        DataError: there are no such rows.
+    """
+    is_known = np.isin(table.columns[label].astype(str), list(classes))
+    if is_known.all():
+        return table
+    if not is_known.any():
+        raise DataError(f"{table.path}: no row has one of the classes that the sites agreed on")
+    path, line = table.place(int(is_known.argmin()))
+    warn("rows left out", file=path, rows=int((~is_known).sum()), first_line=line, reason="rare labels")
+    return table.select(is_known)
+
+
 def find_single(values: NDArray[Any]) -> Collection[str]:
     """Return the texts of a column that occur once; none for numbers."""
     if values.dtype != object:

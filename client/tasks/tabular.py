@@ -59,11 +59,12 @@ def columns(data_dir: Path, options: Options) -> Mapping[str, NDArray[Any]]:
 
 def load_data(data_dir: Path, options: Options, schema: Schema) -> Any:
     """Read the training and the test set: inputs float32 (n, d), and class numbers or numbers (n,)."""
-    label = _fill_in(options)["label"]
+    chosen = _fill_in(options)
+    label = chosen["label"]
     sets = _read_sets(data_dir, options)
     if _is_regression(options):
         return tuple((encode_inputs(each, schema, label), np.float32(each.columns[label])) for each in sets)
-    return tuple(encode(each, schema, label) for each in sets)
+    return tuple(encode(each, schema, label, chosen["rare"]) for each in sets)
 
 
 def load_examples(path: Path, options: Options, schema: Schema) -> NDArray[np.float32]:

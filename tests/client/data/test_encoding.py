@@ -138,6 +138,23 @@ def test_a_label_that_the_sites_did_not_agree_on_is_an_error_with_file_and_line(
     assert "no, yes" in str(error.value)
 
 
+def test_rows_with_a_label_that_is_no_class_are_left_out_if_rare_ones_may_be(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    more = "maybe,m,30,60,1\nmaybe,f,30,60,2\n"
+    inputs, labels = encode(read(tmp_path, ROWS + more), SCHEMA, "label", rare="other")
+    assert inputs.tolist() == INPUTS
+    assert labels.tolist() == [1, 0, 0, 1]
+    assert "rows left out" in caplog.text
+    assert "rows=2 first_line=6" in caplog.text
+
+
+def test_a_site_without_any_of_the_classes_is_an_error(tmp_path: Path) -> None:
+    table = read(tmp_path, "label,sex,bmi,age\nmaybe,m,30,60\nmaybe,f,30,60\n")
+    with pytest.raises(DataError, match="no row has one of the classes"):
+        encode(table, SCHEMA, "label", rare="other")
+
+
 @pytest.mark.parametrize(
     "column",
     [Categorical(("yes",)), Categorical(()), Categorical(("0", "1", "1.0")), Numeric(0, 1)],
