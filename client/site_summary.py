@@ -1,6 +1,7 @@
 """Summarizes the columns of this site's data for the schema, and logs all that the summary reveals."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ from client.task_errors import task_errors
 from client.task_functions import Options, describe, find_optional, pass_by_name, reading
 from client.task_import import import_task
 from fedmx.errors import DataError, SettingsError
-from fedmx.log import event
+from fedmx.log import event, printable
 from fedmx.schema import MAX_COLUMNS, MAX_TEXT, MAX_VALUES, Schema
 from fedmx.summary import ColumnSummary, Numbers, Summary, Texts, merge
 
 # Values are logged in lines of at most this many characters.
 _LINE = 200
+# One value alone may need a longer line, which the log does not cut off yet.
+_LONGEST = 400
 
 
 def has_columns(name: str) -> bool:
@@ -97,17 +100,25 @@ def _split(values: tuple[str, ...]) -> Iterator[str]:
     """Yield the values as JSON lists that are short enough for a line of the log."""
     line: list[str] = []
     for value in values:
-        if line and len(json.dumps([*line, value], ensure_ascii=False)) > _LINE:
-            yield json.dumps(line, ensure_ascii=False)
+        if line and len(_to_line([*line, value])) > _LINE:
+            yield _to_line(line)
             line = []
         line.append(value)
-    yield json.dumps(line, ensure_ascii=False)
+    yield _to_line(line)
+
+
+def _to_line(values: list[str]) -> str:
+    """Return values as a JSON list that the log shows as it is: without unprintable characters."""
+    text = json.dumps(values, ensure_ascii=False)
+    return text if text.isprintable() else json.dumps(values)
 
 
 def _summarize(task_name: str, name: str, values: Any, min_group: int) -> ColumnSummary:
     place = f"TASK={task_name}: column {name!r}"
     if len(name) > MAX_TEXT:
         raise DataError(f"{place}: its name has {len(name)} characters; expected at most {MAX_TEXT}")
+    if len(printable(name)) == _LONGEST:
+        raise DataError(f"{place}: its name is too long for the log; expected fewer control characters")
     if not isinstance(values, np.ndarray) or values.ndim != 1:
         raise SettingsError(
             f"{place}: columns() returned {describe(values)} for it; expected a numpy array with one value"
@@ -136,8 +147,9 @@ def _summarize_numbers(place: str, values: NDArray[np.float64], min_group: int) 
 
 
 def _summarize_texts(place: str, values: NDArray[Any], min_group: int) -> Texts:
-    found, counts = np.unique(values.astype(str), return_counts=True)
-    revealed = tuple(str(value) for value in found[counts >= min_group])
+    # numpy's arrays of texts have room for the longest one in every row.
+    counts = Counter(map(str, values.tolist()))
+    revealed = tuple(sorted(value for value, count in counts.items() if count >= min_group))
     if len(revealed) > MAX_VALUES:
         raise DataError(
             f"{place}: it has {len(revealed)} values; expected at most {MAX_VALUES}: leave out columns that"
@@ -148,5 +160,11 @@ def _summarize_texts(place: str, values: NDArray[Any], min_group: int) -> Texts:
         raise DataError(
             f"{place}: a value begins with {too_long[:20]!r} and has {len(too_long)} characters; expected at"
             f" most {MAX_TEXT}"
+        )
+    unprintable = next((value for value in revealed if len(_to_line([value])) > _LONGEST), None)
+    if unprintable is not None:
+        raise DataError(
+            f"{place}: a value begins with {unprintable[:20]!r} and is too long for a line of the log;"
+            " expected fewer control characters"
         )
     return Texts(revealed)

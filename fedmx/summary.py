@@ -14,6 +14,10 @@ from fedmx.schema import MAX_COLUMNS, MAX_TEXT, MAX_VALUES, Categorical, Column,
 
 # About the largest number that float32 can represent.
 _LARGEST = 3.4e38
+# How an error names the kinds of a column.
+_KINDS = ("numeric", "without numbers", "categorical", "missing")
+# Columns, and sites of each, that an error names.
+_MOST_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ def from_json(text: str) -> Summary:
     try:
         found = json.loads(text)
         columns = {str(name): _parse(column) for name, column in found.items()}
+        # JSON can have halves of characters, which no text on the way to a file or a terminal can.
+        json.dumps(found, ensure_ascii=False).encode()
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"not a summary of columns: {printable(str(error))}") from None
     if not 0 < len(columns) <= MAX_COLUMNS:
@@ -79,11 +85,14 @@ def merge(summaries: Mapping[str, Summary]) -> Schema:
         summaries: site's name -> its summary.
 
     Raises:
-        ValueError: a column is missing at a site, or is of another kind there; the message has all of these.
+        ValueError: a column is missing at a site, or is of another kind there; the message names the first of
+            these.
     """
     problems = [problem for name in _list_columns(summaries) if (problem := _find_problem(name, summaries))]
     if problems:
-        raise ValueError("; ".join(problems))
+        # Each of very many columns may differ, and every node is sent the message.
+        more = [f"{len(problems) - _MOST_SHOWN} more columns differ"] if len(problems) > _MOST_SHOWN else []
+        raise ValueError("; ".join([*problems[:_MOST_SHOWN], *more]))
     sites = [summaries[name] for name in sorted(summaries)]
     return Schema({name: _merge_column([site[name] for site in sites]) for name in _list_columns(summaries)})
 
@@ -124,17 +133,25 @@ def _list_columns(summaries: Mapping[str, Summary]) -> list[str]:
 
 def _find_problem(name: str, summaries: Mapping[str, Summary]) -> str | None:
     """Return how the sites differ in a column; None if they do not."""
-    kinds = {Numbers: "numeric at", Texts: "categorical at", type(None): "missing at"}
-    sites: dict[type, list[str]] = {kind: [] for kind in kinds}
+    sites: dict[str, list[str]] = {kind: [] for kind in _KINDS}
     for site in sorted(summaries):
-        sites[type(summaries[site].get(name))].append(site)
-    found = [f"{kinds[kind]} {_list(names)}" for kind, names in sites.items() if names]
-    return f"column {printable(name)!r} is {' and '.join(found)}" if len(found) > 1 else None
+        sites[_name_kind(summaries[site].get(name))].append(site)
+    is_numeric = not sites["categorical"] and not sites["missing"]
+    is_equal = is_numeric or len(sites["categorical"]) == len(summaries)
+    listed = " and ".join(f"{kind} at {_list(names)}" for kind, names in sites.items() if names)
+    return None if is_equal else f"column '{printable(name)}' is {listed}"
 
 
-def _list(names: list[str], shown: int = 5) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
+def _name_kind(column: ColumnSummary | None) -> str:
+    if isinstance(column, Numbers):
+        # A column without values has no kind of its own, unless the task declares it.
+        return "numeric" if column.count else "without numbers"
+    return "missing" if column is None else "categorical"
+
+
+def _list(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
+    return ", ".join(names[:_MOST_SHOWN]) + more
 
 
 def _merge_column(columns: list[ColumnSummary]) -> Column:

@@ -9,6 +9,7 @@ import pytest
 
 from client.site_summary import log_revealed, summarize
 from fedmx.errors import FederationError
+from fedmx.log import printable
 from fedmx.summary import Numbers, Texts, to_json
 
 
@@ -39,6 +40,12 @@ def test_values_of_too_few_rows_are_not_told() -> None:
     assert summarize_one(values.astype(object), 1) == Texts(("", "f", "m", "x"))
 
 
+def test_a_long_text_needs_no_memory_in_the_other_rows() -> None:
+    texts = np.array(["f"] * 200_000, object)
+    texts[0] = "x" * 10_000_000
+    assert summarize_one(texts) == Texts(("f",))
+
+
 @pytest.mark.parametrize(
     ("columns", "reason"),
     [
@@ -52,6 +59,8 @@ def test_values_of_too_few_rows_are_not_told() -> None:
         ({"x": np.array([np.inf] * 9)}, "inf"),
         ({"x" * 201: np.zeros(9)}, "its name has 201 characters"),
         ({"x": np.array(["v" * 201] * 9)}, "201 characters"),
+        ({"\x1b" * 150: np.zeros(9)}, "too long for the log"),
+        ({"x": np.array(["\x01" * 100] * 9)}, "too long for a line of the log"),
         ({"x": np.repeat(np.arange(10_001).astype(str), 5)}, "10001 values"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -67,7 +76,8 @@ def test_columns_that_cannot_be_summarized_are_refused_by_name(columns: Any, rea
 
 def test_every_number_and_every_value_that_is_sent_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     random = np.random.default_rng(0)
-    texts = np.repeat([f'value {number} "quoted" ä' for number in range(300)], 5)
+    told = [f'value {number} "quoted" ä' for number in range(300)]
+    texts = np.repeat([*told, *(f"{number}\u200b\x1b[2J" for number in range(300))], 5)
     columns = {"x": random.normal(size=1500), "y z": texts}
     summary = summarize("their_task", columns, 5)
     sent = json.loads(to_json(summary))
@@ -77,7 +87,7 @@ def test_every_number_and_every_value_that_is_sent_is_logged(caplog: pytest.LogC
     for record in caplog.records:
         fields: dict[str, Any] = record.__dict__["fields"]
         # A line of the log is cut at 400 characters.
-        assert len(fields.get("values", "")) < 400
+        assert printable(fields.get("values", "")) == fields.get("values", "")
         column = logged.setdefault(fields["column"], {})
         if "values" in fields:
             column.setdefault("values", []).extend(json.loads(fields["values"]))

@@ -72,6 +72,25 @@ def test_every_difference_between_sites_is_named() -> None:
     )
 
 
+def test_a_site_without_numbers_in_a_column_that_others_have_as_texts_is_named_so() -> None:
+    sites: dict[str, Summary] = {
+        "a": {"x": Texts(("1",))},
+        "b": {"x": Numbers(0, 0.0, 0.0, has_missing=True)},
+    }
+    with pytest.raises(ValueError, match="is without numbers at b and categorical at a"):
+        merge(sites)
+
+
+def test_a_message_names_only_the_first_of_many_columns_that_differ() -> None:
+    sites: dict[str, Summary] = {
+        "a": {str(number): Texts(("v",)) for number in range(10_000)},
+        "b": {"x": Texts(("v",))},
+    }
+    with pytest.raises(ValueError, match="9996 more columns differ") as caught:
+        merge(sites)
+    assert len(str(caught.value)) < 1000
+
+
 def test_a_summary_comes_back_from_its_json() -> None:
     summary: Summary = {"age": Numbers(3, 0.1, 1e-7, has_missing=True), "sex": Texts(("", "f", "ä"))}
     assert from_json(to_json(summary)) == summary
@@ -98,9 +117,10 @@ def test_a_summary_comes_back_from_its_json() -> None:
         json.dumps({"x": {"values": ["v" * 201]}}),
         json.dumps({"x": {"values": [str(number) for number in range(10_001)]}}),
         json.dumps({str(number): {"values": []} for number in range(10_001)}),
+        '{"a": {"values": ["\\ud800"]}}',
         "[" * 100_000,
     ],
-    ids=range(19),
+    ids=range(20),
 )
 def test_what_no_site_can_have_sent_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"summary|columns|name"):
