@@ -101,7 +101,7 @@ def _list_subfolders(pattern: _Pattern) -> list[str]:
             f"{pattern.parent} cannot be read ({error.strerror}); expected a folder with a subfolder for each"
             " site"
         ) from error
-    is_site = re.compile(f"{re.escape(before)}.+{re.escape(after)}").fullmatch
+    is_site = re.compile(f"{re.escape(before)}.+{re.escape(after)}", re.DOTALL).fullmatch
     return sorted(name for name in names if is_site(name) and not name.startswith("."))
 
 
@@ -142,7 +142,8 @@ def _name(pattern: _Pattern, folders: list[str]) -> Mapping[str, str]:
     for folder in folders:
         plain = unicodedata.normalize("NFKD", folder).encode("ascii", "ignore").decode()
         name = _OTHER_CHARACTERS.sub("-", plain).strip("-._")
-        if not parsing.is_name(name) or name == _SERVER:
+        # A client rejects a placeholder in its own DATA_DIR.
+        if not parsing.is_name(name) or name == _SERVER or has_placeholder(folder):
             raise pattern.error(
                 f"folder {folder!r} cannot name a client; expected at most {parsing.LONGEST_NAME} letters,"
                 f" digits, '.', '_' or '-', and not {_SERVER}: rename it"

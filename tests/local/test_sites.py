@@ -82,11 +82,17 @@ def test_a_client_has_a_name_that_log_lines_can_contain(tmp_path: Path) -> None:
     assert folders_of(plan(tmp_path / "{site}")) == {"Hopital-Nord-2": f"{tmp_path}/Hôpital Nord (2)"}
 
 
+def test_a_folder_with_a_line_break_in_its_name_is_a_site_too(tmp_path: Path) -> None:
+    make_folders(tmp_path, "east\nwing", "north")
+    assert list(folders_of(plan(tmp_path / "{site}"))) == ["east-wing", "north"]
+
+
 @pytest.mark.parametrize(
     ("names", "found"),
     [
         (["server"], "'server'"),
         (["日本"], "'日本'"),
+        (["a{n}"], "'a{n}'"),
         (["a" * 65], "a" * 65),
         (["a b", "a-b"], "'a b' and 'a-b'"),
     ],
