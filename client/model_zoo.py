@@ -9,6 +9,7 @@ from client import model
 from client.mx import gluon, mx
 from fedmx.errors import DataError, SettingsError
 from fedmx.files import disk_errors
+from fedmx.listing import list_names
 from fedmx.log import event, printable
 
 NEW_LAYERS = ("output.*",)
@@ -40,7 +41,7 @@ def find_weights(data_dir: Path, name: str) -> Path:
     """Return the path of a file of weights that the server's options name.
 
     Raises:
-        SettingsError: it may be a file outside of the folder, which is no business of a server.
+        SettingsError: the name has folders: a server must not choose files outside of DATA_DIR.
     """
     if Path(name).name != name:
         raise SettingsError(
@@ -51,7 +52,7 @@ def find_weights(data_dir: Path, name: str) -> Path:
 
 
 def load_weights(net: gluon.Block, path: Path | str, new: Sequence[str] = NEW_LAYERS) -> None:
-    """Set a network's parameters from a file. Those of new layers that do not fit are left to be drawn.
+    """Set a network's parameters from a file, except those of new layers that do not fit.
 
     The file may come from `save_parameters` of such a network or of its `features`, from `save_params` of an
     older MXNet, or be the `model.params` of a run.
@@ -64,7 +65,7 @@ def load_weights(net: gluon.Block, path: Path | str, new: Sequence[str] = NEW_LA
 
     Raises:
         DataError: the file cannot be read, or an array that is not of a new layer is missing, has another
-            shape, or is none of the network's.
+            shape, or does not belong to the network.
     """
     path = Path(path)
     if not path.exists():
@@ -75,9 +76,11 @@ def load_weights(net: gluon.Block, path: Path | str, new: Sequence[str] = NEW_LA
     weights = _rename(_parse(path, data), net, parameters)
     missing = [name for name in parameters if name not in weights]
     _check(path, "has no arrays", _exclude(missing, new))
-    _check(path, "has arrays that the network has not:", _exclude(weights.keys() - parameters.keys(), new))
+    _check(
+        path, "has arrays that the network does not have:", _exclude(weights.keys() - parameters.keys(), new)
+    )
     others = [name for name, p in parameters.items() if name in weights and not _fits(p, weights[name])]
-    _check(path, "has other shapes of", _exclude(others, new))
+    _check(path, "has other shapes for", _exclude(others, new))
     drawn = {*missing, *others}
     for name, parameter in parameters.items():
         if name not in drawn:
@@ -116,8 +119,7 @@ def _exclude(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
 
 def _check(path: Path, problem: str, names: Sequence[str]) -> None:
     if names:
-        more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
-        listed = ", ".join(names[:_MOST_SHOWN]) + more
+        listed = list_names(names, _MOST_SHOWN)
         raise DataError(f"{path}: {problem} {listed}; expected the weights of the same network")
 
 

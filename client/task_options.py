@@ -41,16 +41,16 @@ def _find_problem(name: str, value: Any, defaults: Mapping[str, Any]) -> str | N
         hint = f" (did you mean {near[0]}?)" if near else ""
         return f"{shown}: not an option of this task{hint}; expected some of {', '.join(defaults)}"
     default = defaults[name]
-    if not _is_of(value, type(default)):
+    if not _has_type(value, type(default)):
         return f"{shown}={printable(repr(value))}: expected {_KINDS[type(default)]}"
     if isinstance(default, list):
         kind = type(default[0]) if default else str
-        if not all(_is_of(element, kind) for element in value):
+        if not all(_has_type(element, kind) for element in value):
             return f"{shown}={printable(repr(value))}: expected a list, each element {_KINDS[kind]}"
     return None
 
 
-def _is_of(value: Any, kind: type) -> bool:
+def _has_type(value: Any, kind: type) -> bool:
     if isinstance(value, bool) or kind is bool:
         return isinstance(value, bool) and kind is bool
     return isinstance(value, int | float if kind is float else kind)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from fedmx.listing import list_names
 from fedmx.log import printable
 from fedmx.schema import MAX_COLUMNS, MAX_TEXT, MAX_VALUES, Categorical, Column, Numeric, Schema
 
@@ -138,7 +139,9 @@ def _find_problem(name: str, summaries: Mapping[str, Summary]) -> str | None:
         sites[_name_kind(summaries[site].get(name))].append(site)
     is_numeric = not sites["categorical"] and not sites["missing"]
     is_equal = is_numeric or len(sites["categorical"]) == len(summaries)
-    listed = " and ".join(f"{kind} at {_list(names)}" for kind, names in sites.items() if names)
+    listed = " and ".join(
+        f"{kind} at {list_names(names, _MOST_SHOWN)}" for kind, names in sites.items() if names
+    )
     return None if is_equal else f"column '{printable(name)}' is {listed}"
 
 
@@ -147,11 +150,6 @@ def _name_kind(column: ColumnSummary | None) -> str:
         # A column without values has no kind of its own, unless the task declares it.
         return "numeric" if column.count else "without numbers"
     return "missing" if column is None else "categorical"
-
-
-def _list(names: list[str]) -> str:
-    more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
-    return ", ".join(names[:_MOST_SHOWN]) + more
 
 
 def _merge_column(columns: list[ColumnSummary]) -> Column:

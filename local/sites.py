@@ -9,13 +9,13 @@ from pathlib import Path
 
 from fedmx import parsing
 from fedmx.errors import SettingsError
+from fedmx.listing import list_names
 from fedmx.settings import MAX_CLIENTS, LocalSettings
 
 _NUMBER, _SITE = "{n}", "{site}"
 _OTHER_CHARACTERS = re.compile(r"[^A-Za-z0-9._-]+")
 # The launcher's lines and errors use this name for the server.
 _SERVER = "server"
-_MOST_SHOWN = 10
 
 
 def has_placeholder(data_dir: str) -> bool:
@@ -113,8 +113,8 @@ def _check_count(pattern: _Pattern, folders: list[str], clients: int | None) -> 
         raise pattern.error(f"{len(folders)} subfolders in {pattern.parent}; expected at most {MAX_CLIENTS}")
     if clients not in (None, len(folders)):
         raise SettingsError(
-            f"CLIENTS={clients}: DATA_DIR={pattern.text} has {_count(folders)} ({_list(folders)}); expected"
-            f" CLIENTS={len(folders)}, or no CLIENTS"
+            f"CLIENTS={clients}: DATA_DIR={pattern.text} has {_count(folders)} ({list_names(folders)});"
+            f" expected CLIENTS={len(folders)}, or no CLIENTS"
         )
 
 
@@ -127,9 +127,9 @@ def _check_folders(pattern: _Pattern, folders: list[str]) -> None:
     if pattern.placeholder == _SITE:
         expected = f"a folder for each of {_count(folders)}"
     if missing:
-        raise pattern.error(f"{_list(missing)} not found; expected {expected}")
+        raise pattern.error(f"{list_names(missing)} not found; expected {expected}")
     if files:
-        raise pattern.error(f"{_list(files)}: not a folder; expected {expected}")
+        raise pattern.error(f"{list_names(files)}: not a folder; expected {expected}")
 
 
 def _name(pattern: _Pattern, folders: list[str]) -> Mapping[str, str]:
@@ -158,7 +158,3 @@ def _name(pattern: _Pattern, folders: list[str]) -> Mapping[str, str]:
 
 def _count(folders: list[str]) -> str:
     return "1 subfolder" if len(folders) == 1 else f"{len(folders)} subfolders"
-
-
-def _list(names: list[str]) -> str:
-    return ", ".join(names[:_MOST_SHOWN]) + (", ..." if len(names) > _MOST_SHOWN else "")

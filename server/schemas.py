@@ -1,21 +1,16 @@
 """Combines the summaries of columns that nodes send before round 1 into a schema."""
 
-import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from flwr.app import ConfigRecord, RecordDict
 
 from fedmx import summary
 from fedmx.errors import SettingsError, TrainingFailedError
-from fedmx.log import event, warn
-from fedmx.schema import Categorical, Schema
+from fedmx.log import event
 from fedmx.summary import Summary
 from server.update import records_of
 
 _RECORD = "summary"
-_HINT = "sites that spell a value differently train it as two; expected one spelling at all sites"
-# Pairs of values that a WARNING names.
-_MOST_SHOWN = 5
 
 
 def have_summaries(contents: Mapping[str, RecordDict]) -> bool:
@@ -42,29 +37,7 @@ def agree(contents: Mapping[str, RecordDict]) -> str:
             " correct the site's data (row 1 of a table has the columns' names), or leave the column out"
         ) from None
     event("columns agreed", nodes=len(summaries), columns=len(schema))
-    for name, alike in _find_alike(schema):
-        warn("values differ in spelling only", column=name, values=alike[:_MOST_SHOWN], hint=_HINT)
     return schema.to_json()
-
-
-def _find_alike(schema: Schema) -> Iterator[tuple[str, list[str]]]:
-    """Yield each column with values that differ in case, spaces or invisible characters only, as pairs."""
-    for name, column in schema.items():
-        if not isinstance(column, Categorical):
-            continue
-        spellings: dict[str, str] = {}
-        pairs = [
-            f"{spelling!r}/{value!r}"
-            for value in column.values
-            if (spelling := spellings.setdefault(_simplify(value), value)) != value
-        ]
-        if pairs:
-            yield name, pairs
-
-
-def _simplify(text: str) -> str:
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return "".join(char for char in folded if char.isprintable() and not char.isspace())
 
 
 def _read(name: str, content: RecordDict) -> Summary:

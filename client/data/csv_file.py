@@ -3,17 +3,16 @@
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from client.data.csv_columns import Kind, read_columns
 from client.data.csv_rows import CsvFormat, fail, open_rows
+from client.data.rare import Rare, check_rare
 from client.data.table import Table
 from client.data.table_checks import check_label, check_texts, leave_out
 from fedmx.errors import DataError, SettingsError
 from fedmx.files import disk_errors
-from fedmx.log import printable, warn
-
-Rare: TypeAlias = Literal["refuse", "other"]
+from fedmx.listing import list_names
+from fedmx.log import warn
 
 # The files of a folder that has a test set of its own.
 _DIVIDED = ["train.csv", "test.csv"]
@@ -53,8 +52,7 @@ def read_csv(  # noqa: PLR0913 - one argument for each property of a file
         DataError: a file cannot be read or has a mistake; the error names file and line.
         SettingsError: an argument is not valid.
     """
-    if rare not in ("refuse", "other"):
-        raise SettingsError(f"rare={rare!r}: expected 'refuse' or 'other'")
+    check_rare(rare)
     form = CsvFormat(delimiter, decimal, encoding)
     kinds: dict[str, Kind | None] = {}
     kinds.update(dict.fromkeys(numeric, "numeric"))
@@ -123,12 +121,20 @@ def _read_names(paths: list[Path], form: CsvFormat, needed: list[str]) -> list[s
         names = rows.names
         absent = [name for name in needed if name not in names]
         if absent:
-            fail(rows.path, rows.line, f"no column {absent[0]!r}; expected one of {_list(names)}")
+            fail(
+                rows.path,
+                rows.line,
+                f"no column {absent[0]!r}; expected one of {list_names(names)}",
+            )
     for path in paths[1:]:
         with open_rows(path, form) as rows:
             more = sorted(set(rows.names) - set(names))
             if more:
-                fail(path, rows.line, f"also has {_list(more)}; expected the columns of {paths[0]}")
+                fail(
+                    path,
+                    rows.line,
+                    f"also has {list_names(more)}; expected the columns of {paths[0]}",
+                )
     return names
 
 
@@ -136,9 +142,4 @@ def _warn_of_absent(path: Path, names: list[str], ignore: Collection[str]) -> No
     # Another site may have such a column.
     absent = [name for name in ignore if name not in names]
     if absent:
-        warn("columns to ignore not found", file=path, columns=_list(absent))
-
-
-def _list(names: Collection[str], most: int = 30) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(printable(name) for name in list(names)[:most]) + more
+        warn("columns to ignore not found", file=path, columns=list_names(absent))

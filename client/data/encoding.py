@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.data.csv_columns import Kind, read_columns
-from client.data.csv_file import Rare, find_files
+from client.data.csv_file import find_files
 from client.data.csv_rows import CsvFormat, fail
+from client.data.rare import Rare
 from client.data.table import Table
 from client.data.table_checks import leave_out_others
 from fedmx.errors import DataError
+from fedmx.listing import list_names
 from fedmx.log import printable
 from fedmx.schema import Categorical, Column, Numeric, Schema
-
-_MOST_SHOWN = 20
 
 
 def encode(
@@ -113,8 +113,8 @@ def list_classes(schema: Schema, label: str) -> tuple[str, ...]:
         raise DataError(f"label {label!r}: numeric; expected a categorical column")
     if len(column.values) < 2:  # noqa: PLR2004 - one class cannot be confused with another
         raise DataError(
-            f"label {label!r}: the sites agreed on {len(column.values)} classes ({_list(column.values)});"
-            " expected at least 2, each with at least MIN_GROUP rows at a site"
+            f"label {label!r}: the sites agreed on {len(column.values)} classes"
+            f" ({list_names(column.values)}); expected at least 2, each with MIN_GROUP rows at a site"
         )
     # One site may write 1 where another one writes 1.0.
     spellings: dict[float, str] = {}
@@ -139,7 +139,7 @@ def _to_number(text: str) -> float | None:
 
 def _find_label(schema: Schema, label: str) -> Column:
     if label not in schema:
-        raise DataError(f"label {label!r}: not a column of the schema; expected one of {_list(list(schema))}")
+        raise DataError(f"label {label!r}: not a column of the schema; expected one of {list_names(schema)}")
     return schema.columns[label]
 
 
@@ -192,16 +192,11 @@ def _number(table: Table, classes: tuple[str, ...], label: str) -> NDArray[np.in
         fail(
             path,
             line,
-            f"label {text!r}; expected a class that the sites agreed on ({_list(classes)}): delete such"
+            f"label {text!r}; expected a class that the sites agreed on ({list_names(classes)}): delete such"
             ' rows, set the option rare: "other" to leave them out, or lower MIN_GROUP at this site',
         )
     return found
 
 
 def _expect(names: list[str]) -> str:
-    return f"the columns that the sites agreed on: {_list(names)}"
-
-
-def _list(names: tuple[str, ...] | list[str]) -> str:
-    more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
-    return ", ".join(map(printable, names[:_MOST_SHOWN])) + more
+    return f"the columns that the sites agreed on: {list_names(names)}"

@@ -2,30 +2,30 @@
 
 import hashlib
 import stat
-import time
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from client.data.image_files import check_image, is_image, read_image
+from client.data.progress import log_progress
+from client.data.rare import Rare, check_rare
+from client.data.splitting import split_classes
 from client.mx import gluon, mx
-from fedmx.errors import DataError, SettingsError
+from fedmx.errors import DataError
 from fedmx.files import disk_errors
-from fedmx.log import event, warn
-
-Rare = Literal["refuse", "other"]
+from fedmx.listing import list_names
+from fedmx.log import warn
 
 _SIDES = ("train", "test")
 # What file managers leave behind, besides names that begin with a dot.
 _HIDDEN = ("thumbs.db", "desktop.ini", "__macosx")
 _SIGNATURE_BYTES = 8
 _EXPECTED = "expected one folder for each class, with its images in it"
-_LOG_EVERY_S = 10.0
 
 
 class ImageFolder(gluon.data.Dataset):  # type: ignore[misc] # MXNet has no types
@@ -59,17 +59,18 @@ class ImageFolder(gluon.data.Dataset):  # type: ignore[misc] # MXNet has no type
         rare: Rare = "refuse",
         least: int = 2,
     ) -> None:
-        if rare not in ("refuse", "other"):
-            raise SettingsError(f"rare={rare!r}: expected 'refuse' or 'other'")
+        check_rare(rare)
         folder = Path(folder)
         found = _leave_out_rare(folder, _list_classes(folder), rare, least)
-        _check_files(folder, (path for paths in found.values() for path in paths))
+        files = (path for paths in found.values() for path in paths)
+        for path in log_progress(files, "checking images", folder=folder):
+            _check_file(path)
         self.classes = tuple(sorted(found) if classes is None else classes)
         known = {name: paths for name, paths in found.items() if name in self.classes}
         _warn_of_others(folder, found, known)
         if not known:
             raise DataError(
-                f"{folder}: has images of {_enumerate(found)}; expected some of {_enumerate(self.classes)}"
+                f"{folder}: has images of {list_names(found)}; expected some of {list_names(self.classes)}"
             )
         numbers = {name: number for number, name in enumerate(self.classes)}
         self.paths = [path for name in sorted(known) for path in known[name]]
@@ -93,17 +94,18 @@ class ImageFolder(gluon.data.Dataset):  # type: ignore[misc] # MXNet has no type
         return chosen
 
     def split(self, test_share: float = 0.2) -> tuple["ImageFolder", "ImageFolder"]:
-        """Divide the images of each class: into those to train and those to test, at least one of each.
+        """Divide the images of each class into those to train and those to test, at least one of each.
 
-        The name of a file decides, so that an image stays on its side when others are added.
+        The name of a file decides, so that an image stays in its set when others are added. With a share of
+        0, both sets are all images.
+
+        Raises:
+            SettingsError: the share is out of range.
         """
-        train, test = [], []
-        for number in np.unique(self.labels):
-            own = sorted(np.flatnonzero(self.labels == number), key=self._hash_name)
-            count = min(max(1, round(len(own) * test_share)), len(own) - 1)
-            test += own[:count]
-            train += own[count:]
-        return self.select(sorted(train)), self.select(sorted(test))
+        train, test = split_classes(
+            self.labels, test_share, lambda own: sorted(map(int, own), key=self._hash_name)
+        )
+        return self.select(train), self.select(test)
 
     def _hash_name(self, index: int) -> bytes:
         name = unicodedata.normalize("NFC", self.paths[index].name)
@@ -173,7 +175,7 @@ def _leave_out_rare(
         name, paths = next(iter(few.items()))
         raise DataError(
             f"{paths[0].parent}: the class {name!r} has {len(paths)} image; expected at least {least}: add"
-            " images, or leave such classes out with rare='other'"
+            ' images, or set the option rare: "other" to leave such classes out'
         )
     if few:
         warn("rare classes left out", folder=folder, images=sum(map(len, few.values())), classes=[*few])
@@ -185,16 +187,6 @@ def _warn_of_others(folder: Path, found: dict[str, list[Path]], known: dict[str,
     if others:
         count = sum(len(found[name]) for name in others)
         warn("images of other classes left out", folder=folder, images=count, classes=others)
-
-
-def _check_files(folder: Path, paths: Iterable[Path]) -> None:
-    """Read and check every file, and log the progress: a large folder takes minutes."""
-    due = time.monotonic() + _LOG_EVERY_S
-    for number, path in enumerate(paths, 1):
-        _check_file(path)
-        if time.monotonic() >= due:
-            event("checking images", folder=folder, checked=number)
-            due = time.monotonic() + _LOG_EVERY_S
 
 
 def _check_file(path: Path) -> None:
@@ -214,8 +206,3 @@ def _check_file(path: Path) -> None:
 def _check_link(path: Path) -> None:
     if path.is_symlink() and not path.exists():
         raise DataError(f"{path}: a link to {path.readlink()}, which does not exist; expected images")
-
-
-def _enumerate(names: Iterable[str], most: int = 10) -> str:
-    listed = list(names)
-    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")

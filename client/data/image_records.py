@@ -1,6 +1,5 @@
 """Images in RecordIO files, which MXNet's `im2rec` packs: one label for each, decoded when they are read."""
 
-import time
 from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
@@ -11,16 +10,13 @@ from numpy.typing import NDArray
 
 from client.data.dataset import MAX_EXACT
 from client.data.image_files import decode_image, is_image
+from client.data.progress import log_progress
 from client.data.record_file import HEADER, Record, read_record, scan_records
+from client.data.set_files import find_set_files
+from client.data.splitting import split_classes
 from client.mx import gluon, mx
 from fedmx.errors import DataError
 from fedmx.files import disk_errors
-from fedmx.log import event
-
-# Which images are in the test set must not differ between runs.
-_SEED = 0
-_TRAIN, _TESTS = "train.rec", ("test.rec", "val.rec")
-_LOG_EVERY_S = 10.0
 
 
 class ImageRecords(gluon.data.Dataset):  # type: ignore[misc] # MXNet has no types
@@ -46,7 +42,8 @@ class ImageRecords(gluon.data.Dataset):  # type: ignore[misc] # MXNet has no typ
     def __init__(self, path: Path | str, classes: int | None = None) -> None:
         self.path = Path(path)
         with disk_errors(self.path, reads=True):
-            found = [self._check(number, record, classes) for number, record in self._scan()]
+            records = log_progress(scan_records(self.path), "reading the labels of records", file=self.path)
+            found = [self._check(number, record, classes) for number, record in enumerate(records)]
         if not found:
             raise DataError(f"{path}: has no records; expected at least one")
         self.labels: NDArray[np.int64] = np.array([label for label, _, _ in found], np.int64)
@@ -78,33 +75,20 @@ class ImageRecords(gluon.data.Dataset):  # type: ignore[misc] # MXNet has no typ
         return chosen
 
     def split(self, test_share: float = 0.2) -> tuple["ImageRecords", "ImageRecords"]:
-        """Divide the images of each class: into those to train and those to test, the same at every call.
+        """Divide the images of each class into those to train and those to test, the same at every call.
 
         Raises:
             DataError: a class has one image.
+            SettingsError: the share is out of range.
         """
-        random = np.random.default_rng(_SEED)
-        train, test = [], []
-        for number in np.unique(self.labels):
-            own = random.permutation(np.flatnonzero(self.labels == number))
-            if len(own) == 1:
-                raise DataError(
-                    f"{self.path}: record {self.numbers[own[0]]}: the only image of class {number}; expected"
-                    " at least 2, one to train and one to test"
-                )
-            count = min(max(1, round(len(own) * test_share)), len(own) - 1)
-            test.append(own[:count])
-            train.append(own[count:])
-        return self.select(np.sort(np.concatenate(train))), self.select(np.sort(np.concatenate(test)))
-
-    def _scan(self) -> Any:
-        """Yield the records with their numbers, and log the progress: a large file takes minutes."""
-        due = time.monotonic() + _LOG_EVERY_S
-        for number, record in enumerate(scan_records(self.path)):
-            yield number, record
-            if time.monotonic() >= due:
-                event("reading the labels of records", file=self.path, read=number + 1)
-                due = time.monotonic() + _LOG_EVERY_S
+        classes, firsts, counts = np.unique(self.labels, return_index=True, return_counts=True)
+        for number, first in zip(classes[counts == 1], firsts[counts == 1], strict=True):
+            raise DataError(
+                f"{self.path}: record {self.numbers[first]}: the only image of class {number}; expected at"
+                " least 2, one to train and one to test"
+            )
+        train, test = split_classes(self.labels, test_share)
+        return self.select(train), self.select(test)
 
     def _check(self, number: int, record: Record, classes: int | None) -> tuple[int, int, int]:
         """Return the label of a record, where it begins and where it ends."""
@@ -137,21 +121,18 @@ def load_image_records(
         path: a `.rec` file, which is split; or a folder with one, or with `train.rec` and `test.rec` or
             `val.rec`.
         classes: the number of classes, so that a label of another one is an error; None: any.
-        test_share: the share of the images to test with, where a file is split.
+        test_share: the share of the images to test with, where a file is split; with 0, both sets are all
+            images.
 
     Raises:
         DataError: as `ImageRecords`; or there is no such file, or several without a train.rec.
+        SettingsError: the share is out of range.
     """
     path = Path(path)
     if not path.is_dir():
         return ImageRecords(path, classes).split(test_share)
-    with disk_errors(path, reads=True):
-        files = sorted(file for file in path.iterdir() if file.suffix == ".rec")
-    names = [file.name for file in files]
-    tests = [name for name in _TESTS if name in names]
-    if _TRAIN in names and tests:
-        return ImageRecords(path / _TRAIN, classes), ImageRecords(path / tests[0], classes)
-    if len(files) != 1:
-        found = ", ".join(names) or "no .rec file"
-        raise DataError(f"{path}: has {found}; expected one .rec file, or {_TRAIN} and {' or '.join(_TESTS)}")
-    return ImageRecords(files[0], classes).split(test_share)
+    files = find_set_files(path, ".rec", ("test", "val"))
+    if len(files) == 1:
+        return ImageRecords(files[0], classes).split(test_share)
+    train, test = (ImageRecords(file, classes) for file in files)
+    return train, test

@@ -1,19 +1,16 @@
 """The labels of gluon datasets, which read items lazily."""
 
 import hashlib
-import time
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from client.data import Dataset, ImageFolder, ImageRecords, labels_sha256
+from client.data.progress import log_progress
 from client.data.record_labels import read_labels
 from client.mx import gluon, mx
 from fedmx.errors import DataError
-from fedmx.log import event
-
-_LOG_EVERY_S = 10.0
 
 LazyDataset: TypeAlias = Any
 """A gluon Dataset of (input, ..., label)."""
@@ -102,14 +99,10 @@ def digest_labels(train: AnyDataset, test: AnyDataset) -> str:
 
 def _read_all(dataset: LazyDataset, name: str) -> list[Any]:
     """Read every item for its label: a large set takes minutes, so the progress is logged."""
-    labels = []
-    due = time.monotonic() + _LOG_EVERY_S
-    for index in range(len(dataset)):
-        labels.append(_read_label(dataset, index))
-        if time.monotonic() >= due:
-            event("reading every example for its label", set=name, read=index + 1, examples=len(dataset))
-            due = time.monotonic() + _LOG_EVERY_S
-    return labels
+    items = log_progress(
+        range(len(dataset)), "reading every example for its label", set=name, examples=len(dataset)
+    )
+    return [_read_label(dataset, index) for index in items]
 
 
 def _read_label(dataset: LazyDataset, index: int) -> Any:

@@ -10,10 +10,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from client.data.dataset import Dataset, make_dataset
+from client.data.set_files import find_set_files
+from client.data.splitting import split_rows
 from fedmx.arrays import view_npy
 from fedmx.errors import DataError
 from fedmx.files import disk_errors
@@ -23,8 +24,6 @@ Names = str | tuple[str, ...]
 # The names of Keras' files, and those of a file that is split.
 _TRAIN, _TEST = ("x_train", "y_train"), ("x_test", "y_test")
 _BOTH = ("examples", "labels")
-# Which rows are in the test set must not differ between runs.
-_SEED = 0
 _DAMAGED = (EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _READ_BYTES = 2**20
 
@@ -59,52 +58,33 @@ def load_npz(
         examples: the name of the array with the examples; a tuple of names for several inputs; None:
             `examples`.
         labels: the name of the array with the labels; None: `labels`.
-        test_share: the share of the rows to test with, where they are split.
+        test_share: the share of the rows to test with, where they are split; with 0, both sets are all rows.
 
     Raises:
         DataError: as `read_npz`; or there is no such file, or several.
+        SettingsError: the share is out of range.
     """
     path = Path(path)
     pair = (examples or _BOTH[0], labels or _BOTH[1])
-    files = _list_files(path) if path.is_dir() else [path]
+    files = find_set_files(path, ".npz") if path.is_dir() else [path]
     if len(files) > 1:
         train, test = (read_npz(file, examples=pair[0], labels=pair[1]) for file in files)
         return train, test
     if examples is None and labels is None and _has_both_sets(files[0]):
         train, test = (read_npz(files[0], examples=x, labels=y) for x, y in (_TRAIN, _TEST))
         return train, test
-    return _split(read_npz(files[0], examples=pair[0], labels=pair[1]), test_share)
-
-
-def _list_files(folder: Path) -> list[Path]:
-    """Return the one file of a folder, or its training and its test set."""
-    with disk_errors(folder, reads=True):
-        names = sorted(file.name for file in folder.iterdir() if file.suffix == ".npz")
-    if {"train.npz", "test.npz"} <= set(names):
-        return [folder / "train.npz", folder / "test.npz"]
-    if len(names) != 1:
-        found = ", ".join(names) or "no .npz file"
-        raise DataError(f"{folder}: has {found}; expected one .npz file, or train.npz and test.npz")
-    return [folder / names[0]]
+    data = read_npz(files[0], examples=pair[0], labels=pair[1])
+    train, test = (
+        Dataset(tuple(rows[chosen] for rows in data.inputs), data.labels[chosen])
+        for chosen in split_rows(len(data), test_share)
+    )
+    return train, test
 
 
 def _has_both_sets(path: Path) -> bool:
     """Whether a file has arrays of a training set, and must have those of a test set as well."""
     with disk_errors(path, reads=True), _opening(path) as archive:
         return bool({*_TRAIN, *_TEST} & set(_list_names(archive)))
-
-
-def _split(data: Dataset, test_share: float) -> tuple[Dataset, Dataset]:
-    """Divide the rows, the same at every call; both parts keep the order of the file."""
-    order = np.random.default_rng(_SEED).permutation(len(data))
-    count = min(max(1, round(len(data) * test_share)), len(data) - 1)
-    if not count:
-        return data, data
-    train, test = (
-        Dataset(tuple(rows[chosen] for rows in data.inputs), data.labels[chosen])
-        for chosen in (np.sort(order[count:]), np.sort(order[:count]))
-    )
-    return train, test
 
 
 def _read_arrays(path: Path, names: Collection[str]) -> list[NDArray[Any]]:

@@ -8,10 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedmx.errors import SettingsError
-
-# Which rows are in the test set must not differ between runs.
-_SEED = 0
+from client.data.splitting import split_rows
 
 
 @dataclass(frozen=True)
@@ -64,14 +61,8 @@ class Table:
         Raises:
             SettingsError: the share is out of range.
         """
-        if not 0 <= test_share < 1:
-            raise SettingsError(f"test={test_share}: expected a share of the rows from 0 to below 1")
         if self.in_test is not None:
             parts = self.select(~self.in_test), self.select(self.in_test)
             return replace(parts[0], in_test=None), replace(parts[1], in_test=None)
-        if not test_share or len(self) == 1:
-            return self, self
-        order = np.random.default_rng(_SEED).permutation(len(self))
-        count = min(max(round(test_share * len(self)), 1), len(self) - 1)
-        # Both parts keep the order of the file.
-        return self.select(np.sort(order[count:])), self.select(np.sort(order[:count]))
+        train, test = split_rows(len(self), test_share)
+        return self.select(train), self.select(test)

@@ -1,4 +1,4 @@
-"""Draws a shape in one color on a rough ground of another one."""
+"""Draws a shape in one color on a noisy background of another."""
 
 from collections.abc import Callable
 from typing import Any

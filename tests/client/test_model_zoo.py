@@ -80,7 +80,7 @@ def test_new_layers_may_have_any_names(tmp_path: Path) -> None:
         layers.add(gluon.nn.Dense(3, in_units=2), gluon.nn.Dense(4 if layers is body else 5, in_units=3))
     body.initialize()
     body.save_parameters(str(tmp_path / "body.params"))
-    with pytest.raises(DataError, match=r"other shapes of 1\.bias, 1\.weight;"):
+    with pytest.raises(DataError, match=r"other shapes for 1\.bias, 1\.weight;"):
         load_weights(net, tmp_path / "body.params")
     load_weights(net, tmp_path / "body.params", new=["1.*"])
     assert (net[0].weight.data().asnumpy() == body[0].weight.data().asnumpy()).all()
@@ -102,9 +102,9 @@ Spoil = Callable[[dict[str, mx.nd.NDArray]], object]
         (lambda arrays: arrays.pop("features.0.weight"), "has no arrays features.0.weight"),
         (
             lambda arrays: arrays.update({"features.0.weight": mx.nd.zeros((2, 2))}),
-            "other shapes of features.0",
+            "other shapes for features.0",
         ),
-        (lambda arrays: arrays.update(extra=mx.nd.zeros(2)), "that the network has not: extra"),
+        (lambda arrays: arrays.update(extra=mx.nd.zeros(2)), "that the network does not have: extra"),
     ],
 )
 def test_a_file_of_another_network_is_one_line_that_names_arrays(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from client import png
-from client.data import lazy, make_dataset
+from client.data import make_dataset, progress
 from client.data.lazy import digest_labels, find_labels, list_labels
 from client.mx import gluon, mx
 from fedmx.errors import DataError
@@ -147,10 +147,10 @@ def test_labels_of_records_that_are_arrays_are_no_class_numbers(tmp_path: Path) 
 def test_reading_every_example_is_logged_with_its_progress(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(lazy, "_LOG_EVERY_S", 0.0)
+    monkeypatch.setattr(progress, "_LOG_EVERY_S", 0.0)
     with caplog.at_level("INFO", logger="fedmx"):
         list_labels(Counting(LABELS), "training set")
-    assert "read=2 examples=4" in caplog.text
+    assert "examples=4 read=2" in caplog.text
 
 
 @pytest.mark.parametrize(
