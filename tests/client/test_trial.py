@@ -68,7 +68,7 @@ def test_a_task_gets_its_options_and_the_schema_of_its_data_and_frozen_arrays_st
     workplace: Workplace,
 ) -> None:
     name = workplace.write_task("rows_task", ROWS)
-    trial = run_trial(name, workplace.folder, 2, {"width": 3})
+    before, trial = (run_trial(name, workplace.folder, rounds, {"width": 3}) for rounds in (1, 2))
     assert trial.schema is not None
     assert trial.schema["kind"].values == ("a", "b")
     assert make_schema(name, workplace.folder) == trial.schema
@@ -78,6 +78,8 @@ def test_a_task_gets_its_options_and_the_schema_of_its_data_and_frozen_arrays_st
         "1.weight": (2, 3),
         "1.bias": (2,),
     }
+    moved = {key for key, array in trial.arrays.items() if (array != before.arrays[key]).any()}
+    assert moved == {"1.weight", "1.bias"}
 
 
 def test_a_task_that_cannot_be_trained_is_an_error(workplace: Workplace) -> None:
