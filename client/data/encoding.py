@@ -18,10 +18,15 @@ from client.data.csv_rows import CsvFormat, fail
 from client.data.rare import Rare
 from client.data.table import Table
 from client.data.table_checks import leave_out_others
+from fedmx import memory
 from fedmx.errors import DataError
 from fedmx.listing import list_names
 from fedmx.log import printable
 from fedmx.schema import Categorical, Column, Numeric, Schema
+from fedmx.sizes import show_megabytes, show_setting
+
+# Of a float32.
+_ITEM_BYTES = 4
 
 
 def encode(
@@ -60,6 +65,7 @@ def encode_inputs(table: Table, schema: Schema, label: str) -> NDArray[np.float3
     Raises:
         DataError: a column is missing or of another kind.
     """
+    _check_memory(table, schema, label)
     parts = []
     for name, column in schema.items():
         if name == label:
@@ -148,6 +154,25 @@ def _find_number(schema: Schema, label: str) -> Numeric:
     if isinstance(column, Categorical):
         raise DataError(f"label {label!r}: categorical; expected a numeric column")
     return column
+
+
+def _check_memory(table: Table, schema: Schema, label: str) -> None:
+    """Check that the inputs fit into memory, in which they are twice while they are put together."""
+    widths = {
+        name: 1 + column.has_missing if isinstance(column, Numeric) else len(column.values) + 1
+        for name, column in schema.columns.items()
+        if name != label
+    }
+    inputs = sum(widths.values())
+    needed = 2 * _ITEM_BYTES * len(table) * inputs
+    limit = memory.find_limit() or memory.find_physical()
+    if needed > limit.size:
+        widest = max(widths, key=lambda name: widths[name])
+        raise DataError(
+            f"{table.path}: {len(table)} rows of {inputs} inputs need {show_megabytes(needed)} of memory;"
+            f" expected at most {limit.name}={show_setting(limit.size)}: ignore columns of many values, such"
+            f" as {printable(widest)!r} with {widths[widest]} inputs"
+        )
 
 
 def _get(table: Table, schema: Schema, name: str) -> NDArray[Any]:

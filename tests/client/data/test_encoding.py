@@ -17,6 +17,7 @@ from client.data import (
     read_examples,
     unscale_label,
 )
+from fedmx import memory
 from fedmx.errors import DataError
 from fedmx.schema import Categorical, Numeric, Schema
 
@@ -169,3 +170,16 @@ def test_classes_are_in_the_order_of_the_schema() -> None:
     assert list_classes(SCHEMA, "label") == ("no", "yes")
     with pytest.raises(DataError, match="outcome"):
         list_classes(SCHEMA, "outcome")
+
+
+def test_inputs_that_do_not_fit_into_memory_are_an_error_that_names_the_widest_column(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.csv").write_text(ROWS)
+    table = read_csv(tmp_path / "x.csv", ignore=["id"], categorical=["sex"], rare="other")
+    # Four rows of six inputs, twice, with four bytes each.
+    monkeypatch.setattr(memory, "find_limit", lambda: memory.Limit(192, "memory.max"))
+    assert encode_inputs(table, SCHEMA, "label").shape == (4, 6)
+    monkeypatch.setattr(memory, "find_limit", lambda: memory.Limit(191, "memory.max"))
+    with pytest.raises(DataError, match="'sex' with 3 inputs"):
+        encode_inputs(table, SCHEMA, "label")
