@@ -26,6 +26,7 @@ from client.trainer import load_rows
 from fedmx.class_counts import ClassCounts, measure_all
 from fedmx.errors import SettingsError
 from fedmx.files import atomic_write
+from fedmx.log import printable
 
 _BATCH_SIZE = 100
 
@@ -140,4 +141,4 @@ def _as_lines(result: Result) -> Iterator[str]:
     for name, value in sorted(result.metrics.items()):
         yield f"{name} {value:.6g}"
     if result.counts is not None:
-        yield from confusion.as_text(result.counts, result.classes)
+        yield from confusion.as_text(result.counts, [printable(name) for name in result.classes])

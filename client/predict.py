@@ -16,6 +16,7 @@ from client.saved_run import find_run
 from client.settings import load_settings
 from client.task import Task, load_task
 from client.task_errors import task_errors
+from fedmx.log import printable
 
 _BATCH_SIZE = 100
 # A line of text has at most this many values.
@@ -94,7 +95,7 @@ def _read_values(outputs: Any) -> Iterator[dict[str, Any]]:
 def _as_line(prediction: dict[str, Any]) -> str:
     place = f"{prediction['file']}[{prediction['index']}]"
     if "class" in prediction:
-        return f"{place}: class {prediction['class']}, probability {prediction['probability']:.4f}"
+        return f"{place}: class {printable(prediction['class'])}, probability {prediction['probability']:.4f}"
     if "value" in prediction:
         return f"{place}: value {prediction['value']:.6g}"
     values = prediction["values"]

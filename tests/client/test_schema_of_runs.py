@@ -93,6 +93,20 @@ def test_export_writes_the_schema_beside_the_model(run: Path, arguments: list[st
     assert Schema.from_json(Path(names[-1]).read_text()) == SCHEMA
 
 
+def test_names_of_classes_from_another_site_do_not_control_the_terminal(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = json.loads((run / "run.json").read_text())
+    record["schema"]["blood"]["values"] = ["0\x1b[2J", "A\r", "B\n"]
+    (run / "run.json").write_text(json.dumps(record))
+    main(["predict", "latest", "rows.txt"])
+    main(["evaluate", "latest"])
+    printed = capsys.readouterr().out
+    assert r"\x1b[2J" in printed
+    assert "\x1b" not in printed
+    assert "\r" not in printed
+
+
 def test_a_damaged_schema_is_one_line(run: Path) -> None:
     facts = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps({**facts, "schema": {"age": {"mean": 1}}}))
