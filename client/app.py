@@ -9,9 +9,10 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.clientapp import ClientApp
 
 from client.settings import load_settings
+from client.shares import DataShare
 from client.site_summary import has_columns, log_revealed, read_columns, summarize
 from client.task import may_need_options
-from client.trainer import DataShare, Trainer
+from client.trainer import Trainer
 from fedmx import arrays, parsing
 from fedmx.class_counts import RECORD
 from fedmx.errors import DataError, SettingsError

@@ -19,9 +19,10 @@ from client.costs import Costs
 from client.device import find_devices
 from client.metrics import COUNT, LOSS
 from client.settings import load_settings
+from client.shares import DataShare
 from client.site_summary import agree_alone
 from client.task import load_task
-from client.trainer import DataShare, Trainer
+from client.trainer import Trainer
 from fedmx import arrays
 from fedmx.class_counts import measure_all
 from fedmx.errors import SettingsError, TrainingFailedError

@@ -20,9 +20,9 @@ from client.mx import gluon, mx
 from client.saved_run import SavedRun, find_run
 from client.seeding import seed_all, seed_call
 from client.settings import load_settings
+from client.shares import load_rows
 from client.task import Task, load_task
 from client.task_errors import task_errors
-from client.trainer import load_rows
 from fedmx.class_counts import ClassCounts, measure_all
 from fedmx.errors import SettingsError
 from fedmx.files import atomic_write

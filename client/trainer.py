@@ -1,7 +1,6 @@
 """A node's network and its share of the data, which stay on the device between messages."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,47 +9,28 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord
 
 from client import data_checks, model, own_loops, rehearsal, training
-from client.batches import Batch, Batches, DeviceData, Share, StreamedData, read_batch
+from client.batches import Batch, DeviceData, read_batch
 from client.class_counter import ClassCounter
 from client.classifier import Classifier, find_classifier
 from client.context import Context
 from client.data import Dataset
-from client.data.lazy import AnyDataset, digest_labels, list_labels
+from client.data.lazy import AnyDataset, digest_labels
 from client.device import Devices, find_devices
 from client.metrics import COUNT
 from client.mx import mx
 from client.network import Network
-from client.partition import Indices, split_indices, split_test_indices
 from client.seeding import seed_all, seed_call
+from client.shares import DataShare, choose_rows, load_rows
 from client.task import Task, load_task
-from fedmx.errors import DataError
 from fedmx.hyperparameters import Hyperparameters
 from fedmx.log import event
 from fedmx.schema import Schema
 from fedmx.settings import ClientSettings
-from fedmx.values import PartitionRule
 
 Sets = tuple[AnyDataset, AnyDataset]
 _SAMPLE = 2
 # Stands for metrics of any name, which the task's own function returns.
 _ANY = ["*"]
-
-
-@dataclass(frozen=True)
-class DataShare:
-    """The share of the data that a node works on.
-
-    Attributes:
-        rule: how a shared dataset is divided.
-        partition: index of the partition; None if the node uses all of its own data.
-        num_partitions: the number of partitions.
-        seed: the seed of the partitioning.
-    """
-
-    rule: PartitionRule
-    partition: int | None
-    num_partitions: int
-    seed: int
 
 
 class Trainer:
@@ -144,7 +124,7 @@ class Trainer:
         own = (self.task.train, self.task.evaluate)
         self._data = tuple(
             load_rows(data, chosen, devices[0], is_own=function is not None)
-            for data, chosen, function in zip(sets, _choose(*sets, share), own, strict=True)
+            for data, chosen, function in zip(sets, choose_rows(*sets, share), own, strict=True)
         )
         self._share = share
 
@@ -242,32 +222,3 @@ class Trainer:
             data_checks.check_labels(self.task, net(*sample.inputs), sets)
             data_checks.check_ids(self.task.name, net, sample.inputs, sets)
         return sorted(measured.keys() - {COUNT})
-
-
-def load_rows(data: AnyDataset, chosen: Indices, device: mx.Context, *, is_own: bool) -> Batches | Share:
-    """Load a share of a set: for the task's own loop, or for the built-in one."""
-    is_in_memory = isinstance(data, Dataset) and not data.is_mapped
-    if not is_own:
-        return DeviceData.put(data, device, chosen) if is_in_memory else StreamedData(data, chosen, device)
-    if not is_in_memory:
-        return Share(data, chosen)
-    # A copy of the rows, so that the whole set can be freed.
-    inputs = tuple(rows[chosen] for rows in data.inputs)
-    return Share(Dataset(inputs, data.labels[chosen]), np.arange(len(chosen)))
-
-
-def _choose(train: AnyDataset, test: AnyDataset, share: DataShare) -> tuple[Indices, Indices]:
-    """Return the indices of a share's training and test examples."""
-    if share.partition is None:
-        return np.arange(len(train)), np.arange(len(test))
-    number = share.num_partitions
-    if not 0 <= share.partition < number:
-        raise DataError(
-            f"partition {share.partition} of {number}; expected an index below the number of partitions"
-        )
-    # Only the number of labels counts for a random division, so those of a lazy dataset are not read.
-    labels = np.zeros(len(train)) if share.rule.kind == "iid" else list_labels(train, "training set")
-    return (
-        split_indices(labels, share.rule, number, share.seed)[share.partition],
-        split_test_indices(len(test), number, share.seed)[share.partition],
-    )

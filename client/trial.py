@@ -9,9 +9,10 @@ from flwr.app import ArrayRecord
 from numpy.typing import NDArray
 
 from client.device import find_devices
+from client.shares import DataShare
 from client.site_summary import agree_alone
 from client.task import load_task
-from client.trainer import DataShare, Trainer
+from client.trainer import Trainer
 from fedmx import arrays
 from fedmx.errors import SettingsError
 from fedmx.hyperparameters import Hyperparameters

@@ -12,8 +12,9 @@ from client.context import Context
 from client.data import make_dataset
 from client.device import Devices
 from client.mx import autograd, gluon, mx
+from client.shares import DataShare
 from client.task import Task, accuracy
-from client.trainer import DataShare, Trainer
+from client.trainer import Trainer
 from fedmx import arrays
 from fedmx.errors import SettingsError
 from fedmx.hyperparameters import Hyperparameters

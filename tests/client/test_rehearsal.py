@@ -14,8 +14,9 @@ from client import model
 from client.data import Dataset, make_dataset
 from client.device import Devices
 from client.mx import gluon, mx
+from client.shares import DataShare
 from client.task import Task, load_task
-from client.trainer import DataShare, Trainer
+from client.trainer import Trainer
 from fedmx import arrays
 from fedmx.errors import SettingsError
 from fedmx.hyperparameters import Hyperparameters

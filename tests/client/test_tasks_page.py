@@ -14,9 +14,10 @@ from flwr.app import ArrayRecord
 from client.classifier import find_classifier
 from client.device import Devices
 from client.mx import mx
+from client.shares import DataShare
 from client.site_summary import agree_alone
 from client.task import load_task
-from client.trainer import DataShare, Trainer
+from client.trainer import Trainer
 from fedmx import arrays
 from fedmx.hyperparameters import Hyperparameters
 from fedmx.values import PartitionRule

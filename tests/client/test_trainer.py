@@ -16,8 +16,9 @@ from client.data import Dataset, make_dataset
 from client.device import Devices
 from client.mx import gluon, mx
 from client.partition import split_indices, split_test_indices
+from client.shares import DataShare
 from client.task import Task, accuracy
-from client.trainer import DataShare, Trainer
+from client.trainer import Trainer
 from fedmx import arrays
 from fedmx.errors import FederationError, SettingsError
 from fedmx.settings import ClientSettings

@@ -13,7 +13,7 @@ from client.context import Context
 from client.data import make_dataset
 from client.device import Devices
 from client.mx import autograd, gluon, mx
-from client.trainer import DataShare
+from client.shares import DataShare
 from fedmx import arrays
 from fedmx.errors import SettingsError
 from fedmx.values import PartitionRule

@@ -7,8 +7,9 @@ from typing import Any
 from client.data import Dataset, make_dataset
 from client.device import Devices
 from client.mx import gluon
+from client.shares import DataShare
 from client.task import Task, accuracy
-from client.trainer import DataShare, Trainer
+from client.trainer import Trainer
 from fedmx.hyperparameters import Hyperparameters
 from fedmx.values import PartitionRule
 from tests.client.given import clusters

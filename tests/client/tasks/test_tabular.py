@@ -15,8 +15,9 @@ from client import site_summary
 from client.classifier import find_classifier
 from client.device import Devices
 from client.example_files import ExampleFiles
+from client.shares import DataShare
 from client.task import Task, load_task
-from client.trainer import DataShare, Trainer
+from client.trainer import Trainer
 from fedmx import arrays
 from fedmx.errors import DataError, SettingsError
 from fedmx.hyperparameters import Hyperparameters
