@@ -31,7 +31,9 @@ MOST_CLASSES = 100
 BINS = 512
 # Bins per unit of the logit: the outermost ones begin at -16 and at 16, probabilities of 1e-7 and 1 - 1e-7.
 _PER_UNIT = 16
-_TWO = 2
+_BINARY = 2
+# A histogram of the examples of other classes, and one of those of the class.
+_SIDES = 2
 _WIRE_DTYPE = np.dtype("<u4")
 MOST_EXAMPLES = 2**32 - 1
 # Most bins are empty, which the fastest level compresses as well.
@@ -67,10 +69,10 @@ class ClassCounts:
         first = _find_first_curve(classes)
         bins = _find_bins(probabilities[:, first:])
         curves = np.arange(bins.shape[1])
-        bins += curves * (_TWO * BINS)
+        bins += curves * (_SIDES * BINS)
         bins += BINS * (labels[:, None] == curves + first)
-        scores = np.bincount(bins.reshape(-1), minlength=len(curves) * _TWO * BINS)
-        return cls(confusion, scores.reshape(len(curves), _TWO, BINS))
+        scores = np.bincount(bins.reshape(-1), minlength=len(curves) * _SIDES * BINS)
+        return cls(confusion, scores.reshape(len(curves), _SIDES, BINS))
 
     @classmethod
     def from_record(cls, record: ConfigRecord, classes: int, examples: float) -> "ClassCounts":
@@ -86,7 +88,7 @@ class ClassCounts:
         """
         curves = classes - _find_first_curve(classes)
         confusion = _read(record, "confusion", (classes, classes)).astype(np.int64)
-        counts = cls(confusion, _read(record, "scores", (curves, _TWO, BINS)))
+        counts = cls(confusion, _read(record, "scores", (curves, _SIDES, BINS)))
         found = counts.examples
         if found != examples:
             raise ValueError(f"a confusion matrix of {found} examples, expected {examples}")
@@ -151,7 +153,7 @@ def measure_all(counted: Iterable[ClassCounts | None]) -> dict[str, float]:
 
 def _find_first_curve(classes: int) -> int:
     """Return the first class that is measured: with two, the scores of one determine the other's."""
-    return 1 if classes == _TWO else 0
+    return 1 if classes == _BINARY else 0
 
 
 def _find_bins(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -10,6 +10,7 @@ from client.data.csv_columns import count_texts
 from client.data.csv_rows import fail
 from client.data.table import Table
 from fedmx.errors import DataError
+from fedmx.listing import list_names
 from fedmx.log import printable, warn
 
 # With fewer rows than this, texts that occur once prove nothing about a column.
@@ -72,7 +73,10 @@ def leave_out_others(table: Table, label: str, classes: Collection[str]) -> Tabl
     if is_known.all():
         return table
     if not is_known.any():
-        raise DataError(f"{table.path}: no row has one of the classes that the sites agreed on")
+        raise DataError(
+            f"{table.path}: no row has one of the classes that the sites agreed on; expected some of"
+            f" {list_names(classes)}"
+        )
     path, line = table.place(int(is_known.argmin()))
     warn("rows left out", file=path, rows=int((~is_known).sum()), first_line=line, reason="rare labels")
     return table.select(is_known)

@@ -1,4 +1,4 @@
-"""What a site tells about its columns: nothing about fewer rows than MIN_GROUP, and all of it is logged."""
+"""What a site reveals about its columns: nothing about fewer rows than MIN_GROUP, and all of it is logged."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ def summarize_one(values: Any, min_group: int = 5) -> Any:
     return summarize("their_task", {"x": values}, min_group)["x"]
 
 
-def test_numbers_are_told_as_count_mean_and_variance() -> None:
+def test_numbers_are_revealed_as_count_mean_and_variance() -> None:
     assert summarize_one(np.array([1, 2, 3, 4, 10])) == Numbers(5, 4.0, 10.0, has_missing=False)
 
 
@@ -26,14 +26,14 @@ def test_a_column_with_fewer_numbers_than_the_minimum_tells_none_of_them() -> No
     assert summarize_one(values) == Numbers(0, 0.0, 0.0, has_missing=True)
 
 
-def test_how_many_are_missing_is_not_told_if_they_are_few() -> None:
+def test_how_many_are_missing_is_not_revealed_if_they_are_few() -> None:
     values = np.array([1.0] * 10 + [np.nan] * 4)
     assert summarize_one(values) == Numbers(14, 1.0, 0.0, has_missing=False)
     values = np.array([1.0] * 10 + [np.nan] * 5)
     assert summarize_one(values) == Numbers(10, 1.0, 0.0, has_missing=True)
 
 
-def test_values_of_too_few_rows_are_not_told() -> None:
+def test_values_of_too_few_rows_are_not_revealed() -> None:
     values = np.array(["f"] * 5 + ["m"] * 4 + ["x"] + [""] * 5)
     assert summarize_one(values) == Texts(("", "f"))
     assert summarize_one(values, 4) == Texts(("", "f", "m"))

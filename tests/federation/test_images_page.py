@@ -21,34 +21,13 @@ from client.tasks.images import DEFAULTS
 from fedmx.errors import DataError
 from tests.bounds import HANG_S
 from tests.client.given.pictures import BASELINE, write_classes
+from tests.federation.walk import Step, walk
 from tests.pages import ROOT, list_commands
 
 PATH = ROOT / "docs" / "tutorials" / "images.md"
 PAGE = PATH.read_text()
 SECTIONS = ("Pictures of two sites", "Pretrained weights", "Train at two sites", "Predict")
-# Instead of `make run`, which would set up an environment. Each run's folder is kept by its name.
-MAKE = f"""
-make() {{
-    shift
-    env "$@" ROUNDS=2 {sys.executable} -m local || return
-}}
-"""
 CLASSES = ["circle", "cross", "square", "triangle"]
-
-
-@dataclass(frozen=True)
-class Step:
-    """A command of the page.
-
-    Attributes:
-        command: the command, as a shell gets it.
-        shown: the output on the page.
-        printed: its real output.
-    """
-
-    command: str
-    shown: str
-    printed: str
 
 
 @dataclass(frozen=True)
@@ -71,34 +50,12 @@ class Walk:
 
 
 @pytest.fixture(scope="module")
-def walk(tmp_path_factory: pytest.TempPathFactory) -> Walk:
+def page(tmp_path_factory: pytest.TempPathFactory) -> Walk:
     """The page, with two rounds in each run."""
     folder = tmp_path_factory.mktemp("images")
     commands = [command for section in SECTIONS for command in list_commands(PATH, section)]
-    script = "\n".join(["set -e", MAKE, *(f"echo @@@\n{command}" for command, _ in commands)])
-    for name, here in {
-        "data/shapes": folder / "shapes",
-        "runs/latest": folder / "runs" / "latest",
-        ".venv/bin/python": sys.executable,
-    }.items():
-        script = re.sub(rf"(?<![\w./]){re.escape(name)}(?![\w.])", str(here), script)
-    done = subprocess.run(
-        ["bash", "-c", script],
-        cwd=ROOT,
-        env={
-            "PATH": os.environ["PATH"],
-            "RUNS_DIR": str(folder / "runs"),
-            "LISTEN_ADDRESS": "127.0.0.1:0",
-            "LINK_SECURITY": "insecure",
-        },
-        capture_output=True,
-        text=True,
-        timeout=2 * HANG_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    printed = done.stdout.split("@@@\n")[1:]
-    steps = [Step(*each, output) for each, output in zip(commands, printed, strict=True)]
+    places = {"data/shapes": folder / "shapes", "runs/latest": folder / "runs" / "latest"}
+    steps = walk(commands, folder, {"ROUNDS": 2}, places)
     runs = sorted(path for path in (folder / "runs").iterdir() if not path.is_symlink())
     return Walk(steps, [path for path in runs if (path / "history.jsonl").exists()], folder / "shapes")
 
@@ -107,18 +64,18 @@ def read_history(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
 
 
-def test_the_pictures_are_in_the_folders_that_the_page_shows(walk: Walk) -> None:
-    (step,) = walk.find("ls ")
-    assert step.printed.replace(str(walk.shapes), "data/shapes") == step.shown
+def test_the_pictures_are_in_the_folders_that_the_page_shows(page: Walk) -> None:
+    (step,) = page.find("ls ")
+    assert step.printed.replace(str(page.shapes), "data/shapes") == step.shown
     counts = {
-        site: [len(list((walk.shapes / "sites" / site / name).iterdir())) for name in CLASSES]
+        site: [len(list((page.shapes / "sites" / site / name).iterdir())) for name in CLASSES]
         for site in ("1", "2")
     }
     assert counts == {"1": [80, 40, 40, 40], "2": [40, 80, 40, 40]}
 
 
-def test_both_kinds_of_training_beat_a_guess_clearly(walk: Walk) -> None:
-    _, frozen, whole = walk.runs
+def test_both_kinds_of_training_beat_a_guess_clearly(page: Walk) -> None:
+    _, frozen, whole = page.runs
     for run in (frozen, whole):
         evaluated = read_history(run)[-1]["evaluate"]
         assert evaluated["num_examples"] == 80
@@ -126,8 +83,8 @@ def test_both_kinds_of_training_beat_a_guess_clearly(walk: Walk) -> None:
         assert evaluated["metrics"]["accuracy"] > 0.5
 
 
-def test_a_frozen_backbone_moves_at_most_an_eighth_of_the_model_in_a_round(walk: Walk) -> None:
-    _, frozen, whole = walk.runs
+def test_a_frozen_backbone_moves_at_most_an_eighth_of_the_model_in_a_round(page: Walk) -> None:
+    _, frozen, whole = page.runs
     with np.load(frozen / "model.npz") as model:
         size = sum(model[name].nbytes for name in model)
     for run, least, most in ((frozen, 0.0, 0.12), (whole, 2.9, 3.1)):
@@ -140,8 +97,8 @@ def test_a_frozen_backbone_moves_at_most_an_eighth_of_the_model_in_a_round(walk:
             assert max(moved) < most * size
 
 
-def test_the_frozen_layers_are_those_of_the_file_bit_for_bit(walk: Walk) -> None:
-    pretrained, frozen, whole = (dict(np.load(run / "model.npz")) for run in walk.runs)
+def test_the_frozen_layers_are_those_of_the_file_bit_for_bit(page: Walk) -> None:
+    pretrained, frozen, whole = (dict(np.load(run / "model.npz")) for run in page.runs)
     features = [name for name in pretrained if name.startswith("features.")]
     assert len(features) == len(pretrained) - 2
     assert all(frozen[name].tobytes() == pretrained[name].tobytes() for name in features)
@@ -165,9 +122,9 @@ def change_weight(path: Path) -> None:
     ids=["missing", "different"],
 )
 def test_a_site_without_the_weights_of_the_others_ends_the_run_before_round_1(
-    walk: Walk, tmp_path: Path, spoil: Callable[[Path], object], code: int, named: str
+    page: Walk, tmp_path: Path, spoil: Callable[[Path], object], code: int, named: str
 ) -> None:
-    shutil.copytree(walk.shapes / "sites", tmp_path / "sites")
+    shutil.copytree(page.shapes / "sites", tmp_path / "sites")
     spoil(tmp_path / "sites" / "2" / "backbone.params")
     done = subprocess.run(
         [sys.executable, "-m", "local"],
@@ -191,24 +148,24 @@ def test_a_site_without_the_weights_of_the_others_ends_the_run_before_round_1(
     assert "round finished" not in done.stdout + done.stderr
 
 
-def test_a_new_picture_gets_a_class_with_its_name(walk: Walk) -> None:
-    (step,) = walk.find("client predict")
+def test_a_new_picture_gets_a_class_with_its_name(page: Walk) -> None:
+    (step,) = page.find("client predict")
     line = rf"\S*new/(\w+)\.png\[0\]: class ({'|'.join(CLASSES)}), probability [01]\.\d{{4}}"
     for text in (step.shown, step.printed):
         found = [re.fullmatch(line, each) for each in text.splitlines()]
         assert [match[1] for match in found if match] == ["cross", "triangle"]
 
 
-def test_a_site_is_evaluated_with_the_names_of_its_classes(walk: Walk) -> None:
-    (step,) = walk.find("client evaluate")
+def test_a_site_is_evaluated_with_the_names_of_its_classes(page: Walk) -> None:
+    (step,) = page.find("client evaluate")
     assert "40 examples" in step.printed
     for name in CLASSES:
         assert re.search(rf"^{name} +\d+ +\d+ +\d+ +\d+ ", step.printed, re.MULTILINE)
 
 
-def test_the_page_has_the_columns_of_the_real_table(walk: Walk) -> None:
+def test_the_page_has_the_columns_of_the_real_table(page: Walk) -> None:
     (header,) = re.findall(r"^  round   nodes .*$", PAGE, re.MULTILINE)
-    assert all(header in step.printed for step in walk.find("make run"))
+    assert all(header in step.printed for step in page.find("make run"))
 
 
 def test_the_page_has_the_options_of_the_task_with_their_defaults() -> None:

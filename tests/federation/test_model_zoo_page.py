@@ -1,9 +1,5 @@
 """docs/tutorials/model-zoo.md: its tasks train, and its commands run."""
 
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +8,10 @@ import pytest
 from client.mx import mx
 from client.trial import run_trial
 from examples.shapes.__main__ import write_all
-from tests.bounds import HANG_S
+from tests.federation.walk import walk
 from tests.pages import ROOT, find_code, list_commands
 
 PATH = ROOT / "docs" / "tutorials" / "model-zoo.md"
-# Instead of `make run`, which would set up an environment, and with one short round.
-MAKE = f'make() {{ shift; env "$@" ROUNDS=1 LOCAL_EPOCHS=1 {sys.executable} -m local; }}'
 SECTIONS = ("1. The default task", "2. Another network", "3. Images in folders")
 FEW_IMAGES = 120
 QUICK: dict[str, Any] = {"batch_size": 20, "optimizer": "adam", "learning_rate": 0.003, "local_epochs": 1}
@@ -39,32 +33,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_commands_of_the_page_run(folder: Path) -> None:
     # The convolutional network has tests of its own, and takes long on all digits.
     commands = [
-        command
+        each
         for section in SECTIONS
-        for command, _ in list_commands(PATH, section)
-        if "client.tasks.cnn" not in command
+        for each in list_commands(PATH, section)
+        if "client.tasks.cnn" not in each[0]
     ]
     assert len(commands) == 4
-    script = "\n".join(["set -e", MAKE, *commands])
-    for name, here in {"data/shapes": folder / "shapes", ".venv/bin/python": sys.executable}.items():
-        script = re.sub(rf"(?<![\w./]){re.escape(name)}(?![\w.])", str(here), script)
-    done = subprocess.run(
-        ["bash", "-c", script],
-        cwd=ROOT,
-        env={
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(folder),
-            "RUNS_DIR": str(folder / "runs"),
-            "LISTEN_ADDRESS": "127.0.0.1:0",
-            "LINK_SECURITY": "insecure",
-        },
-        capture_output=True,
-        text=True,
-        timeout=2 * HANG_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert len(re.findall(r"^model_sha256: ", done.stdout, re.MULTILINE)) == 3
+    rounds = {"ROUNDS": 1, "LOCAL_EPOCHS": 1}
+    steps = walk(commands, folder, rounds, {"data/shapes": folder / "shapes"}, PYTHONPATH=folder)
+    assert sum("\nmodel_sha256: " in step.printed for step in steps) == 3
 
 
 def test_a_network_of_the_model_zoo_learns_digits(folder: Path) -> None:

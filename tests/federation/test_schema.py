@@ -152,7 +152,7 @@ def test_a_file_that_cannot_be_read_ends_its_client_before_it_is_ready(
     server.stop()
 
 
-def test_what_does_not_fit_the_schema_is_told_to_the_site_alone(federation: Federation, data: Path) -> None:
+def test_what_does_not_fit_the_schema_is_logged_at_the_site_alone(federation: Federation, data: Path) -> None:
     server = federation.start_server(**SETTINGS, TASK_OPTIONS='{"keep_rare": true}')
     nodes = [start_client(federation, data, site) for site in SITES]
     assert server.wait() == 2, server.log

@@ -1,11 +1,9 @@
 """docs/tutorials/tables.md: its commands train three sites and predict, and its task of one's own loads."""
 
 import json
-import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,29 +11,13 @@ import pytest
 from client.data import read_csv
 from client.tasks.tabular import DEFAULTS
 from client.trial import run_trial
-from tests.bounds import HANG_S
+from tests.federation.walk import Step, walk
 from tests.pages import ROOT, find_code, list_commands
 
 PATH = ROOT / "docs" / "tutorials" / "tables.md"
 PAGE = PATH.read_text()
+# A run of the page takes a minute.
 ROUNDS = 4
-# Instead of `make run`, which would set up an environment. A run of the page takes a minute.
-MAKE = f'make() {{ shift; env "$@" ROUNDS={ROUNDS} {sys.executable} -m local; }}'
-
-
-@dataclass(frozen=True)
-class Step:
-    """A command of the page.
-
-    Attributes:
-        command: the command, as a shell gets it.
-        shown: the output on the page.
-        printed: its real output.
-    """
-
-    command: str
-    shown: str
-    printed: str
 
 
 @pytest.fixture(scope="module")
@@ -43,31 +25,8 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> list[Step]:
     """The commands of the first two sections, run one after another in one shell."""
     folder = tmp_path_factory.mktemp("tables")
     commands = [*list_commands(PATH, "Three sites on one machine"), *list_commands(PATH, "Predict")]
-    lines = [f"echo @@@\n{command}" for command, _ in commands]
-    script = "\n".join(["set -e", MAKE, *lines])
-    for name, here in {
-        "data/hospitals": folder / "hospitals",
-        "python3": sys.executable,
-        ".venv/bin/python": sys.executable,
-    }.items():
-        script = re.sub(rf"(?<![\w./]){re.escape(name)}(?![\w.])", str(here), script)
-    done = subprocess.run(
-        ["bash", "-c", script],
-        cwd=ROOT,
-        env={
-            "PATH": os.environ["PATH"],
-            "RUNS_DIR": str(folder / "runs"),
-            "LISTEN_ADDRESS": "127.0.0.1:0",
-            "LINK_SECURITY": "insecure",
-        },
-        capture_output=True,
-        text=True,
-        timeout=HANG_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    printed = done.stdout.split("@@@\n")[1:]
-    return [Step(*each, output) for each, output in zip(commands, printed, strict=True)]
+    places = {"data/hospitals": folder / "hospitals", "python3": sys.executable}
+    return walk(commands, folder, {"ROUNDS": ROUNDS}, places)
 
 
 def find(steps: list[Step], part: str) -> Step:

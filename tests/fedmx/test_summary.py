@@ -1,4 +1,4 @@
-"""What sites tell about their columns, and how it is combined: compared with numpy on all rows at once."""
+"""What sites reveal about their columns, and how it is combined: compared with numpy on all rows at once."""
 
 import json
 

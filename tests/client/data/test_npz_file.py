@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from client.data import load_npz, read_npz
-from fedmx.errors import DataError
+from tests.client.given.messages import find_message
 
 ROWS = np.arange(20, dtype=np.float32).reshape(10, 2)
 LABELS = np.arange(10, dtype=np.uint8) % 3
@@ -21,13 +21,7 @@ def save(path: Path, **arrays: Any) -> Path:
 
 
 def message_of(path: Path, **how: Any) -> str:
-    with pytest.raises(DataError) as caught:
-        load_npz(path, **how)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert message.startswith(str(path))
-    assert "expected" in message
-    return message
+    return find_message(load_npz, path, **how)
 
 
 def test_a_dataset_is_read_by_the_names_of_its_arrays(tmp_path: Path) -> None:

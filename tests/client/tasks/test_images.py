@@ -168,7 +168,7 @@ def test_a_wrong_option_is_one_line_before_the_sites_agree(
         ({"weights": "w.params", "network": "alexnet"}, "w.params"),
     ],
 )
-def test_a_site_whose_weights_are_missing_or_of_another_network_is_told_so(
+def test_weights_that_are_missing_or_of_another_network_are_named(
     site: Path, options: dict[str, Any], named: str
 ) -> None:
     with pytest.raises(DataError) as caught:

@@ -166,7 +166,7 @@ def test_a_dropout_that_is_no_share_below_1_is_an_error(tmp_path: Path, dropout:
         agree([site], options)
 
 
-def test_a_label_of_which_no_two_values_can_be_told_is_an_error(tmp_path: Path) -> None:
+def test_a_label_with_fewer_than_two_revealed_values_is_an_error(tmp_path: Path) -> None:
     options = {"label": "costly", "ignore": ["id"]}
     (site, _) = write_sites(tmp_path)
     schema = agree([site], options, min_group=1000)
