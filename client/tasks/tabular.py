@@ -121,8 +121,9 @@ def _fill_in(options: Options) -> Options:
         )
     if not all(units > 0 for units in chosen["hidden"]):
         raise SettingsError(f"TASK_OPTIONS: hidden={chosen['hidden']}: expected integers of at least 1")
-    if not 0 <= chosen["dropout"] < 1:
-        raise SettingsError(f"TASK_OPTIONS: dropout={chosen['dropout']}: expected a share from 0 to below 1")
+    for name in ("test", "dropout"):
+        if not 0 <= chosen[name] < 1:
+            raise SettingsError(f"TASK_OPTIONS: {name}={chosen[name]}: expected a share from 0 to below 1")
     return chosen
 
 

@@ -136,7 +136,7 @@ def test_the_test_set_is_left_out_of_what_the_sites_agree_on(tmp_path: Path) -> 
         ({"label": "costly", "problem": "ranking"}, "ranking"),
         ({"label": "costly", "ignore": ["costly"]}, "costly"),
         ({"label": "costly", "ignore": ["id"], "numeric": ["costly"]}, "problem"),
-        ({"label": "costly", "ignore": ["id"], "test": 1.5}, "1.5"),
+        ({"label": "costly", "ignore": ["id"], "test": 1.5}, " test=1.5"),
         ({"label": "costly", "ignore": ["id"], "delimiter": "||"}, "||"),
     ],
 )
