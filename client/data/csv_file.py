@@ -8,7 +8,7 @@ from client.data.csv_columns import Kind, read_columns
 from client.data.csv_rows import CsvFormat, fail, open_rows
 from client.data.rare import Rare, check_rare
 from client.data.table import Table
-from client.data.table_checks import check_label, check_texts, leave_out
+from client.data.table_checks import check_label, check_texts, leave_out_single
 from fedmx.errors import DataError, SettingsError
 from fedmx.files import disk_errors
 from fedmx.listing import list_names
@@ -69,7 +69,7 @@ def read_csv(  # noqa: PLR0913 - one argument for each property of a file
         check_label(table, label)
     if rare == "refuse":
         check_texts(table)
-    return table if label is None else leave_out(table, label)
+    return table if label is None else leave_out_single(table, label)
 
 
 def find_files(path: Path) -> list[Path]:

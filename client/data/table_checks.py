@@ -44,7 +44,7 @@ def check_texts(table: Table) -> None:
             _reject(table, name, single)
 
 
-def leave_out(table: Table, label: str) -> Table:
+def leave_out_single(table: Table, label: str) -> Table:
     """Return the rows whose label some other row has too, and log a WARNING for each of the others.
 
     Raises:

@@ -47,26 +47,26 @@ transforms = gluon.data.vision.transforms
 
 def columns(data_dir: Path, options: Options) -> dict[str, NDArray[Any]]:
     """Return the class of each image to train, from which the sites agree on the classes."""
-    how = _fill_in(options)
-    if how["weights"]:
+    chosen = _fill_in(options)
+    if chosen["weights"]:
         # A file that is missing or does not fit ends a client here, before it reports ready.
-        load_weights(build_network(how["network"], 2), find_weights(data_dir, how["weights"]))
-    train, _ = load_image_folders(data_dir, rare=how["rare"])
+        load_weights(build_network(chosen["network"], 2), find_weights(data_dir, chosen["weights"]))
+    train, _ = load_image_folders(data_dir, rare=chosen["rare"])
     return {"class": np.array(train.classes)[train.labels]}
 
 
 def load_data(data_dir: Path, options: Options, schema: Schema) -> tuple[Any, Any]:
     """Return the training and the test set: images float32 (3, size, size), and numbers of classes."""
-    how = _fill_in(options)
-    train, test = load_image_folders(data_dir, CLASSES(schema), rare=how["rare"])
-    return train.transform_first(_convert(**how)), test.transform_first(_convert(how["size"]))
+    chosen = _fill_in(options)
+    train, test = load_image_folders(data_dir, CLASSES(schema), rare=chosen["rare"])
+    return train.transform_first(_convert(**chosen)), test.transform_first(_convert(chosen["size"]))
 
 
 def build_model(data_dir: Path, options: Options, schema: Schema) -> gluon.HybridBlock:
     """Build the network, with an output for each class."""
-    how = _fill_in(options)
-    net = build_network(how["network"], len(CLASSES(schema)))
-    weights = find_weights(data_dir, how["weights"])
+    chosen = _fill_in(options)
+    net = build_network(chosen["network"], len(CLASSES(schema)))
+    weights = find_weights(data_dir, chosen["weights"])
     # The commands for a trained model, which has all of its arrays, work without the file.
     if weights.is_file():
         load_weights(net, weights)
@@ -89,15 +89,15 @@ def FROZEN(options: Options) -> list[str]:  # noqa: N802 - the task API's name
 
 
 def _fill_in(options: Options) -> Options:
-    how = fill_in(options, DEFAULTS)
-    if how["size"] < SMALLEST:
-        raise SettingsError(f"TASK_OPTIONS: size={how['size']}: expected at least {SMALLEST}")
-    if how["freeze"] and not how["weights"]:
+    chosen = fill_in(options, DEFAULTS)
+    if chosen["size"] < SMALLEST:
+        raise SettingsError(f"TASK_OPTIONS: size={chosen['size']}: expected at least {SMALLEST}")
+    if chosen["freeze"] and not chosen["weights"]:
         raise SettingsError(
             "TASK_OPTIONS: freeze=true without weights would freeze random numbers; expected weights, the"
             " name of a file in DATA_DIR"
         )
-    return how
+    return chosen
 
 
 def _convert(size: int, *, augment: bool = False, **_: Any) -> gluon.nn.Sequential:

@@ -92,7 +92,11 @@ def test_a_message_names_only_the_first_of_many_columns_that_differ() -> None:
 
 
 def test_a_summary_comes_back_from_its_json() -> None:
-    summary: Summary = {"age": Numbers(3, 0.1, 1e-7, has_missing=True), "sex": Texts(("", "f", "ä"))}
+    summary: Summary = {
+        "age": Numbers(3, 0.1, 1e-7, has_missing=True),
+        "bmi": Numbers(0, 0.0, 0.0, has_missing=False),
+        "sex": Texts(("", "f", "ä")),
+    }
     assert from_json(to_json(summary)) == summary
 
 
