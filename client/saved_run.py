@@ -127,9 +127,18 @@ def find_run(name: str | Path, *, is_best: bool = False) -> SavedRun:
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: cannot be read: {error!r}; expected the record of a run") from None
     if not facts["description"]:
-        raise DataError(f"{path}: the run ended before its first round; expected one with a model")
+        raise DataError(
+            f"{path}: the run ended before its first round; expected one with a model{_suggest_finished()}"
+        )
     # `latest` may point to another run by the time of the next read.
     return SavedRun(folder.resolve(), facts, is_best)
+
+
+def _suggest_finished() -> str:
+    """Return the newest run with a model, for an error message; empty if there is none."""
+    models = sorted(load(ModelSettings).runs_dir.glob("*/model.npz"), reverse=True)
+    found = [path.parent.name for path in models if not path.parent.is_symlink()]
+    return f", such as {found[0]}" if found else ""
 
 
 def _find_folder(name: str | Path) -> Path:

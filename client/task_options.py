@@ -1,10 +1,11 @@
 """Checks TASK_OPTIONS against the names and defaults that a task has."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from fedmx.errors import SettingsError
+from fedmx.errors import DataError, SettingsError
 from fedmx.log import printable
 
 _KINDS: Mapping[type, str] = {
@@ -32,6 +33,21 @@ def fill_in(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
     if problems:
         raise SettingsError(problems)
     return {**defaults, **options}
+
+
+@contextmanager
+def naming_task_options() -> Iterator[None]:
+    """Name TASK_OPTIONS in an error of a reader whose remedy is an option.
+
+    Raises:
+        DataError: with where options are set.
+    """
+    try:
+        yield
+    except DataError as error:
+        if " option" not in str(error):
+            raise
+        raise DataError(f"{error} (options are in TASK_OPTIONS of the server)") from None
 
 
 def _find_problem(name: str, value: Any, defaults: Mapping[str, Any]) -> str | None:

@@ -124,7 +124,8 @@ def _read_names(paths: list[Path], form: CsvFormat, needed: list[str]) -> list[s
             fail(
                 rows.path,
                 rows.line,
-                f"no column {absent[0]!r}; expected one of {list_names(names)}",
+                f"no column {absent[0]!r}; expected one of {list_names(names)}: correct the option label,"
+                " numeric or categorical",
             )
     for path in paths[1:]:
         with open_rows(path, form) as rows:

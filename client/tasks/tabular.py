@@ -25,7 +25,7 @@ from client.data import (
 )
 from client.mx import gluon, mx
 from client.task import Loss, accuracy
-from client.task_options import fill_in
+from client.task_options import fill_in, naming_task_options
 from fedmx.errors import SettingsError
 from fedmx.schema import Schema
 
@@ -145,4 +145,5 @@ def _read_sets(data_dir: Path, options: Options) -> tuple[Table, Table]:
             " problem decides its kind"
         )
     how[kind] = {*how[kind], how["label"]}
-    return read_csv(data_dir, **how).split(test)
+    with naming_task_options():
+        return read_csv(data_dir, **how).split(test)

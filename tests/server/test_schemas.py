@@ -1,6 +1,7 @@
 """Before round 1, sites agree on the columns of their data: in memory, and over the link."""
 
 import json
+import logging
 from typing import Any
 
 import pytest
@@ -71,6 +72,25 @@ def test_a_column_of_another_kind_is_named_with_the_sites() -> None:
     error = failure([node(age=NUMBERS), node(age={"values": ["old"]})])
     assert isinstance(error, SettingsError)
     assert "column 'age' is numeric at 10 and categorical at 11" in str(error)
+
+
+def test_values_that_differ_in_spelling_only_are_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    spellings = [["yes", "no", "a"], ["Yes", "no\u200b", "a"]]
+    with caplog.at_level(logging.WARNING, "fedmx"):
+        open_with([node(answer={"values": values}, age=NUMBERS) for values in spellings])
+    (record,) = caplog.records
+    fields: dict[str, Any] = record.__dict__["fields"]
+    assert fields["column"] == "answer"
+    assert fields["values"] == [r"'no'/'no\u200b'", "'Yes'/'yes'"]
+
+
+def test_sites_that_share_no_value_of_a_column_are_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    texts = [["f", "m"], ["m", "x"], ["female", "male"]]
+    with caplog.at_level(logging.WARNING, "fedmx"):
+        open_with([node(sex={"values": values}) for values in texts])
+    (record,) = caplog.records
+    fields: dict[str, Any] = record.__dict__["fields"]
+    assert (fields["column"], fields["nodes"]) == ("sex", ["12"])
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"age": 1}'])

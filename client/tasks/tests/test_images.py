@@ -1,4 +1,4 @@
-"""Tests of client.tasks.images on small data: run `python test_images.py`, or pytest.
+"""Tests of client.tasks.images on small data: run `.venv/bin/python test_images.py`, or pytest.
 
 Change `write_data`, and the options, to images like yours.
 """

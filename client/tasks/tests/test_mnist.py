@@ -1,4 +1,4 @@
-"""Tests of client.tasks.mnist on small data: run `python test_mnist.py`, or pytest.
+"""Tests of client.tasks.mnist on small data: run `.venv/bin/python test_mnist.py`, or pytest.
 
 Change `write_data` when you change what `load_data` reads.
 """

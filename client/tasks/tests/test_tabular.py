@@ -1,4 +1,4 @@
-"""Tests of client.tasks.tabular on small data: run `python test_tabular.py`, or pytest.
+"""Tests of client.tasks.tabular on small data: run `.venv/bin/python test_tabular.py`, or pytest.
 
 Change `write_data`, and the options, to columns like yours.
 """
@@ -76,6 +76,12 @@ class TaskTest(unittest.TestCase):
         path.write_text("age,pulse,sex\n40,,female\n70,91,other\n")
         inputs = task.load_examples(path, OPTIONS, schema)
         self.assertEqual(inputs.shape, (2, 1 + 2 + 3))
+
+    def test_rows_to_predict_become_the_inputs_that_the_network_was_trained_on(self) -> None:
+        schema = make_schema(task.__name__, self.data_dir, OPTIONS)
+        (train, _), (test, _) = task.load_data(self.data_dir, OPTIONS, schema)
+        found = task.load_examples(self.data_dir / "patients.csv", OPTIONS, schema)
+        self.assertEqual(sorted(found.tolist()), sorted([*train.tolist(), *test.tolist()]))
 
 
 if __name__ == "__main__":
