@@ -35,7 +35,7 @@ def test_three_hospitals_with_a_bundle_each_train_and_predict(server: Stack, tmp
     commands = [*list_commands(PAGE, "Three sites on one machine")[:1], *list_commands(PAGE, "Three bundles")]
     script = "\n".join(["set -e", FUNCTIONS, *(command for command, _ in commands)])
     script = script.replace("python3", sys.executable).replace("8080", str(server.port))
-    script = re.sub(r"NUM_ROUNDS=\d+", "NUM_ROUNDS=2", script)
+    script = re.sub(r"NUM_ROUNDS=\d+", "NUM_ROUNDS=2", script).replace("run --build", "run")
     sites = [Stack(f"{server.name}-{site}", tmp_path, root=tmp_path / site) for site in SITES]
     try:
         done = subprocess.run(
