@@ -64,7 +64,7 @@ shell: .docker ## Open a shell in a client container
 	@docker compose run --rm --no-deps client bash
 
 clean: ## Remove .venv, caches, containers and images; runs remain, in runs/ and in the volume
-	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info && find . -name __pycache__ -prune -exec rm -rf {} +
+	@rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info && find . -name __pycache__ -prune -exec rm -rf {} +
 	@! docker version >/dev/null 2>&1 || docker compose --profile gpu --profile model down --rmi all
 
 ##@ Certificates
@@ -136,6 +136,10 @@ chaos: .venv/dev.ok ## Kill, disconnect and stall federations for a while; ARGS=
 
 # A task's packages may change without a newer file: it was restored, or removed. The script compares.
 .venv/%.ok: requirements/%.txt requirements/venv.sh .venv/bin/python $(if $(wildcard requirements/task.txt .venv/task.in),.task)
+	@requirements/venv.sh $*
+
+# A tool's own environment.
+.venv-%/ok: requirements/%.txt requirements/venv.sh
 	@requirements/venv.sh $*
 
 # Where it is gone, the rule above sets up .venv again.

@@ -9,10 +9,21 @@ unset UV_FIND_LINKS UV_INDEX UV_EXTRA_INDEX_URL
 compile() { # compile NAME EXTRAS [OPTION...]; EXTRAS are separated by commas
     name=$1 extras=$2
     shift 2
-    lock=requirements/$name.txt
+    resolve "$name" pyproject.toml --override requirements/override.txt \
+        $(echo "$extras" | sed 's/^/--extra /; s/,/ --extra /g') "$@"
+}
+
+compile_tool() { # compile_tool GROUP [OPTION...]
+    group=$1
+    shift
+    resolve "$group" --group "$group" "$@"
+}
+
+resolve() { # resolve NAME OPTION...
+    lock=requirements/$1.txt
+    shift
     echo "locking $lock"
-    .venv/bin/uv pip compile pyproject.toml --output-file "$lock" --universal --python-version 3.11 \
-        --override requirements/override.txt $(echo "$extras" | sed 's/^/--extra /; s/,/ --extra /g') \
+    .venv/bin/uv pip compile --output-file "$lock" --universal --python-version 3.11 \
         --generate-hashes --no-config --no-header --no-emit-index-url --no-emit-find-links \
         --annotation-style line --quiet "$@"
     { echo "# Written by \`make lock\` from pyproject.toml; do not edit."; cat "$lock"; } >"$lock.new"
@@ -26,3 +37,6 @@ compile export server,client,local,export --constraint requirements/dev.txt
 compile server server --constraint requirements/dev.txt
 compile client client --constraint requirements/dev.txt
 compile gpu gpu --constraint requirements/dev.txt
+compile_tool docs "$@"
+compile_tool tensorboard "$@"
+compile_tool mlflow "$@"
