@@ -8,16 +8,20 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
+HIDDEN = "(hidden)"
+"""Stands for the value of a secret."""
+
 Field = dataclasses.Field[Any]
 S = TypeVar("S")
 
 
-def setting(
+def setting(  # noqa: PLR0913 - what differs from setting to setting is named where it is declared
     default: object,
     parse: Callable[[str], object],
     meaning: str,
     *,
     shapes_model: bool = False,
+    is_secret: bool = False,
     alias: str = "",
 ) -> Any:
     """Declare a field.
@@ -27,9 +31,16 @@ def setting(
         parse: parser of its text.
         meaning: one line for docs, `.env` and `--help`.
         shapes_model: whether another value would have led to another model.
+        is_secret: whether its value is hidden wherever settings are shown or recorded.
         alias: another name of the variable, which takes precedence.
     """
-    metadata = {"parse": parse, "meaning": meaning, "shapes_model": shapes_model, "alias": alias}
+    metadata = {
+        "parse": parse,
+        "meaning": meaning,
+        "shapes_model": shapes_model,
+        "is_secret": is_secret,
+        "alias": alias,
+    }
     if isinstance(default, dict):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -62,7 +73,8 @@ def parse(kind: type[S], environ: Mapping[str, str]) -> tuple[S, list[str]]:
         try:
             values[field.name] = field.metadata["parse"](text)
         except ValueError as error:
-            problems.append(f"{name}={text!r}: {error}")
+            shown = HIDDEN if field.metadata["is_secret"] else repr(text)
+            problems.append(f"{name}={shown}: {error}")
     return kind(**values), problems
 
 
@@ -100,7 +112,8 @@ def explain_own(kind: type) -> Iterator[tuple[str, str, str]]:
 
 def _list_values(settings: object) -> Iterator[tuple[Field, object]]:
     for field in dataclasses.fields(settings):  # type: ignore[arg-type]
-        yield field, _as_json(getattr(settings, field.name))
+        value = _as_json(getattr(settings, field.name))
+        yield field, HIDDEN if value and field.metadata["is_secret"] else value
 
 
 def _as_json(value: object) -> object:

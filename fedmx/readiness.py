@@ -17,10 +17,12 @@ class Ready:
     Attributes:
         address: where it listens; with LISTEN_ADDRESS=host:0, the kernel chose the port.
         run_dir: the folder of its run, which may not exist yet.
+        url: the page that shows the run; empty if there is none.
     """
 
     address: Address
     run_dir: Path
+    url: str = ""
 
     @classmethod
     def parse(cls, line: str) -> Self:
@@ -31,7 +33,7 @@ class Ready:
         """
         values = json.loads(line)
         try:
-            return cls(Address.parse(values["address"]), Path(values["run_dir"]))
+            return cls(Address.parse(values["address"]), Path(values["run_dir"]), str(values["url"]))
         except (KeyError, TypeError):
             raise ValueError(line) from None
 
@@ -41,6 +43,7 @@ def report_ready(ready: Ready) -> None:
     descriptor = find_ready_fd()
     if descriptor is None:
         return
+    line = {"address": str(ready.address), "run_dir": str(ready.run_dir), "url": ready.url}
     # The process that started the server may be gone.
     with suppress(OSError), open(descriptor, "w") as pipe:  # noqa: PTH123 - a descriptor has no path
-        pipe.write(json.dumps({"address": str(ready.address), "run_dir": str(ready.run_dir)}) + "\n")
+        pipe.write(json.dumps(line) + "\n")

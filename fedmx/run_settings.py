@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
-from fedmx import parsing
+from fedmx import parsing, texts
 from fedmx.fields import setting
 from fedmx.goals import BestMetric, Target
 from fedmx.hyperparameters import Hyperparameters
@@ -21,6 +21,9 @@ class RunSettings(Hyperparameters):
     num_rounds: int = setting(
         3, _positive, "rounds of training; its alias ROUNDS takes precedence", alias="ROUNDS"
     )
+    run_name: str = setting("", texts.title, "name of the run, for people")
+    run_notes: str = setting("", texts.notes, "notes on the run")
+    run_tags: tuple[str, ...] = setting((), texts.tags, "tags of the run, separated by commas")
     min_clients: int = setting(2, _positive, "minimum number of clients to start a run with")
     min_updates: int = setting(
         0, _count, "minimum number of admitted updates per round; 0: the value of MIN_CLIENTS"

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from fedmx import __version__, parsing
+from fedmx import __version__, parsing, texts
 from fedmx.errors import SettingsError
 from fedmx.fields import parse, setting
 from fedmx.run_settings import RunSettings
@@ -75,6 +75,36 @@ class ServerSettings(CommonSettings, RunSettings):
         "auto",
         parsing.choice("auto", "never", "force"),
         "auto: resume an unfinished run with the same settings; force: with any; never: start a new run",
+    )
+    keep_runs: int = setting(
+        0, parsing.integer(at_least=0), "number of earlier runs to keep when a new one starts; 0: all"
+    )
+    status_address: Address | None = setting(
+        None,
+        Address.parse_optional,
+        "host:port of the page that shows the run, and of its metrics; empty or off: none",
+    )
+    status_names: tuple[str, ...] = setting(
+        (), parsing.host_names, "further host names by which browsers may open the page"
+    )
+    status_linger: float = setting(
+        0.0, parsing.seconds, "seconds to wait after the run until Prometheus has read the final metrics"
+    )
+    tensorboard: str = setting(
+        "off", parsing.choice("off", "on"), "whether to write TensorBoard's files, in RUNS_DIR/tensorboard"
+    )
+    mlflow_tracking_uri: str = setting(
+        "", texts.web_address, "http(s) address of an MLflow server; empty: none", is_secret=True
+    )
+    mlflow_experiment_name: str = setting("fedmx", texts.title, "MLflow's experiment of the runs")
+    mlflow_tracking_username: str = setting("", str, "user name at the MLflow server")
+    mlflow_tracking_password: str = setting("", str, "password at the MLflow server", is_secret=True)
+    mlflow_tracking_token: str = setting("", str, "token for the MLflow server", is_secret=True)
+    on_end_command: str = setting(
+        "", str, "shell command to run when a run has ended, with a JSON object as its input"
+    )
+    on_end_webhook: str = setting(
+        "", texts.web_address, "http(s) address to which that JSON object is posted", is_secret=True
     )
 
 
@@ -172,6 +202,11 @@ class ContainerSettings:
         "127.0.0.1:8080",
         str,
         "host:port at which this machine publishes the server; 0.0.0.0:8080 for clients on other machines",
+    )
+    status_publish: str = setting(
+        "127.0.0.1:",
+        str,
+        "host:port at which this machine publishes the page that shows the run; without a port, a free one",
     )
     base_image: str = setting("debian:bookworm-slim", str, "image that both images are built on")
     task_requirements: str = setting(

@@ -8,6 +8,8 @@ from fedmx.parsing import integer, number, parse_ip
 _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[^\]]*:[^\]]*)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[^:]*)")
 _LARGEST_PORT = 65535
 
+OFF = "off"
+
 
 @dataclass(frozen=True)
 class Address:
@@ -32,6 +34,11 @@ class Address:
         """Parse an address to listen on, where port 0 lets the kernel choose a free one."""
         host, colon, port = text.rpartition(":")
         return replace(cls.parse(f"{host}{colon}1"), port=0) if port == "0" else cls.parse(text)
+
+    @classmethod
+    def parse_optional(cls, text: str) -> "Address | None":
+        """Parse an address to listen on, or `off`."""
+        return None if text == OFF else cls.parse_listening(text)
 
     @classmethod
     def parse_peer(cls, text: str) -> "Address":

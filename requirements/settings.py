@@ -52,6 +52,8 @@ SECTIONS = {
 IN_CONTAINERS = {
     # SERVER_PUBLISH decides who reaches the server.
     "LISTEN_ADDRESS": "0.0.0.0:8080",
+    # STATUS_PUBLISH decides who reaches the page.
+    "STATUS_ADDRESS": "0.0.0.0:8081",
     # The name of the service.
     "SERVER_ADDRESS": "server:8080",
     # The volume.

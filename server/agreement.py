@@ -153,8 +153,11 @@ class _Query:
         then = (
             f"the run starts if {self.settings.least_updates} nodes reply (MIN_UPDATES), otherwise it fails"
         )
-        question = Question(0, MessageType.QUERY, then)
-        replies = ask(self.engine, queries, {who.node_id: who for who in asked}, question, self.settings)
+        question = Question(
+            0, MessageType.QUERY, then, self.settings.round_timeout, self.settings.lease_grace
+        )
+        by_id = {who.node_id: who for who in asked}
+        replies = ask(self.engine, queries, by_id, question, self.nodes.activity)
         return {reply.metadata.src_node_id: reply for reply in replies}
 
     def _build_query(self, who: Participant, *, with_arrays: bool) -> Message:

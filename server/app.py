@@ -21,25 +21,27 @@ from server.record import resume
 from server.record.resume import Start
 from server.record.run import RunRecord
 from server.record.runs import RunsFolder
-from server.report import Outcome, RunFacts
-from server.reporting.reporter import Reporter, build
+from server.report import Opening, Outcome, RunFacts
+from server.reporting.reporter import Reporter
+from server.reporting.reporters import build
 from server.rounds import RoundLoop
 from server.strategies import Plan
 
 
-def federate(grid: Grid, settings: ServerSettings, start: Start) -> None:
+def federate(grid: Grid, settings: ServerSettings, start: Start, reporter: Reporter | None = None) -> None:
     """Train one model over the nodes of a grid, and record the run in RUNS_DIR.
 
     Args:
         grid: reaches the nodes.
         settings: the server's.
         start: a new run, or the one to resume.
+        reporter: watches the run.
 
     Raises:
         FederationError: the run cannot begin or continue; `run.json` then has the reason.
     """
     plan = strategies.build(settings)
-    reporter = build(settings)
+    reporter = reporter or Reporter()
     if start.before is None:
         record = RunRecord.begin(start.run_id, settings, start.initial)
     else:
@@ -70,6 +72,7 @@ class _Run:
         """Train what is left of the run."""
         nodes = Nodes(self.engine, self.settings)
         nodes.restore(start.membership)
+        self.reporter.on_open(self._describe_opening(start, nodes))
         agreement = self._agree(nodes, start)
         model = agreement.model
         # Rounds that were lost count too: their models may have reached nodes.
@@ -98,6 +101,15 @@ class _Run:
         resume.check_nodes(start, agreement.description, self.settings)
         return agreement
 
+    def _describe_opening(self, start: Start, nodes: Nodes) -> Opening:
+        return Opening(
+            run_id=start.run_id,
+            folder=self.record.folder,
+            is_resumed=start.before is not None,
+            settings=describe(self.settings),
+            nodes=nodes,
+        )
+
     def _describe(self, start: Start, first: int, nodes: int) -> RunFacts:
         return RunFacts(
             run_id=start.run_id,
@@ -123,8 +135,8 @@ def _main_on_flowers_engine(grid: Grid, context: Context) -> None:
     """Run on an engine of Flower's: settings come from the run config, then from the environment."""
     settings = load(ServerSettings, find_problems, environ=_with_run_config(context.run_config))
     log.configure(settings.log_level, settings.log_format)
-    with RunsFolder(settings.runs_dir):
-        federate(grid, settings, resume.choose_run(settings))
+    with RunsFolder(settings.runs_dir), build(settings) as reporters:
+        federate(grid, settings, resume.choose_run(settings), reporters)
 
 
 def _with_run_config(run_config: Mapping[str, object]) -> dict[str, str]:

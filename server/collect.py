@@ -70,8 +70,11 @@ class Collector:
             replies.learning_rate = _average_rate(messages) or replies.learning_rate
             self._warn_of_memory(replies.wanted)
         asked = {id_: candidates[id_] for id_ in (message.metadata.dst_node_id for message in messages)}
-        question = Question(number, step, self._explain_end(step))
-        for reply in ask(self._engine, messages, asked, question, self._settings):
+        settings = self._settings
+        question = Question(
+            number, step, self._explain_end(step), settings.round_timeout, settings.lease_grace
+        )
+        for reply in ask(self._engine, messages, asked, question, self._nodes.activity):
             self._admit_or_reject(step, number, asked.pop(reply.metadata.src_node_id), reply, replies)
         for who in asked.values():
             reason = self._nodes.explain_missing(who)

@@ -1,18 +1,26 @@
 """Leases: pure functions that decide which node holds which partition, and when a run may start."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fedmx.link.member import NodeView
 
 
 @dataclass(frozen=True)
 class Participant:
-    """A node that takes part in a round; `partition` is None if each site has its own data."""
+    """A node that takes part in a round.
+
+    Attributes:
+        node_id: unique in the federation.
+        name: unique in the federation.
+        partition: the partition that it works on; None if each site has its own data.
+        site: the owner of its certificate; None on a link without certificates.
+    """
 
     node_id: int
     name: str
     partition: int | None
+    site: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -82,16 +90,18 @@ def is_within_grace(node: NodeView, *, now: float, grace_s: float) -> bool:
 
 def participants(leases: Mapping[int, str], nodes: Iterable[NodeView]) -> list[Participant]:
     """List the nodes that hold leases, sorted by partition."""
-    ids = {node.name: node.node_id for node in nodes}
+    views = {node.name: node for node in nodes}
     return [
-        Participant(ids[name], name, partition) for partition, name in sorted(leases.items()) if name in ids
+        Participant(views[name].node_id, name, partition, views[name].site)
+        for partition, name in sorted(leases.items())
+        if name in views
     ]
 
 
 def participants_of_sites(nodes: Iterable[NodeView], *, now: float, grace_s: float) -> list[Participant]:
     """List the nodes of sites with their own data, sorted by name."""
     return [
-        Participant(node.node_id, node.name, None)
+        Participant(node.node_id, node.name, None, node.site)
         for node in sorted(nodes, key=lambda node: node.name)
         if node.description is not None and is_within_grace(node, now=now, grace_s=grace_s)
     ]

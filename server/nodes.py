@@ -9,10 +9,12 @@ from fedmx.link.member import NodeView
 from fedmx.log import event, warn
 from fedmx.settings import ServerSettings
 from server import leases
+from server.activity import Activity
 from server.engine import Engine
 from server.leases import Membership, Participant, StartRules
+from server.outlook import Outlook
 from server.record.runs import NEW_RUN
-from server.waiting import Outlook, Wait
+from server.waiting import Wait
 
 _POLL_S = 1.0
 
@@ -23,9 +25,13 @@ class Nodes:
     Args:
         engine: knows the nodes and the progress of their replies.
         settings: the server's settings.
+
+    Attributes:
+        activity: what the run does now.
     """
 
     def __init__(self, engine: Engine, settings: ServerSettings) -> None:
+        self.activity = Activity()
         self._engine = engine
         self._settings = settings
         self._rules = StartRules(
@@ -78,7 +84,8 @@ class Nodes:
             TooFewNodesError: too few nodes were ready within CLIENT_WAIT_TIMEOUT.
             SettingsError: a node has fewer examples than NUM_PARTITIONS.
         """
-        wait = Wait("waiting for nodes")
+        self.activity.begin("waiting for nodes")
+        wait = Wait("waiting for nodes", self.activity)
         start = _StartWait(self._known, self._rules, since=time.monotonic(), deadline=deadline)
         while not start.is_over(nodes := self.all(), time.monotonic()):
             outlook = start.look(nodes)
@@ -94,7 +101,7 @@ class Nodes:
 
     def await_any(self, least: int, timeout_s: float) -> None:
         """Wait until at least `least` nodes are ready or `timeout_s` has passed."""
-        wait = Wait("waiting for nodes")
+        wait = Wait("waiting for nodes", self.activity)
         deadline = time.monotonic() + timeout_s
         while (ready := sum(node.is_ready for node in self.all())) < least:
             left_s = deadline - time.monotonic()

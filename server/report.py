@@ -9,10 +9,30 @@ from typing import Any
 from fedmx.class_counts import add_all, measure_all
 from fedmx.link.requests import Transfer
 from server.leases import Membership
+from server.nodes import Nodes
 from server.update import LOSS, Update, weighted_means
 
 # A matrix of each node is in every line of the history.
 _MOST_CLASSES_PER_NODE = 20
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A run that has its folder, and waits for nodes.
+
+    Attributes:
+        run_id: its name.
+        folder: its folder, which has `run.json`.
+        is_resumed: whether an earlier server has begun it.
+        settings: the server's, by environment name, as `run.json` has them.
+        nodes: the nodes of the run, and what it does at the moment.
+    """
+
+    run_id: str
+    folder: Path
+    is_resumed: bool
+    settings: Mapping[str, object]
+    nodes: Nodes
 
 
 @dataclass(frozen=True)
@@ -77,6 +97,7 @@ class NodeReport:
 
     Attributes:
         name: the node's name.
+        site: the owner of its certificate; None on a link without certificates.
         partition: the partition that it works on; None if each site has its own data.
         examples: the number of examples that it trained on; None if its training was not admitted.
         metrics: the metrics of its training, without undefined ones.
@@ -88,6 +109,7 @@ class NodeReport:
     """
 
     name: str
+    site: str | None
     partition: int | None
     examples: float | None
     metrics: Mapping[str, float]
@@ -109,6 +131,7 @@ class NodeReport:
         transfers = [*trainings, *evaluations]
         return cls(
             who.name,
+            who.site,
             who.partition,
             None if trained is None else trained.num_examples,
             {} if trained is None else trained.defined_metrics,
@@ -174,6 +197,7 @@ class RoundReport:
         seconds: how long its parts took.
         is_complete: whether the evaluation covers every partition, or every site.
         membership: the nodes that take part, admitted or not.
+        time: when it ended, in ISO 8601.
         stopped: why the run ends after it although rounds are left: target, patience or epsilon; else None.
     """
 
@@ -191,6 +215,7 @@ class RoundReport:
     seconds: Seconds
     is_complete: bool
     membership: Membership
+    time: str
     stopped: str | None = None
 
     def find_metric(self, name: str) -> float | None:

@@ -3,6 +3,7 @@
 import itertools
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from flwr.app import ArrayRecord, MessageType
 
@@ -60,6 +61,7 @@ class RoundLoop:
                 self._stop_early(number, record)
                 return
             report = self._run_round(number, model, record)
+            self.nodes.activity.begin("checkpoint", number)
             report = record.keep(report, model.arrays, self.plan.state())
             self.reporter.on_round(report)
             if number == first:
@@ -120,6 +122,7 @@ class RoundLoop:
             ),
             is_complete=evaluated.are_complete(self.nodes.number),
             membership=self.nodes.membership,
+            time=datetime.now(UTC).isoformat(timespec="seconds"),
             stopped=EPSILON if not is_last and self._has_spent_epsilon() else None,
         )
 
@@ -138,6 +141,7 @@ class RoundLoop:
         for attempt in itertools.count():
             self.collector.collect(MessageType.TRAIN, number, attempt, replies)
             started = time.monotonic()
+            self.nodes.activity.begin("aggregate", number)
             try:
                 with self.plan.undone_on_failure():
                     model.arrays = self._aggregate(number, model, replies)
@@ -170,6 +174,7 @@ class RoundLoop:
         if failure.attempts == _ATTEMPTS or not self._can_differ(replies):
             raise TrainingFailedError(failure.describe())
         failure.warn()
+        self.nodes.activity.begin("waiting for nodes", failure.round)
         self.nodes.await_any(self.settings.least_updates, self.settings.lease_grace)
 
     def _can_differ(self, replies: Replies) -> bool:

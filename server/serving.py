@@ -24,6 +24,8 @@ from server.problems import find_problems
 from server.record import resume
 from server.record.resume import Start
 from server.record.runs import NEW_RUN, RunsFolder
+from server.reporting.reporter import Reporter
+from server.reporting.reporters import build
 
 # How long the server stays after a run, for nodes that are reconnecting: they try every two seconds.
 _LINGER_S = 2.5
@@ -35,7 +37,8 @@ def main() -> None:
     log.configure(settings.log_level, settings.log_format)
     # Some of Flower's strategies collect garbage for every reply: not among all that was imported.
     gc.freeze()
-    with RunsFolder(settings.runs_dir) as runs:
+    # Reporters are closed last: some stay until what they report was read.
+    with RunsFolder(settings.runs_dir) as runs, build(settings) as reporters:
         if finished := resume.find_unannounced(runs, settings):
             event("announcing the end of a finished run", folder=finished.folder)
             server = listen(settings)
@@ -45,8 +48,8 @@ def main() -> None:
             start = resume.choose_run(settings)
             runs.unannounced = start.run_id
             server = listen(settings, start)
-            report_ready(Ready(server.address, settings.runs_dir / start.run_id))
-            run_to_goodbye(server, settings, start)
+            report_ready(Ready(server.address, settings.runs_dir / start.run_id, reporters.url or ""))
+            run_to_goodbye(server, settings, start, reporters)
         runs.unannounced = ""
 
 
@@ -79,10 +82,10 @@ def listen(settings: ServerSettings, start: Start | None = None) -> LinkServer:
     return server
 
 
-def run_to_goodbye(server: LinkServer, settings: ServerSettings, start: Start) -> None:
+def run_to_goodbye(server: LinkServer, settings: ServerSettings, start: Start, reporter: Reporter) -> None:
     """Train, and notify every node of the run's end."""
     try:
-        federate(LinkGrid(server, run_number(start.run_id)), settings, start)
+        federate(LinkGrid(server, run_number(start.run_id)), settings, start, reporter)
     except FederationError as error:
         server.stop(pb.Goodbye.FAILED, str(error), linger_s=_linger_s(server, settings))
         raise

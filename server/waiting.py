@@ -12,33 +12,13 @@ from datetime import datetime, timedelta
 from flwr.app import Message
 
 from fedmx.log import event
-from fedmx.settings import ServerSettings
+from server.activity import Activity
 from server.engine import Engine
 from server.leases import Participant
+from server.outlook import Outlook
 
 _REPORT_S = 30.0
 _LOOK_S = 1.0
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """What a wait is for, as it is at one moment.
-
-    Attributes:
-        fields: what the server waits for, for the log.
-        until: monotonic seconds at which the wait ends; infinity: without limit.
-        limit: the setting that ends it.
-        then: what happens at its end.
-        hint: what a person can do.
-        gone: nodes that the server waits for although their streams are gone.
-    """
-
-    fields: Mapping[str, object]
-    until: float
-    limit: str
-    then: str
-    hint: str | None = None
-    gone: Collection[str] = ()
 
 
 class Wait:
@@ -46,25 +26,34 @@ class Wait:
 
     Args:
         name: of the event.
+        activity: is notified of what the server waits for.
         quiet_s: how long the wait lasts before its first line.
         clock: monotonic seconds.
     """
 
-    def __init__(self, name: str, quiet_s: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        name: str,
+        activity: Activity,
+        quiet_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._name = name
+        self._activity = activity
         self._clock = clock
         self._since = clock()
         self._due = self._since + quiet_s
         self._gone: set[str] = set()
 
     def report(self, outlook: Outlook) -> None:
-        """Log the wait if a line is due."""
+        """Note what the wait is for, and log it if a line is due."""
+        self._activity.wait_for(outlook)
         now = self._clock()
         known, self._gone = self._gone, set(outlook.gone)
         if now < self._due and self._gone <= known:
             return
         self._due = now + _REPORT_S
-        is_limited = outlook.until < math.inf
+        is_limited = outlook.is_limited
         fields = {
             **outlook.fields,
             "gone": sorted(outlook.gone) or None,
@@ -103,11 +92,15 @@ class Question:
         round: its number; 0 before round 1.
         step: `query`, `train` or `evaluate`.
         then: what happens when nodes have not answered in time.
+        timeout_s: how long the server waits for the replies (ROUND_TIMEOUT).
+        lease_grace_s: how long it waits for a node that is gone (LEASE_GRACE).
     """
 
     round: int
     step: str
     then: str
+    timeout_s: float
+    lease_grace_s: float
 
 
 def ask(
@@ -115,22 +108,21 @@ def ask(
     messages: Collection[Message],
     asked: Mapping[int, Participant],
     question: Question,
-    settings: ServerSettings,
+    activity: Activity,
 ) -> Iterable[Message]:
-    """Send messages and wait for their replies, at most ROUND_TIMEOUT.
+    """Send messages and wait for their replies, at most the question's ROUND_TIMEOUT.
 
     Args:
         engine: reaches the nodes.
         messages: one for each node.
         asked: the nodes by id.
         question: what they are asked.
-        settings: the server's.
+        activity: is notified of the replies that are missing.
     """
-    replies = _Awaited(
-        engine, asked, question, settings.lease_grace, time.monotonic() + settings.round_timeout
-    )
-    with Wait("waiting for replies", quiet_s=_REPORT_S).reported(replies.look):
-        return engine.send_and_receive(messages, timeout=settings.round_timeout)
+    activity.begin(question.step, question.round)
+    replies = _Awaited(engine, asked, question, time.monotonic() + question.timeout_s)
+    with Wait("waiting for replies", activity, quiet_s=_REPORT_S).reported(replies.look):
+        return engine.send_and_receive(messages, timeout=question.timeout_s)
 
 
 @dataclass(frozen=True)
@@ -140,7 +132,6 @@ class _Awaited:
     engine: Engine
     asked: Mapping[int, Participant]
     question: Question
-    lease_grace_s: float
     deadline: float
 
     def look(self) -> Outlook:
@@ -169,7 +160,7 @@ class _Awaited:
         gone = {view.node_id: view.since for view in self.engine.roster.nodes() if not view.is_present}
         ends = {}
         for node_id in unanswered:
-            grace_ends = gone[node_id] + self.lease_grace_s if node_id in gone else math.inf
+            grace_ends = gone[node_id] + self.question.lease_grace_s if node_id in gone else math.inf
             ends[names[node_id]] = (min(self.deadline, grace_ends), node_id not in gone)
         return ends
 

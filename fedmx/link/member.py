@@ -20,6 +20,8 @@ class NodeView:
         is_present: whether its stream is up.
         description: what must agree between nodes; None while it loads its model and data.
         since: monotonic seconds of its hello, or of its leaving.
+        site: the owner of its certificate; None on a link without certificates.
+        device: what it trains on; empty if that is not known.
     """
 
     name: str
@@ -27,6 +29,8 @@ class NodeView:
     is_present: bool
     description: ConfigRecord | None
     since: float
+    site: str | None = None
+    device: str = ""
 
     @property
     def is_ready(self) -> bool:
@@ -68,6 +72,7 @@ class Member:
         stream: through which it is reached now, if any.
         description: what must agree between nodes; None while it loads its model and data.
         site: the owner of its certificate, on a link with certificates.
+        device: what it trains on; empty if that is not known.
     """
 
     name: str
@@ -77,7 +82,16 @@ class Member:
     stream: Stream | None = None
     description: ConfigRecord | None = None
     site: Site | None = None
+    device: str = ""
 
     def view(self) -> NodeView:
         """Return what the rest of the program may know of it."""
-        return NodeView(self.name, self.node_id, self.stream is not None, self.description, self.since)
+        return NodeView(
+            self.name,
+            self.node_id,
+            self.stream is not None,
+            self.description,
+            self.since,
+            self.site.name if self.site else None,
+            self.device,
+        )

@@ -9,6 +9,8 @@ from server.reporting.reporter import Reporter
 class LogLines(Reporter):
     """Logs a line for the start, each round, and the end of a run."""
 
+    in_background = False
+
     def on_run(self, facts: RunFacts) -> None:
         """Log that the run starts."""
         name = "run resumed" if facts.is_resumed else "run started"

@@ -17,6 +17,8 @@ class WorstNode(Reporter):
         rule: the metric that compares nodes.
     """
 
+    in_background = False
+
     def __init__(self, rule: BestMetric) -> None:
         self._rule = rule
         self._last: RoundReport | None = None

@@ -37,7 +37,8 @@ from server.model import GlobalModel
 from server.nodes import Nodes
 from server.record.resume import choose_run
 from server.replies import Replies
-from server.reporting.reporter import Reporters
+from server.reporting.reporter import Reporter
+from server.reporting.reporters import build
 from server.rounds import RoundLoop
 from server.serving import run_to_goodbye
 from server.update import records_of
@@ -235,7 +236,8 @@ class Federation:
         server.start()
         started = [_start(name, node, chosen.listen_address, roster) for name, node in nodes.items()]
         try:
-            run_to_goodbye(server, chosen, start)
+            with build(chosen) as reporters:
+                run_to_goodbye(server, chosen, start, reporters)
         finally:
             for one in started:
                 one.join(HANG_S)
@@ -348,7 +350,7 @@ class Table:
         self.plan = strategies.build(self.settings)
         self.model = GlobalModel(pack(nodes[0].initial), Layout.from_description(nodes[0].describe()))
         self.collector = Collector(engine, self.nodes, self.plan, self.settings, self.model)
-        self.loop = RoundLoop(self.collector, self.nodes, self.plan, self.settings, Reporters([]))
+        self.loop = RoundLoop(self.collector, self.nodes, self.plan, self.settings, Reporter())
 
     def collect(
         self, step: str, number: int = 1, attempt: int = 0, replies: Replies | None = None

@@ -23,5 +23,6 @@ def make_report(number: int, loss: float | None = 0.5, **replaced: Any) -> Round
         "seconds": Seconds(0.0, 0.0, 0.0, 0.0, 0.0),
         "is_complete": True,
         "membership": Membership({"a": 0, "b": 1}, 2),
+        "time": "2026-01-02T03:04:05+00:00",
     }
     return RoundReport(**{**fields, **replaced})

@@ -21,7 +21,7 @@ from server.leases import Participant
 from server.nodes import Nodes
 from server.record.run import RunRecord
 from server.replies import Replies
-from server.reporting.reporter import Reporters
+from server.reporting.reporter import Reporter
 from server.rounds import RoundLoop
 from server.update import Update, records_of
 from tests.server.nodes import GOOD, Config, LocalGrid, Metrics, NullNode, Table, Values, keep, lose, shift
@@ -257,7 +257,7 @@ def test_updates_and_old_models_are_released_before_evaluation(tmp_path: Path) -
     engine = adapt(grid)
     nodes = Nodes(engine, table.settings)
     collector = Collector(engine, nodes, table.plan, table.settings, table.model)
-    RoundLoop(collector, nodes, table.plan, table.settings, Reporters([])).run(table.model, record)
+    RoundLoop(collector, nodes, table.plan, table.settings, Reporter()).run(table.model, record)
     assert seen == [0] * 6
     # The last round's arrays are the average of the updates, not one of them.
     assert Watched.alive == 0

@@ -13,7 +13,9 @@ import pytest
 from fedmx import log
 from fedmx.errors import FederationError
 from server import waiting
-from server.waiting import Outlook, Wait
+from server.activity import Activity
+from server.outlook import Outlook
+from server.waiting import Wait
 from tests.server.nodes import Config, Federation, Metrics, NullNode, Values, keep, shift
 
 
@@ -43,7 +45,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_wait_is_logged_at_once_and_then_every_30_seconds(lines: Lines) -> None:
     seconds = itertools.count(1000)
-    wait = Wait("waiting for nodes", clock=lambda: next(seconds))
+    wait = Wait("waiting for nodes", Activity(), clock=lambda: next(seconds))
     for _ in range(100):
         wait.report(Outlook({"ready": 1}, 1300.0, "CLIENT_WAIT_TIMEOUT", "it fails", "start more"))
     assert [line["remaining_s"] for line in lines.waits()] == [299, 269, 239, 209]
@@ -57,14 +59,14 @@ def test_a_wait_is_logged_at_once_and_then_every_30_seconds(lines: Lines) -> Non
 
 def test_a_quiet_wait_is_logged_when_a_node_is_gone_and_again_when_another_is(lines: Lines) -> None:
     seconds = itertools.count(1000)
-    wait = Wait("waiting for replies", quiet_s=30, clock=lambda: next(seconds))
+    wait = Wait("waiting for replies", Activity(), quiet_s=30, clock=lambda: next(seconds))
     for gone in ([], ["b"], ["b"], ["c", "b"], ["c"]):
         wait.report(Outlook({}, 1600.0, "ROUND_TIMEOUT", "", gone=gone))
     assert [line["gone"] for line in lines.waits()] == [["b"], ["b", "c"]]
 
 
 def test_a_wait_without_limit_has_no_end_and_nothing_that_happens_then(lines: Lines) -> None:
-    Wait("waiting for nodes").report(Outlook({}, math.inf, "CLIENT_WAIT_TIMEOUT", "it fails"))
+    Wait("waiting for nodes", Activity()).report(Outlook({}, math.inf, "CLIENT_WAIT_TIMEOUT", "it fails"))
     (line,) = lines.waits()
     assert (line["until"], line["limit"]) == ("without limit", "CLIENT_WAIT_TIMEOUT")
     assert line.keys().isdisjoint({"remaining_s", "then"})

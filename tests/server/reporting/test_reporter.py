@@ -11,7 +11,8 @@ from fedmx.settings import ServerSettings
 from server import reporting
 from server.report import Outcome, RoundReport, RunFacts
 from server.reporting.log_lines import LogLines
-from server.reporting.reporter import Reporter, Reporters, build
+from server.reporting.reporter import Reporter
+from server.reporting.reporters import Reporters, build
 from server.reporting.worst_node import WorstNode
 from tests.server.nodes import Config, Federation, Metrics, NullNode, Values, shift
 from tests.server.reports import make_report
@@ -81,12 +82,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def watch(monkeypatch: pytest.MonkeyPatch) -> Watching:
     """A reporter of every run, behind one that fails."""
     watching = Watching()
-    monkeypatch.setattr("server.app.build", lambda _: Reporters([Failing(), watching]))
+    monkeypatch.setattr("tests.server.nodes.build", lambda _: Reporters([Failing(), watching]))
     return watching
 
 
 def test_the_reporters_of_the_log_are_always_on() -> None:
-    assert [type(reporter) for reporter in build(ServerSettings())._reporters] == [LogLines, WorstNode]
+    assert [type(reporter) for reporter in build(ServerSettings()).all] == [LogLines, WorstNode]
 
 
 def test_a_reporter_is_one_file_and_nothing_else(folder: Path, federation: Federation) -> None:
@@ -97,7 +98,7 @@ def test_a_reporter_is_one_file_and_nothing_else(folder: Path, federation: Feder
 
 def test_a_reporter_that_is_off_is_not_called(folder: Path) -> None:
     (folder / "off.py").write_text("def make(settings):\n    return None\n")
-    assert [type(reporter) for reporter in build(ServerSettings())._reporters] == [LogLines, WorstNode]
+    assert [type(reporter) for reporter in build(ServerSettings()).all] == [LogLines, WorstNode]
 
 
 def test_a_run_is_reported_from_its_start_to_its_end(watch: Watching, federation: Federation) -> None:
@@ -170,6 +171,8 @@ def test_a_reporter_that_cannot_be_built_is_one_warning_and_the_run_finishes(
 
 def test_what_ends_the_program_is_not_swallowed() -> None:
     class Interrupted(Reporter):
+        in_background = False
+
         def on_round(self, _: RoundReport) -> None:
             raise KeyboardInterrupt
 

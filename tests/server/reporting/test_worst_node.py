@@ -18,7 +18,7 @@ FINISHED = Outcome("finished")
 
 def node(name: str, partition: int | None = None, **metrics: float) -> NodeReport:
     evaluate = StepReport(10, metrics) if metrics else None
-    return NodeReport(name, partition, 30, {"loss": 0.1}, evaluate, 1.0, 100, 200)
+    return NodeReport(name, None, partition, 30, {"loss": 0.1}, evaluate, 1.0, 100, 200)
 
 
 def report_lines(

@@ -1,0 +1,48 @@
+"""Parsers of settings that are free text. Each raises a `ValueError` that names what it expected."""
+
+from urllib.parse import urlsplit
+
+_LONGEST_TITLE = 100
+_LONGEST_NOTES = 5_000
+_LONGEST_TAG = 40
+_MOST_TAGS = 20
+_LARGEST_PORT = 65_535
+
+
+def title(text: str) -> str:
+    """Parse a line of text."""
+    if not text.isprintable() or len(text) > _LONGEST_TITLE:
+        raise ValueError(f"expected one line of at most {_LONGEST_TITLE} printable characters")
+    return text
+
+
+def notes(text: str) -> str:
+    """Parse a text of several lines."""
+    if len(text) > _LONGEST_NOTES or not all(line.isprintable() for line in text.splitlines()):
+        raise ValueError(f"expected at most {_LONGEST_NOTES} printable characters")
+    return text
+
+
+def tags(text: str) -> tuple[str, ...]:
+    """Parse tags that are separated by commas."""
+    found = tuple(dict.fromkeys(tag for part in text.split(",") if (tag := part.strip())))
+    if len(found) > _MOST_TAGS or not all(tag.isprintable() and len(tag) <= _LONGEST_TAG for tag in found):
+        raise ValueError(
+            f"expected at most {_MOST_TAGS} tags of at most {_LONGEST_TAG} printable characters, separated by"
+            " commas"
+        )
+    return found
+
+
+def web_address(text: str) -> str:
+    """Parse the address of a web server, without naming it in the error: it may contain a password."""
+    try:
+        parts = urlsplit(text)
+        # Reading it checks it.
+        is_port = parts.port is None or 1 <= parts.port <= _LARGEST_PORT
+    except ValueError:
+        raise ValueError("expected an address such as https://host:port/path") from None
+    is_printable = text.isascii() and text.isprintable() and " " not in text
+    if parts.scheme not in ("http", "https") or not parts.hostname or not is_port or not is_printable:
+        raise ValueError("expected an address such as https://host:port/path")
+    return text

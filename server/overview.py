@@ -1,0 +1,214 @@
+"""All that is shown of a run, folded from its history: curves, nodes, sites and rejections.
+
+The live page, the terminal, the commands for runs and the metrics show parts of one document, which
+`Overview.describe` returns as values that JSON can hold. Its size is bounded: the curves of nodes are thinned
+out if they are long and many.
+"""
+
+import json
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from server.curves import Curves, choose_rounds
+
+# The values of all nodes' curves in a document. Those of 200 nodes and four metrics then have 50 points each.
+_MOST_NODE_VALUES = 40_000
+_MOST_REJECTIONS = 100
+_ABOUT = ("run_id", "status", "reason", "exit_code", "started", "finished", "resumed", "best", "stopped")
+_ABOUT_MODEL = ("model_sha256", "model_bytes", "partitions", "settings", "versions")
+
+Line = Mapping[str, Any]
+
+
+@dataclass
+class _Node:
+    """What is known of a node: its newest round, and totals over all rounds."""
+
+    name: str
+    site: str | None = None
+    partition: int | None = None
+    rounds: int = 0
+    examples: float | None = None
+    examples_total: float = 0.0
+    seconds: float | None = None
+    bytes_up: int = 0
+    bytes_down: int = 0
+    rejected: int = 0
+    missing: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    train: Mapping[str, float] = field(default_factory=dict)
+
+    def add(self, entry: Line) -> None:
+        """Add the node's entry of one round."""
+        self.site = entry.get("site")
+        self.partition = entry.get("partition")
+        self.bytes_up += entry["bytes_up"]
+        self.bytes_down += entry["bytes_down"]
+        if entry.get("examples") is not None:
+            self.rounds += 1
+            self.examples = entry["examples"]
+            self.examples_total += entry["examples"]
+            self.seconds = entry["seconds"]
+            self.train = entry["metrics"]
+        if entry.get("evaluate"):
+            self.metrics = entry["evaluate"]["metrics"]
+
+    def describe(self, local_epochs: float) -> dict[str, Any]:
+        """Return it with the examples that it trains on in a second, each of them counted in every epoch."""
+        is_known = self.examples is not None and self.seconds
+        speed = self.examples * local_epochs / self.seconds if is_known else None  # type: ignore[operator]
+        return {**vars(self), "examples_per_second": speed}
+
+
+class Overview:
+    """Folds the rounds of a run, one at a time."""
+
+    def __init__(self) -> None:
+        self._curves = Curves()
+        self._node_curves: dict[str, Curves] = {}
+        self._nodes: dict[str, _Node] = {}
+        self._rejections: deque[dict[str, Any]] = deque(maxlen=_MOST_REJECTIONS)
+        self._privacy: Mapping[str, float] | None = None
+
+    @property
+    def last_round(self) -> int:
+        """The number of the newest round; 0 if there is none."""
+        return self._curves.rounds[-1] if self._curves.rounds else 0
+
+    def add(self, line: Line) -> None:
+        """Add a round, as a line of `history.jsonl` has it."""
+        number = line["round"]
+        entries = [*line["nodes"], *line.get("only_evaluated", ())]
+        self._privacy = line.get("privacy")
+        self._curves.add(number, _list_values(line, entries), text={"time": line.get("time", "")})
+        for entry in entries:
+            name = entry["name"]
+            self._node(name).add(entry)
+            if entry.get("evaluate"):
+                self._node_curves.setdefault(name, Curves()).add(number, entry["evaluate"]["metrics"])
+        for rejection in line["rejected"]:
+            self._node(rejection["name"]).rejected += 1
+            self._rejections.append({"round": number, **rejection})
+        for name in line["missing"]:
+            self._node(name).missing += 1
+
+    def describe(self, facts: Line) -> dict[str, Any]:
+        """Return the document.
+
+        Args:
+            facts: the content of the run's `run.json`.
+        """
+        settings = facts.get("settings") or {}
+        nodes = sorted(self._nodes.values(), key=lambda node: (node.partition or 0, node.name))
+        return {
+            **{name: facts.get(name) for name in (*_ABOUT, *_ABOUT_MODEL)},
+            "name": settings.get("RUN_NAME", ""),
+            "notes": settings.get("RUN_NOTES", ""),
+            "tags": [tag for tag in str(settings.get("RUN_TAGS", "")).split(",") if tag],
+            "num_rounds": settings.get("NUM_ROUNDS"),
+            "rounds": self.last_round,
+            "curves": self._describe_curves(),
+            "privacy": self._privacy,
+            "nodes": [node.describe(settings.get("LOCAL_EPOCHS", 1)) for node in nodes],
+            "sites": _sum_sites(nodes),
+            "node_curves": self._describe_node_curves(),
+            "rejections": list(self._rejections),
+        }
+
+    def _node(self, name: str) -> _Node:
+        return self._nodes.setdefault(name, _Node(name))
+
+    def _describe_curves(self) -> dict[str, Any]:
+        curves = self._curves
+        groups: dict[str, Any] = {"evaluate": {}, "train": {}, "seconds": {}}
+        for name in curves.names:
+            group, _, rest = name.partition(".")
+            values = curves.values(name)
+            if rest:
+                groups[group][rest] = values
+            else:
+                groups[name] = values
+        return {"rounds": list(curves.rounds), "time": curves.texts("time"), **groups}
+
+    def _describe_node_curves(self) -> dict[str, Any]:
+        number = sum(len(curves.names) for curves in self._node_curves.values())
+        rounds = choose_rounds(self._curves.rounds, _MOST_NODE_VALUES // max(number, 1))
+        nodes = {
+            name: {metric: curves.values(metric, rounds) for metric in curves.names}
+            for name, curves in self._node_curves.items()
+        }
+        return {"rounds": rounds, "nodes": nodes}
+
+
+def read_overview(folder: Path) -> dict[str, Any]:
+    """Return the document of a run on disk. Lines of its history that cannot be read are left out.
+
+    Raises:
+        OSError: `run.json` cannot be read.
+        ValueError: `run.json` is not a JSON object.
+    """
+    facts = json.loads((folder / "run.json").read_bytes())
+    if not isinstance(facts, dict):
+        raise ValueError("it is not a JSON object")  # noqa: TRY004 - the content of a file is at fault
+    overview = Overview()
+    for line in read_lines(folder / "history.jsonl"):
+        overview.add(line)
+    return overview.describe(facts)
+
+
+def read_lines(path: Path) -> Iterable[Line]:
+    """Yield the rounds of a history file that can be read; none if there is no file."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return
+    for text in lines:
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(line, dict) and {"round", "nodes", "rejected", "missing", "seconds"} <= line.keys():
+            yield line
+
+
+def _list_values(line: Line, entries: Sequence[Line]) -> dict[str, float | None]:
+    """List the values of a round's curves, those of a group with its name and a dot before theirs."""
+    values: dict[str, float | None] = {
+        "learning_rate": line.get("learning_rate"),
+        "nodes": len(line["nodes"]),
+        "bytes_up": sum(entry["bytes_up"] for entry in entries),
+        "bytes_down": sum(entry["bytes_down"] for entry in entries),
+    }
+    if line.get("privacy"):
+        values["epsilon"] = line["privacy"]["epsilon"]
+    for step in ("evaluate", "train"):
+        metrics = (line.get(step) or {}).get("metrics", {})
+        values |= {f"{step}.{name}": value for name, value in metrics.items()}
+    return values | {f"seconds.{part}": value for part, value in line["seconds"].items()}
+
+
+def _sum_sites(nodes: Iterable[_Node]) -> list[dict[str, Any]]:
+    sites: dict[str, dict[str, Any]] = {}
+    for node in nodes:
+        name = node.site or node.name
+        site = sites.setdefault(
+            name,
+            {
+                "site": name,
+                "nodes": 0,
+                "rounds": 0,
+                "examples": 0.0,
+                "bytes_up": 0,
+                "bytes_down": 0,
+                "rejected": 0,
+            },
+        )
+        site["nodes"] += 1
+        site["rounds"] = max(site["rounds"], node.rounds)
+        site["examples"] += node.examples or 0.0
+        for total in ("bytes_up", "bytes_down", "rejected"):
+            site[total] += getattr(node, total)
+    return sorted(sites.values(), key=lambda site: str(site["site"]))

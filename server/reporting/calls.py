@@ -1,0 +1,92 @@
+"""Calls a reporter so that it can neither fail a run nor, in the background, delay a round."""
+
+import threading
+import time
+from collections.abc import Mapping
+from queue import SimpleQueue
+
+from fedmx.log import warn
+from server.reporting.reporter import Reporter
+
+# A call that takes longer will hardly end.
+_HANGS_AFTER_S = 30.0
+
+
+class DirectCalls:
+    """Calls a reporter on the caller's thread.
+
+    Args:
+        reporter: the reporter.
+    """
+
+    def __init__(self, reporter: Reporter) -> None:
+        self.reporter = reporter
+        self._has_failed = False
+
+    def call(self, method: str, *arguments: object, **named: object) -> None:
+        """Call a method. If it raises an exception, log a WARNING, once for each reporter."""
+        try:
+            getattr(self.reporter, method)(*arguments, **named)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - what watches a run must not end it
+            # A later call may succeed, but one line is enough.
+            if not self._has_failed:
+                self._has_failed = True
+                warn("reporter failed", reporter=type(self.reporter).__name__, reason=repr(error))
+
+    def finish(self, deadline: float) -> None:
+        """Do nothing: every call has ended."""
+
+
+class BackgroundCalls:
+    """Calls a reporter on a thread of its own, one call after the other.
+
+    A reporter that hangs is named in a WARNING, and is not called any more.
+
+    Args:
+        reporter: the reporter.
+    """
+
+    def __init__(self, reporter: Reporter) -> None:
+        self.reporter = reporter
+        self._direct = DirectCalls(reporter)
+        self._waiting: SimpleQueue[tuple[str, tuple[object, ...], Mapping[str, object]]] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name=type(reporter).__name__, daemon=True)
+        # When the call that is under way began, in monotonic seconds.
+        self._began: float | None = None
+        self._is_given_up = False
+
+    def call(self, method: str, *arguments: object, **named: object) -> None:
+        """Let the thread call a method after all earlier calls."""
+        began = self._began
+        if began is not None and time.monotonic() - began > _HANGS_AFTER_S:
+            self._give_up("a call takes too long")
+        if self._is_given_up:
+            return
+        if self._thread.ident is None:
+            self._thread.start()
+        self._waiting.put((method, arguments, named))
+
+    def finish(self, deadline: float) -> None:
+        """Wait for the last call, which is that of `close`.
+
+        Args:
+            deadline: monotonic seconds at which the wait ends.
+        """
+        if self._is_given_up or self._thread.ident is None:
+            return
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        if self._thread.is_alive():
+            self._give_up("it has not finished")
+
+    def _work(self) -> None:
+        method = ""
+        while method != "close":
+            method, arguments, named = self._waiting.get()
+            self._began = time.monotonic()
+            self._direct.call(method, *arguments, **named)
+            self._began = None
+
+    def _give_up(self, reason: str) -> None:
+        if not self._is_given_up:
+            self._is_given_up = True
+            warn("reporter hangs", reporter=type(self.reporter).__name__, reason=reason)

@@ -1,0 +1,142 @@
+"""The document that shows a run: compared with numbers worked out by hand from its history."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.curves import Curves, choose_rounds
+from server.overview import Overview, read_overview
+from tests.server.nodes import Federation, NullNode, shift
+
+FACTS = {
+    "run_id": "one",
+    "status": "running",
+    "settings": {"NUM_ROUNDS": 5, "LOCAL_EPOCHS": 2, "RUN_NAME": "first try", "RUN_TAGS": "mlp,iid"},
+}
+
+
+def entry(
+    name: str, site: str | None = None, examples: float | None = 100.0, **values: Any
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "site": site,
+        "partition": None,
+        "examples": examples,
+        "metrics": {"loss": 0.5},
+        "evaluate": {"num_examples": 10, "metrics": {"loss": 0.25}},
+        "seconds": 4.0,
+        "bytes_up": 10,
+        "bytes_down": 20,
+        **values,
+    }
+
+
+def line(number: int, nodes: list[dict[str, Any]], **values: Any) -> dict[str, Any]:
+    return {
+        "round": number,
+        "learning_rate": 0.05,
+        "train": {"num_examples": 100, "metrics": {"loss": 0.5}},
+        "evaluate": {"num_examples": 10, "metrics": {"loss": 0.25, "accuracy": 0.9}},
+        "nodes": nodes,
+        "rejected": [],
+        "missing": [],
+        "seconds": {"train": 1.0, "total": 1.5},
+        "time": "2026-01-02T03:04:05+00:00",
+        **values,
+    }
+
+
+def describe(*lines: dict[str, Any]) -> dict[str, Any]:
+    overview = Overview()
+    for each in lines:
+        overview.add(each)
+    document = overview.describe(FACTS)
+    return dict(json.loads(json.dumps(document, allow_nan=False)))
+
+
+def test_a_run_without_rounds_is_described_by_its_facts() -> None:
+    document = describe()
+    assert (document["run_id"], document["name"], document["tags"]) == ("one", "first try", ["mlp", "iid"])
+    assert (document["rounds"], document["num_rounds"]) == (0, 5)
+    assert (document["nodes"], document["sites"], document["rejections"]) == ([], [], [])
+
+
+def test_a_curve_has_a_value_or_a_gap_for_each_round() -> None:
+    document = describe(
+        line(1, [entry("a")]),
+        line(2, [entry("a")], evaluate=None),
+        line(4, [entry("a")], privacy={"epsilon": 1.5, "delta": 1e-5}),
+    )
+    curves = document["curves"]
+    assert curves["rounds"] == [1, 2, 4]
+    assert curves["evaluate"] == {"loss": [0.25, None, 0.25], "accuracy": [0.9, None, 0.9]}
+    assert curves["epsilon"] == [None, None, 1.5]
+    assert curves["seconds"]["total"] == [1.5, 1.5, 1.5]
+    assert (curves["nodes"], curves["bytes_up"], curves["bytes_down"]) == ([1] * 3, [10] * 3, [20] * 3)
+    assert document["privacy"] == {"epsilon": 1.5, "delta": 1e-5}
+
+
+def test_a_node_and_its_site_have_totals_over_all_rounds() -> None:
+    rejection = {"name": "b", "step": "train", "reason": "NaN in w"}
+    document = describe(
+        line(1, [entry("a", "east"), entry("b", "east")]),
+        line(2, [entry("a", "east", 50.0)], rejected=[rejection], missing=["c"]),
+    )
+    a, b, c = document["nodes"]
+    assert (a["rounds"], a["examples"], a["examples_total"]) == (2, 50.0, 150.0)
+    # Two epochs of 50 examples in 4 seconds.
+    assert a["examples_per_second"] == 25.0
+    assert (a["bytes_up"], a["bytes_down"], a["rejected"]) == (20, 40, 0)
+    assert (b["rounds"], b["rejected"], c["missing"]) == (1, 1, 1)
+    assert c["examples_per_second"] is None
+    east = next(site for site in document["sites"] if site["site"] == "east")
+    assert (east["site"], east["nodes"], east["rounds"], east["rejected"]) == ("east", 2, 2, 1)
+    assert (east["bytes_up"], east["bytes_down"]) == (30, 60)
+    assert document["rejections"] == [{"round": 2, **rejection}]
+
+
+def test_the_document_of_a_real_run_has_what_its_history_has(federation: Federation) -> None:
+    federation.run({"a": NullNode(shift(1.0)), "b": NullNode()}, num_rounds=3)
+    document = read_overview(federation.folder)
+    history = federation.history
+    assert document["run_id"] == federation.facts["run_id"]
+    assert document["curves"]["rounds"] == [1, 2, 3]
+    assert document["curves"]["evaluate"]["loss"] == [each["evaluate"]["metrics"]["loss"] for each in history]
+    assert [node["name"] for node in document["nodes"]] == ["a", "b"]
+    sent = sum(node["bytes_down"] for each in history for node in each["nodes"])
+    assert sum(node["bytes_down"] for node in document["nodes"]) == sent > 0
+
+
+def test_lines_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps(FACTS))
+    lines = [json.dumps(line(1, [])), "{torn", "3", '{"round": 2}', json.dumps(line(3, []))]
+    (tmp_path / "history.jsonl").write_text("\n".join(lines))
+    assert read_overview(tmp_path)["curves"]["rounds"] == [1, 3]
+
+
+def test_the_curves_of_many_nodes_are_thinned_out_to_a_bounded_size() -> None:
+    names = [f"node-{number}" for number in range(200)]
+    document = describe(*(line(number, [entry(name) for name in names]) for number in range(1, 1001)))
+    curves = document["node_curves"]
+    assert (curves["rounds"][0], curves["rounds"][-1]) == (1, 1000)
+    assert sum(len(values) for node in curves["nodes"].values() for values in node.values()) <= 40_000
+    assert len(json.dumps(document)) < 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("most", "chosen"),
+    [(0, [1, 9]), (2, [1, 9]), (3, [1, 5, 9]), (9, list(range(1, 10))), (99, list(range(1, 10)))],
+)
+def test_rounds_are_chosen_at_equal_distances(most: int, chosen: list[int]) -> None:
+    assert choose_rounds(range(1, 10), most) == chosen
+
+
+def test_a_value_that_is_not_finite_is_a_gap() -> None:
+    curves = Curves()
+    curves.add(1, {"loss": float("inf")})
+    curves.add(2, {"loss": 0.123456789})
+    assert curves.values("loss") == [None, 0.123457]
+    assert curves.values("loss", [2, 3]) == [0.123457, None]
