@@ -33,7 +33,7 @@ class Ready:
         """
         values = json.loads(line)
         try:
-            return cls(Address.parse(values["address"]), Path(values["run_dir"]), str(values["url"]))
+            return cls(Address.parse(values["address"]), Path(values["run_dir"]), str(values.get("url", "")))
         except (KeyError, TypeError):
             raise ValueError(line) from None
 

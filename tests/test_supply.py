@@ -24,7 +24,13 @@ CONFIGURATION = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT, SETUPTOOLS = CONFIGURATION["project"], CONFIGURATION["tool"]["setuptools"]
 OUR_OWN = {"bench", "client", "examples", "fedmx", "fuzz", "local", "server", "tests"}
 # Where a module is not named as its package.
-PACKAGE_OF = {"dp_accounting": "dp-accounting", "google": "protobuf", "grpc": "grpcio"}
+PACKAGE_OF = {
+    "dp_accounting": "dp-accounting",
+    "google": "protobuf",
+    "grpc": "grpcio",
+    "prometheus_client": "prometheus-client",
+    "tensorboardX": "tensorboardx",
+}
 
 
 def read_lock(name: str) -> dict[str, str]:

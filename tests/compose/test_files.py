@@ -23,7 +23,12 @@ from tests.compose.stack import ROOT
 
 # Defaults that differ in containers: SERVER_PUBLISH restricts access to the port, the server is a service,
 # and runs are on a volume.
-IN_CONTAINERS = {"LISTEN_ADDRESS": "0.0.0.0:8080", "SERVER_ADDRESS": "server:8080", "RUNS_DIR": "/runs"}
+IN_CONTAINERS = {
+    "LISTEN_ADDRESS": "0.0.0.0:8080",
+    "STATUS_ADDRESS": "0.0.0.0:8081",
+    "SERVER_ADDRESS": "server:8080",
+    "RUNS_DIR": "/runs",
+}
 # Other names of settings, which have no lines in .env.
 ALIASES = {"ROUNDS"}
 # Paths of volumes.
@@ -31,7 +36,7 @@ IN_THE_COMPOSE_FILE = {"CERTS_DIR": "/certs", "PKI_DIR": "/pki"}
 # Settings of the server that bundles contain.
 OF_BUNDLES = {"MAX_MODEL_BYTES", "LINK_SECURITY"}
 OF_COMPOSE_ALONE = {
-    *("CLIENTS", "SERVER_PUBLISH", "BASE_IMAGE", "TASK_REQUIREMENTS"),
+    *("CLIENTS", "SERVER_PUBLISH", "STATUS_PUBLISH", "BASE_IMAGE", "TASK_REQUIREMENTS"),
     *("SERVER_CPUS", "SERVER_MEMORY", "CLIENT_CPUS", "CLIENT_MEMORY"),
 }
 
@@ -195,10 +200,11 @@ class TestConfig:
         assert one == other
 
     def test_the_shell_takes_precedence_over_env(self) -> None:
-        services = config(NUM_ROUNDS="7", SERVER_PUBLISH="0.0.0.0:9000", CLIENTS="5")["services"]
+        published = {"SERVER_PUBLISH": "0.0.0.0:9000", "STATUS_PUBLISH": "127.0.0.1:9001"}
+        services = config(NUM_ROUNDS="7", CLIENTS="5", **published)["services"]
         assert services["server"]["environment"]["NUM_ROUNDS"] == "7"
-        [port] = services["server"]["ports"]
-        assert (port["host_ip"], port["published"], port["target"]) == ("0.0.0.0", "9000", 8080)  # noqa: S104
+        ports = [(port["host_ip"], port["published"], port["target"]) for port in services["server"]["ports"]]
+        assert ports == [("0.0.0.0", "9000", 8080), ("127.0.0.1", "9001", 8081)]  # noqa: S104
         assert services["client"]["deploy"]["replicas"] == 5
 
     @pytest.mark.parametrize("place", ["the shell", ".env"])
@@ -216,8 +222,10 @@ class TestConfig:
             assert services[name]["deploy"]["replicas"] == 5
 
     def test_the_server_is_published_on_loopback_alone(self) -> None:
-        [port] = config()["services"]["server"]["ports"]
-        assert (port["host_ip"], port["published"]) == ("127.0.0.1", "8080")
+        link, page = config()["services"]["server"]["ports"]
+        assert (link["host_ip"], link["published"]) == ("127.0.0.1", "8080")
+        # Any free port.
+        assert (page["host_ip"], page.get("published", "")) == ("127.0.0.1", "")
 
     def test_every_service_is_restricted_and_pinned(self) -> None:
         for name, service in config("--profile", "gpu")["services"].items():

@@ -25,7 +25,7 @@ from tests.extremes import EXTREMES, list_accepted, list_numeric
 
 ROOT = Path(__file__).parents[2]
 # Containers have other defaults for these.
-IN_CONTAINERS = {"LISTEN_ADDRESS", "SERVER_ADDRESS", "RUNS_DIR"}
+IN_CONTAINERS = {"STATUS_ADDRESS", "LISTEN_ADDRESS", "SERVER_ADDRESS", "RUNS_DIR"}
 
 NAME = "expected at most 64 letters, digits, '.', '_' or '-', a letter or digit first"
 SECONDS = "expected a number of at least 0 and at most 1e+09; 0 means no limit"

@@ -85,10 +85,10 @@ def test_what_is_wrong_in_an_env_file_fails_the_check_with_2_and_is_a_warning_wh
     tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with (tree / ".env").open("a") as file:
-        file.write("EPOCHS=1\nX_OWN=1\nNAME=north\nSEED=first\n")
+        file.write("EPOCHS=1\nX_OWN=1\nREGION=north\nSEED=first\n")
     expected = [
         ("EPOCHS", "LOCAL_EPOCHS?"),
-        ("NAME", "X_"),
+        ("REGION", "X_"),
         ("SEED='first'", "integer"),
         ("SEED", "dropped 0"),
     ]

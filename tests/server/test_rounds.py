@@ -302,12 +302,23 @@ def test_a_line_of_the_history_has_the_documented_keys(federation: Federation) -
         "undefined",
         "missing",
         "seconds",
+        "time",
     ]
     assert set(line["train"]) == set(line["evaluate"]) == {"num_examples", "metrics"}
     (node,) = line["nodes"]
     for measured in (line["train"], line["evaluate"], node):
         assert set(measured["metrics"]) == {"loss", "accuracy"}
-    names = {"name", "partition", "examples", "metrics", "evaluate", "seconds", "bytes_up", "bytes_down"}
+    names = {
+        "name",
+        "site",
+        "partition",
+        "examples",
+        "metrics",
+        "evaluate",
+        "seconds",
+        "bytes_up",
+        "bytes_down",
+    }
     assert set(node) == names
     assert node["evaluate"] == line["evaluate"], "there is one node"
     assert list(line["seconds"]) == ["train", "aggregate", "evaluate", "checkpoint", "total"]
