@@ -200,8 +200,9 @@ class TestConfig:
         assert one == other
 
     def test_the_shell_takes_precedence_over_env(self) -> None:
-        published = {"SERVER_PUBLISH": "0.0.0.0:9000", "STATUS_PUBLISH": "127.0.0.1:9001"}
-        services = config(NUM_ROUNDS="7", CLIENTS="5", **published)["services"]
+        services = config(
+            NUM_ROUNDS="7", CLIENTS="5", SERVER_PUBLISH="0.0.0.0:9000", STATUS_PUBLISH="127.0.0.1:9001"
+        )["services"]
         assert services["server"]["environment"]["NUM_ROUNDS"] == "7"
         ports = [(port["host_ip"], port["published"], port["target"]) for port in services["server"]["ports"]]
         assert ports == [("0.0.0.0", "9000", 8080), ("127.0.0.1", "9001", 8081)]  # noqa: S104
