@@ -1,5 +1,5 @@
 # Every setting can be set on the command line (`make run CLIENTS=4 PARTITION=labels:5`) or in the environment: make
-# exports both to the programs. docs/settings.md lists the settings.
+# exports both to the programs. docs/reference/settings.md lists the settings.
 .DEFAULT_GOAL := help
 .PHONY: .task help run export test test-slow lint settings bench lock audit sbom proto build up down logs ps gpu client shell check-gpu fuzz chaos clean .docker \
 	pki-init pki-server pki-site pki-sign pki-list pki-revoke pki-renew bundle
@@ -21,7 +21,7 @@ given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$
 env_file := $(if $(filter client,$(MAKECMDGOALS)),$(BUNDLE)/.env,$(if $(filter build bundle gpu pki-% shell up $(from_volume),$(MAKECMDGOALS)),.env))
 quoted = '$(subst ','\'',$(1))'
 unknown := $(if $(given)$(env_file),$(shell requirements/names.sh '$(of_make)' $(call quoted,$(env_file)) $(foreach name,$(given),$(call quoted,$(name))) >&2 || echo found))
-$(if $(unknown),$(error unknown names; docs/settings.md lists the settings; prefix your own names in .env with X_, or set them before `make`))
+$(if $(unknown),$(error unknown names; docs/reference/settings.md lists the settings; prefix your own names in .env with X_, or set them before `make`))
 
 ##@ Train
 # GNU make exits with 2 whenever a recipe fails; its final line has the exit code of the server, as `Error 4`.

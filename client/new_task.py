@@ -40,8 +40,8 @@ def make_module(name: str, like: str) -> str:
     rest = source.split('"""', 2)[2]
     return (
         f'"""A task of your own, which began as a copy of client.tasks.{like}:\n\n{own}\n\n'
-        "Change its functions to your model and data. docs/tasks.md lists all that a task may define, and\n"
-        f'test_{name}.py tests this one.\n"""{rest}'
+        "Change its functions to your model and data. docs/reference/tasks.md lists all a task may define,\n"
+        f'and test_{name}.py tests this one.\n"""{rest}'
     )
 
 

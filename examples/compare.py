@@ -1,8 +1,8 @@
 """`python -m examples.compare [KIND...]`: compares each script with its task in a federation of two clients.
 
-Writes the table of docs/examples.md, and a sample of the GAN's images next to it. Exits with 1 if a task
-misses its bar: its median of three seeds may be worse than the script's by 10 % or by twice the script's own
-spread over the seeds, whichever is larger.
+Writes the table of docs/reference/examples.md, and a sample of the GAN's images next to it. Exits with 1 if a
+task misses its bar: its median of three seeds may be worse than the script's by 10 % or by twice the script's
+own spread over the seeds, whichever is larger.
 """
 
 import statistics
@@ -19,8 +19,8 @@ from examples.lines import count_lines
 from examples.runs import ROOT, Numbers, are_bounded, prepare, run_federated, run_plain
 
 SEEDS = (0, 1, 2)
-PAGE = ROOT / "docs" / "examples.md"
-SAMPLE = ROOT / "docs" / "dcgan.png"
+PAGE = ROOT / "docs" / "reference" / "examples.md"
+SAMPLE = ROOT / "docs" / "reference" / "dcgan.png"
 _BEGIN, _END = "<!-- table -->\n", "<!-- /table -->"
 _HEADER = (
     "| kind | metric | script | spread | two clients | worse by | bar | lines |\n"
@@ -80,7 +80,7 @@ class Outcome:
     def to_row(self) -> str:
         """Format a row of the table."""
         plain, task = count_lines(self.name)
-        link = f"[{self.kind.title}](../examples/{self.name})"
+        link = f"[{self.kind.title}](../../examples/{self.name})"
         return f"| {link} | {' | '.join(self._to_cells())} | {plain}, {task} |\n"
 
     def _to_cells(self) -> list[str]:
@@ -129,7 +129,7 @@ def write_table(outcomes: list[Outcome], page: Path = PAGE) -> None:
     table, after = rest.split(_END)
     rows = {outcome.name: outcome.to_row() for outcome in outcomes}
     for line in table.splitlines(keepends=True):
-        name = next((name for name in KINDS if f"(../examples/{name})" in line), None)
+        name = next((name for name in KINDS if f"(../../examples/{name})" in line), None)
         if name:
             rows.setdefault(name, line)
     ordered = "".join(rows[name] for name in KINDS if name in rows)

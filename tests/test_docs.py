@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-SITES = Path("docs/sites.md").read_text()
+SITES = Path("docs/operating/sites.md").read_text()
 
 
 def test_the_sites_page_writes_bundles_before_it_starts_a_server_that_waits_for_them() -> None:

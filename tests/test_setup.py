@@ -365,7 +365,7 @@ def test_make_refuses_an_unknown_setting_before_it_does_anything(
     line, remedy = done.stderr.splitlines()
     assert line.startswith("LEARNING_RATES: ")
     assert line.endswith(" LEARNING_RATE?")
-    assert "docs/settings.md" in remedy
+    assert "docs/reference/settings.md" in remedy
     assert "LEARNING_RATEX" not in done.stderr
     assert not (machine_with_python.root / "done").exists()
     assert machine_with_python.list_syncs() == []
@@ -387,7 +387,7 @@ def test_make_refuses_an_unknown_setting_in_the_env_file_that_compose_reads(
     for line, name, meant in ((rounds, "NUMROUNDS", "NUM_ROUNDS"), (epochs, "EPOCHS", "LOCAL_EPOCHS")):
         assert line.startswith(f"{name} in {path}: ")
         assert line.endswith(f" {meant}?")
-    assert "docs/settings.md" in remedy
+    assert "docs/reference/settings.md" in remedy
     # Targets that do not read the file, `down` for instance, are not affected.
     machine.put("docker", "#!/bin/sh\n")
     assert machine.run([str(shutil.which("make")), "down"], machine.environment()).returncode == 0

@@ -2,8 +2,8 @@
 
 The same network is trained by the three hospitals together, on all of their rows in one place, and by each
 hospital alone, with the same settings and the same number of epochs. All are evaluated on the same rows: a
-fifth of each hospital's. Writes the table of docs/tutorials/tables.md. Exits with 1 if the federated model is
-more than a point worse than that of all rows, or not better than each hospital's own.
+fifth of each hospital's. Writes the table of docs/first-hour/tables.md. Exits with 1 if the federated model
+is more than a point worse than that of all rows, or not better than each hospital's own.
 """
 
 import json
@@ -18,7 +18,7 @@ from examples.hospitals.data import ROWS, SITES, generate, write
 from fedmx.settings import environment
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "tutorials" / "tables.md"
+PAGE = ROOT / "docs" / "first-hour" / "tables.md"
 SEEDS = (0, 1, 2)
 TRAINED = ROWS * 4 // 5
 TOGETHER, POOLED = "three hospitals, federated", "all rows in one place"

@@ -1,4 +1,4 @@
-"""The tasks of docs/tasks.md: each is trained from its text by two nodes, and learns."""
+"""The tasks of docs/reference/tasks.md: each is trained from its text by two nodes, and learns."""
 
 import re
 import subprocess

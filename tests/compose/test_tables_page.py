@@ -1,4 +1,4 @@
-"""docs/tutorials/tables.md: three hospitals with a bundle each, by the commands of the page."""
+"""docs/first-hour/tables.md: three hospitals with a bundle each, by the commands of the page."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from tests.pages import list_commands
 
 pytestmark = pytest.mark.compose
 
-PAGE = ROOT / "docs" / "tutorials" / "tables.md"
+PAGE = ROOT / "docs" / "first-hour" / "tables.md"
 SITES = ("hospital-a", "hospital-b", "hospital-c")
 # The images exist. A bundle has a project name of its own, which a shell of the server's would replace.
 FUNCTIONS = """

@@ -71,7 +71,7 @@ def test_a_row_of_the_table_is_replaced_and_the_others_stay(tmp_path: Path) -> N
     for value in (0.5, 0.7):
         compare.write_table([make_outcome("resnet", [value] * 3, [value] * 3)], page)
         compare.write_table([make_outcome("vae", [40.0] * 3, [40.0] * 3)], page)
-    rows = [line for line in page.read_text().splitlines() if "(../examples/" in line]
+    rows = [line for line in page.read_text().splitlines() if "(../../examples/" in line]
     assert len(rows) == 2
     assert "| 0.700 |" in rows[0]
     assert page.read_text().startswith("before\n")

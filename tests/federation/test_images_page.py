@@ -1,4 +1,4 @@
-"""docs/tutorials/images.md: its commands train two sites from pretrained weights, and predict."""
+"""docs/first-hour/images.md: its commands train two sites from pretrained weights, and predict."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from tests.client.given.pictures import BASELINE, write_classes
 from tests.federation.walk import Step, walk
 from tests.pages import ROOT, list_commands
 
-PATH = ROOT / "docs" / "tutorials" / "images.md"
+PATH = ROOT / "docs" / "first-hour" / "images.md"
 PAGE = PATH.read_text()
 SECTIONS = ("Pictures of two sites", "Pretrained weights", "Train at two sites", "Predict")
 CLASSES = ["circle", "cross", "square", "triangle"]

@@ -1,4 +1,4 @@
-"""docs/tutorials/model-zoo.md: its tasks train, and its commands run."""
+"""docs/first-hour/model-zoo.md: its tasks train, and its commands run."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from examples.shapes.__main__ import write_all
 from tests.federation.walk import walk
 from tests.pages import ROOT, find_code, list_commands
 
-PATH = ROOT / "docs" / "tutorials" / "model-zoo.md"
+PATH = ROOT / "docs" / "first-hour" / "model-zoo.md"
 SECTIONS = ("1. The default task", "2. Another network", "3. Images in folders")
 FEW_IMAGES = 120
 QUICK: dict[str, Any] = {"batch_size": 20, "optimizer": "adam", "learning_rate": 0.003, "local_epochs": 1}

@@ -1,4 +1,4 @@
-"""docs/tutorials/tables.md: its commands train three sites and predict, and its task of one's own loads."""
+"""docs/first-hour/tables.md: its commands train three sites and predict, and its task of one's own loads."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from client.trial import run_trial
 from tests.federation.walk import Step, walk
 from tests.pages import ROOT, find_code, list_commands
 
-PATH = ROOT / "docs" / "tutorials" / "tables.md"
+PATH = ROOT / "docs" / "first-hour" / "tables.md"
 PAGE = PATH.read_text()
 # A run of the page takes a minute.
 ROUNDS = 4

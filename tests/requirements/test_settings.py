@@ -56,13 +56,13 @@ def test_the_env_file_of_this_repository_has_every_setting_with_its_default(tree
 def test_what_is_out_of_date_is_named_and_then_written(
     tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("docker-compose.yml", "pyproject.toml", "docs/settings.md"):
+    for name in ("docker-compose.yml", "pyproject.toml", "docs/reference/settings.md"):
         lines = (tree / name).read_text().splitlines(keepends=True)
         kept = [line for line in lines if "batch-size" not in line and "BATCH_SIZE" not in line]
         assert len(kept) == len(lines) - 1
         (tree / name).write_text("".join(kept))
     (tree / ".env").unlink()
-    wrong = [".env", "docker-compose.yml", "pyproject.toml", "docs/settings.md"]
+    wrong = [".env", "docker-compose.yml", "pyproject.toml", "docs/reference/settings.md"]
     assert run(tree, monkeypatch, "--check") == 1
     named = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
     assert named == [str(tree / name) for name in wrong]
@@ -112,7 +112,7 @@ def test_flower_may_override_the_settings_of_a_run_and_has_their_defaults() -> N
 
 
 def test_every_setting_is_in_one_table_of_the_documents() -> None:
-    page = (ROOT / "docs" / "settings.md").read_text()
+    page = (ROOT / "docs" / "reference" / "settings.md").read_text()
     for name in describe(ServerSettings()) | describe(ClientSettings()) | describe(PkiSettings()):
         # Server and client have a folder each.
         assert page.count(f"| `{name}` |") == (2 if name == "CERTS_DIR" else 1), name
