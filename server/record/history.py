@@ -67,6 +67,46 @@ class History:
         return [_parse(line) for line in lines]
 
 
+class HistoryTail:
+    """Reads the rounds of a history as they are added.
+
+    Args:
+        folder: the run's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "history.jsonl"
+        self._done = self._read = 0
+
+    def read(self, most: int) -> list[dict[str, Any]]:
+        """Return the next rounds, up to `most`; the same ones again until `count` is called.
+
+        Lines that cannot be read are left out.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        lines: list[dict[str, Any]] = []
+        self._read = self._done
+        if not self._path.exists():
+            return lines
+        with self._path.open("rb") as file:
+            file.seek(self._done)
+            for text in file:
+                # The next round is just being written.
+                if not text.endswith(b"\n") or len(lines) == most:
+                    break
+                line = _parse(text)
+                if isinstance(line, dict) and isinstance(line.get("round"), int):
+                    lines.append(line)
+                self._read += len(text)
+        return lines
+
+    def count(self) -> None:
+        """Count what was read last as done."""
+        self._done = self._read
+
+
 def _parse(line: bytes) -> Any:
     try:
         return json.loads(line)

@@ -5,7 +5,15 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-PACKAGES = ("starlette", "uvicorn", "prometheus_client", "tensorboardX", "server.status", "http.server")
+PACKAGES = (
+    "starlette",
+    "uvicorn",
+    "prometheus_client",
+    "tensorboardX",
+    "server.status",
+    "server.trackers",
+    "http.server",
+)
 PROGRAM = """
 import sys
 from fedmx.settings import ServerSettings

@@ -1,0 +1,22 @@
+"""Programs that some tests need and that are not fedmx's own: where they are, or why a test is skipped."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def find_tool_python(name: str) -> str:
+    """Return the Python of a tool's environment, such as that of `.venv-mlflow`, which `make` sets up.
+
+    Without it, the test is skipped, or fails with REQUIRE_TRACKERS=1.
+    """
+    path = ROOT / f".venv-{name}" / "bin" / "python"
+    if not path.exists():
+        reason = f"no .venv-{name}; `make .venv-{name}/ok` sets it up"
+        if os.environ.get("REQUIRE_TRACKERS"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return str(path)
