@@ -1,0 +1,66 @@
+"""What applies to every request of the status server: methods, names of this server, headers, failures."""
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fedmx.log import warn
+from server.status.hosts import HostNames
+
+_METHODS = ("GET", "HEAD")
+NOTHING_ALLOWED = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+"""The policy of what is no page."""
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": NOTHING_ALLOWED,
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+class Guard:
+    """Refuses what is not served, and adds the headers that all responses have.
+
+    Args:
+        app: serves the rest.
+        hosts: the names of this server.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: HostNames) -> None:
+        self._app = app
+        self._hosts = hosts
+        self._has_failed = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        app = self._find_refusal(scope) or self._app
+        try:
+            await app(scope, receive, send_with_headers)
+        except Exception as error:  # noqa: BLE001 - what shows a run must not end it, and one line is enough
+            if not self._has_failed:
+                self._has_failed = True
+                warn("status page failed", path=scope["path"], reason=repr(error))
+            # If a part was sent already, the server closes the connection.
+            await PlainTextResponse("the server failed, its log shows why\n", 500)(
+                scope, receive, send_with_headers
+            )
+
+    def _find_refusal(self, scope: Scope) -> PlainTextResponse | None:
+        headers = Headers(scope=scope)
+        if problem := self._hosts.find_problem(headers.getlist("host")):
+            return PlainTextResponse(f"{problem}\n", 403)
+        if scope["method"] not in _METHODS:
+            expected = " or ".join(_METHODS)
+            return PlainTextResponse(f"expected {expected}\n", 405, {"Allow": ", ".join(_METHODS)})
+        return None

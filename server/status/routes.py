@@ -1,0 +1,107 @@
+"""The paths of the status server: `/`, `/healthz`, `/status.json`, `/runs/ID.json` and `/metrics`."""
+
+import base64
+import hashlib
+import math
+import re
+import threading
+import time
+
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from server.status.guard import NOTHING_ALLOWED
+from server.status.live import FAILED, LiveRun
+from server.status.page import build_page
+from server.status.replies import Body, Cached
+from server.status.stored import StoredRuns
+
+# A page that is open asks more often than this, and then has this long to read how the run ended.
+_IS_WATCHED_S = 5.0
+_LAST_LOOK_S = 3.0
+_INLINE = re.compile(r"<(script|style)\b[^>]*>(.*?)</\1>", re.DOTALL)
+
+
+class Routes:
+    """Answers requests. Its methods are called on the thread of the event loop.
+
+    Args:
+        live: the run of this server.
+        stored: the runs on disk.
+
+    Attributes:
+        final_metrics_were_read: is set once metrics of a run that had ended were sent.
+    """
+
+    def __init__(self, live: LiveRun, stored: StoredRuns) -> None:
+        self.final_metrics_were_read = threading.Event()
+        self._final_status_was_read = threading.Event()
+        self._status_read_at = -math.inf
+        self._live = live
+        self._stored = stored
+        self._page = Body.build(build_page().encode(), "text/html; charset=utf-8")
+        self._policy = build_policy(self._page.content.decode())
+        self._status = Cached(lambda: live.build_status(stored.text), live.executor)
+        self._metrics = Cached(live.build_metrics, live.executor)
+
+    def build_app(self) -> Starlette:
+        """Build the app."""
+        return Starlette(
+            routes=[
+                Route("/", self._send_page),
+                Route("/healthz", self._send_health),
+                Route("/status.json", self._send_status),
+                Route("/runs/{run_id}.json", self._send_run),
+                Route("/metrics", self._send_metrics),
+            ]
+        )
+
+    def await_final_status(self) -> None:
+        """Wait until a page that is open has read how the run ended. Called on another thread."""
+        if time.monotonic() - self._status_read_at < _IS_WATCHED_S:
+            self._final_status_was_read.wait(_LAST_LOOK_S)
+
+    async def _send_page(self, request: Request) -> Response:
+        return self._page.reply_to(request, **{"Content-Security-Policy": self._policy})
+
+    async def _send_health(self, _: Request) -> Response:
+        live = self._live
+        known = {"state": live.state, "run_id": live.run_id or None, "round": live.round}
+        return JSONResponse(known, 503 if live.state == FAILED else 200)
+
+    async def _send_status(self, request: Request) -> Response:
+        self._status_read_at = time.monotonic()
+        await self._stored.refresh(self._live.state)
+        body = await self._status.get(self._live.state)
+        return _note_reading(body.reply_to(request), request, body, self._final_status_was_read)
+
+    async def _send_run(self, request: Request) -> Response:
+        body = await self._stored.find(request.path_params["run_id"])
+        if body is None:
+            return PlainTextResponse("no such run\n", 404)
+        return body.reply_to(request)
+
+    async def _send_metrics(self, request: Request) -> Response:
+        body = await self._metrics.get(self._live.state)
+        return _note_reading(body.reply_to(request), request, body, self.final_metrics_were_read)
+
+
+def build_policy(page: str) -> str:
+    """Return the Content-Security-Policy of a page: only its own scripts and styles are allowed."""
+    hashes: dict[str, str] = {"script": "", "style": ""}
+    for kind, text in _INLINE.findall(page):
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        hashes[kind] += f" 'sha256-{digest}'"
+    # Where a kind has no hash, nothing of it is allowed.
+    own = "".join(f"; {kind}-src{found}" for kind, found in hashes.items() if found)
+    return f"{NOTHING_ALLOWED}; connect-src 'self'; img-src data:{own}"
+
+
+def _note_reading(response: Response, request: Request, body: Body, read: threading.Event) -> Response:
+    """Set an event after a body that is final was sent."""
+    if body.is_final and request.method == "GET":
+        response.background = BackgroundTask(read.set)
+    return response

@@ -1,0 +1,95 @@
+"""The runs on disk, as the status server sends them: read one at a time, on a thread of their own."""
+
+import asyncio
+import contextlib
+import json
+import math
+from collections import OrderedDict
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from fedmx.parsing import is_name
+from server.overview import read_overview
+from server.status.replies import JSON, Body, encode
+
+_MOST_KEPT = 16
+_LIST_AGE_S = 5.0
+
+
+class StoredRuns:
+    """The runs of a folder.
+
+    Args:
+        runs_dir: RUNS_DIR.
+
+    Attributes:
+        text: the list of runs in JSON, as it was last read.
+    """
+
+    def __init__(self, runs_dir: Path) -> None:
+        self.text = "[]"
+        self._runs_dir = runs_dir
+        self._executor = ThreadPoolExecutor(1, "status-stored")
+        self._bodies: OrderedDict[object, Body] = OrderedDict()
+        self._lock = asyncio.Lock()
+        self._listed = -math.inf
+        self._key: object = None
+
+    async def refresh(self, key: object) -> None:
+        """Read the list of runs again if it is old, or if it was read for another key."""
+        async with self._lock:
+            loop = asyncio.get_running_loop()
+            if key != self._key or loop.time() - self._listed > _LIST_AGE_S:
+                self.text = await loop.run_in_executor(self._executor, self._list)
+                self._listed = loop.time()
+                self._key = key
+
+    async def find(self, run_id: str) -> Body | None:
+        """Return a run; None if there is none of this name, or it cannot be read."""
+        # Neither a path nor a hidden folder.
+        if not is_name(run_id):
+            return None
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._find, run_id)
+
+    def _list(self) -> str:
+        return encode(list_runs(self._runs_dir))
+
+    def _find(self, run_id: str) -> Body | None:
+        folder = self._runs_dir / run_id
+        try:
+            key = run_id, _find_version(folder / "run.json"), _find_version(folder / "history.jsonl")
+            if key not in self._bodies:
+                self._bodies[key] = Body.build(encode(read_overview(folder)).encode(), JSON)
+        except (OSError, ValueError):
+            return None
+        self._bodies.move_to_end(key)
+        while len(self._bodies) > _MOST_KEPT:
+            self._bodies.popitem(last=False)
+        return self._bodies[key]
+
+
+def list_runs(runs_dir: Path) -> list[dict[str, Any]]:
+    """Return a summary of each run, newest first."""
+    found = []
+    for path in sorted(runs_dir.glob("*/run.json"), reverse=True):
+        if not path.parent.is_symlink():
+            with contextlib.suppress(OSError, ValueError):
+                found.append(_summarize(json.loads(path.read_bytes())))
+    return found
+
+
+def _summarize(facts: Mapping[str, Any]) -> dict[str, Any]:
+    settings = facts["settings"]
+    names = ("run_id", "status", "reason", "started", "finished", "rounds", "best", "model_sha256")
+    named = {"name": settings.get("RUN_NAME", ""), "tags": [], "num_rounds": settings.get("NUM_ROUNDS")}
+    return {**{name: facts.get(name) for name in names}, **named, "seconds": None}
+
+
+def _find_version(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_size
