@@ -19,10 +19,12 @@ FORMAT = 4
 
 RUNNING = "running"
 INTERRUPTED = "interrupted"
-_REASON = "the server was killed, or its machine went down"
+KILLED = "the server was killed, or its machine went down"
+"""The reason of an interrupted run whose server could not record one."""
+_LOCK = ".lock"
 
 
-def open_lock(runs_dir: Path, name: str = ".lock") -> IO[bytes]:
+def open_lock(runs_dir: Path, name: str = _LOCK) -> IO[bytes]:
     """Open a lock file of a runs folder and take the lock, which lasts until the file is closed.
 
     Args:
@@ -42,6 +44,30 @@ def open_lock(runs_dir: Path, name: str = ".lock") -> IO[bytes]:
     return file
 
 
+def has_server(runs_dir: Path) -> bool:
+    """Return whether a server holds the lock of a runs folder, which may be read-only.
+
+    The lock is taken for a moment, for which a server that starts waits.
+    """
+    try:
+        with (runs_dir / _LOCK).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    # A lock that another user owns tells nothing: a live run must not be taken for a dead one.
+    except (BlockingIOError, PermissionError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def read_lock(runs_dir: Path) -> str:
+    """Return the name in the lock of a runs folder: the run that was begun, until its end was announced."""
+    try:
+        return (runs_dir / _LOCK).read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
 def settle(runs_dir: Path) -> None:
     """Record that the newest run was interrupted, if its status is `running` and no server holds the lock."""
     with suppress(OSError), open_lock(runs_dir):
@@ -59,6 +85,6 @@ def note_interrupted(runs_dir: Path) -> None:
         if not isinstance(facts, dict) or (facts.get("format"), facts.get("status")) != (FORMAT, RUNNING):
             return
         changed = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
-        facts |= {"status": INTERRUPTED, "finished": changed, "reason": _REASON}
+        facts |= {"status": INTERRUPTED, "finished": changed, "reason": KILLED}
         with atomic_write(path) as file:
             file.write((json.dumps(facts, indent=2) + "\n").encode())

@@ -105,9 +105,9 @@ class Overview:
         nodes = sorted(self._nodes.values(), key=lambda node: (node.partition or 0, node.name))
         return {
             **{name: facts.get(name) for name in (*_ABOUT, *_ABOUT_MODEL)},
-            "name": settings.get("RUN_NAME", ""),
-            "notes": settings.get("RUN_NOTES", ""),
-            "tags": [tag for tag in str(settings.get("RUN_TAGS", "")).split(",") if tag],
+            "name": facts.get("name", ""),
+            "notes": facts.get("notes", ""),
+            "tags": facts.get("tags", []),
             "num_rounds": settings.get("NUM_ROUNDS"),
             "rounds": self.last_round,
             "curves": self._describe_curves(),

@@ -63,6 +63,7 @@ class RunRecord:
         facts: dict[str, Any] = {
             "format": FORMAT,
             "run_id": run_id,
+            **_describe_for_people(settings),
             "status": "running",
             "started": _now(),
             "finished": None,
@@ -107,6 +108,7 @@ class RunRecord:
             checkpoint.set_aside(run.folder / checkpoint.FOLDER, after=done.round)
         facts = {name: value for name, value in run.facts.items() if name not in ("reason", "exit_code")}
         facts |= {
+            **_describe_for_people(settings),
             "status": "running",
             "finished": None,
             "resumed": [*facts["resumed"], _now()],
@@ -254,6 +256,11 @@ def _point_latest_to(folder: Path) -> None:
         with contextlib.suppress(OSError):
             link.unlink()
         raise
+
+
+def _describe_for_people(settings: ServerSettings) -> dict[str, Any]:
+    """Return what a user wrote about a run, which a resumed run may change."""
+    return {"name": settings.run_name, "notes": settings.run_notes, "tags": list(settings.run_tags)}
 
 
 def _now() -> str:

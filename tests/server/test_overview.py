@@ -13,7 +13,9 @@ from tests.server.nodes import Federation, NullNode, shift
 FACTS = {
     "run_id": "one",
     "status": "running",
-    "settings": {"NUM_ROUNDS": 5, "LOCAL_EPOCHS": 2, "RUN_NAME": "first try", "RUN_TAGS": "mlp,iid"},
+    "settings": {"NUM_ROUNDS": 5, "LOCAL_EPOCHS": 2},
+    "name": "first try",
+    "tags": ["mlp", "iid"],
 }
 
 
