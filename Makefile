@@ -1,7 +1,7 @@
 # Every setting can be set on the command line (`make run CLIENTS=4 PARTITION=labels:5`) or in the environment: make
 # exports both to the programs. docs/reference/settings.md lists the settings.
 .DEFAULT_GOAL := help
-.PHONY: .task help run export test test-slow lint settings bench lock audit sbom proto build up down logs ps gpu client shell check-gpu fuzz chaos clean .docker \
+.PHONY: .task help run export docs test test-slow lint settings bench lock audit sbom proto build up down logs ps gpu client shell check-gpu fuzz chaos clean .docker \
 	pki-init pki-server pki-site pki-sign pki-list pki-revoke pki-renew bundle
 
 # Check in a recipe that a variable is set: @$(call require,NAME,name of the site). Recipes read variables through the
@@ -97,7 +97,10 @@ bundle: .docker ## Create a site's bundle: SITE=hospital-a SERVER_ADDRESS=fl.exa
 	@server/authority/bundle.sh
 
 ##@ Development
-test: .venv/dev.ok ## Run the tests; ARGS="-k partition" selects some
+docs: .venv-docs/ok ## Build the documentation site in build/docs; it needs no server and no network
+	@.venv-docs/bin/python -m requirements.site
+
+test: .venv/dev.ok .venv-docs/ok ## Run the tests; ARGS="-k partition" selects some
 	@.venv/bin/python -m pytest $(ARGS)
 
 test-slow: .venv/dev.ok ## Run the tests that take minutes
