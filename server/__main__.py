@@ -1,4 +1,4 @@
-"""`python -m server`: serves one run, or carries out a command of the federation's authority."""
+"""`python -m server`: serves one run, or carries out a command for certificates or for runs on disk."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,7 @@ from fedmx.program import run_program
 from fedmx.run_settings import RunSettings
 from fedmx.settings import CommonSettings, PkiSettings, ServerSettings
 from server.authority import command as authority
+from server.runs import command as runs
 
 _AUTHORITY_SETTINGS = {"settings of the authority, for pki": PkiSettings}
 _PROGRAM = Program(
@@ -20,7 +21,10 @@ _PROGRAM = Program(
         "settings of server and client": CommonSettings,
         **_AUTHORITY_SETTINGS,
     },
-    {"pki": Command(authority.SUMMARY, authority.add_arguments, _AUTHORITY_SETTINGS)},
+    {
+        "pki": Command(authority.SUMMARY, authority.add_arguments, _AUTHORITY_SETTINGS),
+        "runs": Command(runs.SUMMARY, runs.add_arguments, runs.SETTINGS),
+    },
 )
 
 
@@ -30,7 +34,10 @@ def main(given: Sequence[str] | None = None) -> None:
     if arguments.command == "pki":
         authority.run(arguments)
         return
-    from server import serving  # noqa: PLC0415 - a command of the authority does not need Flower, which takes long to import
+    if arguments.command == "runs":
+        runs.run(arguments)
+        return
+    from server import serving  # noqa: PLC0415 - commands do not need Flower, which takes long to import
 
     serving.main()
 

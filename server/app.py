@@ -17,7 +17,7 @@ from server.collect import Collector
 from server.engine import Engine, adapt
 from server.nodes import Nodes
 from server.problems import find_problems
-from server.record import resume
+from server.record import removal, resume
 from server.record.resume import Start
 from server.record.run import RunRecord
 from server.record.runs import RunsFolder
@@ -81,6 +81,8 @@ class _Run:
         self.record.note_nodes(nodes.membership, agreement.description, model.layout.size, model.schema)
         first = start.done.round + 1 if start.done else 1
         self.reporter.on_run(self._describe(start, first, len(nodes.participants())))
+        if first == 1:
+            self._remove_old(start)
         collector = Collector(self.engine, nodes, self.plan, self.settings, model)
         loop = RoundLoop(collector, nodes, self.plan, self.settings, self.reporter)
         try:
@@ -91,6 +93,11 @@ class _Run:
             raise TrainingFailedError(
                 f"{error}; the run resumes after its newest checkpoint when the server is started again"
             ) from None
+
+    def _remove_old(self, start: Start) -> None:
+        """Remove earlier runs now that nodes are there: runs that wait in vain must not replace good ones."""
+        initial = None if start.initial is None else start.initial.path
+        removal.remove_old(self.settings.runs_dir, self.settings.keep_runs, start.run_id, initial)
 
     def _agree(self, nodes: Nodes, start: Start) -> Agreement:
         if start.checkpoint is None:

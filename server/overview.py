@@ -18,7 +18,7 @@ from server.curves import Curves, choose_rounds
 _MOST_NODE_VALUES = 40_000
 _MOST_REJECTIONS = 100
 _ABOUT = ("run_id", "status", "reason", "exit_code", "started", "finished", "resumed", "best", "stopped")
-_ABOUT_MODEL = ("model_sha256", "model_bytes", "partitions", "settings", "versions")
+_ABOUT_MODEL = ("format", "model_sha256", "model_bytes", "partitions", "settings", "versions")
 
 Line = Mapping[str, Any]
 
@@ -107,6 +107,7 @@ class Overview:
             **{name: facts.get(name) for name in (*_ABOUT, *_ABOUT_MODEL)},
             "name": facts.get("name", ""),
             "notes": facts.get("notes", ""),
+            "task": (facts.get("description") or {}).get("task"),
             "tags": facts.get("tags", []),
             "num_rounds": settings.get("NUM_ROUNDS"),
             "rounds": self.last_round,

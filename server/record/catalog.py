@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -23,8 +24,9 @@ UNREADABLE = "unreadable"
 LATEST = "latest"
 """The link to the newest run."""
 
-# Where TensorBoard's files of all runs are.
-_TENSORBOARD = "tensorboard"
+TENSORBOARD = "tensorboard"
+"""The folder of TensorBoard's files, of all runs."""
+
 _NO_RECORD = "run.json is not the record of a run"
 _RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 # A folder may have more runs: then each call reads some of the records again.
@@ -109,11 +111,12 @@ def read_run(runs_dir: Path, run_id: str) -> dict[str, Any]:
     folder = runs_dir / run_id
     try:
         document = {**read_overview(folder), "run_id": run_id}
+        document["best"] = _find_best(document["best"])
     # Of a damaged record, anything may be something else.
     except (RecursionError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"it is not the record of a run ({error!r})") from None
     if not isinstance(document["status"], str):
-        raise ValueError(_NO_RECORD)  # noqa: TRY004 - the content of a file is at fault
+        raise ValueError("it has no status")  # noqa: TRY004 - the content of a file is at fault
     if document["status"] == RUNNING and run_id not in find_running(runs_dir):
         document |= describe_interruption(folder / "run.json")
     return document
@@ -150,35 +153,36 @@ def _settle(runs: list[RunSummary], runs_dir: Path) -> Iterator[RunSummary]:
             now = datetime.now(UTC).isoformat(timespec="seconds")
             yield replace(run, finished=None, seconds=_measure(run.started, now))
         else:
-            end = describe_interruption(runs_dir / run.run_id / "run.json")
-            yield replace(run, **end, seconds=_measure(run.started, end["finished"]))
+            # A run that has just been removed is left out.
+            with suppress(FileNotFoundError):
+                end = describe_interruption(runs_dir / run.run_id / "run.json")
+                yield replace(run, **end, seconds=_measure(run.started, end["finished"]))
 
 
 def _read(folder: Path) -> RunSummary | None:
     """Return the summary of a run's folder; None if it is something else."""
     name = folder.name
-    if name.startswith(".") or name in (LATEST, _TENSORBOARD):
+    if name.startswith(".") or name in (LATEST, TENSORBOARD):
         return None
     path = folder / "run.json"
     try:
         status = path.stat()
+        return _parse(path, status.st_mtime_ns, status.st_ino, status.st_size)
     except (FileNotFoundError, NotADirectoryError):
         # A folder that has a run's name was begun by a server, or lost its record.
         is_run = _RUN_ID.fullmatch(name) and folder.is_dir()
         return RunSummary(name, reason="run.json not found") if is_run else None
     except OSError as error:
         return RunSummary(name, reason=f"run.json cannot be read: {error.strerror}")
-    return _parse(path, status.st_mtime_ns, status.st_ino, status.st_size)
 
 
 @lru_cache(_MOST_CACHED)
 def _parse(path: Path, *_: int) -> RunSummary:
     """Return the summary of a record. The further arguments change when the file does."""
     name = path.parent.name
+    text = path.read_bytes()
     try:
-        facts = json.loads(path.read_bytes())
-    except OSError as error:
-        return RunSummary(name, reason=f"run.json cannot be read: {error.strerror}")
+        facts = json.loads(text)
     except (ValueError, RecursionError):
         return RunSummary(name, reason="run.json is not JSON")
     is_record = isinstance(facts, dict) and isinstance(facts.get("status"), str)

@@ -1,6 +1,5 @@
 """Owns the folder of one run: `run.json`, the history, the checkpoints and the final model."""
 
-import contextlib
 import json
 import shutil
 import time
@@ -15,7 +14,7 @@ from flwr.app import Array, ArrayRecord
 from fedmx import arrays
 from fedmx.errors import DataError
 from fedmx.fields import describe, describe_model
-from fedmx.files import atomic_write, disk_errors, fsync_directory
+from fedmx.files import atomic_write, disk_errors
 from fedmx.run_state import FORMAT
 from fedmx.settings import ServerSettings
 from server import stopping
@@ -24,7 +23,7 @@ from server.leases import Membership
 from server.record import checkpoint, model_files
 from server.record.checkpoint import Checkpoint, Facts, State
 from server.record.history import History
-from server.record.runs import NewestRun
+from server.record.runs import NewestRun, point_latest_to
 from server.record.versions import versions
 from server.report import Outcome, RoundReport
 from server.stopping import Standing
@@ -88,7 +87,7 @@ class RunRecord:
             folder.mkdir(parents=True)
         try:
             record = cls(folder, facts, settings)
-            _point_latest_to(folder)
+            point_latest_to(folder)
         except DataError:
             # A run without a complete record must not be found by the next server.
             shutil.rmtree(folder, ignore_errors=True)
@@ -241,21 +240,6 @@ class RunRecord:
     def _write_facts(self) -> None:
         with atomic_write(self.folder / "run.json") as file:
             file.write((json.dumps(self._facts, indent=2) + "\n").encode())
-
-
-def _point_latest_to(folder: Path) -> None:
-    runs_dir = folder.parent
-    link = runs_dir / ".latest.part"
-    try:
-        with disk_errors(runs_dir / "latest"):
-            link.unlink(missing_ok=True)
-            link.symlink_to(folder.name)
-            link.replace(runs_dir / "latest")
-            fsync_directory(runs_dir)
-    except DataError:
-        with contextlib.suppress(OSError):
-            link.unlink()
-        raise
 
 
 def _describe_for_people(settings: ServerSettings) -> dict[str, Any]:

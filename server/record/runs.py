@@ -1,5 +1,6 @@
 """The runs folder: the name of a new run, the record of the newest one, and the lock for one server."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -12,7 +13,7 @@ from typing import IO, Any, Self
 
 from fedmx import __version__, run_state
 from fedmx.errors import DataError
-from fedmx.files import disk_errors, expected_readable
+from fedmx.files import disk_errors, expected_readable, fsync_directory
 from fedmx.run_state import FORMAT
 
 
@@ -95,6 +96,26 @@ def _open_lock(path: Path) -> IO[bytes]:
     except BlockingIOError:
         time.sleep(_SETTLING_S)
         return run_state.open_lock(path)
+
+
+def point_latest_to(folder: Path) -> None:
+    """Let the link `latest` in the runs folder point to the folder of a run.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    runs_dir = folder.parent
+    link = runs_dir / ".latest.part"
+    try:
+        with disk_errors(runs_dir / "latest"):
+            link.unlink(missing_ok=True)
+            link.symlink_to(folder.name)
+            link.replace(runs_dir / "latest")
+            fsync_directory(runs_dir)
+    except DataError:
+        with contextlib.suppress(OSError):
+            link.unlink()
+        raise
 
 
 @dataclass(frozen=True)

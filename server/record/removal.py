@@ -1,0 +1,134 @@
+"""Removes runs, each of them at once: a crash leaves no half of one.
+
+A run is renamed to a name that no list of runs shows, and then emptied. What a crash leaves of it is removed
+with the next run.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fedmx import run_state
+from fedmx.errors import DataError
+from fedmx.files import disk_errors, fsync_directory
+from fedmx.log import event, warn
+from server.record import catalog
+from server.record.catalog import LATEST, TENSORBOARD, RunSummary
+from server.record.runs import point_latest_to
+
+_ASIDE = ".removed-"
+_ENDED = ("finished", "failed", run_state.INTERRUPTED)
+
+
+def remove_run(runs_dir: Path, run_id: str) -> None:
+    """Remove a run and its files for TensorBoard.
+
+    If it is the newest, `latest` points to the newest finished run from then on, which no server resumes.
+
+    Raises:
+        DataError: a server works on it, or it cannot be removed.
+    """
+    remove_leftovers(runs_dir)
+    if run_id == catalog.find_newest(runs_dir):
+        # Only the newest run may be resumed, which no server may do meanwhile.
+        with _keep_servers_out(runs_dir, run_id):
+            _repair_latest(runs_dir, run_id)
+            _rename(runs_dir, run_id)
+    elif run_id in catalog.find_running(runs_dir):
+        raise _refuse(run_id)
+    else:
+        _rename(runs_dir, run_id)
+    remove_leftovers(runs_dir)
+
+
+def remove_old(runs_dir: Path, keep: int, current: str, initial: Path | None = None) -> None:
+    """Remove the oldest runs that have ended, but for the newest `keep`, and log each by its name.
+
+    The newest finished run is never removed: runs that fail soon one after another would end with no model.
+
+    Args:
+        runs_dir: the folder of the runs.
+        keep: how many stay beside the current one; 0: all.
+        current: the run of this server.
+        initial: a file of a run that stays, such as the model from which the current one starts.
+    """
+    if not keep:
+        return
+    try:
+        with disk_errors(runs_dir, reads=True):
+            runs = [run for run in catalog.list_runs(runs_dir) if run.run_id != current]
+        for run in _choose_old(runs, keep):
+            if initial is None or (runs_dir / run.run_id).resolve() not in initial.parents:
+                remove_run(runs_dir, run.run_id)
+                event("removed a run", run=run.run_id, status=run.status, keep_runs=keep)
+    except DataError as error:
+        # A new run is worth more than a folder that stays.
+        warn("an earlier run was not removed", reason=error)
+
+
+def _choose_old(runs: list[RunSummary], keep: int) -> list[RunSummary]:
+    """Return the runs to remove, of all that are listed newest first."""
+    ended = [run for run in runs if run.status in _ENDED]
+    newest_finished = next((run for run in ended if run.status == "finished"), None)
+    return [run for run in ended[keep:] if run is not newest_finished]
+
+
+def remove_leftovers(runs_dir: Path) -> None:
+    """Remove what is left of runs that were renamed.
+
+    Raises:
+        DataError: it cannot be removed.
+    """
+    with disk_errors(runs_dir, reads=True):
+        aside = sorted(runs_dir.glob(f"{_ASIDE}*"))
+    for folder in aside:
+        with disk_errors(folder):
+            _delete(runs_dir / TENSORBOARD / folder.name.removeprefix(_ASIDE))
+            # The last, as its name is all that is known of the rest.
+            _delete(folder)
+
+
+def _delete(path: Path) -> None:
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
+
+
+def _rename(runs_dir: Path, run_id: str) -> None:
+    folder = runs_dir / run_id
+    with disk_errors(folder):
+        folder.rename(runs_dir / f"{_ASIDE}{run_id}")
+        fsync_directory(runs_dir)
+
+
+def _repair_latest(runs_dir: Path, removed: str) -> None:
+    """Let `latest` point to the newest finished run that stays; without one, remove it."""
+    with disk_errors(runs_dir, reads=True):
+        runs = catalog.list_runs(runs_dir)
+    stays = [run.run_id for run in runs if run.status == "finished" and run.run_id != removed]
+    if stays:
+        point_latest_to(runs_dir / stays[0])
+        return
+    with disk_errors(runs_dir / LATEST):
+        (runs_dir / LATEST).unlink()
+        fsync_directory(runs_dir)
+
+
+@contextmanager
+def _keep_servers_out(runs_dir: Path, run_id: str) -> Iterator[None]:
+    try:
+        lock = run_state.open_lock(runs_dir)
+    except BlockingIOError:
+        raise _refuse(run_id) from None
+    except OSError as error:
+        raise DataError(f"{runs_dir / run_id}: cannot be removed: {error.strerror}") from None
+    with lock:
+        yield
+
+
+def _refuse(run_id: str) -> DataError:
+    return DataError(
+        f"run {run_id}: a server works on it; expected a run that has ended: stop the server first"
+    )
