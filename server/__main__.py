@@ -8,7 +8,7 @@ from fedmx.program import run_program
 from fedmx.run_settings import RunSettings
 from fedmx.settings import CommonSettings, PkiSettings, ServerSettings
 from server.authority import command as authority
-from server.runs import command as runs
+from server.run_commands import command as runs
 
 _AUTHORITY_SETTINGS = {"settings of the authority, for pki": PkiSettings}
 _PROGRAM = Program(

@@ -16,7 +16,7 @@ from fedmx import __version__, run_state
 from fedmx.errors import FederationError, TooFewNodesError
 from fedmx.goals import BestMetric
 from server.__main__ import main
-from server.runs import text
+from server.run_commands import text
 from tests.bounds import HANG_S
 from tests.server.nodes import Config, Federation, Metrics, NullNode, Values
 

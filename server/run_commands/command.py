@@ -1,0 +1,142 @@
+"""`python -m server runs [COMMAND]`: lists, shows, compares and removes the runs of a folder."""
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fedmx.command_line import add_command, add_commands
+from fedmx.errors import SettingsError
+from fedmx.program import ArgumentParser
+from fedmx.settings import ModelSettings, load
+from server.record.catalog import RunSummary
+from server.record.removal import remove_run
+from server.run_commands import comparing, settings_shown
+from server.run_commands.comparing import compare_lines
+from server.run_commands.find import find_run, find_runs, list_all, read_document
+from server.run_commands.listing import list_lines
+from server.run_commands.showing import show_lines
+
+_Action = Callable[[Path, argparse.Namespace], None]
+
+SUMMARY = "list, show, compare and remove runs"
+SETTINGS = {"settings of the commands for runs": ModelSettings}
+
+_RUN = "id of a run, the beginning of one, or latest"
+_LEAST_COMPARED = 2
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the commands and their arguments; without a command, runs are listed."""
+    commands = add_commands(parser, "runs_command", is_required=False)
+    parser.set_defaults(action=_list)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+    def add(name: str, action: _Action, summary: str) -> ArgumentParser:
+        command = add_command(commands, name, summary)
+        command.set_defaults(action=action)
+        return command
+
+    def add_json(command: ArgumentParser, what: str) -> None:
+        # A default of the command's own would replace what was given before the command.
+        command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=f"print {what}")
+
+    add_json(add("list", _list, "list the runs, newest first"), "JSON")
+    showing = add("show", _show, "show a run: facts, curves, settings, nodes, files")
+    showing.add_argument("run", help=_RUN)
+    add_json(showing, "JSON")
+    compared = add("compare", _compare, "compare runs: settings that differ, metrics, curves")
+    compared.add_argument("runs", nargs="+", metavar="run", help=_RUN)
+    add_json(compared, "JSON")
+    removing = add("remove", _remove, "remove runs, with their models")
+    removing.add_argument("runs", nargs="+", metavar="run", help=_RUN)
+    removing.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Carry out a command.
+
+    Raises:
+        SettingsError: a setting or an argument is not valid.
+        DataError: a run cannot be found, read or removed.
+    """
+    # The reader of the output may have ended.
+    with contextlib.suppress(BrokenPipeError):
+        arguments.action(load(ModelSettings).runs_dir, arguments)
+
+
+def _list(runs_dir: Path, arguments: argparse.Namespace) -> None:
+    runs = list_all(runs_dir)
+    if arguments.json:
+        _print_json([run.to_json() for run in runs])
+    elif runs:
+        _print_lines(list_lines(runs))
+    else:
+        print(f"no runs in RUNS_DIR={runs_dir}")
+
+
+def _show(runs_dir: Path, arguments: argparse.Namespace) -> None:
+    run = find_run(runs_dir, arguments.run)
+    document = read_document(runs_dir, run)
+    if arguments.json:
+        _print_json(document)
+    else:
+        _print_lines(show_lines(document, runs_dir / run.run_id, run.seconds))
+
+
+def _compare(runs_dir: Path, arguments: argparse.Namespace) -> None:
+    runs = find_runs(runs_dir, arguments.runs)
+    if not _LEAST_COMPARED <= len(runs) <= comparing.MOST_RUNS:
+        names = ", ".join(run.run_id for run in runs)
+        raise SettingsError(
+            f"runs compare: {names}: expected {_LEAST_COMPARED} to {comparing.MOST_RUNS} different runs"
+        )
+    documents = [read_document(runs_dir, run) for run in runs]
+    if arguments.json:
+        _print_json({"runs": documents, "settings": _find_differing(documents)})
+    else:
+        _print_lines(compare_lines(runs, documents))
+
+
+def _find_differing(documents: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """Return the settings that differ: name -> run's id -> value."""
+    ids = [document["run_id"] for document in documents]
+    differing = settings_shown.list_differing([document["settings"] or {} for document in documents])
+    return {name: dict(zip(ids, values, strict=True)) for name, values in differing.items()}
+
+
+def _remove(runs_dir: Path, arguments: argparse.Namespace) -> None:
+    runs = find_runs(runs_dir, arguments.runs)
+    if not arguments.yes:
+        _ask(runs)
+    for run in runs:
+        remove_run(runs_dir, run.run_id)
+        print(f"removed {run.run_id}")
+
+
+def _ask(runs: Sequence[RunSummary]) -> None:
+    """Ask whether runs are to be removed.
+
+    Raises:
+        SettingsError: they are not, or nobody can be asked.
+    """
+    names = ", ".join(run.run_id for run in runs)
+    if not sys.stdin.isatty():
+        raise SettingsError(f"runs remove: {names}: not confirmed; expected --yes where input is no terminal")
+    try:
+        answer = input(f"Remove {names} with all models and checkpoints? [y/N] ")
+    except EOFError:
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
+        raise SettingsError(f"runs remove: {names}: not confirmed; nothing was removed")
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    print("\n".join(lines))
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2))

@@ -1,0 +1,132 @@
+"""Text for a terminal of 80 columns, without colour: numbers, tables and curves."""
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from fedmx.log import printable
+
+WIDTH = 80
+"""Columns of a terminal that has no more."""
+
+Curve = Sequence[float | None]
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_ASCII = "_.-~=+*#"
+_MINUTE_S = 60
+_HOUR_S = 3_600
+_DAY_S = 86_400
+_KILOBYTE = 1_000
+
+
+def show_number(value: object) -> str:
+    """Format a number with four significant digits; `-` if there is none."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"  # noqa: PLR2004 - the digits before a point
+    return printable(str(value))
+
+
+def show_bytes(size: float) -> str:
+    """Format bytes with the unit that suits them, a kilobyte being a thousand bytes."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < _KILOBYTE:
+            break
+        size /= _KILOBYTE
+    else:
+        unit = "TB"
+    return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def show_duration(seconds: float | None) -> str:
+    """Format a duration in its two largest units."""
+    if seconds is None:
+        return "-"
+    if seconds < _MINUTE_S:
+        return f"{seconds:.0f}s"
+    if seconds < _HOUR_S:
+        return f"{seconds // _MINUTE_S:.0f}m{seconds % _MINUTE_S:02.0f}s"
+    if seconds < _DAY_S:
+        return f"{seconds // _HOUR_S:.0f}h{seconds % _HOUR_S // _MINUTE_S:02.0f}m"
+    return f"{seconds // _DAY_S:.0f}d{seconds % _DAY_S // _HOUR_S:02.0f}h"
+
+
+def show_time(text: str | None) -> str:
+    """Format a time to the minute, in UTC; another text as it is."""
+    try:
+        return f"{datetime.fromisoformat(text or '').astimezone(UTC):%Y-%m-%dT%H:%MZ}"
+    except ValueError:
+        return printable(text or "-")
+
+
+def show_best(best: Mapping[str, Any] | None) -> str:
+    """Format the best round of a run."""
+    if best is None:
+        return "-"
+    return f"{printable(best['metric'])} {show_number(best['value'])} in round {best['round']}"
+
+
+def make_table(header: Sequence[str], rows: Iterable[Sequence[str]], indent: str = "") -> Iterator[str]:
+    """Yield the lines of a table; a column without any text is left out."""
+    listed = list(rows)
+    columns = [
+        (title, values)
+        for title, values in zip(header, zip(*listed, strict=True), strict=True)
+        if any(values)
+    ]
+    widths = [max(len(title), *map(len, values)) for title, values in columns]
+    for row in ([title for title, _ in columns], *zip(*(values for _, values in columns), strict=True)):
+        yield indent + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+
+
+def shorten(text: str, width: int) -> str:
+    """Return a text that fits, on one line."""
+    shown = printable(" ".join(text.split()), limit=10_000)
+    return shown if len(shown) <= width else f"{shown[: width - 3]}..."
+
+
+def draw(curve: Curve, width: int, low: float, high: float) -> str:
+    """Draw a curve in one line; a space stands for rounds without a value.
+
+    Args:
+        curve: one value per round.
+        width: characters at most; of a longer curve, each is the mean of some rounds.
+        low: the value at the bottom.
+        high: the value at the top.
+    """
+    marks = _choose_marks()
+    top = len(marks) - 1
+    number = min(len(curve), width)
+    drawn = ""
+    for index in range(number):
+        part = curve[index * len(curve) // number : (index + 1) * len(curve) // number]
+        known = [value for value in part if value is not None]
+        if not known:
+            drawn += " "
+            continue
+        mean = sum(known) / len(known)
+        share = (mean - low) / (high - low) if high > low else 0.5
+        drawn += marks[round(min(max(share, 0.0), 1.0) * top)]
+    return drawn
+
+
+def find_range(curves: Iterable[Curve]) -> tuple[float, float]:
+    """Return the smallest and the largest value of some curves."""
+    known = [value for curve in curves for value in curve if value is not None]
+    return (min(known), max(known)) if known else (0.0, 0.0)
+
+
+def find_last(curve: Curve) -> float | None:
+    """Return the last value of a curve that is known."""
+    return next((value for value in reversed(curve) if value is not None), None)
+
+
+def _choose_marks() -> str:
+    """Return the marks from the bottom to the top, as far as the output can show them."""
+    try:
+        _BLOCKS.encode(getattr(sys.stdout, "encoding", None) or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return _ASCII
+    return _BLOCKS
