@@ -1,5 +1,6 @@
 """The text of `runs compare`: runs side by side, each under a letter."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from string import ascii_uppercase
 from typing import Any
@@ -29,11 +30,9 @@ def compare_lines(runs: Sequence[RunSummary], documents: Sequence[Document]) -> 
     """
     letters = ascii_uppercase[: len(runs)]
     yield from _list_runs(letters, runs)
+    differing = settings_shown.list_differing([_list_facts(document) for document in documents])
     for title, lines in (
-        (
-            "settings that differ",
-            _list_values(letters, settings_shown.list_differing(list(map(_list_facts, documents)))),
-        ),
+        ("settings that differ", _list_values(letters, differing)),
         ("metrics after the last round", _list_values(letters, _find_metrics(documents, is_best=False))),
         ("metrics in the best round", _list_values(letters, _find_metrics(documents, is_best=True))),
         ("curves", _list_curves(letters, documents)),
@@ -111,14 +110,13 @@ def _list_values(letters: str, values: Mapping[str, Sequence[str]]) -> list[str]
 def _list_curves(letters: str, documents: Sequence[Document]) -> Iterator[str]:
     """Yield the curves of each metric, drawn from its smallest to its largest value in all runs."""
     longest = max(len(document["curves"]["rounds"]) for document in documents)
+    # A round has the same width in each run.
+    scale = min(1.0, _CURVE_WIDTH / max(longest, 1))
     for step in ("evaluate", "train"):
         for metric in _list_metrics(documents, step):
             curves = [document["curves"][step].get(metric, ()) for document in documents]
             low, high = text.find_range(curves)
             yield f"{step} {printable(metric)}, {text.show_number(low)} to {text.show_number(high)}"
             for letter, curve in zip(letters, curves, strict=True):
-                width = (
-                    max(1, _CURVE_WIDTH * len(curve) // longest) if longest > _CURVE_WIDTH else _CURVE_WIDTH
-                )
-                last = text.show_number(text.find_last(curve))
-                yield f"  {letter}  {text.draw(curve, width, low, high)}  {last}"
+                drawn = text.draw(curve, math.ceil(len(curve) * scale), low, high)
+                yield f"  {letter}  {drawn}  {text.show_number(text.find_last(curve))}"

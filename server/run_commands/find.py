@@ -88,8 +88,8 @@ def read_document(runs_dir: Path, run: RunSummary) -> dict[str, Any]:
         versions = document.get("versions")
         version = versions.get("fedmx", "?") if isinstance(versions, dict) else "?"
         raise DataError(
-            f"{path}: a record of format {found}, which fedmx {version} wrote; expected at most format {FORMAT},"
-            f" which fedmx {__version__} writes"
+            f"{path}: a record of format {found}, which fedmx {version} wrote; expected at most format"
+            f" {FORMAT}, which fedmx {__version__} writes"
         )
     return document
 

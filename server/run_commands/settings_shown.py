@@ -15,7 +15,7 @@ _SHOWN_ELSEWHERE = ("RUN_NAME", "RUN_NOTES", "RUN_TAGS")
 
 
 def list_changed(settings: Settings) -> dict[str, str]:
-    """Return the settings of a run that differ from this version's defaults, those that shape the model first."""
+    """Return the settings of a run that are no defaults of this version, those that shape the model first."""
     defaults = describe(ServerSettings())
     names = [name for name, value in settings.items() if name not in defaults or defaults[name] != value]
     return {name: show(settings[name]) for name in _sort(names)}

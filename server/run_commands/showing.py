@@ -65,11 +65,8 @@ def _list_facts(document: Document, folder: Path, seconds: float | None) -> Iter
     yield "rounds", show_rounds(document["rounds"], document["num_rounds"])
     yield "best", text.show_best(document["best"]) if document["best"] else ""
     started = f"{text.show_time(document['started'])}, {text.show_duration(seconds)}"
-    times = len(document["resumed"] or ())
-    yield (
-        "started",
-        started + (f", resumed {times} times" if times > 1 else ", resumed once" if times else ""),
-    )
+    resumed = len(document["resumed"] or ())
+    yield "started", f"{started}, resumed: {resumed}" if resumed else started
     yield "privacy", _show_privacy(document["privacy"])
     if document["model_sha256"]:
         yield "model", f"{text.show_bytes(document['model_bytes'] or 0)}, SHA-256 {document['model_sha256']}"

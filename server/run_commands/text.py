@@ -1,5 +1,6 @@
 """Text for a terminal of 80 columns, without colour: numbers, tables and curves."""
 
+import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ _MINUTE_S = 60
 _HOUR_S = 3_600
 _DAY_S = 86_400
 _KILOBYTE = 1_000
+_UNITS = ("kB", "MB", "GB", "TB")
 
 
 def show_number(value: object) -> str:
@@ -31,13 +33,10 @@ def show_number(value: object) -> str:
 
 def show_bytes(size: float) -> str:
     """Format bytes with the unit that suits them, a kilobyte being a thousand bytes."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < _KILOBYTE:
-            break
-        size /= _KILOBYTE
-    else:
-        unit = "TB"
-    return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+    if size < _KILOBYTE:
+        return f"{size:.0f} B"
+    power = min(int(math.log10(size)) // 3, len(_UNITS))
+    return f"{size / _KILOBYTE**power:.1f} {_UNITS[power - 1]}"
 
 
 def show_duration(seconds: float | None) -> str:
