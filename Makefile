@@ -1,7 +1,7 @@
 # Every setting can be set on the command line (`make run CLIENTS=4 PARTITION=labels:5`) or in the environment: make
 # exports both to the programs. docs/reference/settings.md lists the settings.
 .DEFAULT_GOAL := help
-.PHONY: .task help run export docs test test-slow lint settings bench lock audit sbom proto build up down logs ps gpu client shell check-gpu fuzz chaos clean .docker \
+.PHONY: .task help run export tensorboard docs test test-slow lint settings bench lock audit sbom proto build up down logs ps gpu client shell check-gpu fuzz chaos clean .docker \
 	pki-init pki-server pki-site pki-sign pki-list pki-revoke pki-renew bundle
 
 # Check in a recipe that a variable is set: @$(call require,NAME,name of the site). Recipes read variables through the
@@ -15,7 +15,7 @@ own_project = $(if $(filter command,$(origin COMPOSE_PROJECT_NAME)),,env -u COMP
 
 # Reject names that are not settings, on make's command line and in the .env that compose reads, before anything starts.
 # The runs of `make up` are in a volume, which only a container can read.
-from_volume = $(if $(filter containers,$(FROM)),export)
+from_volume = $(if $(filter containers,$(FROM)),export tensorboard)
 of_make = ARGS BEST BUNDLE FORMAT FROM NAME OUTPUT REQUEST REQUIRE_AUDIT REQUIRE_ENGINE RUN SECONDS SITE MAKEFLAGS SHELL
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 env_file := $(if $(filter client,$(MAKECMDGOALS)),$(BUNDLE)/.env,$(if $(filter build bundle gpu pki-% shell up $(from_volume),$(MAKECMDGOALS)),.env))
@@ -35,6 +35,9 @@ help: ## List the targets
 export: $(if $(from_volume),.docker,.venv/export.ok) ## Write a run's model as a file: RUN=latest FORMAT=onnx, mxnet, params or npz; FROM=containers for the runs of `make up`
 	@local/export.sh
 
+tensorboard: $(if $(from_volume),.docker,.venv-tensorboard/ok) ## Show the runs that were trained with TENSORBOARD=on; FROM=containers for the runs of `make up`
+	@local/tensorboard.sh $(ARGS)
+
 ##@ Containers
 build: .docker ## Build the images of the server and the client
 	@docker compose build
@@ -52,7 +55,7 @@ client: .docker ## Start only clients, with a site's bundle: BUNDLE=bundle
 	@cd "$$BUNDLE" && $(own_project) docker compose up
 
 down: ## Stop and remove the containers; runs, models and certificates are kept
-	@docker compose --profile gpu down
+	@docker compose --profile gpu --profile tools down
 
 logs: ## Print the containers' logs and follow them
 	@docker compose --profile gpu logs --follow
@@ -65,7 +68,7 @@ shell: .docker ## Open a shell in a client container
 
 clean: ## Remove .venv, caches, containers and images; runs remain, in runs/ and in the volume
 	@rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info && find . -name __pycache__ -prune -exec rm -rf {} +
-	@! docker version >/dev/null 2>&1 || docker compose --profile gpu --profile model down --rmi all
+	@! docker version >/dev/null 2>&1 || docker compose --profile gpu --profile model --profile tools down --rmi all
 
 ##@ Certificates
 pki-init: .docker ## Create the federation's authority; the first `make up` does so, too

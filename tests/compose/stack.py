@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 PATIENCE_S = 400.0
 """Seconds after which a test gives up waiting, on a machine that others use too."""
 PROJECT = f"fedmx-test-{os.getpid()}"
-PROGRAMS = ("server", "client", "client-gpu", "model")
+PROGRAMS = ("server", "client", "client-gpu", "model", "tensorboard")
 
 
 def name_image(program: str, project: str = PROJECT) -> str:
@@ -260,5 +260,6 @@ class Stack:
 
     def end(self) -> None:
         """Remove the project's containers, volumes, networks and images."""
-        self.run("--profile", "gpu", "down", "--volumes", "--timeout", "1", "--remove-orphans")
+        profiles = ("--profile", "gpu", "--profile", "tools")
+        self.run(*profiles, "down", "--volumes", "--timeout", "1", "--remove-orphans")
         remove_images(self.name)
