@@ -9,6 +9,7 @@ import base64
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from http.client import HTTPException
 from typing import IO
 from urllib.error import HTTPError, URLError
@@ -108,7 +109,7 @@ def send(address: WebAddress, call: Call, limit_s: float) -> bytes:
     )
     deadline = time.monotonic() + limit_s
     try:
-        with _build_opener().open(request, timeout=limit_s) as answer:
+        with build_cached_opener().open(request, timeout=limit_s) as answer:
             return _read(answer, deadline)
     except HTTPError as error:
         with error:
@@ -128,7 +129,9 @@ class _NoRedirects(HTTPRedirectHandler):
         return
 
 
-def _build_opener() -> OpenerDirector:
+@cache
+def build_cached_opener() -> OpenerDirector:
+    """Return what opens connections; building it may read all of the system's authorities."""
     return build_opener(_NoRedirects)
 
 
