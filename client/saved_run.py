@@ -14,6 +14,7 @@ from fedmx.errors import DataError
 from fedmx.fields import parse
 from fedmx.files import disk_errors
 from fedmx.hyperparameters import Hyperparameters
+from fedmx.run_state import INTERRUPTED, RUNNING, has_server
 from fedmx.schema import Schema
 from fedmx.settings import ModelSettings, load
 
@@ -76,11 +77,14 @@ class SavedRun:
             DataError: the run is not finished, or the file does not exist.
         """
         path = self.folder / f"{'best' if self.is_best else 'model'}{suffix}"
-        status = self.facts["status"]
         # A server that dies while it writes the models may have completed this one.
-        if status != "finished":
+        if self.facts["status"] != "finished":
+            is_running = _is_running(self.folder, self.facts)
+            is_dead = self.facts["status"] == RUNNING and not is_running
+            status = INTERRUPTED if is_dead else self.facts["status"]
+            advice = "wait for its end" if is_running else "start its server again to resume this one"
             raise DataError(
-                f"{path}: the run is {status}; expected a finished one: start its server again to resume it"
+                f"{path}: the run is {status}; expected a finished one{_suggest_finished()}: {advice}"
             )
         if path.is_file():
             return path
@@ -127,18 +131,33 @@ def find_run(name: str | Path, *, is_best: bool = False) -> SavedRun:
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: cannot be read: {error!r}; expected the record of a run") from None
     if not facts["description"]:
+        happened = "has not begun" if _is_running(folder, facts) else "ended before"
         raise DataError(
-            f"{path}: the run ended before its first round; expected one with a model{_suggest_finished()}"
+            f"{path}: the run {happened} its first round; expected one with a model{_suggest_finished()}"
         )
     # `latest` may point to another run by the time of the next read.
     return SavedRun(folder.resolve(), facts, is_best)
 
 
+def _is_running(folder: Path, facts: Mapping[str, Any]) -> bool:
+    """Return whether a server may work on a run: one that was killed could not record the end of its run."""
+    return facts["status"] == RUNNING and has_server(folder.resolve().parent)
+
+
 def _suggest_finished() -> str:
-    """Return the newest run with a model, for an error message; empty if there is none."""
+    """Return the newest finished run, for an error message; empty if there is none."""
     models = sorted(load(ModelSettings).runs_dir.glob("*/model.npz"), reverse=True)
-    found = [path.parent.name for path in models if not path.parent.is_symlink()]
-    return f", such as {found[0]}" if found else ""
+    folders = (path.parent for path in models if not path.parent.is_symlink())
+    found = next((folder.name for folder in folders if _is_finished(folder)), "")
+    return f", such as {found}" if found else ""
+
+
+def _is_finished(folder: Path) -> bool:
+    try:
+        facts = json.loads((folder / "run.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(facts, dict) and facts.get("status") == "finished"
 
 
 def _find_folder(name: str | Path) -> Path:

@@ -12,6 +12,7 @@ from fedmx.errors import SettingsError
 from server import admission
 from server.layout import Layout
 from server.record import mxnet_params, npz
+from server.record.catalog import list_runs
 
 _EXPECTED = "expected the folder of a finished run, or a file of arrays: .npz of numpy or .params of MXNet"
 # Bytes that a file may have in addition to its arrays: headers and names.
@@ -89,8 +90,20 @@ def _locate(given: Path) -> Path:
         return path
     model = path / "model.npz"
     if not model.is_file():
-        raise SettingsError(f"INITIAL_MODEL={given}: the folder has no {model.name}; {_EXPECTED}")
+        raise SettingsError(
+            f"INITIAL_MODEL={given}: the folder has no {model.name}; {_EXPECTED}{_suggest_finished(path)}"
+        )
     return model
+
+
+def _suggest_finished(folder: Path) -> str:
+    """Return the newest finished run beside a run without a model, for an error message; empty without."""
+    try:
+        runs = list_runs(folder.parent) if (folder / "run.json").exists() else []
+    except OSError:
+        return ""
+    found = [run.run_id for run in runs if run.status == "finished"]
+    return f", such as {folder.parent / found[0]}" if found else ""
 
 
 def _read(given: Path, path: Path, limit: int) -> Arrays:

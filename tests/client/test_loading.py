@@ -13,6 +13,7 @@ from client import model
 from client.loading import load_into
 from client.mx import gluon, mx
 from client.saved_run import find_run
+from fedmx import run_state
 from fedmx.errors import DataError
 from tests.bounds import HANG_S
 from tests.client.given.saved_runs import Workplace, initialize
@@ -122,6 +123,32 @@ def test_an_unfinished_run_is_named_with_its_status_even_if_it_has_written_its_m
     (folder / "run.json").write_text(json.dumps({**facts, "status": "interrupted"}))
     with pytest.raises(DataError, match=r"model\.npz: the run is interrupted"):
         load_into(make_mlp(), folder)
+
+
+@pytest.mark.parametrize("is_begun", [True, False])
+@pytest.mark.parametrize(
+    ("status", "is_alive", "parts"),
+    [
+        ("failed", False, ("failed", "ended before")),
+        ("running", True, ("the run is running", "has not begun")),
+        ("running", False, ("the run is interrupted", "ended before")),
+    ],
+)
+def test_if_the_newest_run_has_no_model_the_newest_finished_one_is_named(
+    workplace: Workplace, status: str, is_alive: bool, parts: tuple[str, str], is_begun: bool
+) -> None:
+    net = initialize(make_mlp(), (1, 6))
+    for name in ("20260101-000000-0001", "20260102-000000-0001", "20260103-000000-0001"):
+        folder = workplace.save_run("any", net, name)
+    facts = json.loads((folder / "run.json").read_text())
+    changed = {"status": status} if is_begun else {"status": status, "description": None}
+    (folder / "run.json").write_text(json.dumps(facts | changed))
+    with run_state.open_lock(folder.parent) as lock:
+        if not is_alive:
+            lock.close()
+        with pytest.raises(DataError, match=r"such as 20260102-000000-0001") as caught:
+            load_into(make_mlp(), "latest")
+    assert parts[0 if is_begun else 1] in str(caught.value)
 
 
 @pytest.mark.parametrize(

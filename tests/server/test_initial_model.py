@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fedmx import arrays
-from fedmx.errors import SettingsError, StopSignal
+from fedmx.errors import SettingsError, StopSignal, TooFewNodesError
 from fedmx.settings import ServerSettings
 from server.app import federate
 from server.initial_model import InitialModel
@@ -247,3 +247,13 @@ def test_a_run_killed_in_its_first_round_is_not_resumed_from_another_model(tmp_p
     facts, model = finish(make_settings(tmp_path, initial_model=path))
     assert facts["resumed"] == []
     assert model["0.weight"][0, 0] == 7
+
+
+def test_a_newest_run_without_a_model_names_the_newest_finished_one(tmp_path: Path) -> None:
+    federation = Federation(tmp_path)
+    federation.run({"n0": NullNode()})
+    finished = federation.folder.resolve()
+    with pytest.raises(TooFewNodesError):
+        federation.run({}, num_partitions=0, min_clients=1, client_wait_timeout=0.1)
+    with pytest.raises(SettingsError, match=f"no model.npz; .*, such as {finished}$"):
+        federation.run({"n0": NullNode()}, initial_model=federation.folder)

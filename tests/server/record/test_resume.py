@@ -21,6 +21,7 @@ from server import leases, privacy
 from server.app import federate
 from server.leases import Membership, StartRules
 from server.record import checkpoint
+from server.record.catalog import list_runs, read_run
 from server.record.resume import choose_run, find_unannounced
 from server.record.run import RunRecord
 from server.record.runs import RunsFolder, read_newest
@@ -60,6 +61,18 @@ def test_an_unfinished_run_resumes_after_its_newest_round(tmp_path: Path, status
     assert start.done is not None
     assert start.done.round == 2
     assert start.membership == Membership({"a": 0, "b": 1}, 2)
+
+
+def test_a_resumed_run_has_the_name_notes_and_tags_of_its_newest_server(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path, run_name="first", run_tags=("a",))
+    make_run(settings, 2, "interrupted")
+    renamed = dataclasses.replace(settings, run_name="second", run_notes="why", run_tags=("b", "c"))
+    start = choose_run(renamed)
+    assert start.before is not None
+    RunRecord.resume(start.before, renamed, start.done)
+    (run,) = list_runs(tmp_path)
+    assert (run.run_id, run.name, run.tags, run.rounds) == ("one", "second", ("b", "c"), 2)
+    assert read_run(tmp_path, "one")["notes"] == "why"
 
 
 def test_a_finished_run_is_not_resumed(tmp_path: Path) -> None:
