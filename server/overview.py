@@ -163,16 +163,18 @@ def read_overview(folder: Path) -> dict[str, Any]:
 def read_lines(path: Path) -> Iterable[Line]:
     """Yield the rounds of a history file that can be read; none if there is no file."""
     try:
-        lines = path.read_bytes().splitlines()
+        file = path.open("rb")
     except FileNotFoundError:
         return
-    for text in lines:
-        try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(line, dict) and {"round", "nodes", "rejected", "missing", "seconds"} <= line.keys():
-            yield line
+    # One line at a time: a long history of many nodes is larger than some models.
+    with file:
+        for text in file:
+            try:
+                line = json.loads(text)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(line, dict) and {"round", "nodes", "rejected", "missing", "seconds"} <= line.keys():
+                yield line
 
 
 def _list_values(line: Line, entries: Sequence[Line]) -> dict[str, float | None]:

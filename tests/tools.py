@@ -1,6 +1,7 @@
 """Programs that some tests need and that are not fedmx's own: where they are, or why a test is skipped."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,18 @@ def find_tool_python(name: str) -> str:
             pytest.fail(reason)
         pytest.skip(reason)
     return str(path)
+
+
+def find_program(name: str, variable: str) -> str:
+    """Return the path of a program of the system, such as `prometheus`.
+
+    Without it, the test is skipped, or fails if the environment sets the variable, such as
+    REQUIRE_PROMETHEUS=1.
+    """
+    path = shutil.which(name)
+    if path is None:
+        reason = f"`{name}` is not installed"
+        if os.environ.get(variable):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path

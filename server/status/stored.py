@@ -1,17 +1,13 @@
 """The runs on disk, as the status server sends them: read one at a time, on a thread of their own."""
 
 import asyncio
-import contextlib
-import json
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from fedmx.parsing import is_name
-from server.overview import read_overview
+from server.record.catalog import list_runs, read_run
 from server.status.replies import JSON, Body, encode
 
 _MOST_KEPT = 16
@@ -54,37 +50,20 @@ class StoredRuns:
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._find, run_id)
 
     def _list(self) -> str:
-        return encode(list_runs(self._runs_dir))
+        return encode([run.to_json() for run in list_runs(self._runs_dir)])
 
     def _find(self, run_id: str) -> Body | None:
         folder = self._runs_dir / run_id
         try:
             key = run_id, _find_version(folder / "run.json"), _find_version(folder / "history.jsonl")
             if key not in self._bodies:
-                self._bodies[key] = Body.build(encode(read_overview(folder)).encode(), JSON)
+                self._bodies[key] = Body.build(encode(read_run(self._runs_dir, run_id)).encode(), JSON)
         except (OSError, ValueError):
             return None
         self._bodies.move_to_end(key)
         while len(self._bodies) > _MOST_KEPT:
             self._bodies.popitem(last=False)
         return self._bodies[key]
-
-
-def list_runs(runs_dir: Path) -> list[dict[str, Any]]:
-    """Return a summary of each run, newest first."""
-    found = []
-    for path in sorted(runs_dir.glob("*/run.json"), reverse=True):
-        if not path.parent.is_symlink():
-            with contextlib.suppress(OSError, ValueError):
-                found.append(_summarize(json.loads(path.read_bytes())))
-    return found
-
-
-def _summarize(facts: Mapping[str, Any]) -> dict[str, Any]:
-    settings = facts["settings"]
-    names = ("run_id", "status", "reason", "started", "finished", "rounds", "best", "model_sha256")
-    named = {"name": settings.get("RUN_NAME", ""), "tags": [], "num_rounds": settings.get("NUM_ROUNDS")}
-    return {**{name: facts.get(name) for name in names}, **named, "seconds": None}
 
 
 def _find_version(path: Path) -> tuple[int, int] | None:

@@ -16,20 +16,30 @@ PACKAGES = (
 )
 PROGRAM = """
 import sys
-from fedmx.settings import ServerSettings
-from server import serving
-from server.reporting.reporters import build
-from server.report import Outcome
-from tests.server.reports import make_report
+from pathlib import Path
+from fedmx.values import Address
+from tests.server.nodes import Federation, NullNode
 
-with build(ServerSettings()) as reporters:
-    reporters.on_round(make_report(1))
-    reporters.on_end(Outcome("interrupted"))
-print(*(name for name in sys.argv[1:] if name in sys.modules))
+folder, status, *names = sys.argv[1:]
+federation = Federation(Path(folder))
+federation.run({"a": NullNode()}, status_address=Address("127.0.0.1", 0) if status else None)
+assert federation.facts["rounds"] == 1
+print(*(name for name in names if name in sys.modules))
 """
 
 
-def test_a_server_imports_nothing_of_what_is_off() -> None:
-    command = [sys.executable, "-c", PROGRAM, *PACKAGES]
+def list_imported(folder: Path, status: str) -> set[str]:
+    """Run a round, and list which of the packages were imported."""
+    command = [sys.executable, "-c", PROGRAM, str(folder), status, *PACKAGES]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == []
+    return set(done.stdout.split())
+
+
+def test_a_server_imports_nothing_of_what_is_off(tmp_path: Path) -> None:
+    assert list_imported(tmp_path, status="") == set()
+
+
+def test_a_server_imports_what_is_on(tmp_path: Path) -> None:
+    # prometheus_client imports a server of the standard library.
+    found = list_imported(tmp_path, status="on") - {"http.server"}
+    assert found == {"starlette", "uvicorn", "prometheus_client", "server.status"}
