@@ -118,7 +118,7 @@ def test_the_final_accuracy_of_a_finished_run_can_be_queried_and_no_alert_fires(
     federation: Federation, prometheus: Prometheus, status: str
 ) -> None:
     # Nobody waits that long: Prometheus reads the outcome within its interval.
-    code = federation.run(2, TINY, NUM_ROUNDS=2, STATUS_ADDRESS=status, STATUS_LINGER=1_000_000)
+    code = federation.run(client_settings=TINY, NUM_ROUNDS=2, STATUS_ADDRESS=status, STATUS_LINGER=1_000_000)
     assert code == 0, federation.logs
     last = federation.history[-1]
     [sample] = prometheus.query('last_over_time(fedmx_evaluation{metric="accuracy"}[1h])')
