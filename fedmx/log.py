@@ -63,7 +63,7 @@ def event(name: str, level: int = logging.INFO, **fields: object) -> None:
     if not logger.isEnabledFor(level):
         return
     known = {key: value for key, value in fields.items() if value is not None}
-    shown = [f"{printable(key)}={_show(value)}" for key, value in _flatten(known)]
+    shown = [f"{printable(key)}={show(value)}" for key, value in _flatten(known)]
     text = " ".join([printable(name), *shown])
     logger.log(level, "%s", text, extra={"event": name, "fields": known})
 
@@ -94,7 +94,8 @@ def _flatten(fields: Mapping[str, object]) -> Iterator[tuple[str, object]]:
             yield key, value
 
 
-def _show(value: object) -> str:
+def show(value: object) -> str:
+    """Return a value as text lines have it: rounded, escaped, and in quotes where it needs them."""
     if isinstance(value, float):
         return f"{_round(value, _DIGITS_IN_TEXT):.15g}"
     if isinstance(value, list | tuple):

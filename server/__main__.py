@@ -6,7 +6,8 @@ from fedmx.command_line import Command, Program, parse
 from fedmx.hyperparameters import Hyperparameters
 from fedmx.program import run_program
 from fedmx.run_settings import RunSettings
-from fedmx.settings import CommonSettings, PkiSettings, ServerSettings
+from fedmx.settings import CommonSettings, ModelSettings, PkiSettings, ServerSettings
+from server import events
 from server.authority import command as authority
 from server.run_commands import command as runs
 
@@ -24,6 +25,7 @@ _PROGRAM = Program(
     {
         "pki": Command(authority.SUMMARY, authority.add_arguments, _AUTHORITY_SETTINGS),
         "runs": Command(runs.SUMMARY, runs.add_arguments, runs.SETTINGS),
+        "events": Command(events.SUMMARY, events.add_arguments, {"settings": ModelSettings}),
     },
 )
 
@@ -36,6 +38,9 @@ def main(given: Sequence[str] | None = None) -> None:
         return
     if arguments.command == "runs":
         runs.run(arguments)
+        return
+    if arguments.command == "events":
+        events.run(arguments)
         return
     from server import serving  # noqa: PLC0415 - commands do not need Flower, which takes long to import
 

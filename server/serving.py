@@ -7,6 +7,7 @@ from functools import partial
 
 from fedmx import log
 from fedmx.errors import FederationError, StopSignal
+from fedmx.event_log import EventLog
 from fedmx.link.grid import LinkGrid
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
@@ -76,6 +77,7 @@ def listen(settings: ServerSettings, start: Start | None = None) -> LinkServer:
         lease_grace_s=settings.lease_grace,
         task_options=str(settings.hyperparameters.to_config()["task-options"]),
         verifier=verifier,
+        events=EventLog(settings.runs_dir),
     )
     server.start()
     event("listening", address=server.address)

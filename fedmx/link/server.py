@@ -20,6 +20,7 @@ import grpc
 import grpc.aio
 
 from fedmx.errors import SettingsError
+from fedmx.event_log import EventLog
 from fedmx.link import channel, session
 from fedmx.link.channel import ServicerContext
 from fedmx.link.requests import Request
@@ -48,6 +49,7 @@ class LinkServer:
         lease_grace_s: how long a node whose stream broke may take to reconnect before it is given up.
         task_options: TASK_OPTIONS, a JSON object that every welcome contains.
         verifier: decides by certificate who may join; None is plain text.
+        events: records who joins, leaves and is refused; None where no one keeps it.
     """
 
     def __init__(  # noqa: PLR0913 - independent of each other, and named where it is called
@@ -59,10 +61,11 @@ class LinkServer:
         lease_grace_s: float,
         task_options: str = "{}",
         verifier: PeerVerifier | None = None,
+        events: EventLog | None = None,
     ) -> None:
         self.address = address
         self.roster = roster
-        self._shared = Shared(roster, max_model_bytes, lease_grace_s, task_options, verifier)
+        self._shared = Shared(roster, max_model_bytes, lease_grace_s, task_options, verifier, events)
         # In the order in which they were opened.
         self._sessions: dict[Session, None] = {}
         self._watch = Watch(self._sessions, self._shared)

@@ -55,6 +55,8 @@ class Session:
         self._assembler: Assembler | None = None
         self._member: Member | None = None
         self._site: Site | None = None
+        # By its certificate, also where that gives no access.
+        self._claimed: Site | None = None
         self._node_max_model_bytes = 0
         self.is_greeting = True
         self.is_ready = False
@@ -163,6 +165,7 @@ class Session:
         shared = self._shared
         if shared.verifier is not None:
             certificate = b"".join(self._context.auth_context().get("x509_pem_cert", ()))
+            self._claimed = shared.verifier.read_site(certificate)
             self._site = shared.verifier.identify(certificate)
         try:
             async with asyncio.timeout(_HELLO_TIMEOUT_S):
@@ -186,6 +189,7 @@ class Session:
         welcome = Welcome(member.name, member.node_id, shared.max_model_bytes, shared.task_options)
         self._outbox.send([control.build_welcome(welcome)])
         event("node joined", node=member.name, **hello.log_fields())
+        shared.note("node joined", self._peer, site, member, **hello.log_fields())
         return member
 
     async def _read(self, at_most: int = encode.FRAME_BYTES) -> pb.Frame | None:
@@ -229,6 +233,7 @@ class Session:
         """Log why the node is refused, and end the stream with a goodbye that gives the same reason."""
         reason = printable(str(error))
         self._shared.log_refusal(self._peer, self._member, reason)
+        self._shared.note("node refused", self._peer, self._claimed, self._member, reason=reason)
         # A peer that sent nothing gets no goodbye: it may be a node on a slow line, which then dials again.
         is_silent = isinstance(error, _NoHelloError)
         self._outbox.end_with(None if is_silent else control.build_goodbye(pb.Goodbye.REFUSED, reason))
@@ -239,6 +244,7 @@ class Session:
         member = self._member
         if member is None or not self._shared.roster.leave(member, self, is_for_good=self._is_expelled):
             return
+        self._shared.note("node left", self._peer, self._site, member, cause=self._cause)
         if self.is_ready or self._outbox.is_ending:
             event("node left", node=member.name, cause=self._cause)
         else:

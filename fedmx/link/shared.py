@@ -2,11 +2,16 @@
 
 from dataclasses import dataclass, field
 
+from fedmx.event_log import EventLog
+from fedmx.link import silence
 from fedmx.link.member import Member
 from fedmx.link.repeats import Repeats
 from fedmx.link.requests import Requests
 from fedmx.link.roster import Roster
-from fedmx.pki.access import PeerVerifier
+from fedmx.log import printable
+from fedmx.pki.access import PeerVerifier, Site
+
+_LONGEST_SITE = 80
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,7 @@ class Shared:
         lease_grace_s: how long a node may take to reconnect before its requests are given up.
         task_options: TASK_OPTIONS, a JSON object that every welcome contains.
         verifier: decides by certificate who may join; None is plain text.
+        events: records who joins, leaves and is refused; None where no one keeps it.
         requests: what is asked and still awaited.
         refusals: the warnings about refused nodes.
     """
@@ -28,6 +34,7 @@ class Shared:
     lease_grace_s: float
     task_options: str = "{}"
     verifier: PeerVerifier | None = None
+    events: EventLog | None = None
     requests: Requests = field(default_factory=Requests)
     refusals: Repeats = field(default_factory=Repeats)
 
@@ -43,6 +50,31 @@ class Shared:
         # A program that is restarted dials from another port each time.
         source = peer.rpartition(":")[0] if member is None else member.name
         self.refusals.warn((source, reason), "refused a node", node=node, reason=reason)
+
+    def note(
+        self, event: str, peer: str, site: Site | None, member: Member | None = None, **fields: object
+    ) -> None:
+        """Record an event of a node, or of a stranger, in the event log.
+
+        Args:
+            event: its name.
+            peer: the address of the other end, as gRPC has it; empty if there is no stream.
+            site: the owner of its certificate, if it has one.
+            member: the node, once it has joined.
+            fields: what else is known.
+        """
+        if self.events is None:
+            return
+        host, port = silence.parse_peer(peer)
+        self.events.note(
+            event,
+            source=host if member is None else member.name,
+            node=None if member is None else member.name,
+            site=None if site is None else printable(site.name, _LONGEST_SITE),
+            serial=None if site is None else site.serial,
+            address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}" if host else None,
+            **fields,
+        )
 
     def is_given_up(self, member: Member) -> bool:
         """Return whether a node has been gone for longer than it may take to reconnect."""

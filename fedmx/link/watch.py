@@ -32,6 +32,8 @@ class Watch:
         while True:
             await asyncio.sleep(PERIOD_S)
             self._shared.refusals.report()
+            if self._shared.events is not None:
+                self._shared.events.report()
             sessions = list(self._sessions)
             self._check_silence(sessions)
             if self._shared.verifier is not None:
@@ -39,8 +41,10 @@ class Watch:
                 self._check_access(sessions, self._shared.verifier)
 
     def report_now(self) -> None:
-        """Log the warnings that were only counted so far."""
+        """Log the warnings and the events that were only counted so far."""
         self._shared.refusals.report_now()
+        if self._shared.events is not None:
+            self._shared.events.report_now()
         self._clocks.report_now()
 
     def _check_silence(self, sessions: Iterable[Session]) -> None:
@@ -56,4 +60,5 @@ class Watch:
         for member in self._shared.roster.list_awaited():
             has_lost_access = member.site is not None and verifier.find_problem(member.site) is not None
             if has_lost_access and self._shared.roster.expel(member):
+                self._shared.note("node expelled", "", member.site, member)
                 self._shared.requests.give_up(member.node_id)

@@ -81,6 +81,24 @@ class PeerVerifier:
                 " `python -m server pki ensure` writes"
             ) from None
 
+    @staticmethod
+    def read_site(pem: bytes) -> Site:
+        """Return the owner of a peer's certificate, whatever its role and whether or not it may join.
+
+        Args:
+            pem: the certificate from gRPC, which has verified that the authority issued it.
+
+        Raises:
+            RefusedError: it is not a certificate.
+        """
+        try:
+            certificate = x509.load_pem_x509_certificate(pem)
+        except certificates.UNREADABLE:
+            raise RefusedError(
+                "not a valid certificate; expected a site's certificate (`make bundle`)"
+            ) from None
+        return Site(certificates.name_of(certificate), certificate)
+
     def identify(self, pem: bytes) -> Site:
         """Return the site that a peer's certificate belongs to.
 
@@ -91,14 +109,8 @@ class PeerVerifier:
             RefusedError: the certificate is not that of a site, is revoked, or has been outside its dates for
                 several seconds.
         """
-        try:
-            certificate = x509.load_pem_x509_certificate(pem)
-        except certificates.UNREADABLE:
-            raise RefusedError(
-                "not a valid certificate; expected a site's certificate (`make bundle`)"
-            ) from None
-        site = Site(certificates.name_of(certificate), certificate)
-        role = certificates.role_of(certificate)
+        site = self.read_site(pem)
+        role = certificates.role_of(site.certificate)
         if role != SITE:
             raise RefusedError(
                 f"the certificate of {printable(site.name, 80)!r} has role {printable(role, 80) or 'none'!r};"

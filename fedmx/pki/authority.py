@@ -2,7 +2,7 @@
 
 One folder contains everything, in parts that hold no more than their readers need:
 
-    authority/    the authority's key and certificate, and the register of what it issued
+    authority/    the authority's key and certificate, the register of what it issued, and its event log
     server/       the server's files, and the serial numbers that are revoked
     sites/NAME/   a site's files; without a key if the site keeps its own
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fedmx.errors import DataError
+from fedmx.event_log import EventLog
 from fedmx.files import disk_errors
 from fedmx.pki import certificates, credentials, csr, server_names, signing
 from fedmx.pki.certificates import AUTHORITY_FILE, REVOKED_FILE, SERVER, SITE
@@ -42,8 +43,14 @@ class Authority:
         self.settings = settings
         self._now = now or datetime.now(UTC)
         self._own_folder = self.folder / "authority"
+        self._events = EventLog(self.events_folder(settings))
         self._root = Root(self._own_folder)
         self._register = Register(self._own_folder / "issued.json", self.folder_of(SERVER) / REVOKED_FILE)
+
+    @staticmethod
+    def events_folder(settings: PkiSettings) -> Path:
+        """Return the folder of the authority's event log, which is no other program's to write."""
+        return settings.pki_dir / "authority"
 
     @property
     def exists(self) -> bool:
@@ -77,6 +84,7 @@ class Authority:
                 " of the old one)"
             )
         self._root.create(Validity(self._now, self.settings.authority_days))
+        self._events.note("authority created")
 
     def issue_server(self) -> Issued:
         """Issue the server's key and certificate, for the names that it has and those in SERVER_NAMES."""
@@ -130,7 +138,10 @@ class Authority:
         Raises:
             DataError: the site has none.
         """
-        return self._register.revoke(name)
+        revoked = self._register.revoke(name)
+        for one in revoked:
+            self._note("certificate revoked", one)
+        return revoked
 
     def ensure(self) -> list[Issued]:
         """Issue what is missing or no longer valid: the authority, the server's files, the local site's."""
@@ -246,4 +257,15 @@ class Authority:
         self._register.add(issued)
         folder = self.folder_of(subject.role, subject.name)
         credentials.write_credentials(folder, subject.role, key, authority, certificate)
+        self._note(
+            "certificate issued" if is_first else "certificate renewed",
+            issued,
+            until=issued.until,
+            names=", ".join(issued.hosts) or None,
+            reason=issued.reason or None,
+        )
         return issued
+
+    def _note(self, event: str, one: Issued, **fields: object) -> None:
+        owner = {"site": one.name} if one.role == SITE else {"role": one.role}
+        self._events.note(event, **owner, serial=one.serial, **fields)

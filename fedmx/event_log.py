@@ -1,0 +1,203 @@
+"""The event log, `events.jsonl`: who joined, left or was refused, certificates, and runs, as JSON lines.
+
+It depends on no setting of the log, and lies in a folder that outlives containers. Several processes may
+append to one file: each line is one write to the file's end. A log that cannot be written costs one WARNING.
+Whoever reaches an open port can cause events, so what one source causes is limited in a period, and counted
+beyond that; and the file is rotated, so that it never takes more than a few times `_MAX_BYTES`.
+"""
+
+import errno
+import fcntl
+import itertools
+import json
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fedmx.log import warn
+
+FILE = "events.jsonl"
+_MAX_BYTES = 5_000_000
+_OLD_FILES = 3
+_PERIOD_S = 300.0
+# Lines in a period: of one event of one source, of one event of all sources, and of counts.
+_MOST_OF_SOURCE = 10
+_MOST_OF_EVENT = 1_000
+_MOST_COUNTS = 100
+# Whoever reaches an open port could otherwise fill the memory with sources.
+_MOST_SOURCES = 4_096
+_LONGEST = 400
+
+
+@dataclass
+class _Source:
+    """What a source caused in this period.
+
+    Attributes:
+        lines: how many lines were written.
+        left_out: how many events were only counted.
+        fields: those of the newest event that was only counted.
+    """
+
+    lines: int = 0
+    left_out: int = 0
+    fields: Mapping[str, object] = field(default_factory=dict)
+
+
+class EventLog:
+    """Appends events to the file of a folder; any thread may call it.
+
+    Args:
+        folder: where the file is; it must exist.
+        max_bytes: the size at which the file is rotated.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, folder: Path, max_bytes: int = _MAX_BYTES, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._path = folder / FILE
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._lock = threading.Lock()
+        # By event and source; an empty source stands for those that are too many.
+        self._sources: dict[tuple[str, str], _Source] = {}
+        self._lines: Counter[str] = Counter()
+        self._since = clock()
+        self._has_failed = False
+
+    def note(self, event: str, source: str = "", **fields: object) -> None:
+        """Append an event. A field that is None is left out.
+
+        Args:
+            event: its name, which is constant.
+            source: who can cause it at will, and therefore is limited; empty for what this program does.
+            fields: what differs from one such event to the next.
+        """
+        known = {name: value for name, value in fields.items() if value is not None}
+        with self._lock:
+            if self._clock() - self._since >= _PERIOD_S:
+                self._end_period()
+            if not source or self._may_write(event, source, known):
+                self._write({"time": _now(), "event": event, **known})
+
+    def report(self) -> None:
+        """Write how many events were only counted, if a period is over."""
+        with self._lock:
+            if self._clock() - self._since >= _PERIOD_S:
+                self._end_period()
+
+    def report_now(self) -> None:
+        """Write how many events were only counted, and begin another period."""
+        with self._lock:
+            self._end_period()
+
+    def _may_write(self, event: str, source: str, fields: Mapping[str, object]) -> bool:
+        """Return whether a source's event is written; otherwise count it."""
+        key = (event, source)
+        if key not in self._sources and len(self._sources) >= _MOST_SOURCES:
+            key = (event, "")
+        found = self._sources.setdefault(key, _Source())
+        if found.lines < _MOST_OF_SOURCE and self._lines[event] < _MOST_OF_EVENT:
+            found.lines += 1
+            self._lines[event] += 1
+            return True
+        found.left_out += 1
+        found.fields = fields
+        return False
+
+    def _end_period(self) -> None:
+        counts = {"in_s": round(self._clock() - self._since)}
+        repeated = [(event, found) for (event, _), found in self._sources.items() if found.left_out]
+        for event, found in repeated[:_MOST_COUNTS]:
+            self._write({"time": _now(), "event": event, **found.fields, "times": found.left_out, **counts})
+        rest: Counter[str] = Counter()
+        for event, found in repeated[_MOST_COUNTS:]:
+            rest[event] += found.left_out
+        for event, times in rest.items():
+            self._write({"time": _now(), "event": event, "sources": "others", "times": times, **counts})
+        self._sources = {}
+        self._lines = Counter()
+        self._since = self._clock()
+
+    def _write(self, line: Mapping[str, object]) -> None:
+        # ASCII alone: what is no character of the log's encoding is escaped by JSON.
+        data = json.dumps({name: _shorten(value) for name, value in line.items()}, default=str).encode()
+        try:
+            self._append(data + b"\n")
+        except OSError as error:
+            if not self._has_failed:
+                self._has_failed = True
+                warn("cannot write the event log", file=self._path, cause=error.strerror or error)
+
+    def _append(self, data: bytes) -> None:
+        """Append a line, and rotate the file if it is full.
+
+        Raises:
+            OSError: it could not be written, or only a part of it.
+        """
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        try:
+            size = os.fstat(descriptor).st_size
+            # A line that an earlier process could write only in part must not spoil this one.
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                data = b"\n" + data
+            if os.write(descriptor, data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if size + len(data) >= self._max_bytes:
+                self._rotate(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _rotate(self, descriptor: int) -> None:
+        """Make the full file the newest old one, unless another process has done so."""
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if not os.path.samestat(os.fstat(descriptor), self._path.stat()):
+            return
+        files = [self._path, *_old_files(self._path.parent)]
+        for newer, older in reversed(list(itertools.pairwise(files))):
+            with suppress(FileNotFoundError):
+                newer.replace(older)
+
+
+def read_events(folder: Path) -> list[dict[str, Any]]:
+    """Read the events of a folder, oldest first; a line that cannot be read is skipped.
+
+    Raises:
+        OSError: a file cannot be read. One that does not exist has no events.
+    """
+    events = []
+    for path in (*reversed(_old_files(folder)), folder / FILE):
+        with suppress(FileNotFoundError):
+            events += [found for line in path.read_bytes().splitlines() if (found := _parse(line))]
+    return events
+
+
+def _old_files(folder: Path) -> list[Path]:
+    """Return the paths of full files, the newest first."""
+    stem, _, suffix = FILE.partition(".")
+    return [folder / f"{stem}.{number}.{suffix}" for number in range(1, _OLD_FILES + 1)]
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    is_event = isinstance(event, dict) and all(isinstance(event.get(name), str) for name in ("time", "event"))
+    return event if is_event else None
+
+
+def _shorten(value: object) -> object:
+    return value[:_LONGEST] if isinstance(value, str) else value
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
