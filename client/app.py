@@ -1,6 +1,7 @@
 """The Flower ClientApp: train, evaluate, query. Reads messages and leaves the work to the trainer."""
 
 import hashlib
+import time
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TypeVar
@@ -8,13 +9,14 @@ from typing import TypeVar
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from client.journal import Journal
 from client.settings import load_settings
 from client.shares import DataShare
 from client.site_summary import has_columns, log_revealed, read_columns, summarize
 from client.task import may_need_options
 from client.trainer import Trainer
 from fedmx import arrays, parsing
-from fedmx.class_counts import RECORD
+from fedmx.class_counts import RECORD, ClassCounts, measure_all
 from fedmx.errors import DataError, SettingsError
 from fedmx.hyperparameters import Hyperparameters
 from fedmx.log import error, event, printable
@@ -27,6 +29,7 @@ Work = tuple[ArrayRecord, Hyperparameters, int, list[int]]
 """The global arrays, the hyperparameters, the round and the seed of a message."""
 
 app = ClientApp()
+journal = Journal()
 
 
 def prepare() -> None:
@@ -125,21 +128,32 @@ def query(message: Message, _: Context) -> Message:
 @app.train()
 def train(message: Message, _: Context) -> Message:
     """Train from the global arrays on this node's data."""
+    started = time.monotonic()
     node, work = _prepare_work(message)
     updated, metrics = node.train(*work)
+    journal.add_training(metrics, time.monotonic() - started)
     return Message(RecordDict({"arrays": updated, "metrics": MetricRecord({**metrics})}), reply_to=message)
 
 
 @app.evaluate()
 def evaluate(message: Message, _: Context) -> Message:
     """Evaluate the global arrays on this node's share of the test set."""
+    started = time.monotonic()
     node, work = _prepare_work(message)
     counter = node.make_counter()
-    content = RecordDict({"metrics": MetricRecord({**node.evaluate(*work, counter)})})
+    metrics = node.evaluate(*work, counter)
+    content = RecordDict({"metrics": MetricRecord({**metrics})})
     counts = None if counter is None else counter.read()
+    journal.add_evaluation(_add_counted(metrics, counts), time.monotonic() - started)
     if counts is not None:
         content[RECORD] = counts.to_record()
     return Message(content, reply_to=message)
+
+
+def _add_counted(metrics: Mapping[str, float], counts: ClassCounts | None) -> dict[str, float]:
+    """Return an evaluation's metrics with those that the server computes from its counts."""
+    counted = measure_all([counts])
+    return {**metrics, **{name: counted[name] for name in counted if name not in metrics}}
 
 
 def _prepare_work(message: Message) -> tuple[Trainer, Work]:
@@ -149,6 +163,7 @@ def _prepare_work(message: Message) -> tuple[Trainer, Work]:
     node = _load(config, share)
     hyperparameters = Hyperparameters.from_config(config)
     number = _at_least(config, "server-round", 0)
+    journal.begin(number, config)
     return node, (_arrays(message), hyperparameters, number, _read_seed(config, share))
 
 

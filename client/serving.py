@@ -43,15 +43,21 @@ def main() -> None:
         return
     description = app.describe(welcome.task_options)
     cpu.warn_if_missing(settings.cpu_isa)
+    device = app.name_devices(welcome.task_options)
     event(
         "ready",
-        device=app.name_devices(welcome.task_options),
+        device=device,
         threads=settings.client_threads,
         # Of all partitions: this node's own is known once it has a lease.
         dataset_train_examples=description.get("train-examples"),
         dataset_test_examples=description.get("test-examples"),
     )
-    link.serve(app.app, description)
+    app.journal.is_transfer_measured = True
+    try:
+        # A partition or a schema may decide about the device later: then the setting is what is known.
+        link.serve(app.app, description, device or settings.device, app.journal.add_exchange)
+    finally:
+        app.journal.end(link.result)
     event("finished")
 
 

@@ -11,6 +11,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from fedmx.errors import TrainingFailedError
 from fedmx.link.flower import may_differ
 from fedmx.log import printable, warn
+from fedmx.round_news import RoundNews
 from fedmx.settings import ServerSettings
 from server import memory
 from server.admission import RejectedError, admit
@@ -35,6 +36,9 @@ class Collector:
         plan: the strategy, which selects nodes.
         settings: the server's settings.
         model: the model to send; its layout names the arrays and metrics that replies must contain.
+
+    Attributes:
+        news: what messages say about the run.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Collector:
         self._plan = plan
         self._settings = settings
         self._model = model
+        self.news = RoundNews()
         # Step, node and name of each undefined metric that was logged.
         self._logged: set[tuple[str, str, str]] = set()
         self._most_updates = 0
@@ -125,7 +130,7 @@ class Collector:
         (config,) = records_of(message.content, ConfigRecord)
         share = self._nodes.data_config(candidates[node_id])
         task = {"schema": self._model.schema, **self._model.frozen.config}
-        whole = ConfigRecord({**config, **share, **task})
+        whole = ConfigRecord({**config, **share, **task, **self.news.to_config()})
         content = RecordDict({"arrays": arrays[node_id], "config": whole})
         return Message(content, node_id, message.metadata.message_type, group_id=str(number))
 

@@ -60,6 +60,7 @@ class RoundLoop:
                 # could not know it.
                 self._stop_early(number, record)
                 return
+            self.collector.news = record.news
             report = self._run_round(number, model, record)
             self.nodes.activity.begin("checkpoint", number)
             report = record.keep(report, model.arrays, self.plan.state())

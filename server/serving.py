@@ -1,12 +1,14 @@
 """Serves one run: opens the link, trains, and notifies every node of the run's end."""
 
+import contextlib
 import gc
 import hashlib
 import time
 from functools import partial
+from pathlib import Path
 
 from fedmx import log
-from fedmx.errors import FederationError, StopSignal
+from fedmx.errors import DataError, FederationError, StopSignal
 from fedmx.event_log import EventLog
 from fedmx.link.grid import LinkGrid
 from fedmx.link.roster import Roster
@@ -17,12 +19,14 @@ from fedmx.pki.certificates import REVOKED_FILE, SERVER
 from fedmx.pki.credentials import load_credentials
 from fedmx.protocol import link_pb2 as pb
 from fedmx.readiness import Ready, report_ready
+from fedmx.round_news import Result
 from fedmx.settings import ServerSettings, load
 from server.app import federate
 from server.compatibility import find_difference
 from server.leases import is_within_grace
 from server.problems import find_problems
 from server.record import resume
+from server.record.history import History
 from server.record.resume import Start
 from server.record.runs import NEW_RUN, RunsFolder
 from server.reporting.reporter import Reporter
@@ -44,7 +48,8 @@ def main() -> None:
             event("announcing the end of a finished run", folder=finished.folder)
             server = listen(settings)
             report_ready(Ready(server.address, finished.folder))
-            server.stop(pb.Goodbye.FINISHED, linger_s=_LINGER_S)
+            result = _read_result(finished.folder)
+            server.stop(pb.Goodbye.FINISHED, result=result, linger_s=_LINGER_S)
         else:
             start = resume.choose_run(settings)
             runs.unannounced = start.run_id
@@ -86,10 +91,12 @@ def listen(settings: ServerSettings, start: Start | None = None) -> LinkServer:
 
 def run_to_goodbye(server: LinkServer, settings: ServerSettings, start: Start, reporter: Reporter) -> None:
     """Train, and notify every node of the run's end."""
+    folder = settings.runs_dir / start.run_id
     try:
         federate(LinkGrid(server, run_number(start.run_id)), settings, start, reporter)
     except FederationError as error:
-        server.stop(pb.Goodbye.FAILED, str(error), linger_s=_linger_s(server, settings))
+        linger_s = _linger_s(server, settings)
+        server.stop(pb.Goodbye.FAILED, str(error), result=_read_result(folder), linger_s=linger_s)
         raise
     except Exception:
         server.stop(pb.Goodbye.FAILED, "a bug in the server, its log shows it")
@@ -98,7 +105,18 @@ def run_to_goodbye(server: LinkServer, settings: ServerSettings, start: Start, r
         # No goodbye: a server that is stopped may be started again, and its nodes wait for it.
         server.stop(None)
         raise
-    server.stop(pb.Goodbye.FINISHED, linger_s=_linger_s(server, settings))
+    server.stop(pb.Goodbye.FINISHED, result=_read_result(folder), linger_s=_linger_s(server, settings))
+
+
+def _read_result(folder: Path) -> str:
+    """Return the federation's result of the newest round of a run, which its nodes do not know yet.
+
+    It is for their log alone: where it cannot be read, their goodbye has none.
+    """
+    with contextlib.suppress(DataError, LookupError, TypeError):
+        if line := History(folder).read_newest():
+            return Result.from_line(line).to_text()
+    return ""
 
 
 def run_number(run_id: str) -> int:

@@ -6,7 +6,8 @@ thread. `server.py` explains why the server's end is built differently.
 
 import threading
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import grpc
 from flwr.app import ConfigRecord, Error
@@ -32,14 +33,34 @@ from fedmx.protocol.decode import Assembler, Received
 _WELCOME_TIMEOUT_S = 10.0
 _NOT_WELCOMED = Welcome(name="", node_id=0, max_model_bytes=0)
 
-__all__ = ["LinkOptions", "NodeLink"]
+__all__ = ["Exchange", "LinkOptions", "NodeLink"]
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A request and the reply that was sent.
+
+    Attributes:
+        round: the round that it belongs to; None if it belongs to none.
+        bytes_down: bytes of the request.
+        bytes_up: bytes of the reply.
+    """
+
+    round: int | None
+    bytes_down: int
+    bytes_up: int
 
 
 class NodeLink:
-    """A node's membership, from its first hello to the server's goodbye."""
+    """A node's membership, from its first hello to the server's goodbye.
+
+    Attributes:
+        result: the federation's result of the last round, as the goodbye has it; empty without one.
+    """
 
     def __init__(self, options: LinkOptions) -> None:
         break_record_cycles()
+        self.result = ""
         self._options = options
         # After the first welcome, the hello carries the name that the server granted.
         self._hello = options.hello
@@ -47,6 +68,8 @@ class NodeLink:
         self._tls_patience = TlsPatience()
         # Used by the main thread alone.
         self._reply_cache = ReplyCache()
+        # Bytes of the request that is arriving, which the link's thread counts.
+        self._bytes_down = 0
         # Shared with the link's thread. The lock guards the stream and everything that is sent on it.
         self._lock = threading.Lock()
         self._stream: NodeStream | None = None
@@ -78,12 +101,20 @@ class NodeLink:
         self._inbox.take()
         return None
 
-    def serve(self, app: ClientApp, description: ConfigRecord) -> None:
+    def serve(
+        self,
+        app: ClientApp,
+        description: ConfigRecord,
+        device: str = "",
+        on_exchange: Callable[[Exchange], None] = lambda _: None,
+    ) -> None:
         """Answer requests until the run is finished.
 
         Args:
             app: answers them, in this thread.
             description: what must be equal on all nodes.
+            device: what the node trains on, for the server's log and page.
+            on_exchange: called in this thread after each reply that the app has computed.
 
         Raises:
             UnreachableError: the server stayed away for SERVER_WAIT_TIMEOUT.
@@ -91,18 +122,21 @@ class NodeLink:
             TrainingFailedError: the run failed.
             SettingsError: the description is too large for a frame.
         """
-        ready = [control.build_ready(description)]
+        ready = [control.build_ready(description, device)]
         with self._lock:
             self._ready = ready
             if self._stream is not None:
                 self._stream.send(ready)
         while (request := self._inbox.take()) is not None:
-            self._answer(app, request)
+            if exchange := self._answer(app, request):
+                on_exchange(exchange)
             # A request holds a whole model: release it before waiting for the next one.
             del request
 
-    def _answer(self, app: ClientApp, request: Received) -> None:
+    def _answer(self, app: ClientApp, request: Received) -> Exchange | None:
+        """Send the reply to a request; return what it cost if the app has computed it."""
         frames = self._reply_cache.find(request.header)
+        is_new = frames is None
         if frames is None:
             self._reply_cache.make_room(request.header)
             content = call_app(app, request, self._welcome.node_id)
@@ -117,6 +151,9 @@ class NodeLink:
             # If there is no stream, the server repeats the request on the next one.
             if self._stream is not None:
                 self._stream.send(frames)
+        if not is_new:
+            return None
+        return Exchange(request.round, request.frame_bytes, sum(map(len, frames)))
 
     def _stay_joined(self) -> None:
         """Reconnect until the membership ends, then notify the inbox of the end or the error."""
@@ -194,6 +231,7 @@ class NodeLink:
         with stream.open(patience_s) as frames:
             for frame in frames:
                 if frame.WhichOneof("kind") == "goodbye":
+                    self.result = frame.goodbye.result
                     stream.let_end()
                     control.check_goodbye(frame.goodbye)
                     return True
@@ -208,11 +246,13 @@ class NodeLink:
             stream.confirm()
             self._join(stream, control.parse_welcome(frame.welcome))
         elif kind == "begin":
+            self._bytes_down = frame.ByteSize()
             assembler.begin(frame.begin)
         elif kind == "chunk":
+            self._bytes_down += frame.ByteSize()
             request = assembler.feed(frame.chunk)
             if request is not None:
-                self._inbox.put(request)
+                self._inbox.put(replace(request, frame_bytes=self._bytes_down))
         elif kind == "withdraw":
             self._inbox.withdraw(frame.withdraw.request_id)
             assembler.forget(frame.withdraw.request_id)

@@ -69,6 +69,7 @@ class Roster:
             if member.instance != instance:
                 member.instance = instance
                 member.description = None
+                member.device = ""
             member.stream = stream
             member.site = site
             member.since = self._clock()
@@ -108,8 +109,13 @@ class Roster:
         if gone:
             del self._members[min(gone, key=lambda member: member.since).name]
 
-    def ready(self, member: Member, description: ConfigRecord) -> None:
+    def ready(self, member: Member, description: ConfigRecord, device: str = "") -> None:
         """Mark a node ready for work.
+
+        Args:
+            member: the node.
+            description: what must agree between nodes.
+            device: what it trains on.
 
         Raises:
             RefusedError: it differs from the federation.
@@ -123,6 +129,7 @@ class Roster:
                 )
             self._reference = reference
             member.description = description
+            member.device = device
             self._notify()
 
     def leave(self, member: Member, stream: Stream, *, is_for_good: bool = False) -> bool:

@@ -90,15 +90,23 @@ class LinkServer:
             self._end_thread()
             raise
 
-    def stop(self, outcome: "pb.Goodbye.Outcome | None", reason: str = "", *, linger_s: float = 0.0) -> None:
+    def stop(
+        self,
+        outcome: "pb.Goodbye.Outcome | None",
+        reason: str = "",
+        *,
+        result: str = "",
+        linger_s: float = 0.0,
+    ) -> None:
         """Send every node a goodbye, if there is an outcome to announce, and close all streams.
 
         Args:
             outcome: of the run.
             reason: of a failure.
+            result: the federation's result of the last round, in JSON.
             linger_s: how long to stay, for nodes that connect only now.
         """
-        goodbye = None if outcome is None else control.build_goodbye(outcome, reason)
+        goodbye = None if outcome is None else control.build_goodbye(outcome, reason, result)
         with contextlib.suppress(concurrent.futures.TimeoutError):
             self._call(self._stop(goodbye, linger_s), timeout_s=linger_s + session.GOODBYE_TIMEOUT_S + 1)
         self._end_thread()

@@ -208,8 +208,9 @@ class Session:
         return encode.parse_frame(data)
 
     def _get_ready(self, member: Member, message: pb.Ready) -> None:
-        self._shared.roster.ready(member, control.parse_ready(message))
-        event("node ready", node=member.name)
+        ready = control.parse_ready(message)
+        self._shared.roster.ready(member, ready.description, ready.device)
+        event("node ready", node=member.name, device=ready.device or None)
         self.is_ready = True
         self._quota.take_bytes_up()
         for request in self._shared.requests.of_node(member.node_id):

@@ -267,5 +267,5 @@ class Authority:
         return issued
 
     def _note(self, event: str, one: Issued, **fields: object) -> None:
-        owner = {"site": one.name} if one.role == SITE else {"role": one.role}
-        self._events.note(event, **owner, serial=one.serial, **fields)
+        owner: dict[str, object] = {"site": one.name} if one.role == SITE else {"role": one.role}
+        self._events.note(event, source="", **owner, serial=one.serial, **fields)

@@ -25,6 +25,7 @@ LONGEST_NAME = 128
 MAX_HELLO_BYTES = 1024
 _LONGEST_INSTANCE = 64
 _LONGEST_VERSION = 40
+LONGEST_DEVICE = 64
 
 ALIVE = pb.Frame(alive=pb.Alive()).SerializeToString()
 
@@ -124,11 +125,25 @@ def parse_welcome(message: pb.Welcome) -> Welcome:
     return Welcome(**{each.name: getattr(message, each.name) for each in fields(Welcome)})
 
 
-def build_ready(description: ConfigRecord) -> bytes:
+@dataclass(frozen=True)
+class Ready:
+    """A node that can work.
+
+    Attributes:
+        description: what must agree between nodes.
+        device: what it trains on; empty if that is unknown.
+    """
+
+    description: ConfigRecord
+    device: str = ""
+
+
+def build_ready(description: ConfigRecord, device: str = "") -> bytes:
     """Build the frame with which a node reports that it can work.
 
     Args:
         description: what must agree between nodes.
+        device: what it trains on; a longer text is shortened.
 
     Raises:
         SettingsError: the description is beyond the limits: the model has many thousands of arrays.
@@ -136,21 +151,29 @@ def build_ready(description: ConfigRecord) -> bytes:
     record = encode_record("description", description)
     if problem := find_problem_in_records([record]):
         raise SettingsError(f"the model's description has {problem}")
-    frame = pb.Frame(ready=pb.Ready(description=record)).SerializeToString()
+    ready = pb.Ready(description=record, device=printable(device, LONGEST_DEVICE))
+    frame = pb.Frame(ready=ready).SerializeToString()
     if len(frame) > FRAME_BYTES:
         raise SettingsError(f"the model's description has {len(frame)} bytes; expected at most {FRAME_BYTES}")
     return frame
 
 
-def parse_ready(message: pb.Ready) -> ConfigRecord:
-    """Parse a node's description.
+def parse_ready(message: pb.Ready) -> Ready:
+    """Parse what a node reports when it can work.
 
     Raises:
-        ProtocolError: it is not a config record, or beyond the limits.
+        ProtocolError: its description is not a config record or beyond the limits, or its device is no text
+            that can be shown.
     """
     if problem := find_problem_in_records([message.description]):
         raise ProtocolError(f"a description with {problem}")
-    return decode_config(message.description)
+    device = message.device
+    if len(device) > LONGEST_DEVICE or not device.isprintable():
+        raise ProtocolError(
+            f"device {printable(device, LONGEST_DEVICE)!r}: expected at most {LONGEST_DEVICE} printable"
+            " characters"
+        )
+    return Ready(decode_config(message.description), device)
 
 
 def build_withdraw(request_id: str) -> bytes:
@@ -158,9 +181,16 @@ def build_withdraw(request_id: str) -> bytes:
     return pb.Frame(withdraw=pb.Withdraw(request_id=request_id)).SerializeToString()
 
 
-def build_goodbye(outcome: "pb.Goodbye.Outcome", reason: str) -> bytes:
-    """Build the server's final frame."""
-    return pb.Frame(goodbye=pb.Goodbye(outcome=outcome, reason=printable(reason))).SerializeToString()
+def build_goodbye(outcome: "pb.Goodbye.Outcome", reason: str, result: str = "") -> bytes:
+    """Build the server's final frame.
+
+    Args:
+        outcome: of the run, or of this node.
+        reason: of a failure or a refusal.
+        result: the federation's result of the last round, in JSON.
+    """
+    goodbye = pb.Goodbye(outcome=outcome, reason=printable(reason), result=result)
+    return pb.Frame(goodbye=goodbye).SerializeToString()
 
 
 def check_goodbye(message: pb.Goodbye) -> None:

@@ -20,15 +20,28 @@ from fedmx.protocol.records import decode_config, decode_metrics, find_problem
 
 @dataclass(frozen=True)
 class Received:
-    """A message that arrived. Its sender is the stream's, which the message cannot change."""
+    """A message that arrived. Its sender is the stream's, which the message cannot change.
+
+    Attributes:
+        header: the message's.
+        content: its records, or the error in their place.
+        frame_bytes: bytes of its frames, where they are counted.
+    """
 
     header: pb.Header
     content: RecordDict | Error
+    frame_bytes: int = 0
 
     @property
     def request_id(self) -> str:
         """The digest of the request that this is, or answers."""
         return self.header.request_id
+
+    @property
+    def round(self) -> int | None:
+        """The number of the round that it belongs to; None if its group is no number."""
+        group = self.header.group_id
+        return int(group) if group.isascii() and group.isdecimal() else None
 
 
 def _want_all(_header: pb.Header) -> bool:

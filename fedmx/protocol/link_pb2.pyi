@@ -56,13 +56,15 @@ class Welcome(_message.Message):
     def __init__(self, name: _Optional[str] = ..., node_id: _Optional[int] = ..., max_model_bytes: _Optional[int] = ..., task_options: _Optional[str] = ...) -> None: ...
 
 class Ready(_message.Message):
-    __slots__ = ("description",)
+    __slots__ = ("description", "device")
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
     description: Record
-    def __init__(self, description: _Optional[_Union[Record, _Mapping]] = ...) -> None: ...
+    device: str
+    def __init__(self, description: _Optional[_Union[Record, _Mapping]] = ..., device: _Optional[str] = ...) -> None: ...
 
 class Goodbye(_message.Message):
-    __slots__ = ("outcome", "reason")
+    __slots__ = ("outcome", "reason", "result")
     class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         OUTCOME_UNSPECIFIED: _ClassVar[Goodbye.Outcome]
@@ -75,9 +77,11 @@ class Goodbye(_message.Message):
     REFUSED: Goodbye.Outcome
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
     outcome: Goodbye.Outcome
     reason: str
-    def __init__(self, outcome: _Optional[_Union[Goodbye.Outcome, str]] = ..., reason: _Optional[str] = ...) -> None: ...
+    result: str
+    def __init__(self, outcome: _Optional[_Union[Goodbye.Outcome, str]] = ..., reason: _Optional[str] = ..., result: _Optional[str] = ...) -> None: ...
 
 class Withdraw(_message.Message):
     __slots__ = ("request_id",)

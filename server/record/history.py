@@ -31,6 +31,11 @@ class History:
         """Whether at least one round was evaluated."""
         return any(isinstance(line, dict) and line.get("evaluate") for line in self._read())
 
+    def read_newest(self) -> Mapping[str, Any] | None:
+        """Return the newest line; None if there is none, or if it cannot be read."""
+        newest = next(reversed(self._read()), None)
+        return newest if isinstance(newest, dict) else None
+
     def append(self, line: Mapping[str, Any]) -> None:
         """Append a round's line."""
         with disk_errors(self._path), self._path.open("a") as file:

@@ -15,6 +15,7 @@ from fedmx import arrays
 from fedmx.errors import DataError
 from fedmx.fields import describe, describe_model
 from fedmx.files import atomic_write, disk_errors
+from fedmx.round_news import Result, RoundNews
 from fedmx.run_state import FORMAT
 from fedmx.settings import ServerSettings
 from server import stopping
@@ -47,6 +48,8 @@ class RunRecord:
         self._settings = settings
         self._history = History(folder)
         self._standing = Standing()
+        # Of the newest round, as the history has it.
+        self._line: Mapping[str, Any] | None = None
         self._write_facts()
 
     @classmethod
@@ -134,6 +137,12 @@ class RunRecord:
         """With differential privacy: the noise multiplier of each model that may have been sent."""
         releases: list[float] = self._facts["releases"]
         return releases
+
+    @property
+    def news(self) -> RoundNews:
+        """What the messages of the next round say about the run."""
+        result = "" if self._line is None else Result.from_line(self._line).to_text()
+        return RoundNews(self.folder.name, self._settings.num_rounds, result)
 
     def note_nodes(
         self, membership: Membership, description: Mapping[str, Any], model_bytes: int, schema: str = ""
@@ -230,6 +239,7 @@ class RunRecord:
 
     def _add_line(self, line: Mapping[str, Any]) -> None:
         self._history.append(line)
+        self._line = line
         self._facts |= {
             "rounds": line["round"],
             "stopped": line.get("stopped"),

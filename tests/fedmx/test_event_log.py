@@ -62,8 +62,8 @@ def test_lines_of_several_processes_are_whole_while_files_are_rotated(tmp_path: 
     for path in tmp_path.iterdir():
         assert all(json.loads(line)["event"] == "tried" for line in path.read_bytes().splitlines())
     # The newest lines of each are kept, in order.
-    for writer in range(WRITERS):
-        numbers = [event["number"] for event in read_events(tmp_path) if event["writer"] == writer]
+    for own in range(WRITERS):
+        numbers = [event["number"] for event in read_events(tmp_path) if event["writer"] == own]
         assert numbers == sorted(numbers)
 
 
