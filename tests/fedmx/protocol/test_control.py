@@ -97,7 +97,18 @@ def test_a_welcome_survives_the_round_trip() -> None:
 
 def test_a_description_survives_the_round_trip() -> None:
     description = ConfigRecord({"task": "mnist", "classes": 10, "arrays": ["a", "b"]})
-    assert control.parse_ready(parse(control.build_ready(description)).ready) == description
+    ready = control.parse_ready(parse(control.build_ready(description, "gpu(0)")).ready)
+    assert ready == control.Ready(description, "gpu(0)")
+    assert control.parse_ready(parse(control.build_ready(description)).ready).device == ""
+
+
+def test_a_node_shortens_a_long_device_which_a_server_refuses() -> None:
+    many = ", ".join(f"gpu({number})" for number in range(16))
+    ready = control.parse_ready(parse(control.build_ready(ConfigRecord(), many)).ready)
+    assert ready.device == many[: control.LONGEST_DEVICE - 3] + "..."
+    for device in (many, "cpu\n"):
+        with pytest.raises(ProtocolError, match="device"):
+            control.parse_ready(pb.Ready(device=device))
 
 
 @pytest.mark.parametrize(
@@ -131,5 +142,7 @@ def test_a_goodbye_becomes_the_error_of_the_node(
     assert (caught.value.exit_code, str(caught.value)) == (exit_code, reason)
 
 
-def test_the_goodbye_of_a_finished_run_is_not_an_error() -> None:
-    control.check_goodbye(parse(control.build_goodbye(pb.Goodbye.FINISHED, "")).goodbye)
+def test_the_goodbye_of_a_finished_run_is_not_an_error_and_has_the_result() -> None:
+    goodbye = parse(control.build_goodbye(pb.Goodbye.FINISHED, "", "the result")).goodbye
+    control.check_goodbye(goodbye)
+    assert goodbye.result == "the result"
