@@ -34,6 +34,8 @@ _MOST_COUNTS = 100
 # Whoever reaches an open port could otherwise fill the memory with sources.
 _MOST_SOURCES = 4_096
 _LONGEST = 400
+# The files that could not be written: the link and the run log events of their own.
+_warned_of: set[Path] = set()
 
 
 @dataclass
@@ -71,7 +73,6 @@ class EventLog:
         self._sources: dict[tuple[str, str], _Source] = {}
         self._lines: Counter[str] = Counter()
         self._since = clock()
-        self._has_failed = False
 
     def note(self, event: str, source: str = "", **fields: object) -> None:
         """Append an event. A field that is None is left out.
@@ -133,8 +134,8 @@ class EventLog:
         try:
             self._append(data + b"\n")
         except OSError as error:
-            if not self._has_failed:
-                self._has_failed = True
+            if self._path not in _warned_of:
+                _warned_of.add(self._path)
                 warn("cannot write the event log", file=self._path, cause=error.strerror or error)
 
     def _append(self, data: bytes) -> None:

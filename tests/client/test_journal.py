@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ EVALUATED = {"loss": 0.25, "auc": math.nan, "num-examples": 10}
 
 
 @pytest.fixture
-def log() -> io.StringIO:
+def log() -> Iterator[io.StringIO]:
     stream = io.StringIO()
     before = (list(logger.handlers), logger.level, logger.propagate)
     configure("INFO", "json", stream)

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from fedmx.round_news import RoundNews
-from tests.federation.chaos.killing import Kill
+from tests.federation.chaos.killing import Kill, replace
 from tests.federation.chaos.reference import Plan, Reference
 from tests.federation.chaos.stage import Stage
 from tests.federation.programs import Program
@@ -136,4 +135,4 @@ class Silent:
     """A server of an earlier version, as far as its messages' configs go."""
 
     def arm(self) -> None:
-        RoundNews.to_config = lambda _: {}  # type: ignore[method-assign]
+        replace("fedmx.round_news:RoundNews.to_config", lambda _: lambda _: {})

@@ -13,6 +13,8 @@ from server.report import Outcome, RoundReport, RunFacts
 from server.reporting.log_lines import LogLines
 from server.reporting.reporter import Reporter
 from server.reporting.reporters import Reporters, build
+from server.reporting.run_events import RunEvents
+from server.reporting.site_totals import SiteTotals
 from server.reporting.worst_node import WorstNode
 from tests.server.nodes import Config, Federation, Metrics, NullNode, Values, shift
 from tests.server.reports import make_report
@@ -86,8 +88,11 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watching:
     return watching
 
 
+ALWAYS_ON = [LogLines, RunEvents, SiteTotals, WorstNode]
+
+
 def test_the_reporters_of_the_log_are_always_on() -> None:
-    assert [type(reporter) for reporter in build(ServerSettings()).all] == [LogLines, WorstNode]
+    assert [type(reporter) for reporter in build(ServerSettings()).all] == ALWAYS_ON
 
 
 def test_a_reporter_is_one_file_and_nothing_else(folder: Path, federation: Federation) -> None:
@@ -98,7 +103,7 @@ def test_a_reporter_is_one_file_and_nothing_else(folder: Path, federation: Feder
 
 def test_a_reporter_that_is_off_is_not_called(folder: Path) -> None:
     (folder / "off.py").write_text("def make(settings):\n    return None\n")
-    assert [type(reporter) for reporter in build(ServerSettings()).all] == [LogLines, WorstNode]
+    assert [type(reporter) for reporter in build(ServerSettings()).all] == ALWAYS_ON
 
 
 def test_a_run_is_reported_from_its_start_to_its_end(watch: Watching, federation: Federation) -> None:
