@@ -31,6 +31,12 @@ CPU_ISAS = ("sse41", "avx", "avx2", "avx2_vnni", "avx512_core", "avx512_core_vnn
 _positive = parsing.integer(at_least=1)
 _days = parsing.number(above=0, below=36_525)
 _runs_dir = partial(setting, Path("runs"), Path, "folder of the runs")
+_status_address = partial(
+    setting,
+    None,
+    Address.parse_optional,
+    "host:port of the page that shows the run, and of its metrics; empty or off: none",
+)
 
 
 @dataclass(frozen=True)
@@ -79,11 +85,7 @@ class ServerSettings(CommonSettings, RunSettings):
     keep_runs: int = setting(
         0, parsing.integer(at_least=0), "number of earlier runs to keep when a new one starts; 0: all"
     )
-    status_address: Address | None = setting(
-        None,
-        Address.parse_optional,
-        "host:port of the page that shows the run, and of its metrics; empty or off: none",
-    )
+    status_address: Address | None = _status_address()
     status_names: tuple[str, ...] = setting(
         (), parsing.host_names, "further host names by which browsers may open the page"
     )
@@ -158,6 +160,13 @@ class ModelSettings:
     """Settings of the commands that use the model of a finished run."""
 
     runs_dir: Path = _runs_dir()
+
+
+@dataclass(frozen=True)
+class WatchSettings:
+    """Settings of `python -m server watch`."""
+
+    status_address: Address | None = _status_address()
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """`python -m local`: the program behind `make run`. Its exit code is the server's."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -24,7 +25,7 @@ from local.display import Display, PipedConsole, print_line, print_table
 from local.federation import Federation
 from local.plan import ROOT, Plan, check, make_plan
 from local.results import describe_stop, read_nodes, read_rounds, read_run
-from local.room import find_room
+from local.room import ANY_PORT, find_room
 from local.tables import describe_order, make_node_table, make_table
 
 _PROGRAM = Program(
@@ -50,23 +51,25 @@ def main() -> None:
     environ = environment()
     check(make_plan(environ))
     with find_room(environ, ROOT) as room:
-        federate(console, make_plan({**environ, **room}), room.get("RUNS_DIR", ""))
+        federate(console, make_plan({**environ, **room}), room)
 
 
-def federate(console: Console, plan: Plan, chosen_folder: str = "") -> None:
+def federate(console: Console, plan: Plan, room: Mapping[str, str]) -> None:
     """Run a plan, then show its rounds and the path of the model, also if it failed or was stopped.
 
     Args:
         console: where it is shown.
         plan: what to start.
-        chosen_folder: the value of RUNS_DIR if the launcher has chosen it.
+        room: the settings that the launcher has chosen.
     """
     if plan.pki is not None:
         issue_certificates(console, plan.pki)
-    federation = Federation(plan)
+    # The port that was free may be in use by now.
+    fallback = {"STATUS_ADDRESS": ANY_PORT} if "STATUS_ADDRESS" in room else {}
+    federation = Federation(plan, fallback)
     exit_code = 0
     try:
-        with Display(console, plan.rounds) as display:
+        with Display(console) as display:
             federation.run(display)
     except FederationError as error:
         exit_code = error.exit_code
@@ -75,7 +78,7 @@ def federate(console: Console, plan: Plan, chosen_folder: str = "") -> None:
         settle(plan.runs_dir)
         # An older run is no result of a command that was refused.
         if federation.run_dir and federation.has_worked_on_run(exit_code):
-            show_results(console, federation.run_dir, plan.root, chosen_folder)
+            show_results(console, federation.run_dir, plan.root, room.get("RUNS_DIR", ""))
 
 
 def issue_certificates(console: Console, settings: PkiSettings) -> None:

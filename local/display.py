@@ -1,66 +1,70 @@
-"""What `make run` shows: a progress bar on a terminal, lines elsewhere, and at the end tables."""
+"""What `make run` shows: a screen of the run on a terminal, lines elsewhere, and at the end tables."""
 
-from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from local.feed import Feed
 from local.log_lines import is_routine, shorten
-from local.results import Round
-from local.tables import order, show_figure
+from server.watching.live import LiveScreen, is_live
 
-_FIGURES_SHOWN = 2
 _WIDEST = 10_000
 
 
 class Display:
-    """Shows the lines of the programs and the progress of the run; a context, which ends the progress bar."""
+    """Shows the lines of the programs and the run; a context, which ends the screen."""
 
-    def __init__(self, console: Console, total_rounds: int) -> None:
-        """Show a progress bar and what is not routine on a terminal, every line elsewhere."""
+    def __init__(self, console: Console) -> None:
+        """Show a screen and what is not routine on a terminal, every line elsewhere."""
         self._console = console
-        self._bar = _make_bar(console) if console.is_terminal else None
-        self._total = total_rounds
+        # The tables at the end show the same, and more.
+        self._screen = LiveScreen(console, is_kept=False) if is_live(console) else None
+        self._feed: Feed | None = None
 
     def __enter__(self) -> Self:
-        if self._bar:
-            self._bar.add_task("starting", total=self._total)
-            self._bar.start()
+        if self._screen:
+            self._screen.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        # The terminal may have been closed.
-        with suppress(OSError):
-            if self._bar:
-                self._bar.stop()
+        if self._feed:
+            self._feed.stop()
+        if self._screen:
+            self._screen.__exit__()
+
+    def follow(self, url: str, folder: Path) -> None:
+        """Show a run from now on.
+
+        Args:
+            url: the page that shows it; empty: there is none.
+            folder: of the run.
+        """
+        if self._screen:
+            self._screen.url = url
+            self._feed = Feed(url, folder, self._screen.show)
+
+    def announce(self, url: str) -> None:
+        """Show the URL of the page that shows the run; the screen has it already."""
+        if self._screen is None:
+            self.show(f"status page: {url}")
 
     def relay(self, name: str, line: str) -> None:
         """Show a line that a program wrote, with the program's name."""
-        if self._bar is None or not is_routine(line):
+        if self._screen is None or not is_routine(line):
             self.show(f"{name} | {shorten(line)}")
 
     def show(self, text: str) -> None:
         """Show a line of the launcher itself."""
-        if self._bar:
+        if self._screen:
             print_line(self._console, text)
             return
         # The reader may be gone, which does not stop the run. The console would write a line twice
         # that a signal interrupts.
         with suppress(OSError):
             print(text, file=self._console.file, flush=True)
-
-    def update(self, rounds: Sequence[Round]) -> None:
-        """Show the progress after the last of these rounds."""
-        if self._bar and rounds:
-            last = rounds[-1]
-            metrics = last.evaluate or last.train
-            description = " ".join(
-                f"{name} {show_figure(metrics[name])}" for name in order(metrics)[:_FIGURES_SHOWN]
-            )
-            self._bar.update(self._bar.task_ids[0], completed=last.number, description=description)
 
 
 class PipedConsole(Console):
@@ -69,11 +73,6 @@ class PipedConsole(Console):
     def on_broken_pipe(self) -> None:
         """Stay silent from now on."""
         self.quiet = True
-
-
-def _make_bar(console: Console) -> Progress:
-    columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    return Progress(TextColumn("round"), MofNCompleteColumn(), *columns, console=console)
 
 
 def print_line(console: Console, text: str) -> None:

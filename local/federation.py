@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fedmx.errors import FederationError, SettingsError, StopSignal
@@ -38,13 +38,18 @@ class ProgramsFailedError(FederationError):
 class Federation:
     """The programs of one plan.
 
+    Args:
+        plan: what to start.
+        fallback: settings for the server if those that they replace, which the user has not set, cannot work.
+
     Attributes:
         run_dir: the folder of the run, once the server has reported it.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, fallback: Mapping[str, str]) -> None:
         self.run_dir: Path | None = None
         self._plan = plan
+        self._fallback = fallback
         # Lines that the server writes before it listens. If it fails to start, they are the reason, and are
         # shown once, as an error.
         self._early_lines: list[str] = []
@@ -94,23 +99,44 @@ class Federation:
                 show_at = time.monotonic() + _SETTLE_S
             elif time.monotonic() >= show_at:
                 self._show_ends(clients)
-            self._show_progress()
         self._conclude(processes, server, clients)
 
     def _start_server(self, processes: Processes) -> tuple[Child, str]:
         """Start the server and wait until it listens; return it, and the address to dial."""
         server = processes.start("server", "server", self._plan.server)
-        while server.ready is None:
-            if processes.wait(_TICK_S, until=lambda: server.ready is not None):
-                if server.exit_code == _WRONG_SETTINGS and self._early_lines:
-                    messages = (split_line(line)[1] for line in self._early_lines)
-                    raise SettingsError(map(self._plan.explain, messages))
-                self._show_early_lines()
-                raise ProgramsFailedError(server.exit_code or 1, self._describe_end(server))
+        if not self._is_ready(processes, server) and self._is_settled_by_fallback(server):
+            self._early_lines.clear()
+            server = processes.start("server", "server", {**self._plan.server, **self._fallback})
+            self._is_ready(processes, server)
+        if server.ready is None:
+            messages = [split_line(line)[1] for line in self._early_lines if not is_routine(line)]
+            if server.exit_code == _WRONG_SETTINGS and messages:
+                raise SettingsError(map(self._plan.explain, messages))
+            self._show_early_lines()
+            raise ProgramsFailedError(server.exit_code or 1, self._describe_end(server))
         self.run_dir = self._plan.root / server.ready.run_dir
         self._rounds_before = len(read_rounds(self.run_dir))
         self._show_early_lines()
+        self._follow(server.ready.url, self.run_dir)
         return server, str(server.ready.address.reachable_locally())
+
+    def _is_ready(self, processes: Processes, server: Child) -> bool:
+        """Wait until the server listens or has ended, and return whether it listens."""
+        while server.ready is None and server.exit_code is None:
+            processes.wait(_TICK_S, until=lambda: server.ready is not None)
+        return server.ready is not None
+
+    def _is_settled_by_fallback(self, server: Child) -> bool:
+        """Whether the server rejected only settings that have a fallback."""
+        found = map(split_line, self._early_lines)
+        names = {message.partition("=")[0] for level, message in found if level == "ERROR"}
+        return server.exit_code == _WRONG_SETTINGS and bool(names) and names <= self._fallback.keys()
+
+    def _follow(self, url: str, run_dir: Path) -> None:
+        """Show the run, and the URL of its page unless a line of the server has it."""
+        self._display.follow(url, run_dir)
+        if url and not any(url in line for line in self._early_lines):
+            self._display.announce(url)
 
     def _conclude(self, processes: Processes, server: Child, clients: Sequence[Child]) -> None:
         """Wait for the programs to end by themselves, and raise an error if the federation failed."""
@@ -135,10 +161,6 @@ class Federation:
         codes = [client.exit_code for client in clients]
         # A client ends in this way before it is ready, so that the run has not begun.
         return all(codes) or (self._plan.needs_all and _WRONG_SETTINGS in codes)
-
-    def _show_progress(self) -> None:
-        if self.run_dir:
-            self._display.update(read_rounds(self.run_dir))
 
     def _show_ends(self, clients: Sequence[Child]) -> None:
         # A client that ended because of the server's goodbye has the server's reason.

@@ -5,7 +5,7 @@ import re
 
 _DATE, _TIME, _ZONE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T", r"[0-9:]{8}\.[0-9]{3}", r"[+-][0-9:]{5}"
 _TEXT_LINE = re.compile(rf"{_DATE}({_TIME}){_ZONE} (([A-Z]+) +(.*))")
-# Worth seeing beside a progress bar that begins in the middle.
+# Worth seeing beside a screen that shows rounds from the middle on.
 _RESUMING = "resuming a run"
 _LOST_SERVER = "lost the server"
 

@@ -23,7 +23,6 @@ class Plan:
     Attributes:
         server: its environment.
         clients: their environments, by name.
-        rounds: the rounds of the run.
         runs_dir: the folder in which the run will be found.
         derived: settings that the user left unset and that follow CLIENTS.
         problems: what is wrong with the settings; if there are any, nothing may be started.
@@ -33,7 +32,6 @@ class Plan:
 
     server: Mapping[str, str]
     clients: Mapping[str, Mapping[str, str]]
-    rounds: int
     runs_dir: Path
     derived: Collection[str]
     problems: Sequence[str]
@@ -81,7 +79,6 @@ def make_plan(environ: Mapping[str, str]) -> Plan:
             name: {**everyone, "CERTS_DIR": str(site_certs), "NODE_NAME": name, **own}
             for name, own in clients.items()
         },
-        rounds=settings.num_rounds,
         runs_dir=ROOT / settings.runs_dir,
         derived={"MIN_CLIENTS", "NUM_PARTITIONS"} - given,
         problems=problems or _find_shortages(settings, given),

@@ -1,24 +1,31 @@
-"""Reserves a runs folder and a port for one more federation on this machine."""
+"""Finds a runs folder and ports for one more federation on this machine."""
 
 import itertools
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from fedmx import run_state
+from fedmx.values import Address
+from server.watching.command import DEFAULT_ADDRESS
 
 _ENDING_S = 6.0
 """Seconds in which a server ends after its launcher was killed."""
 _TICK_S = 0.1
 _LAUNCHER = ".launcher"
 
+ANY_PORT = f"{DEFAULT_ADDRESS.host}:0"
+"""STATUS_ADDRESS of a page at a port that the kernel chooses."""
+
 
 @contextmanager
 def find_room(environ: Mapping[str, str], root: Path) -> Iterator[Mapping[str, str]]:
-    """Reserve what the user has not set, for as long as the context lasts.
+    """Find what the user has not set, and reserve the folder for as long as the context lasts.
 
-    The first federation writes to `runs`, one beside it to `runs-2`, and so on. The kernel chooses the port.
+    The first federation writes to `runs`, one beside it to `runs-2`, and so on. The kernel chooses the ports,
+    but the page of the first federation always has the same one, so that it can be bookmarked.
 
     Args:
         environ: the user's settings.
@@ -31,9 +38,20 @@ def find_room(environ: Mapping[str, str], root: Path) -> Iterator[Mapping[str, s
         found: dict[str, str] = {}
         if not environ.get("LISTEN_ADDRESS", "").strip():
             found["LISTEN_ADDRESS"] = "127.0.0.1:0"
+        if not environ.get("STATUS_ADDRESS", "").strip():
+            found["STATUS_ADDRESS"] = str(DEFAULT_ADDRESS) if _is_free(DEFAULT_ADDRESS) else ANY_PORT
         if not environ.get("RUNS_DIR", "").strip():
             found["RUNS_DIR"] = _reserve_folder(root, stack)
         yield found
+
+
+def _is_free(address: Address) -> bool:
+    """Whether nothing listens on an address now. It may be in use when the server starts."""
+    try:
+        socket.create_server((address.host, address.port)).close()
+    except OSError:
+        return False
+    return True
 
 
 def _reserve_folder(root: Path, stack: ExitStack) -> str:

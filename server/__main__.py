@@ -6,10 +6,11 @@ from fedmx.command_line import Command, Program, parse
 from fedmx.hyperparameters import Hyperparameters
 from fedmx.program import run_program
 from fedmx.run_settings import RunSettings
-from fedmx.settings import CommonSettings, ModelSettings, PkiSettings, ServerSettings
+from fedmx.settings import CommonSettings, ModelSettings, PkiSettings, ServerSettings, WatchSettings
 from server import events
 from server.authority import command as authority
 from server.run_commands import command as runs
+from server.watching import command as watching
 
 _AUTHORITY_SETTINGS = {"settings of the authority, for pki": PkiSettings}
 _PROGRAM = Program(
@@ -26,21 +27,17 @@ _PROGRAM = Program(
         "pki": Command(authority.SUMMARY, authority.add_arguments, _AUTHORITY_SETTINGS),
         "runs": Command(runs.SUMMARY, runs.add_arguments, runs.SETTINGS),
         "events": Command(events.SUMMARY, events.add_arguments, {"settings": ModelSettings}),
+        "watch": Command(watching.SUMMARY, watching.add_arguments, {"settings": WatchSettings}),
     },
 )
+_COMMANDS = {"pki": authority.run, "runs": runs.run, "events": events.run, "watch": watching.run}
 
 
 def main(given: Sequence[str] | None = None) -> None:
     """Serve a run, or carry out the command in the arguments, by default those of this process."""
     arguments = parse(_PROGRAM, given)
-    if arguments.command == "pki":
-        authority.run(arguments)
-        return
-    if arguments.command == "runs":
-        runs.run(arguments)
-        return
-    if arguments.command == "events":
-        events.run(arguments)
+    if arguments.command is not None:
+        _COMMANDS[arguments.command](arguments)
         return
     from server import serving  # noqa: PLC0415 - commands do not need Flower, which takes long to import
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -15,22 +16,27 @@ import pytest
 
 from fedmx import run_state
 from tests.bounds import HANG_S
+from tests.screens import Terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 
+NODE = {"examples": 50, "seconds": 1.0, "bytes_up": 9, "bytes_down": 9, "partition": 0, "metrics": {}}
 ROUND = {
     "train": {"num_examples": 100, "metrics": {"loss": 0.5, "accuracy": 0.8}},
     "evaluate": {"num_examples": 20, "metrics": {"loss": 0.25, "accuracy": 0.9125, "f1": 0.75}},
-    "nodes": [{}, {}],
+    "nodes": [{"name": "local.client-1", **NODE}, {"name": "local.client-2", **NODE}],
+    "missing": [],
+    "rejected": [],
     "seconds": {"total": 1.5},
 }
 PROGRAM = """
-import os, pathlib, signal, sys, time
+import json, os, pathlib, signal, sys, time
 runs = pathlib.Path(os.environ.get("RUNS_DIR", "runs"))
 def train(rounds):
     folder = runs / "run-1"
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text('{"model_sha256": "5ee1"}')
+    facts = {"model_sha256": "5ee1", "settings": {"NUM_ROUNDS": int(os.environ.get("ROUNDS", "1"))}}
+    (folder / "run.json").write_text(json.dumps(facts))
     (runs / "latest").symlink_to("run-1")
     with (folder / "history.jsonl").open("w") as history:
         for number in range(1, rounds + 1):
@@ -48,7 +54,8 @@ SERVER = (
 exec(os.environ.get("SERVER_FIRST", ""))
 with open(int(os.environ["READY_FD"]), "w") as pipe:
     run_dir = runs / os.environ.get("RUN", "run-1")
-    print('{"address": "127.0.0.1:8080", "run_dir": "%s"}' % run_dir, file=pipe)
+    url = os.environ.get("URL", "")
+    print('{"address": "127.0.0.1:8080", "run_dir": "%s", "url": "%s"}' % (run_dir, url), file=pipe)
 say("INFO", "listening")
 exec(os.environ["SERVER_DOES"])
 """
@@ -66,11 +73,18 @@ class Launcher:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for package in ("fedmx", "local"):
+        for package in ("fedmx", "local", "server"):
             shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
-        (root / "server.py").write_text(SERVER)
+        (root / "server" / "__main__.py").write_text(SERVER)
         (root / "client.py").write_text(CLIENT)
         self.started: list[subprocess.Popen[str]] = []
+        self.terminals: list[Terminal] = []
+        self.default_environment = {
+            "PATH": os.defpath,
+            "ROUND": json.dumps(ROUND)[1:],
+            "CLIENT_DOES": "",
+            "LINK_SECURITY": "insecure",  # the stand-ins show no certificates
+        }
 
     def be_patient(self) -> None:
         """Have the launcher give programs more time to end by themselves than a test waits for it."""
@@ -83,13 +97,7 @@ class Launcher:
         process = subprocess.Popen(
             [sys.executable, "-m", "local"],
             cwd=self.root,
-            env={
-                "PATH": os.defpath,
-                "ROUND": json.dumps(ROUND)[1:],
-                "CLIENT_DOES": "",
-                "LINK_SECURITY": "insecure",  # the stand-ins show no certificates
-                **environment,
-            },
+            env={**self.default_environment, **environment},
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=subprocess.STDOUT,
@@ -97,6 +105,14 @@ class Launcher:
         )
         self.started.append(process)
         return process
+
+    def start_on_terminal(self, environment: Mapping[str, str], size: tuple[int, int]) -> Terminal:
+        command = [sys.executable, "-m", "local"]
+        terminal = Terminal(
+            command, {**self.default_environment, "TERM": "xterm", **environment}, self.root, size
+        )
+        self.terminals.append(terminal)
+        return terminal
 
     def run(self, **environment: str) -> tuple[int, list[str]]:
         process = self.start(environment)
@@ -123,6 +139,8 @@ def launcher(tmp_path: Path) -> Iterator[Launcher]:
     for process in launcher.started:
         process.kill()
         process.communicate()
+    for terminal in launcher.terminals:
+        terminal.close()
 
 
 def test_lines_are_shown_with_their_programs_name_and_followed_by_a_table_and_the_model(
@@ -362,7 +380,8 @@ def test_clients_of_a_server_that_ended_without_a_goodbye_are_ended_at_once(laun
 def test_the_errors_of_a_server_that_cannot_listen_are_shown_once_and_no_client_is_started(
     launcher: Launcher,
 ) -> None:
-    first = "time.sleep(0.3); print('A=1: wrong', file=sys.stderr); say('ERROR', 'B=2: in use'); sys.exit(2)"
+    first = "time.sleep(0.3); print('A=1: wrong', file=sys.stderr); say('INFO', 'status page')"
+    first += "; say('ERROR', 'B=2: in use'); sys.exit(2)"
     code, lines = launcher.run(SERVER_FIRST=first, CLIENT_DOES="say('ERROR', 'started')")
     assert (code, lines) == (2, ["A=1: wrong", "B=2: in use"])
 
@@ -473,25 +492,77 @@ def test_no_program_outlives_a_launcher_that_was_killed(launcher: Launcher) -> N
     assert not alive
 
 
-def test_a_terminal_shows_progress_and_only_what_is_not_routine(launcher: Launcher) -> None:
-    mine, its = pty.openpty()
-    does = "say('INFO', 'leased'); say('WARNING', 'refused a node'); train(2); wait(1)"
-    process = launcher.start({"ROUNDS": "2", "SERVER_DOES": does, "TERM": "xterm", "COLUMNS": "120"}, its)
-    os.close(its)
-    shown = "".join(read_all(mine))
-    assert process.wait(timeout=HANG_S) == 0
-    assert "server | 12:00:00.000 WARNING refused a node" in shown
-    assert "leased" not in shown
-    assert "2/2" in shown
-    assert "loss 0.2500 accuracy 0.9125" in shown
-    assert "model: runs/run-1/model.npz" in shown
+def has_row(text: str, number: str) -> bool:
+    """Whether a table on the screen has a row for a round."""
+    return any(line.split()[:1] == [number] and "0.2500" in line for line in text.splitlines())
 
 
-def read_all(terminal: int) -> Iterator[str]:
-    while True:
-        try:
-            part = os.read(terminal, 4096)
-        except OSError:  # how Linux says that the other side was closed
-            break
-        yield part.decode(errors="replace")
-    os.close(terminal)
+GO_ON = "while not pathlib.Path('go').exists(): time.sleep(0.1)"
+
+
+@pytest.mark.parametrize("size", [(80, 24), (40, 12)])
+def test_a_terminal_shows_a_screen_while_programs_run_and_the_tables_alone_at_the_end(
+    launcher: Launcher, size: tuple[int, int]
+) -> None:
+    does = f"say('INFO', 'leased'); say('WARNING', 'odd'); train(2)\n{GO_ON}"
+    terminal = launcher.start_on_terminal({"ROUNDS": "2", "SERVER_DOES": does}, size)
+    assert terminal.read_until(lambda text: has_row(text, "2") and " odd" in text)
+    assert "round 2 of 2" in terminal.screen.text
+    assert "server | 12:00:00.000 WARNING odd" in terminal.screen.text
+    (launcher.root / "go").touch()
+    text = terminal.read_all()
+    assert terminal.process.wait(timeout=HANG_S) == 0
+    assert "leased" not in text
+    assert "round 2 of 2" not in text
+    assert "model: runs/run-1/model.npz" in text
+
+
+def test_a_terminal_that_cannot_be_drawn_on_shows_lines(launcher: Launcher) -> None:
+    does = "say('INFO', 'leased'); train(1)"
+    terminal = launcher.start_on_terminal({"SERVER_DOES": does, "TERM": "dumb"}, (80, 24))
+    text = terminal.read_all()
+    assert terminal.process.wait(timeout=HANG_S) == 0
+    assert "server | 12:00:00.000 INFO    leased" in text
+    assert "\x1b" not in terminal.codes
+
+
+def test_a_terminal_without_colours_shows_none(launcher: Launcher) -> None:
+    does = f"train(2)\n{GO_ON}"
+    terminal = launcher.start_on_terminal({"ROUNDS": "2", "SERVER_DOES": does, "NO_COLOR": "1"}, (80, 24))
+    assert terminal.read_until(lambda text: "round 2 of 2" in text)
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9][;m]", terminal.codes)
+
+
+def test_ctrl_c_on_a_terminal_leaves_the_rounds_so_far(launcher: Launcher) -> None:
+    terminal = launcher.start_on_terminal({"ROUNDS": "9", "SERVER_DOES": "train(2); wait()"}, (80, 24))
+    assert terminal.read_until(lambda text: "round 2 of 9" in text)
+    terminal.process.send_signal(signal.SIGINT)
+    text = terminal.read_all()
+    assert terminal.process.wait(timeout=HANG_S) == 130
+    assert "stopped: ending all programs" in text
+    assert "round 2 of 9" not in text
+    # The cursor that the screen has hidden.
+    assert terminal.codes.rindex("\x1b[?25h") > terminal.codes.rindex("\x1b[?25l")
+
+
+def test_without_a_terminal_the_page_is_announced_in_one_line(launcher: Launcher) -> None:
+    url = "http://127.0.0.1:8081/"
+    _, lines = launcher.run(SERVER_DOES="train(1)", URL=url)
+    assert lines.count(f"status page: {url}") == 1
+    _, lines = launcher.run(SERVER_DOES="train(1)", URL=url, SERVER_FIRST=f"say('INFO', 'page url={url}')")
+    assert len([line for line in lines if url in line]) == 1
+
+
+IN_USE = """
+if os.environ["STATUS_ADDRESS"] != "127.0.0.1:0":
+    say("ERROR", f"STATUS_ADDRESS={os.environ['STATUS_ADDRESS']}: in use")
+    sys.exit(2)
+"""
+
+
+def test_a_page_whose_port_was_taken_in_the_meantime_has_another_one(launcher: Launcher) -> None:
+    code, lines = launcher.run(SERVER_FIRST=IN_USE, SERVER_DOES="train(1)")
+    assert code == 0
+    assert not [line for line in lines if "in use" in line]
+    code, lines = launcher.run(SERVER_FIRST=IN_USE, STATUS_ADDRESS="127.0.0.1:7")
+    assert (code, lines) == (2, ["STATUS_ADDRESS=127.0.0.1:7: in use"])

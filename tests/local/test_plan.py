@@ -69,7 +69,7 @@ def test_every_client_gets_a_partition_and_a_name_of_its_own() -> None:
 def test_numbers_that_are_set_win_over_those_derived_from_clients() -> None:
     plan = make_plan({"CLIENTS": "5", "NUM_PARTITIONS": "4", "MIN_CLIENTS": "2", "NUM_ROUNDS": "9"})
     assert (plan.server["NUM_PARTITIONS"], plan.server["MIN_CLIENTS"]) == ("4", "2")
-    assert plan.rounds == 9
+    assert plan.server["NUM_ROUNDS"] == "9"
 
 
 def test_a_run_with_fewer_partitions_than_clients_does_not_wait_for_all_clients() -> None:

@@ -1,5 +1,6 @@
-"""Each federation has its own runs folder, and a port that the kernel chooses."""
+"""Each federation has its own runs folder, and ports that no other one has."""
 
+import socket
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -24,7 +25,8 @@ sys.stdin.read()
 
 
 def test_settings_of_the_user_are_not_changed(tmp_path: Path) -> None:
-    with find_room({"LISTEN_ADDRESS": "127.0.0.1:8080", "RUNS_DIR": "mine"}, tmp_path) as room:
+    mine = {"LISTEN_ADDRESS": "127.0.0.1:8080", "RUNS_DIR": "mine", "STATUS_ADDRESS": "off"}
+    with find_room(mine, tmp_path) as room:
         assert room == {}
     assert list(tmp_path.iterdir()) == []
 
@@ -40,8 +42,20 @@ def test_simultaneous_federations_have_separate_folders_and_later_ones_the_first
 
 
 def test_blank_settings_count_as_unset(tmp_path: Path) -> None:
-    with find_room({"LISTEN_ADDRESS": " ", "RUNS_DIR": ""}, tmp_path) as room:
-        assert sorted(room) == ["LISTEN_ADDRESS", "RUNS_DIR"]
+    with find_room({"LISTEN_ADDRESS": " ", "RUNS_DIR": "", "STATUS_ADDRESS": ""}, tmp_path) as room:
+        assert sorted(room) == ["LISTEN_ADDRESS", "RUNS_DIR", "STATUS_ADDRESS"]
+
+
+def test_the_page_has_its_usual_port_unless_that_is_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = Address("127.0.0.1", listener.getsockname()[1])
+        monkeypatch.setattr("local.room.DEFAULT_ADDRESS", address)
+        with find_room({}, tmp_path) as room:
+            assert room["STATUS_ADDRESS"] == "127.0.0.1:0"
+    with find_room({}, tmp_path) as room:
+        assert room["STATUS_ADDRESS"] == str(address)
 
 
 def test_a_folder_that_a_server_keeps_locked_is_skipped(

@@ -1,0 +1,72 @@
+"""Reads a run again and again, on a thread of its own, for the screen of `make run`."""
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from server.overview import read_overview
+from server.watching.snapshot import RUNNING, Snapshot
+from server.watching.source import NoStatusError, StatusPage
+
+_INTERVAL_S = 0.5
+
+
+class Feed:
+    """Reads a run until it is stopped.
+
+    Args:
+        url: the server's page; empty: there is none, and the run's folder is read.
+        folder: of the run.
+        show: is called with what was read.
+    """
+
+    def __init__(self, url: str, folder: Path, show: Callable[[Snapshot], None]) -> None:
+        self._read = StatusPage(url).read if url else _Folder(folder).read
+        self._show = show
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop reading."""
+        self._is_over.set()
+
+    def _run(self) -> None:
+        while not self._is_over.is_set():
+            # Shown is what was read before: the server may have ended.
+            with suppress(NoStatusError):
+                self._show(self._read())
+            self._is_over.wait(_INTERVAL_S)
+
+
+class _Folder:
+    """The folder of a run, read again when it has changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._version: object = None
+        self._newest: Snapshot | None = None
+
+    def read(self) -> Snapshot:
+        """Return the run.
+
+        Raises:
+            NoStatusError: it cannot be read, or not yet.
+        """
+        try:
+            version = [self._find_version("run.json"), self._find_version("history.jsonl")]
+            if self._newest is None or version != self._version:
+                self._newest = Snapshot.parse({"state": RUNNING, "run": read_overview(self._folder)})
+                self._version = version
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            # A line may be half written, or be of another version.
+            raise NoStatusError(str(error)) from None
+        return self._newest
+
+    def _find_version(self, name: str) -> tuple[int, int] | None:
+        try:
+            found = (self._folder / name).stat()
+        except FileNotFoundError:
+            return None
+        return found.st_mtime_ns, found.st_size

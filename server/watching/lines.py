@@ -1,0 +1,84 @@
+"""A run as lines, for output that is no terminal: one for each round."""
+
+import signal
+from collections.abc import Iterator
+
+from fedmx.errors import StopSignal
+from server.watching.figures import show_duration, show_figure, show_seconds
+from server.watching.metrics import order
+from server.watching.snapshot import FAILED, Round, Snapshot
+
+# Of rounds that were finished before.
+_MOST_EARLIER = 10
+
+
+class Lines:
+    """Prints what is new in each snapshot."""
+
+    def __init__(self) -> None:
+        self._run_id: str | None = None
+        self._round = 0
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Print what is new.
+
+        Raises:
+            StopSignal: the reader of the lines has ended.
+        """
+        for line in self.describe(snapshot):
+            _print(line)
+
+    def report(self, note: str) -> None:
+        """Print a note; an empty one means that the server answers again."""
+        _print(note or "the server answers again")
+
+    def describe(self, snapshot: Snapshot) -> Iterator[str]:
+        """Yield a line about the run where it is another one, one for each new round, and one for its end."""
+        if snapshot.run_id != self._run_id:
+            self._run_id = snapshot.run_id
+            self._round = max(0, snapshot.round - _MOST_EARLIER)
+            name = f" {snapshot.name}" if snapshot.name else ""
+            yield f"run {snapshot.run_id or '-'}{name}: {snapshot.state}, {_count(snapshot)}"
+        # A run that was resumed repeats the rounds after its checkpoint.
+        self._round = min(self._round, snapshot.round)
+        for row in snapshot.rounds:
+            if row.number > self._round:
+                yield _describe(row, snapshot.num_rounds)
+        self._round = snapshot.round
+        # Why a run failed is the error of the program.
+        if snapshot.has_ended and snapshot.state != FAILED:
+            yield _describe_end(snapshot)
+
+
+def _count(snapshot: Snapshot) -> str:
+    total = f" of {snapshot.num_rounds}" if snapshot.num_rounds else ""
+    return f"round {snapshot.round}{total}"
+
+
+def _describe(row: Round, total: int) -> str:
+    metrics = row.evaluate or row.train
+    parts = [
+        *(f"{name} {show_figure(metrics[name])}" for name in order(metrics)),
+        f"{row.nodes} nodes",
+        f"{show_seconds(row.seconds)} s",
+    ]
+    return f"round {row.number}{f' of {total}' if total else ''}: {', '.join(parts)}"
+
+
+def _describe_end(snapshot: Snapshot) -> str:
+    parts = [f"{snapshot.state}, {_count(snapshot)}"]
+    if snapshot.started and snapshot.finished:
+        parts.append(show_duration((snapshot.finished - snapshot.started).total_seconds()))
+    if snapshot.reason:
+        parts.append(snapshot.reason)
+    if snapshot.model_sha256:
+        parts.append(f"model_sha256 {snapshot.model_sha256}")
+    return ", ".join(parts)
+
+
+def _print(line: str) -> None:
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        # As in `python -m server watch | head`.
+        raise StopSignal(signal.SIGPIPE) from None
