@@ -1,0 +1,13 @@
+#!/bin/sh
+# Print the URL of the page of the server in containers: `server/status/url.sh`.
+published=$(docker compose port server 8081 2>/dev/null)
+case $published in
+    # Compose prints port 0 for a container that has ended.
+    "" | *:0)
+        echo "make status: no server is running; expected one that \`make up\` has started" >&2
+        exit 2
+        ;;
+    # All addresses of this machine.
+    0.0.0.0:* | "[::]:"*) published=127.0.0.1:${published##*:} ;;
+esac
+echo "http://$published/"
