@@ -4,6 +4,7 @@ A run is renamed to a name that no list of runs shows, and then emptied. What a 
 with the next run.
 """
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from fedmx import run_state
 from fedmx.errors import DataError
+from fedmx.event_log import EventLog
 from fedmx.files import disk_errors, fsync_directory
 from fedmx.log import event, warn
 from server.record import catalog
@@ -22,7 +24,7 @@ _ENDED = ("finished", "failed", run_state.INTERRUPTED)
 
 
 def remove_run(runs_dir: Path, run_id: str) -> None:
-    """Remove a run and its files for TensorBoard.
+    """Remove a run and its files for TensorBoard, and note that in the event log.
 
     If it is the newest, `latest` points to the newest finished run from then on, which no server resumes.
 
@@ -39,6 +41,7 @@ def remove_run(runs_dir: Path, run_id: str) -> None:
         raise _refuse(run_id)
     else:
         _rename(runs_dir, run_id)
+    EventLog(runs_dir).note("run removed", run=run_id, uid=os.getuid())
     remove_leftovers(runs_dir)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from fedmx import run_state
 from fedmx.errors import DataError, TooFewNodesError
+from fedmx.event_log import read_events
 from server.record.catalog import find_newest, list_runs
 from server.record.removal import remove_old, remove_run
 from server.record.resume import choose_run
@@ -30,7 +31,8 @@ def write(runs_dir: Path, run_id: str, status: str = "finished") -> Path:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
+    """Return the names in a folder, but for the lock and the event log."""
+    return sorted(path.name for path in folder.iterdir() if path.name not in (".lock", "events.jsonl"))
 
 
 def listed(runs_dir: Path) -> list[str]:
@@ -44,6 +46,13 @@ def test_a_run_is_removed_with_its_files_for_tensorboard(tmp_path: Path) -> None
     assert names(tmp_path) == ["20260102-000000-0001", "latest", "tensorboard"]
     assert names(tmp_path / "tensorboard") == ["20260102-000000-0001"]
     assert find_newest(tmp_path) == "20260102-000000-0001"
+
+
+def test_the_event_log_has_which_run_was_removed(tmp_path: Path) -> None:
+    write(tmp_path, "20260101-000000-0001")
+    remove_run(tmp_path, "20260101-000000-0001")
+    (event,) = read_events(tmp_path)
+    assert (event["event"], event["run"]) == ("run removed", "20260101-000000-0001")
 
 
 def test_latest_then_points_to_the_newest_finished_run_which_no_server_resumes(tmp_path: Path) -> None:
