@@ -15,7 +15,7 @@ Document = Mapping[str, Any]
 MOST_RUNS = len(ascii_uppercase)
 """How many runs can be compared: as many as there are letters."""
 
-_HEADER = ("", "ID", "NAME", "STATUS", "ROUNDS", "TIME")
+_HEADER = ("", "ID", "NAME", "STATUS", "ROUNDS", "DURATION")
 _LONGEST_NAME = 20
 # Before a curve: the letter; after it: its last value.
 _CURVE_WIDTH = text.WIDTH - 20

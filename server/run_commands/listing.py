@@ -6,7 +6,7 @@ from fedmx.log import printable
 from server.record.catalog import RunSummary
 from server.run_commands import text
 
-_HEADER = ("ID", "NAME", "STATUS", "ROUNDS", "BEST", "TIME", "STARTED")
+_HEADER = ("ID", "NAME", "STATUS", "ROUNDS", "BEST", "DURATION", "STARTED")
 _LONGEST_NAME = 24
 
 

@@ -80,7 +80,7 @@ def columns_of(line: str) -> list[str]:
 @pytest.mark.parametrize("arguments", [(), ("list",)])
 def test_runs_are_listed_with_their_best_round(run: Run, runs: list[str], arguments: tuple[str, ...]) -> None:
     header, *lines = run(*arguments).splitlines()
-    assert columns_of(header) == ["ID", "NAME", "STATUS", "ROUNDS", "BEST", "TIME", "STARTED"]
+    assert columns_of(header) == ["ID", "NAME", "STATUS", "ROUNDS", "BEST", "DURATION", "STARTED"]
     listed = {line.split()[0]: line for line in lines}
     assert set(listed) == set(runs)
     for values in ("first try", "finished", "4/4", "loss 1.6 in round 4"):
