@@ -1,7 +1,6 @@
 """A status document is validated: it may come from anyone."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,8 +121,3 @@ def test_any_value_in_any_place_is_shown_or_is_an_error(path: tuple[str, ...], v
     except ValueError:
         return
     assert len(compose(snapshot, Frame(80, 24))) <= 24
-
-
-def test_nothing_that_watches_imports_flower() -> None:
-    folder = Path(__file__).parents[3] / "server" / "watching"
-    assert not [path for path in folder.glob("*.py") if "import flwr" in path.read_text()]
