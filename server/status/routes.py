@@ -2,10 +2,10 @@
 
 import base64
 import hashlib
-import math
 import re
 import threading
-import time
+from collections.abc import Callable
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
@@ -16,12 +16,13 @@ from starlette.routing import Route
 from server.status.guard import NOTHING_ALLOWED
 from server.status.live import FAILED, LiveRun
 from server.status.page import build_page
+from server.status.readers import Readers
 from server.status.replies import Body, Cached
 from server.status.stored import StoredRuns
 
-# A page that is open asks more often than this, and then has this long to read how the run ended.
-_IS_WATCHED_S = 5.0
+# How long those who watch a run have to read how it ended.
 _LAST_LOOK_S = 3.0
+_LONGEST_NAME = 300
 _INLINE = re.compile(r"<(script|style)\b[^>]*>(.*?)</\1>", re.DOTALL)
 
 
@@ -38,8 +39,7 @@ class Routes:
 
     def __init__(self, live: LiveRun, stored: StoredRuns) -> None:
         self.final_metrics_were_read = threading.Event()
-        self._final_status_was_read = threading.Event()
-        self._status_read_at = -math.inf
+        self._readers = Readers()
         self._live = live
         self._stored = stored
         self._page = Body.build(build_page().encode(), "text/html; charset=utf-8")
@@ -60,9 +60,8 @@ class Routes:
         )
 
     def await_final_status(self) -> None:
-        """Wait until a page that is open has read how the run ended. Called on another thread."""
-        if time.monotonic() - self._status_read_at < _IS_WATCHED_S:
-            self._final_status_was_read.wait(_LAST_LOOK_S)
+        """Wait until the pages that are open have read how the run ended. Called on another thread."""
+        self._readers.wait(_LAST_LOOK_S)
 
     async def _send_page(self, request: Request) -> Response:
         return self._page.reply_to(request, **{"Content-Security-Policy": self._policy})
@@ -73,10 +72,13 @@ class Routes:
         return JSONResponse(known, 503 if live.state == FAILED else 200)
 
     async def _send_status(self, request: Request) -> Response:
-        self._status_read_at = time.monotonic()
+        reader = _name_reader(request)
+        self._readers.note(reader)
         await self._stored.refresh(self._live.state)
         body = await self._status.get(self._live.state)
-        return _note_reading(body.reply_to(request), request, body, self._final_status_was_read)
+        return _note_reading(
+            body.reply_to(request), request, body, partial(self._readers.note, reader, is_final=True)
+        )
 
     async def _send_run(self, request: Request) -> Response:
         body = await self._stored.find(request.path_params["run_id"])
@@ -86,7 +88,7 @@ class Routes:
 
     async def _send_metrics(self, request: Request) -> Response:
         body = await self._metrics.get(self._live.state)
-        return _note_reading(body.reply_to(request), request, body, self.final_metrics_were_read)
+        return _note_reading(body.reply_to(request), request, body, self.final_metrics_were_read.set)
 
 
 def build_policy(page: str) -> str:
@@ -100,8 +102,14 @@ def build_policy(page: str) -> str:
     return f"{NOTHING_ALLOWED}; connect-src 'self'; img-src data:{own}"
 
 
-def _note_reading(response: Response, request: Request, body: Body, read: threading.Event) -> Response:
-    """Set an event after a body that is final was sent."""
+def _note_reading(response: Response, request: Request, body: Body, note: Callable[[], None]) -> Response:
+    """Call a function after a body that is final was sent."""
     if body.is_final and request.method == "GET":
-        response.background = BackgroundTask(read.set)
+        response.background = BackgroundTask(note)
     return response
+
+
+def _name_reader(request: Request) -> str:
+    """Return what distinguishes a reader from others, such as a browser from a terminal on its machine."""
+    host = request.client.host if request.client else ""
+    return f"{host} {request.headers.get('user-agent', '')}"[:_LONGEST_NAME]

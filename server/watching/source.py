@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import urllib.error
 import urllib.request
 from email.message import Message
@@ -18,7 +19,6 @@ _TIMEOUT_S = 10.0
 _MOST_BYTES = 64 * 1024**2
 _LONGEST_REASON = 200
 _NOT_MODIFIED = 304
-_HEADERS = {"User-Agent": f"fedmx/{__version__}"}
 
 
 class NoStatusError(Exception):
@@ -42,6 +42,8 @@ class StatusPage:
         parts = _parse(url)
         self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/"
         self._open = urllib.request.build_opener(*_choose_handlers(parts)).open
+        # The server waits at the end for each of those who watch: they differ by this.
+        self._headers = {"User-Agent": f"fedmx/{__version__} ({os.getpid()})"}
         self._tag = ""
         self._newest: Snapshot | None = None
 
@@ -51,7 +53,7 @@ class StatusPage:
         Raises:
             NoStatusError: it cannot be read.
         """
-        request = urllib.request.Request(f"{self.url}status.json", headers=_HEADERS)  # noqa: S310 - the scheme was checked
+        request = urllib.request.Request(f"{self.url}status.json", headers=self._headers)  # noqa: S310 - the scheme was checked
         if self._newest is not None and self._tag:
             request.add_header("If-None-Match", self._tag)
         try:
