@@ -1,5 +1,6 @@
 """`docker compose up --scale client=N` trains, every container exits 0, and the model is on the volume."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -64,6 +65,19 @@ def test_the_model_is_on_the_volume_and_accurate(
     assert arrays.sha256(record) == run["model_sha256"]
     assert [line["evaluate"]["num_examples"] for line in stack.read_history()] == [10_000] * 3
     assert stack.read_history()[-1]["evaluate"]["metrics"]["accuracy"] >= 0.97
+
+
+def test_the_run_is_listed_and_shown_from_the_volume(finished: Finished) -> None:
+    stack, _ = finished
+    listed = stack.make("runs", "FROM=containers", "ARGS=--json")
+    assert listed.returncode == 0, listed.stderr
+    (run,) = json.loads(listed.stdout)
+    assert (run["status"], run["rounds"]) == ("finished", 3)
+    shown = stack.run_alone("server", "python", "-m", "server", "runs", "show", "latest")
+    assert shown.returncode == 0, shown.stdout
+    assert run["model_sha256"] in shown.stdout
+    removed = stack.make("runs", "FROM=containers", "ARGS=remove latest")
+    assert "--yes" in removed.stderr
 
 
 def test_each_replica_worked_on_its_own_partition(
