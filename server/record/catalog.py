@@ -111,12 +111,12 @@ def read_run(runs_dir: Path, run_id: str) -> dict[str, Any]:
     folder = runs_dir / run_id
     try:
         document = {**read_overview(folder), "run_id": run_id}
-        document["best"] = _find_best(document["best"])
     # Of a damaged record, anything may be something else.
-    except (RecursionError, LookupError, TypeError, AttributeError) as error:
+    except (RecursionError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"it is not the record of a run ({error!r})") from None
     if not isinstance(document["status"], str):
         raise ValueError("it has no status")  # noqa: TRY004 - the content of a file is at fault
+    document |= _clean(document)
     if document["status"] == RUNNING and run_id not in find_running(runs_dir):
         document |= describe_interruption(folder / "run.json")
     return document
@@ -209,6 +209,26 @@ def _summarize(name: str, facts: Mapping[str, Any]) -> RunSummary:
         best=_find_best(facts.get("best")),
         model_sha256=_text(facts.get("model_sha256")),
     )
+
+
+def _clean(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of a document that the record alone determines, each with the type it must have."""
+    texts = ("reason", "started", "finished", "stopped", "model_sha256", "task")
+    numbers = ("num_rounds", "model_bytes", "exit_code", "partitions")
+    lists = ("tags", "resumed")
+    return {
+        **{name: _text(document[name]) for name in texts},
+        **{name: _text(document[name]) or "" for name in ("name", "notes")},
+        **{name: _count(document[name]) for name in numbers},
+        **{
+            name: list(map(str, document[name])) if isinstance(document[name], list) else [] for name in lists
+        },
+        **{
+            name: document[name] if isinstance(document[name], dict) else {}
+            for name in ("settings", "versions")
+        },
+        "best": _find_best(document["best"]),
+    }
 
 
 def _text(value: object) -> str | None:

@@ -11,9 +11,10 @@ from typing import Any
 from fedmx.command_line import add_command, add_commands
 from fedmx.errors import SettingsError
 from fedmx.program import ArgumentParser
+from fedmx.run_state import RUNNING
 from fedmx.settings import ModelSettings, load
 from server.record.catalog import RunSummary
-from server.record.removal import remove_run
+from server.record.removal import refuse, remove_run
 from server.run_commands import comparing, settings_shown
 from server.run_commands.comparing import compare_lines
 from server.run_commands.find import find_run, find_runs, list_all, read_document
@@ -110,6 +111,10 @@ def _find_differing(documents: Sequence[Mapping[str, Any]]) -> dict[str, dict[st
 
 def _remove(runs_dir: Path, arguments: argparse.Namespace) -> None:
     runs = find_runs(runs_dir, arguments.runs)
+    # None of them is removed if one cannot be.
+    for run in runs:
+        if run.status == RUNNING:
+            raise refuse(run.run_id)
     if not arguments.yes:
         _ask(runs)
     for run in runs:

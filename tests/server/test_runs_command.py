@@ -5,18 +5,25 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings, strategies
 
 from fedmx import __version__, run_state
 from fedmx.errors import FederationError, TooFewNodesError
 from fedmx.goals import BestMetric
 from server.__main__ import main
 from server.run_commands import text
+from server.run_commands.comparing import compare_lines
+from server.run_commands.find import find_runs, read_document
+from server.run_commands.listing import list_lines
+from server.run_commands.showing import show_lines
 from tests.bounds import HANG_S
 from tests.server.nodes import Config, Federation, Metrics, NullNode, Values
 
@@ -36,9 +43,9 @@ def improve(by: float) -> Callable[[Values, Config], Metrics]:
     return evaluate
 
 
-def train(federation: Federation, by: float, **settings: object) -> str:
+def train(federation: Federation, by: float, **chosen: object) -> str:
     nodes = {f"n{number}": NullNode(evaluate=improve(by)) for number in range(2)}
-    federation.run(nodes, **settings)
+    federation.run(nodes, **chosen)
     return federation.folder.resolve().name
 
 
@@ -202,15 +209,15 @@ def test_the_beginning_of_an_id_and_the_path_of_a_folder_are_enough(
         if not any(other.startswith(runs[0][:length]) for other in runs[1:])
     )
     folder = str(federation.runs_dir / runs[0])
-    for given in (unique, folder, f"{folder}/"):
-        assert json.loads(run("show", given, "--json"))["run_id"] == runs[0]
+    for way in (unique, folder, f"{folder}/"):
+        assert json.loads(run("show", way, "--json"))["run_id"] == runs[0]
 
 
 def test_an_interrupted_run_is_not_shown_as_running(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     federation = Federation(tmp_path)
-    name = train(federation, 0.1)
+    other, name = train(federation, 0.1), train(federation, 0.1)
     path = federation.folder / "run.json"
     path.write_text(json.dumps(federation.facts | {"status": "running", "finished": None}))
     monkeypatch.setenv("RUNS_DIR", str(federation.runs_dir))
@@ -218,7 +225,8 @@ def test_an_interrupted_run_is_not_shown_as_running(
     with run_state.open_lock(federation.runs_dir):
         assert json.loads(run("show", name, "--json"))["status"] == "running"
         with pytest.raises(FederationError, match="a server works on it"):
-            run("remove", name, "--yes")
+            run("remove", other, name, "--yes")
+    assert {one["run_id"] for one in json.loads(run("--json"))} == {other, name}
 
 
 def test_runs_are_removed_if_that_is_confirmed(
@@ -364,6 +372,46 @@ def test_a_folder_with_a_fault_is_one_line_and_exit_code_2(
 def assert_line(error: FederationError, expected: str) -> None:
     assert error.exit_code == 2
     assert re.fullmatch(re.escape(expected).replace(r"\.\*", ".*"), str(error)), str(error)
+
+
+JSON = strategies.recursive(
+    strategies.none()
+    | strategies.booleans()
+    | strategies.integers()
+    | strategies.floats()
+    | strategies.text(),
+    lambda inner: (
+        strategies.lists(inner, max_size=3) | strategies.dictionaries(strategies.text(), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+@given(strategies.data())
+@settings(max_examples=100, deadline=None)
+def test_whatever_a_record_contains_is_shown_or_is_one_line(
+    federation: Federation, runs: list[str], data: strategies.DataObject
+) -> None:
+    original = federation.runs_dir / runs[0]
+    facts = json.loads((original / "run.json").read_text())
+    lines = [json.loads(line) for line in (original / "history.jsonl").read_text().splitlines()]
+    damaged = data.draw(strategies.sampled_from([facts, *lines]))
+    names = strategies.sampled_from(sorted(damaged))
+    damaged |= data.draw(strategies.dictionaries(names, JSON, min_size=1, max_size=5))
+    with tempfile.TemporaryDirectory() as folder:
+        runs_dir = Path(folder)
+        (runs_dir / "run").mkdir()
+        (runs_dir / "run" / "run.json").write_text(json.dumps(facts))
+        (runs_dir / "run" / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        shutil.copytree(original, runs_dir / "other")
+        found = find_runs(runs_dir, ["run", "other"])
+        assert len(list(list_lines(found))) == 3
+        try:
+            documents = [read_document(runs_dir, one) for one in found]
+        except FederationError:
+            return
+        assert list(show_lines(documents[0], runs_dir / "run", found[0].seconds))
+        assert list(compare_lines(found, documents))
 
 
 def test_a_number_has_four_digits_and_a_size_its_unit() -> None:
