@@ -1,4 +1,6 @@
-"""What applies to every request of the status server: methods, names of this server, headers, failures."""
+"""What applies to every request of the status server: rate, methods, names of this server, headers."""
+
+import asyncio
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -19,10 +21,29 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+# A page asks about once a second. Python runs one thread at a time, so each request takes time from the run.
+_PER_SECOND = 100
+_AT_ONCE = 50
+
+
+class Rate:
+    """Limits how many requests are served per second; those above it wait for their turn."""
+
+    def __init__(self) -> None:
+        # When the next request is due, in the loop's seconds.
+        self._due = 0.0
+
+    async def wait(self) -> None:
+        """Wait until a request may be served."""
+        now = asyncio.get_running_loop().time()
+        due = max(self._due, now - _AT_ONCE / _PER_SECOND)
+        self._due = due + 1 / _PER_SECOND
+        if due > now:
+            await asyncio.sleep(due - now)
 
 
 class Guard:
-    """Refuses what is not served, and adds the headers that all responses have.
+    """Refuses what is not served, limits the rate, and adds the headers that all responses have.
 
     Args:
         app: serves the rest.
@@ -32,6 +53,7 @@ class Guard:
     def __init__(self, app: ASGIApp, hosts: HostNames) -> None:
         self._app = app
         self._hosts = hosts
+        self._rate = Rate()
         self._has_failed = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,6 +66,7 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
+        await self._rate.wait()
         app = self._find_refusal(scope) or self._app
         try:
             await app(scope, receive, send_with_headers)

@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flwr.app import Context, RecordDict
 
 from fedmx.errors import TrainingFailedError
 from fedmx.values import Address
+from server.app import app
 from tests.ports import find_free_port
-from tests.server.nodes import Config, Federation, Metrics, NullNode, Values, shift
+from tests.server.nodes import Config, Federation, LocalGrid, Metrics, NullNode, Values, shift
 from tests.server.status.web import Answer, fetch, read_metrics, wait_until
 
 
@@ -175,6 +177,23 @@ def test_a_page_that_is_open_reads_how_the_run_ended(watched: Watched) -> None:
     watched.run({"a": watched.node()}, num_rounds=2)
     page.join()
     assert states[-1] == "finished"
+
+
+def test_a_run_on_an_engine_of_flowers_is_shown(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNS_DIR", str(watched.federation.runs_dir))
+    settings: dict[str, bool | float | int | str] = {
+        "status-address": str(watched.address),
+        "num-rounds": 2,
+        "min-clients": 1,
+        "join-window": 0,
+    }
+    context = Context(1, 1, node_config={}, state=RecordDict(), run_config=settings)
+    app(LocalGrid({100: watched.node()}), context)
+    status = watched.looks["train", 2]
+    assert (status["state"], status["run"]["rounds"]) == ("running", 1)
+    # Such an engine knows a node by its number, and no site.
+    assert [(node["name"], node["site"]) for node in status["nodes"]] == [("100", None)]
+    assert watched.looks["metrics", 2]['fedmx_nodes{state="ready"}'] == 1
 
 
 def test_earlier_runs_are_shown_and_nothing_beside_them(watched: Watched) -> None:
