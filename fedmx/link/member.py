@@ -22,6 +22,7 @@ class NodeView:
         since: monotonic seconds of its hello, or of its leaving.
         site: the owner of its certificate; None on a link without certificates.
         device: what it trains on; empty if that is not known.
+        certificate_ends: when its certificate expires, in seconds since the epoch; None without certificates.
     """
 
     name: str
@@ -31,6 +32,7 @@ class NodeView:
     since: float
     site: str | None = None
     device: str = ""
+    certificate_ends: float | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -94,4 +96,5 @@ class Member:
             self.since,
             self.site.name if self.site else None,
             self.device,
+            self.site.certificate.not_valid_after_utc.timestamp() if self.site else None,
         )

@@ -4,6 +4,7 @@ Labels have few values: names of metrics and sites are limited by admission and 
 are reduced to categories. No text of a node becomes a label.
 """
 
+import math
 import re
 import time
 from collections import Counter as Tally
@@ -73,6 +74,11 @@ class Metrics:
         self._site_seen = self._gauge(
             "site_last_seen_timestamp_seconds", "When a site last had a connected node.", "site"
         )
+        self._site_ends = self._gauge(
+            "site_certificate_expiry_timestamp_seconds",
+            "When the certificate of a site expires that a connected node uses.",
+            "site",
+        )
         self._state = self._gauge("run_state", "1 for the state of the run, 0 for all others.", "state")
         self._info = Info("fedmx_run", "The run.", registry=self._registry)
         self._privacy: dict[str, Gauge] = {}
@@ -104,17 +110,24 @@ class Metrics:
         tally = Tally(map(find_node_state, nodes))
         for state in NODE_STATES:
             self._nodes.labels(state).set(tally[state])
-        self._site_up.clear()
-        self._site_seen.clear()
+        self._note_sites(nodes, epoch)
+
+    def _note_sites(self, nodes: Iterable[NodeView], epoch: float) -> None:
         seen: dict[str, float] = {}
+        ends: dict[str, float] = {}
+        up = set()
         for node in nodes:
-            if node.site and not node.is_expelled:
-                moment = time.time() if node.is_present else epoch + node.since
-                seen[node.site] = max(moment, seen.get(node.site, 0.0))
-        up = {node.site for node in nodes if node.is_present}
-        for site, moment in seen.items():
-            self._site_up.labels(site).set(site in up)
-            self._site_seen.labels(site).set(moment)
+            if not node.site or node.is_expelled:
+                continue
+            moment = time.time() if node.is_present else epoch + node.since
+            seen[node.site] = max(moment, seen.get(node.site, 0.0))
+            if node.is_present:
+                up.add(node.site)
+            if node.is_present and node.certificate_ends is not None:
+                ends[node.site] = min(node.certificate_ends, ends.get(node.site, math.inf))
+        _replace(self._site_seen, seen)
+        _replace(self._site_up, {site: site in up for site in seen})
+        _replace(self._site_ends, ends)
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Add a round, as a line of `history.jsonl` has it."""
@@ -128,8 +141,10 @@ class Metrics:
         for rejection in line["rejected"]:
             self._rejected.labels(categorize(rejection["reason"])).inc()
         self._missing.inc(len(line["missing"]))
-        _set_all(self._evaluation, line.get("evaluate"))
-        _set_all(self._training, line.get("train"))
+        # A round without them keeps those of an earlier one.
+        for step, gauge in (("evaluate", self._evaluation), ("train", self._training)):
+            if line.get(step):
+                _replace(gauge, line[step]["metrics"])
         if line.get("learning_rate") is not None:
             self._learning_rate.set(line["learning_rate"])
         if line.get("time"):
@@ -169,9 +184,7 @@ class Metrics:
         return Histogram(f"fedmx_{name}", meaning, labels, registry=self._registry, buckets=_BUCKETS_S)
 
 
-def _set_all(gauge: Gauge, step: Mapping[str, Any] | None) -> None:
-    """Set the metrics of a step; a round without them keeps those of an earlier one."""
-    if step:
-        gauge.clear()
-        for name, value in step["metrics"].items():
-            gauge.labels(name).set(value)
+def _replace(gauge: Gauge, values: Mapping[str, float]) -> None:
+    gauge.clear()
+    for label, value in values.items():
+        gauge.labels(label).set(value)

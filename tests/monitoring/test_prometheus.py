@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from fedmx.pki.authority import LOCAL_SITE
 from tests.bounds import HANG_S
 from tests.federation.programs import Federation
 from tests.ports import find_free_port
@@ -123,6 +124,8 @@ def test_the_final_accuracy_of_a_finished_run_can_be_queried_and_no_alert_fires(
     last = federation.history[-1]
     [sample] = prometheus.query('last_over_time(fedmx_evaluation{metric="accuracy"}[1h])')
     assert float(sample["value"][1]) == last["evaluate"]["metrics"]["accuracy"]
+    [site] = prometheus.query("last_over_time(fedmx_site_certificate_expiry_timestamp_seconds[1h]) > time()")
+    assert site["metric"]["site"] == LOCAL_SITE
     [state] = prometheus.query("last_over_time(fedmx_run_state[1h]) == 1")
     assert state["metric"]["state"] == "finished"
     prometheus.wait_for(lambda: prometheus.query("up == 0"))
