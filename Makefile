@@ -1,7 +1,7 @@
 # Every setting can be set on the command line (`make run CLIENTS=4 PARTITION=labels:5`) or in the environment: make
 # exports both to the programs. docs/reference/settings.md lists the settings.
 .DEFAULT_GOAL := help
-.PHONY: .task help run runs export tensorboard docs test test-slow lint settings bench lock audit sbom proto build up down logs status ps gpu client shell check-gpu fuzz chaos clean .docker \
+.PHONY: .task help run runs export tensorboard docs test test-slow lint settings bench lock audit sbom proto build up down logs status watch ps gpu client shell check-gpu fuzz chaos clean .docker \
 	pki-init pki-server pki-site pki-sign pki-list pki-revoke pki-renew bundle
 
 # Check in a recipe that a variable is set: @$(call require,NAME,name of the site). Recipes read variables through the
@@ -65,6 +65,9 @@ logs: ## Print the containers' logs and follow them
 
 status: ## Print the URL of the page that shows the run of `make up`
 	@server/status/url.sh
+
+watch: ## Watch the run of `make up` in this terminal
+	@server/watching/watch.sh
 
 ps: ## List the containers
 	@docker compose --profile gpu ps --all

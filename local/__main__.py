@@ -1,5 +1,6 @@
 """`python -m local`: the program behind `make run`. Its exit code is the server's."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -111,6 +112,7 @@ def show_results(console: Console, run_dir: Path, root: Path, chosen_folder: str
             print_line(console, reason)
         print_line(console, f"model: {_shorten(model, root)}")
         print_line(console, f"model_sha256: {facts['model_sha256']}")
+        print_line(console, f"details: {_make_command(run_dir.parent, root)}")
     elif rounds:
         # A folder that the user has set is part of the same command.
         setting = f" with RUNS_DIR={chosen_folder}" if chosen_folder not in ("", "runs") else ""
@@ -119,6 +121,12 @@ def show_results(console: Console, run_dir: Path, root: Path, chosen_folder: str
             f"unfinished: {_shorten(run_dir, root)}; the same command{setting} resumes it after round"
             f" {rounds[-1].number}",
         )
+
+
+def _make_command(runs_dir: Path, root: Path) -> str:
+    """Return the command that shows the newest run of a folder."""
+    setting = "" if runs_dir == root / "runs" else f" RUNS_DIR={shlex.quote(str(_shorten(runs_dir, root)))}"
+    return f'make runs ARGS="show latest"{setting}'
 
 
 def _shorten(path: Path, root: Path) -> Path:

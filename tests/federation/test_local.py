@@ -50,7 +50,7 @@ def test_a_federation_on_one_machine_trains_mnist_and_shows_the_path_of_the_mode
     assert done.stderr == ""
     folder = (tmp_path / "latest").resolve()
     digest = json.loads((folder / "run.json").read_text())["model_sha256"]
-    assert done.stdout.splitlines()[-2:] == [f"model: {folder}/model.npz", f"model_sha256: {digest}"]
+    assert done.stdout.splitlines()[-3:-1] == [f"model: {folder}/model.npz", f"model_sha256: {digest}"]
     row = next(line.split() for line in done.stdout.splitlines() if line.split()[:2] == ["1", "2"])
     assert float(row[4]) > 0.9
     with np.load(folder / "model.npz") as model:
@@ -81,7 +81,7 @@ def test_two_at_once_with_no_settings_train_the_same_model_in_separate_folders(t
     assert {run["status"] for run in facts} == {"finished"}
     assert len({run["model_sha256"] for run in facts}) == 1
     assert len({run["run_id"] for run in facts}) == 2
-    shown = sorted(lines.splitlines()[-2] for lines in printed)
+    shown = sorted(lines.splitlines()[-3] for lines in printed)
     assert shown == sorted(
         f"model: {name}/{run['run_id']}/model.npz"
         for name, run in zip(("runs", "runs-2"), facts, strict=True)

@@ -151,7 +151,11 @@ def test_lines_are_shown_with_their_programs_name_and_followed_by_a_table_and_th
     assert "server | 12:00:00.000 INFO    ready" in lines
     table = [line.split() for line in lines if line.split()[1:2] == ["2"]]
     assert table == [[str(number), "2", "0.5000", "0.2500", "0.9125", "0.7500", "1.50"] for number in (1, 2)]
-    assert lines[-2:] == ["model: runs/run-1/model.npz", "model_sha256: 5ee1"]
+    assert lines[-3:] == [
+        "model: runs/run-1/model.npz",
+        "model_sha256: 5ee1",
+        'details: make runs ARGS="show latest"',
+    ]
 
 
 def test_certificates_are_issued_once_and_each_program_has_its_own_folder(launcher: Launcher) -> None:
@@ -328,6 +332,11 @@ def test_the_hint_does_not_repeat_a_folder_that_the_user_has_set(launcher: Launc
     does = "train(2); (runs / 'run-1' / 'model.npz').unlink(); sys.exit(4)"
     _, lines = launcher.run(SERVER_DOES=does, RUNS_DIR="mine")
     assert "unfinished: mine/run-1; the same command resumes it after round 2" in lines
+
+
+def test_the_command_for_details_has_the_folder_of_the_run(launcher: Launcher) -> None:
+    _, lines = launcher.run(SERVER_DOES="train(1)", RUNS_DIR="my runs")
+    assert lines[-1] == "details: make runs ARGS=\"show latest\" RUNS_DIR='my runs'"
 
 
 def test_a_number_that_follows_clients_is_named_so(launcher: Launcher) -> None:
