@@ -98,6 +98,10 @@ class LiveRun:
             is_final=self.has_ended and state == self.state,
         )
 
+    def build_run(self) -> Body:
+        """Describe the run alone, as those on disk are. Called on the thread of `executor`."""
+        return Body.build(self._describe_run().encode(), JSON)
+
     def build_metrics(self) -> Body:
         """Describe it for Prometheus. Called on the thread of `executor`."""
         state = self.state

@@ -45,6 +45,7 @@ class Routes:
         self._page = Body.build(build_page().encode(), "text/html; charset=utf-8")
         self._policy = build_policy(self._page.content.decode())
         self._status = Cached(lambda: live.build_status(stored.text), live.executor)
+        self._run = Cached(live.build_run, live.executor)
         self._metrics = Cached(live.build_metrics, live.executor)
 
     def build_app(self) -> Starlette:
@@ -81,7 +82,10 @@ class Routes:
         )
 
     async def _send_run(self, request: Request) -> Response:
-        body = await self._stored.find(request.path_params["run_id"])
+        run_id = request.path_params["run_id"]
+        # This one changes with every round, and need not be read again for that.
+        is_own = run_id == self._live.run_id
+        body = await (self._run.get(run_id) if is_own else self._stored.find(run_id))
         if body is None:
             return PlainTextResponse("no such run\n", 404)
         return body.reply_to(request)

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,6 +33,7 @@ class StoredRuns:
         self._lock = asyncio.Lock()
         self._listed = -math.inf
         self._key: object = None
+        self._rests_until = -math.inf
 
     async def refresh(self, key: object) -> None:
         """Read the list of runs again if it is old, or if it was read for another key."""
@@ -57,13 +59,21 @@ class StoredRuns:
         try:
             key = run_id, _find_version(folder / "run.json"), _find_version(folder / "history.jsonl")
             if key not in self._bodies:
+                self._rest()
+                started = time.monotonic()
                 self._bodies[key] = Body.build(encode(read_run(self._runs_dir, run_id)).encode(), JSON)
+                ended = time.monotonic()
+                self._rests_until = ended + (ended - started)
         except (OSError, ValueError):
             return None
         self._bodies.move_to_end(key)
         while len(self._bodies) > _MOST_KEPT:
             self._bodies.popitem(last=False)
         return self._bodies[key]
+
+    def _rest(self) -> None:
+        """Wait as long as the last run took, so that many long ones leave half of the time to others."""
+        time.sleep(max(0.0, self._rests_until - time.monotonic()))
 
 
 def _find_version(path: Path) -> tuple[int, int] | None:

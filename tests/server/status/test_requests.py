@@ -127,6 +127,22 @@ def test_an_address_of_another_machine_is_an_error_of_one_line(host: str, serve:
         serve(status_address=Address(host, 0))
 
 
+@pytest.mark.parametrize("host", ["::1", "::", "0.0.0.0", "localhost"])  # noqa: S104 - in this test alone
+def test_every_kind_of_address_has_a_url_on_this_machine(host: str, serve: Serve) -> None:
+    if ":" in host and not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    url = serve(status_address=Address(host, 0)).url or ""
+    assert fetch(url, "/healthz").status == 200
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
 def test_a_server_that_has_ended_leaves_its_address_free(serve: Serve) -> None:
     first = serve()
     address = Address.parse((first.url or "").removeprefix("http://").rstrip("/"))

@@ -35,6 +35,9 @@ class Watched:
         # A round is shown after it was noted, on another thread.
         wait_until(lambda: self._status()["run"]["rounds"] == number - 1)
         self.looks["train", number] = self._status()
+        self.looks["run", number] = fetch(
+            self.url, f"/runs/{self.looks['train', number]['run']['run_id']}.json"
+        )
         self.looks["health", number] = fetch(self.url, "/healthz")
         self.looks["metrics", number] = read_metrics(self.url)
         return shift(1.0)(values, config)
@@ -67,6 +70,8 @@ def test_a_run_is_shown_while_it_goes_on(watched: Watched) -> None:
     assert late["run"]["curves"]["rounds"] == [1, 2]
     expected = [line["evaluate"]["metrics"]["loss"] for line in watched.federation.history[:2]]
     assert late["run"]["curves"]["evaluate"]["loss"] == pytest.approx(expected, rel=1e-5)
+    own: Answer = watched.looks["run", 3]
+    assert own.json == late["run"]
     assert [run["run_id"] for run in late["runs"]] == [watched.federation.facts["run_id"]]
     health: Answer = watched.looks["health", 3]
     assert health.status == 200
