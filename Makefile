@@ -1,7 +1,7 @@
 # Every setting can be set on the command line (`make run CLIENTS=4 PARTITION=labels:5`) or in the environment: make
 # exports both to the programs. docs/reference/settings.md lists the settings.
 .DEFAULT_GOAL := help
-.PHONY: .task help run runs export tensorboard docs test test-slow lint settings bench lock audit sbom proto build up down logs status watch ps gpu client shell check-gpu fuzz chaos clean .docker \
+.PHONY: .task help run runs events export tensorboard docs test test-slow lint settings bench lock audit sbom proto build up down logs status watch ps gpu client shell check-gpu fuzz chaos clean .docker \
 	pki-init pki-server pki-site pki-sign pki-list pki-revoke pki-renew bundle
 
 # Check in a recipe that a variable is set: @$(call require,NAME,name of the site). Recipes read variables through the
@@ -15,7 +15,7 @@ own_project = $(if $(filter command,$(origin COMPOSE_PROJECT_NAME)),,env -u COMP
 
 # Reject names that are not settings, on make's command line and in the .env that compose reads, before anything starts.
 # The runs of `make up` are in a volume, which only a container can read.
-from_volume = $(if $(filter containers,$(FROM)),export runs tensorboard)
+from_volume = $(if $(filter containers,$(FROM)),events export runs tensorboard)
 of_make = ARGS BEST BUNDLE FORMAT FROM NAME OUTPUT REQUEST REQUIRE_AUDIT REQUIRE_ENGINE RUN SECONDS SITE MAKEFLAGS SHELL
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 env_file := $(if $(filter client,$(MAKECMDGOALS)),$(BUNDLE)/.env,$(if $(filter build bundle gpu pki-% shell up $(from_volume),$(MAKECMDGOALS)),.env))
@@ -33,6 +33,9 @@ help: ## List the targets
 
 runs: $(if $(from_volume),.docker,.venv/run.ok) ## List the runs; ARGS="show latest", "compare A B" or "remove A"; FROM=containers for the runs of `make up`
 	@local/runs.sh $(ARGS)
+
+events: $(if $(from_volume),.docker,.venv/run.ok) ## List joins, refusals, certificates and runs; ARGS="--since 7d"; FROM=containers for those of `make up`
+	@local/events.sh $(ARGS)
 
 ##@ Models
 export: $(if $(from_volume),.docker,.venv/export.ok) ## Write a run's model as a file: RUN=latest FORMAT=onnx, mxnet, params or npz; FROM=containers for the runs of `make up`

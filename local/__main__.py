@@ -25,9 +25,15 @@ from fedmx.settings import (
 from local.display import Display, PipedConsole, print_line, print_table
 from local.federation import Federation
 from local.plan import ROOT, Plan, check, make_plan
-from local.results import describe_stop, read_nodes, read_rounds, read_run
+from local.results import describe_stop, read_nodes, read_rounds, read_run, read_totals, was_interrupted
 from local.room import ANY_PORT, find_room
-from local.tables import describe_order, make_node_table, make_table
+from local.tables import (
+    describe_order,
+    describe_totals,
+    make_node_table,
+    make_table,
+    make_totals_table,
+)
 
 _PROGRAM = Program(
     "python -m local",
@@ -99,12 +105,15 @@ def issue_certificates(console: Console, settings: PkiSettings) -> None:
 
 
 def show_results(console: Console, run_dir: Path, root: Path, chosen_folder: str) -> None:
-    """Show the finished rounds, the newest one's nodes, and the model, or else how to resume the run."""
+    """Show the rounds, the newest one's nodes, totals, and the model, or else how to resume the run."""
     if rounds := read_rounds(run_dir):
         print_table(console, make_table(rounds))
     if nodes := read_nodes(run_dir):
         print_line(console, describe_order(nodes))
         print_table(console, make_node_table(nodes))
+    if totals := read_totals(run_dir):
+        print_line(console, describe_totals(totals))
+        print_table(console, make_totals_table(totals))
     model = run_dir / "model.npz"
     if model.exists():
         facts = read_run(run_dir)
@@ -121,6 +130,8 @@ def show_results(console: Console, run_dir: Path, root: Path, chosen_folder: str
             f"unfinished: {_shorten(run_dir, root)}; the same command{setting} resumes it after round"
             f" {rounds[-1].number}",
         )
+    elif was_interrupted(run_dir):
+        print_line(console, "no round was finished; the same command begins the run again")
 
 
 def _make_command(runs_dir: Path, root: Path) -> str:

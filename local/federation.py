@@ -8,7 +8,7 @@ from pathlib import Path
 from fedmx.errors import FederationError, SettingsError, StopSignal
 from local.display import Display
 from local.endings import Ending, Errors, describe_clients
-from local.log_lines import is_result_of_stop, is_routine, split_line
+from local.log_lines import is_repetition, is_result_of_stop, is_routine, split_line
 from local.plan import Plan
 from local.processes import Child, Processes
 from local.results import read_rounds
@@ -188,6 +188,8 @@ class Federation:
     def _on_line(self, name: str, line: str) -> None:
         if name == "server" and self.run_dir is None:
             self._early_lines.append(line)
+        elif name != "server" and is_repetition(line):
+            return
         elif self._is_stopping:
             if not (is_routine(line) or is_result_of_stop(line)):
                 self._relay(name, line)

@@ -8,6 +8,8 @@ _TEXT_LINE = re.compile(rf"{_DATE}({_TIME}){_ZONE} (([A-Z]+) +(.*))")
 # Worth seeing beside a screen that shows rounds from the middle on.
 _RESUMING = "resuming a run"
 _LOST_SERVER = "lost the server"
+# A client logs it for its site; here, the server's own line says the same.
+_FEDERATION_RESULT = "federation result"
 
 
 def split_line(line: str) -> tuple[str, str]:
@@ -25,6 +27,11 @@ def is_routine(line: str) -> bool:
     """Whether a line reports that all is well."""
     level, message = split_line(line)
     return level in ("INFO", "DEBUG") and not message.startswith(_RESUMING)
+
+
+def is_repetition(line: str) -> bool:
+    """Whether a client's line repeats what the server's log has."""
+    return split_line(line)[1].startswith(_FEDERATION_RESULT)
 
 
 def is_result_of_stop(line: str) -> bool:

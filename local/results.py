@@ -9,6 +9,7 @@ from typing import Any
 
 from fedmx.goals import BestMetric
 from fedmx.pki.authority import LOCAL_SITE
+from server.overview import read_overview
 
 _SETTINGS = {"target": "TARGET", "patience": "PATIENCE", "epsilon": "MAX_EPSILON"}
 """Reason for which a run stopped -> the setting behind it."""
@@ -118,6 +119,44 @@ class Nodes:
         return cls(values["round"], nodes, rule.metric if has_metric else None, Node.parse(total))
 
 
+@dataclass(frozen=True)
+class Totals:
+    """What a node contributed over all rounds.
+
+    Attributes:
+        name: its name.
+        rounds: in how many its update was admitted.
+        examples: how many it trained on, counted once per round.
+        bytes_up: bytes that it sent.
+        bytes_down: bytes that it was sent.
+        rejected: how many of its replies were rejected.
+    """
+
+    name: str
+    rounds: int
+    examples: float
+    bytes_up: int
+    bytes_down: int
+    rejected: int
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> "Totals":
+        """Parse a node of a run's overview."""
+        return cls(
+            name=values["name"].removeprefix(f"{LOCAL_SITE}."),
+            examples=values["examples_total"],
+            **{name: values[name] for name in ("rounds", "bytes_up", "bytes_down", "rejected")},
+        )
+
+
+def read_totals(folder: Path) -> list[Totals]:
+    """Read the totals of a run's nodes; none if there is only one, or none can be read."""
+    with suppress(ValueError, KeyError, TypeError, OSError):
+        nodes = [Totals.parse(node) for node in read_overview(folder)["nodes"]]
+        return nodes if len(nodes) > 1 else []
+    return []
+
+
 def _rank(node: Node, rule: BestMetric) -> tuple[bool, float, str]:
     """Return the place of a node among others: what could not be measured first, then the worst."""
     value = node.evaluate.get(rule.metric)
@@ -157,6 +196,13 @@ def read_run(folder: Path) -> Mapping[str, Any]:
     """Read `run.json`."""
     values: Mapping[str, Any] = json.loads((folder / "run.json").read_text())
     return values
+
+
+def was_interrupted(folder: Path) -> bool:
+    """Return whether a run was stopped or killed, as far as its record can be read."""
+    with suppress(ValueError, KeyError, TypeError, OSError):
+        return bool(read_run(folder)["status"] == "interrupted")
+    return False
 
 
 def describe_stop(facts: Mapping[str, Any]) -> str | None:

@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from local.results import Nodes, Round
+from local.results import Nodes, Round, Totals
 
 _LOSS = "loss"
 _DIGITS_OF_SECONDS = 3
@@ -52,6 +52,26 @@ def make_node_table(nodes: Nodes) -> Table:
             end_section=row is rows[-2],
         )
     return table
+
+
+def make_totals_table(nodes: Sequence[Totals]) -> Table:
+    """Build a table of what nodes contributed over all rounds; those with rejected replies come first."""
+    table = Table(box=box.SIMPLE)
+    table.add_column("node")
+    for heading in ("rounds", "examples", "MB up", "MB down", "rejected"):
+        table.add_column(heading, justify="right")
+    for node in sorted(nodes, key=lambda node: -node.rejected)[:_MOST_NODES]:
+        sizes = (f"{size / 1e6:.1f}" for size in (node.bytes_up, node.bytes_down))
+        table.add_row(
+            Text(node.name), str(node.rounds), _show_count(node.examples), *sizes, str(node.rejected)
+        )
+    return table
+
+
+def describe_totals(nodes: Sequence[Totals]) -> str:
+    """Return the heading of a table of totals."""
+    more = len(nodes) - _MOST_NODES
+    return "all rounds, by node" + (f"; {more} more are in history.jsonl" if more > 0 else "")
 
 
 def describe_order(nodes: Nodes) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from client.data.csv_columns import Kind, read_columns
@@ -143,4 +144,10 @@ def _warn_of_absent(path: Path, names: list[str], ignore: Collection[str]) -> No
     # Another site may have such a column.
     absent = [name for name in ignore if name not in names]
     if absent:
-        warn("columns to ignore not found", file=path, columns=list_names(absent))
+        _warn_once(path, list_names(absent))
+
+
+@cache
+def _warn_once(path: Path, columns: str) -> None:
+    """Log the columns of a file, which is read again whenever a node gets another share of it."""
+    warn("columns to ignore not found", file=path, columns=columns)

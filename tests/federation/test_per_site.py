@@ -100,11 +100,14 @@ def test_the_site_with_wrong_labels_is_seen_in_the_history(run: Run) -> None:
 def test_the_site_with_wrong_labels_is_the_first_in_the_table_and_named_in_the_log(run: Run) -> None:
     lines = [line.split() for line in run.output.splitlines()]
     start = next(n for n, line in enumerate(lines) if line[:4] == ["nodes", "in", "round", "3,"])
-    table = [line for line in lines[start:] if line and line[0] in (*SITES, "all")]
+    end = next(n for n, line in enumerate(lines) if line[:2] == ["all", "rounds,"])
+    table = [line for line in lines[start:end] if line and line[0] in (*SITES, "all")]
     assert (table[0][0], {row[0] for row in table[1:-1]}, table[-1][0]) == ("south", {"east", "north"}, "all")
     loss = list_nodes(run)["south"]["evaluate"]["metrics"]["loss"]
     assert f"{loss:.4f}" in table[0]
     assert "worst node round=3 node=local.south metric=loss" in run.output
+    totals = {line[0]: line[1:3] for line in lines[end:] if line and line[0] in SITES}
+    assert totals == {name: ["3", "600"] for name in ("east", "north", "south")}
 
 
 def test_the_counts_of_all_sites_are_those_of_the_final_model_on_all_their_rows(

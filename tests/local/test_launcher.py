@@ -149,7 +149,7 @@ def test_lines_are_shown_with_their_programs_name_and_followed_by_a_table_and_th
     code, lines = launcher.run(ROUNDS="2", SERVER_DOES="say('INFO', 'ready'); train(2)")
     assert code == 0
     assert "server | 12:00:00.000 INFO    ready" in lines
-    table = [line.split() for line in lines if line.split()[1:2] == ["2"]]
+    table = [line.split() for line in lines if line.split()[:1] in (["1"], ["2"])]
     assert table == [[str(number), "2", "0.5000", "0.2500", "0.9125", "0.7500", "1.50"] for number in (1, 2)]
     assert lines[-3:] == [
         "model: runs/run-1/model.npz",
@@ -447,6 +447,29 @@ def test_a_signal_ends_everything_with_the_rounds_so_far(launcher: Launcher, num
         ["1", "2", "0.5000", "0.2500", "0.9125", "0.7500", "1.50"]
     ]
     assert not [child for child in children if child.is_running()]
+
+
+def test_a_signal_before_the_end_of_round_1_is_followed_by_what_the_same_command_does(
+    launcher: Launcher,
+) -> None:
+    record = json.dumps({"format": run_state.FORMAT, "status": "running"})
+    does = "train(0); pathlib.Path(runs, 'run-1/model.npz').unlink()"
+    does += f"; pathlib.Path(runs, 'run-1/run.json').write_text({record!r}); wait()"
+    process, _ = launcher.start_and_await_programs(does)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=HANG_S)
+    assert process.returncode == 130
+    stopped, line = output.splitlines()
+    assert stopped == "stopped: ending all programs"
+    assert "the same command begins the run again" in line
+
+
+def test_a_client_does_not_repeat_the_federations_result(launcher: Launcher) -> None:
+    says = "say('INFO', 'own result round=1'); say('INFO', 'federation result round=1')"
+    code, lines = launcher.run(SERVER_DOES="train(1)", CLIENT_DOES=says)
+    assert code == 0
+    assert sum("own result" in line for line in lines) == 2
+    assert not [line for line in lines if "federation result" in line]
 
 
 def test_closing_the_terminal_ends_everything_with_129(launcher: Launcher) -> None:

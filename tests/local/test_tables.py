@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from local.display import print_line, print_table
-from local.results import Nodes, read_nodes
-from local.tables import describe_order, make_node_table
+from local.results import Nodes, read_nodes, read_totals
+from local.tables import describe_order, describe_totals, make_node_table, make_totals_table
 
 
 def node(name: str, partition: int | None = None, **evaluate: float) -> dict[str, Any]:
@@ -29,6 +29,36 @@ def write(folder: Path, *nodes: dict[str, Any], best_metric: str = "loss:min", *
     (folder / "history.jsonl").write_text(json.dumps({**line, "nodes": []}) + "\n" + json.dumps(line) + "\n")
     (folder / "run.json").write_text(json.dumps({"settings": {"BEST_METRIC": best_metric}}))
     return folder
+
+
+def contribute(name: str) -> dict[str, Any]:
+    return {**node(name), "site": "local", "seconds": 1.0, "bytes_up": 1_500_000, "bytes_down": 200_000}
+
+
+def write_rounds(folder: Path, *names: str) -> Path:
+    """Write two rounds of some nodes, in each of which a reply of the last one was rejected."""
+    nodes = [contribute(name) for name in names]
+    line = {"nodes": nodes, "missing": [], "seconds": {"total": 1.0}, "round": 1}
+    line["rejected"] = [{"name": names[-1], "step": "train", "reason": "not finite"}]
+    lines = [{**line, "round": number} for number in (1, 2)]
+    (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "run.json").write_text("{}")
+    return folder
+
+
+def test_totals_over_all_rounds_are_shown_by_node_those_with_rejected_replies_first(tmp_path: Path) -> None:
+    totals = read_totals(write_rounds(tmp_path, "local.client-1", "local.[client-2]"))
+    console = Console(file=io.StringIO(), width=40)
+    print_table(console, make_totals_table(totals))
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    rows = [line.split() for line in text.splitlines() if "client" in line]
+    assert rows == [["[client-2]", "2", "60", "3.0", "0.4", "2"], ["client-1", "2", "60", "3.0", "0.4", "0"]]
+    assert describe_totals(totals * 20).endswith("20 more are in history.jsonl")
+
+
+def test_a_run_of_one_node_or_without_a_record_has_no_totals(tmp_path: Path) -> None:
+    assert read_totals(tmp_path) == []
+    assert read_totals(write_rounds(tmp_path, "local.client-1")) == []
 
 
 def show(nodes: Nodes | None) -> list[list[str]]:

@@ -208,11 +208,12 @@ def test_a_wrong_argument_is_an_error_of_one_line(path: Path, how: dict[str, Any
     assert "\n" not in str(error.value)
 
 
-def test_a_column_to_ignore_that_this_file_lacks_is_a_warning(
+def test_a_column_to_ignore_that_this_file_lacks_is_one_warning(
     path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("fedmx"), "propagate", True)
-    read_csv(write(path, GOOD), ignore=["patient_id"])
+    for _ in range(2):
+        read_csv(write(path, GOOD), ignore=["patient_id"])
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert "patient_id" in record.getMessage()
