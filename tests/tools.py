@@ -36,3 +36,8 @@ def find_program(name: str, variable: str) -> str:
             pytest.fail(reason)
         pytest.skip(reason)
     return path
+
+
+def find_browser() -> str:
+    """Return the path of a browser; without it, the test is skipped, or fails with REQUIRE_BROWSER=1."""
+    return shutil.which("google-chrome") or find_program("chromium", "REQUIRE_BROWSER")
