@@ -118,7 +118,7 @@ docs: .venv-docs/ok ## Build the documentation site in build/docs; it needs no s
 test: .venv/dev.ok .venv-docs/ok ## Run the tests; ARGS="-k partition" selects some
 	@.venv/bin/python -m pytest $(ARGS)
 
-test-slow: .venv/dev.ok ## Run the tests that take minutes
+test-slow: .venv/dev.ok .venv-mlflow/ok ## Run the tests that take minutes
 	@.venv/bin/python -m pytest -m slow $(ARGS)
 
 lint: .venv/dev.ok ## Check style, format, types and the output of `make settings`

@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 mkdir -p sbom
-for image in server client gpu; do
+for image in server client gpu tensorboard; do
     # What the images' Python 3.11 installs of the lock.
     .venv/bin/uv pip compile "requirements/$image.txt" --no-deps --python-version 3.11 --python-platform linux --no-config \
         --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet |

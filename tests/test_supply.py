@@ -20,6 +20,8 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = ("server", "client", "gpu", "export", "run", "dev")
 IMAGES = ("server", "client", "gpu")
+# The other locks have parts of these.
+AUDITED = (*IMAGES, "dev", "docs", "tensorboard", "mlflow")
 CONFIGURATION = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT, SETUPTOOLS = CONFIGURATION["project"], CONFIGURATION["tool"]["setuptools"]
 OUR_OWN = {"bench", "client", "examples", "fedmx", "fuzz", "local", "server", "tests"}
@@ -162,6 +164,8 @@ def test_a_bill_of_materials_lists_what_each_image_installs_of_its_lock(tmp_path
         assert sorted(listed) == sorted(list_installed_in_images(name).items())
         assert dict(listed)["numpy"] == "1.26.4"
         assert all(one["externalReferences"][0]["hashes"] for one in bill["components"])
+    tools = json.loads((tmp_path / "sbom" / "tensorboard.cdx.json").read_text())
+    assert "tensorboard" in [one["name"] for one in tools["components"]]
 
 
 class Source:
@@ -214,11 +218,11 @@ def source() -> Iterator[Source]:
 
 @pytest.fixture
 def corner(tmp_path: Path) -> Path:
-    """A copy of the audit beside four small locks."""
+    """A copy of the audit beside small locks."""
     folder = tmp_path / "requirements"
     folder.mkdir()
     shutil.copy(ROOT / "requirements" / "audit.sh", folder)
-    for name in ("server", "client", "gpu", "dev"):
+    for name in AUDITED:
         (folder / f"{name}.txt").write_text(f"only-{name}==1.0 \\\n    --hash=sha256:{'0' * 64}\n")
     return tmp_path
 
@@ -237,7 +241,7 @@ def audit(corner: Path, url: str, **environment: str) -> "subprocess.CompletedPr
 def test_an_audit_that_finds_nothing_names_each_lock(corner: Path, source: Source) -> None:
     done = audit(corner, source.url)
     assert (done.returncode, done.stderr) == (0, "")
-    assert len(done.stdout.splitlines()) == 4
+    assert len(done.stdout.splitlines()) == len(AUDITED)
 
 
 def test_a_known_vulnerability_is_named_with_its_lock(corner: Path, source: Source) -> None:

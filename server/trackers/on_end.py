@@ -122,7 +122,8 @@ def describe(opening: Opening | None, outcome: Outcome) -> dict[str, Any]:
 def _as_sentence(message: Mapping[str, Any]) -> str:
     """Return the message for people, in the field that chat programs show."""
     run = message["name"] or message["run_id"] or "a run"
-    text = f"fedmx: {run} {message['outcome']} after {message['rounds']} rounds"
+    number = message["rounds"]
+    text = f"fedmx: {run} {message['outcome']} after {number} {'round' if number == 1 else 'rounds'}"
     if message["reason"]:
         text += f": {message['reason']}"
     if best := message["best"]:

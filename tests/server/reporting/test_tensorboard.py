@@ -115,6 +115,9 @@ def test_a_resumed_run_has_each_round_once_though_an_earlier_server_wrote_other_
     shown = read(federation.runs_dir / "tensorboard")
     assert shorten(shown[run_id]) == expect_series(federation.history)
     assert [step for step, *_ in shown[f"{run_id}/a"]["series"]["evaluate/loss"]] == [1, 2, 3, 4, 5]
+    # Nothing is left of the first server's files.
+    files = [path.parent.name for path in (federation.runs_dir / "tensorboard").rglob("*.fedmx")]
+    assert sorted(files) == sorted([run_id, "a", "b"])
 
 
 def test_rounds_that_were_trained_while_it_was_off_are_shown_after_the_run_is_resumed(
@@ -129,14 +132,20 @@ def test_rounds_that_were_trained_while_it_was_off_are_shown_after_the_run_is_re
 
 def test_a_file_is_begun_anew_after_a_write_that_failed(tmp_path: Path) -> None:
     files = EventFiles(tmp_path / "run")
-    files.write_rounds([make_line(1)])
-    # As if the disk had been full in the middle of a record.
+    files.write_rounds([make_line(1), make_line(2, loss=99.0)])
     [path] = (tmp_path / "run").glob("*.fedmx")
-    files._paths.clear()
-    with path.open("ab") as file:
-        file.write(b"\\x20\\0\\0")
+    # As if the disk had been full in the middle of a record.
+    broken = path.rename(path.with_name("events.out.tfevents.0.fedmx"))
+    with broken.open("ab") as file:
+        file.write(b"\x20\0\0")
+    path.mkdir()
+    with pytest.raises(IsADirectoryError):
+        files.write_rounds([make_line(2)])
+    path.rmdir()
     files.write_rounds([make_line(2), make_line(3)])
-    assert [step for step, *_ in read(tmp_path)["run"]["series"]["evaluate/loss"]] == [1, 2, 3]
+    assert not path.exists()
+    points = read(tmp_path)["run"]["series"]["evaluate/loss"]
+    assert [(step, value) for step, value, _ in points] == [(1, 0.5), (2, 0.5), (3, 0.5)]
 
 
 def test_no_file_stays_open_and_no_thread_is_started_for_a_node(tmp_path: Path) -> None:
@@ -159,7 +168,7 @@ def count_descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def make_line(number: int, nodes: int = 1) -> dict[str, Any]:
+def make_line(number: int, nodes: int = 1, loss: float = 0.5) -> dict[str, Any]:
     entries = [
         {
             "name": f"node-{index}",
@@ -172,5 +181,5 @@ def make_line(number: int, nodes: int = 1) -> dict[str, Any]:
         }
         for index in range(nodes)
     ]
-    evaluate = {"num_examples": 10, "metrics": {"loss": 1 / number}}
+    evaluate = {"num_examples": 10, "metrics": {"loss": loss}}
     return {"round": number, "nodes": entries, "evaluate": evaluate, "seconds": {"total": 1.0}}
