@@ -1,4 +1,4 @@
-"""`python -m server runs [COMMAND]`: lists, shows, compares and removes the runs of a folder."""
+"""`python -m server runs [COMMAND]`: lists, shows, compares, reports and removes the runs of a folder."""
 
 import argparse
 import contextlib
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fedmx.command_line import add_command, add_commands
-from fedmx.errors import SettingsError
+from fedmx.errors import DataError, SettingsError
+from fedmx.files import atomic_write
 from fedmx.program import ArgumentParser
 from fedmx.run_state import RUNNING
 from fedmx.settings import ModelSettings, load
@@ -23,7 +24,7 @@ from server.run_commands.showing import show_lines
 
 _Action = Callable[[Path, argparse.Namespace], None]
 
-SUMMARY = "list, show, compare and remove runs"
+SUMMARY = "list, show, compare, report and remove runs"
 SETTINGS = {"settings of the commands for runs": ModelSettings}
 
 _RUN = "id of a run, the beginning of one, or latest"
@@ -52,6 +53,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     compared = add("compare", _compare, "compare runs: settings that differ, metrics, curves")
     compared.add_argument("runs", nargs="+", metavar="run", help=_RUN)
     add_json(compared, "JSON")
+    reporting = add("report", _report, "write a run, and others to compare, as a page in one HTML file")
+    reporting.add_argument("run", help=_RUN)
+    reporting.add_argument("others", nargs="*", metavar="other", help="runs to compare with it")
+    reporting.add_argument(
+        "--output", default="", metavar="FILE", help="default: ID.html in this folder; - is standard output"
+    )
+    reporting.add_argument("--force", action="store_true", help="replace an existing file")
     removing = add("remove", _remove, "remove runs, with their models")
     removing.add_argument("runs", nargs="+", metavar="run", help=_RUN)
     removing.add_argument("--yes", action="store_true", help="do not ask")
@@ -62,7 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     Raises:
         SettingsError: a setting or an argument is not valid.
-        DataError: a run cannot be found, read or removed.
+        DataError: a run cannot be found, read or removed, or a file cannot be written.
     """
     # The reader of the output may have ended.
     with contextlib.suppress(BrokenPipeError):
@@ -107,6 +115,24 @@ def _find_differing(documents: Sequence[Mapping[str, Any]]) -> dict[str, dict[st
     ids = [document["run_id"] for document in documents]
     differing = settings_shown.list_differing([document["settings"] or {} for document in documents])
     return {name: dict(zip(ids, values, strict=True)) for name, values in differing.items()}
+
+
+def _report(runs_dir: Path, arguments: argparse.Namespace) -> None:
+    runs = find_runs(runs_dir, [arguments.run, *arguments.others])
+    path = Path(arguments.output or f"{runs[0].run_id}.html")
+    is_stream = arguments.output == "-"
+    if not is_stream and not arguments.force and path.exists():
+        raise DataError(f"{path}: exists already; expected the path of a new file, or --force to replace it")
+    document, *others = [read_document(runs_dir, run) for run in runs]
+    from server.status.page import build_report  # noqa: PLC0415 - no other command needs the page
+
+    page = build_report(document, others).encode()
+    if is_stream:
+        sys.stdout.buffer.write(page)
+        return
+    with atomic_write(path) as file:
+        file.write(page)
+    print(f"wrote {path}")
 
 
 def _remove(runs_dir: Path, arguments: argparse.Namespace) -> None:
