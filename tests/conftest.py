@@ -1,6 +1,7 @@
 """What applies to every test."""
 
 import signal
+from collections import Counter
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -27,3 +28,19 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         (title, content.encode(errors="backslashreplace").decode()) for title, content in report.sections
     ]
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Count the commands of the documentation that were run, and those that were not by their reason."""
+    found = [each for report in terminalreporter.getreports("passed") for each in report.user_properties]
+    run = sum(int(str(value)) for name, value in found if name == "commands_run")
+    not_run: Counter[str] = Counter()
+    for name, value in found:
+        if name == "commands_not_run":
+            reason, count = value
+            not_run[reason] += count
+    if run or not_run:
+        terminalreporter.section("commands of the documentation")
+        terminalreporter.write_line(f"{run} commands run, {not_run.total()} not run")
+        for reason, count in not_run.most_common():
+            terminalreporter.write_line(f"  {count} not run: {reason}")

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,43 +20,25 @@ from client.tasks.images import DEFAULTS
 from fedmx.errors import DataError
 from tests.bounds import HANG_S
 from tests.client.given.pictures import BASELINE, write_classes
-from tests.federation.walk import Step, walk
-from tests.pages import ROOT, list_commands
+from tests.pages import ROOT
+from tests.walk import Walk, walk_page
 
 PATH = ROOT / "docs" / "first-hour" / "images.md"
 PAGE = PATH.read_text()
-SECTIONS = ("Pictures of two sites", "Pretrained weights", "Train at two sites", "Predict")
 CLASSES = ["circle", "cross", "square", "triangle"]
 
 
-@dataclass(frozen=True)
-class Walk:
-    """The commands of the page, run one after another in one shell.
-
-    Attributes:
-        steps: the commands.
-        runs: the folders of the runs, in their order.
-        shapes: the folder of the pictures.
-    """
-
-    steps: list[Step]
-    runs: list[Path]
-    shapes: Path
-
-    def find(self, part: str) -> list[Step]:
-        """Return the commands that contain a text."""
-        return [step for step in self.steps if part in step.command]
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def page(tmp_path_factory: pytest.TempPathFactory) -> Walk:
     """The page, with two rounds in each run."""
-    folder = tmp_path_factory.mktemp("images")
-    commands = [command for section in SECTIONS for command in list_commands(PATH, section)]
-    places = {"data/shapes": folder / "shapes", "runs/latest": folder / "runs" / "latest"}
-    steps = walk(commands, folder, {"ROUNDS": 2}, places)
-    runs = sorted(path for path in (folder / "runs").iterdir() if not path.is_symlink())
-    return Walk(steps, [path for path in runs if (path / "history.jsonl").exists()], folder / "shapes")
+    walk = walk_page(PATH, tmp_path_factory)
+    walk.check()
+    return walk
+
+
+def list_runs(page: Walk) -> list[Path]:
+    """Return the folders of the runs, in their order."""
+    return sorted(path for path in (page.folder / "runs").iterdir() if re.match(r"\d{8}-", path.name))
 
 
 def read_history(run: Path) -> list[dict[str, Any]]:
@@ -65,17 +46,15 @@ def read_history(run: Path) -> list[dict[str, Any]]:
 
 
 def test_the_pictures_are_in_the_folders_that_the_page_shows(page: Walk) -> None:
-    (step,) = page.find("ls ")
-    assert step.printed.replace(str(page.shapes), "data/shapes") == step.shown
-    counts = {
-        site: [len(list((page.shapes / "sites" / site / name).iterdir())) for name in CLASSES]
-        for site in ("1", "2")
-    }
+    (step,) = page.find("^ls ")
+    assert step.printed == step.shown
+    sites = page.folder / "data" / "shapes" / "sites"
+    counts = {site: [len(list((sites / site / name).iterdir())) for name in CLASSES] for site in ("1", "2")}
     assert counts == {"1": [80, 40, 40, 40], "2": [40, 80, 40, 40]}
 
 
 def test_both_kinds_of_training_beat_a_guess_clearly(page: Walk) -> None:
-    _, frozen, whole = page.runs
+    _, frozen, whole = list_runs(page)
     for run in (frozen, whole):
         evaluated = read_history(run)[-1]["evaluate"]
         assert evaluated["num_examples"] == 80
@@ -84,7 +63,7 @@ def test_both_kinds_of_training_beat_a_guess_clearly(page: Walk) -> None:
 
 
 def test_a_frozen_backbone_moves_at_most_an_eighth_of_the_model_in_a_round(page: Walk) -> None:
-    _, frozen, whole = page.runs
+    _, frozen, whole = list_runs(page)
     with np.load(frozen / "model.npz") as model:
         size = sum(model[name].nbytes for name in model)
     for run, least, most in ((frozen, 0.0, 0.12), (whole, 2.9, 3.1)):
@@ -98,7 +77,7 @@ def test_a_frozen_backbone_moves_at_most_an_eighth_of_the_model_in_a_round(page:
 
 
 def test_the_frozen_layers_are_those_of_the_file_bit_for_bit(page: Walk) -> None:
-    pretrained, frozen, whole = (dict(np.load(run / "model.npz")) for run in page.runs)
+    pretrained, frozen, whole = (dict(np.load(run / "model.npz")) for run in list_runs(page))
     features = [name for name in pretrained if name.startswith("features.")]
     assert len(features) == len(pretrained) - 2
     assert all(frozen[name].tobytes() == pretrained[name].tobytes() for name in features)
@@ -124,7 +103,7 @@ def change_weight(path: Path) -> None:
 def test_a_site_without_the_weights_of_the_others_ends_the_run_before_round_1(
     page: Walk, tmp_path: Path, spoil: Callable[[Path], object], code: int, named: str
 ) -> None:
-    shutil.copytree(page.shapes / "sites", tmp_path / "sites")
+    shutil.copytree(page.folder / "data" / "shapes" / "sites", tmp_path / "sites")
     spoil(tmp_path / "sites" / "2" / "backbone.params")
     done = subprocess.run(
         [sys.executable, "-m", "local"],

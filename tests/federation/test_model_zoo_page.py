@@ -1,4 +1,4 @@
-"""docs/first-hour/model-zoo.md: its tasks train, and its commands run."""
+"""docs/first-hour/model-zoo.md: its tasks train."""
 
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,8 @@ import pytest
 from client.mx import mx
 from client.trial import run_trial
 from examples.shapes.__main__ import write_all
-from tests.federation.walk import walk
-from tests.pages import ROOT, find_code, list_commands
+from tests.pages import ROOT, find_code
 
-PATH = ROOT / "docs" / "first-hour" / "model-zoo.md"
-SECTIONS = ("1. The default task", "2. Another network", "3. Images in folders")
 FEW_IMAGES = 120
 QUICK: dict[str, Any] = {"batch_size": 20, "optimizer": "adam", "learning_rate": 0.003, "local_epochs": 1}
 
@@ -28,20 +25,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "pretrained_task.py").write_text(pretrained)
     monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path
-
-
-def test_the_commands_of_the_page_run(folder: Path) -> None:
-    # The convolutional network has tests of its own, and takes long on all digits.
-    commands = [
-        each
-        for section in SECTIONS
-        for each in list_commands(PATH, section)
-        if "client.tasks.cnn" not in each[0]
-    ]
-    assert len(commands) == 4
-    rounds = {"ROUNDS": 1, "LOCAL_EPOCHS": 1}
-    steps = walk(commands, folder, rounds, {"data/shapes": folder / "shapes"}, PYTHONPATH=folder)
-    assert sum("\nmodel_sha256: " in step.printed for step in steps) == 3
 
 
 def test_a_network_of_the_model_zoo_learns_digits(folder: Path) -> None:

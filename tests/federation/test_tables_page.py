@@ -11,22 +11,21 @@ import pytest
 from client.data import read_csv
 from client.tasks.tabular import DEFAULTS
 from client.trial import run_trial
-from tests.federation.walk import Step, walk
-from tests.pages import ROOT, find_code, list_commands
+from tests.pages import ROOT, find_code
+from tests.walk import Step, walk_page
 
 PATH = ROOT / "docs" / "first-hour" / "tables.md"
 PAGE = PATH.read_text()
-# A run of the page takes a minute.
 ROUNDS = 4
+"""Those of a short run of the page."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def steps(tmp_path_factory: pytest.TempPathFactory) -> list[Step]:
-    """The commands of the first two sections, run one after another in one shell."""
-    folder = tmp_path_factory.mktemp("tables")
-    commands = [*list_commands(PATH, "Three sites on one machine"), *list_commands(PATH, "Predict")]
-    places = {"data/hospitals": folder / "hospitals", "python3": sys.executable}
-    return walk(commands, folder, {"ROUNDS": ROUNDS}, places)
+    """The commands of the page that need no engine."""
+    walk = walk_page(PATH, tmp_path_factory)
+    walk.check()
+    return walk.steps
 
 
 def find(steps: list[Step], part: str) -> Step:
