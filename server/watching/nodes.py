@@ -26,6 +26,8 @@ class Nodes:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._awaited = frozenset(snapshot.activity.awaited)
+        # Nodes leave once the run has ended, which is no trouble.
+        self._has_ended = snapshot.has_ended
         self._nodes = sorted(snapshot.nodes, key=lambda node: _split(node.name))
         self._prefix = find_prefix([node.name for node in snapshot.nodes])
 
@@ -48,7 +50,7 @@ class Nodes:
     def _rank(self, node: Node) -> tuple[int, int]:
         """Return the place of a node: those with troubles come first, then those that are awaited."""
         troubles = node.rejected + node.missing
-        if node.is_absent:
+        if node.is_absent and not self._has_ended:
             return 0, -troubles
         if troubles:
             return 1, -troubles
@@ -57,7 +59,7 @@ class Nodes:
         return (3 if node.name in self._awaited else 4), 0
 
     def _summarize(self, hidden: int) -> str:
-        found = Counter(node.state for node in self._nodes if node.state)
+        found = Counter(node.state for node in self._nodes if node.state and not self._has_ended)
         parts = [f"{found[state]} {state}" for state in _STATES if found[state]]
         rejected = sum(1 for node in self._nodes if node.rejected)
         if rejected:
@@ -66,7 +68,7 @@ class Nodes:
         return f"{total}: {', '.join(parts)}" if parts else total
 
     def _make_columns(self, nodes: Sequence[Node]) -> list[Column]:
-        states = ["awaited" if self._is_awaited(node) else node.state or "-" for node in nodes]
+        states = [self._describe_state(node) for node in nodes]
         metrics = order(name for node in nodes for name in node.metrics)[:_METRICS_SHOWN]
         names = [node.name.removeprefix(self._prefix) for node in nodes]
         columns = [
@@ -87,8 +89,10 @@ class Nodes:
                 columns.append(Column(heading, list(map(str, counts)), rank=2, styles=styles))
         return columns
 
-    def _is_awaited(self, node: Node) -> bool:
-        return node.name in self._awaited and not node.is_absent
+    def _describe_state(self, node: Node) -> str:
+        if self._has_ended or not node.state:
+            return "-"
+        return "awaited" if node.name in self._awaited and not node.is_absent else node.state
 
 
 def find_prefix(names: Sequence[str]) -> str:

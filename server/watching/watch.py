@@ -40,7 +40,6 @@ def watch(url: str) -> None:
     console = Console()
     if is_live(console):
         with LiveScreen(console, is_kept=True) as screen:
-            screen.url = page.url
             last = Watcher(page.read, screen).follow(first)
     else:
         last = Watcher(page.read, Lines()).follow(first)

@@ -110,10 +110,13 @@ def test_a_terminal_without_utf_8_has_ascii_alone() -> None:
 
 def test_a_run_that_has_ended_shows_why_and_no_clock_goes_on() -> None:
     document = make_document(state="failed")
+    document["nodes"][0]["state"] = "gone"
     document["run"] |= {"finished": "2026-11-26T12:00:30+00:00", "reason": "round 4 failed"}
     lines = show(document, url="http://127.0.0.1:8081/")
     assert lines[1].split() == ["failed", "round", "3", "of", "10", "elapsed", "0:00:30"]
     assert "round 4 failed" in lines
+    # That nodes leave then is no trouble.
+    assert "2 nodes" in lines
     assert not [line for line in lines if "page" in line]
 
 
