@@ -1,0 +1,69 @@
+"""The page about messages lists every event that programs log as a WARNING, and no other."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "operating" / "troubleshooting.md"
+PROGRAMS = ("client", "fedmx", "local", "server")
+# Where an event's name is a parameter: its callers have the names.
+PASSED_ON = {"fedmx/log.py", "fedmx/link/repeats.py"}
+
+
+def list_warnings() -> Iterator[tuple[str, str]]:
+    """Yield the place and the name of each event that is logged by a function `warn`."""
+    for path in sorted(path for folder in PROGRAMS for path in (ROOT / folder).rglob("*.py")):
+        place = str(path.relative_to(ROOT))
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and _name_of(node.func) == "warn":
+                texts = [text for argument in node.args if (text := _text_of(argument))]
+                # `Repeats.warn` has a key before the name.
+                if texts:
+                    yield place, texts[-1]
+                else:
+                    assert place in PASSED_ON or not node.args, f"{place}:{node.lineno}"
+
+
+def _name_of(function: ast.expr) -> str:
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+def _text_of(argument: ast.expr) -> str:
+    return argument.value if isinstance(argument, ast.Constant) and isinstance(argument.value, str) else ""
+
+
+def list_documented() -> Iterator[str]:
+    """Yield the events in the first column of the tables about warnings."""
+    text = PAGE.read_text()
+    for section in re.findall(r"^## Warnings of .*?(?=^## )", text, re.MULTILINE | re.DOTALL):
+        yield from re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
+
+
+def is_same(documented: str, logged: str) -> bool:
+    """Whether both are one event; the page cuts a long name off at `...`."""
+    return logged == documented or (
+        documented.endswith("...") and logged.startswith(documented.removesuffix("...").strip())
+    )
+
+
+def test_every_warning_of_the_programs_is_on_the_page() -> None:
+    documented = list(list_documented())
+    missing = [
+        f"{place}: {logged}"
+        for place, logged in list_warnings()
+        if not any(is_same(each, logged) for each in documented)
+    ]
+    assert not missing
+
+
+def test_every_warning_on_the_page_is_one_of_the_programs() -> None:
+    logged = {name for _, name in list_warnings()}
+    assert len(logged) > len(PROGRAMS)
+    assert not [each for each in list_documented() if not any(is_same(each, name) for name in logged)]
+
+
+def test_no_warning_is_on_the_page_twice() -> None:
+    documented = list(list_documented())
+    assert len(documented) == len(set(documented))
