@@ -1,6 +1,7 @@
 """What the status server sends: built on another thread, at most once a second however many ask for it."""
 
 import asyncio
+import contextlib
 import gzip
 import hashlib
 import json
@@ -17,6 +18,10 @@ _SMALLEST_COMPRESSED = 1_000
 # Above it, little is gained for much more time.
 _GZIP_LEVEL = 4
 JSON = "application/json"
+OLD_S = 1.0
+"""A body that is older is built again."""
+# For so long after somebody has asked, a page may still be open.
+_WATCHED_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -71,32 +76,70 @@ class Cached:
     Args:
         build: returns it.
         executor: the thread.
-        age_s: how old it may be.
     """
 
-    def __init__(self, build: Callable[[], Body], executor: Executor, age_s: float = 1.0) -> None:
+    def __init__(self, build: Callable[[], Body], executor: Executor) -> None:
         self._build = build
         self._executor = executor
-        self._age_s = age_s
         self._lock = asyncio.Lock()
         self._body: Body | None = None
         self._built = -math.inf
         self._key: Hashable = None
 
-    async def get(self, key: Hashable = None) -> Body:
-        """Return it, after building it if that is due.
+    async def get(self, key: Hashable = None, *, age_s: float = OLD_S) -> Body:
+        """Return it, after building it if there is none or it is too old.
 
         Args:
-            key: of what it describes.
+            key: of what it describes; a body of another key is not sent.
+            age_s: how old it may be.
         """
-        # All who wait for a body that is being built get that one.
+        # All who wait for a body that is being built get that one. Who may have the old one does not wait.
+        if self._is_usable(key, age_s):
+            return self._body  # type: ignore[return-value]
         async with self._lock:
-            loop = asyncio.get_running_loop()
-            if self._body is None or key != self._key or loop.time() - self._built > self._age_s:
+            if not self._is_usable(key, age_s):
+                loop = asyncio.get_running_loop()
                 self._body = await loop.run_in_executor(self._executor, self._build)
                 self._built = loop.time()
                 self._key = key
-            return self._body
+            return self._body  # type: ignore[return-value]
+
+    def _is_usable(self, key: Hashable, age_s: float) -> bool:
+        age = asyncio.get_running_loop().time() - self._built
+        return self._body is not None and key == self._key and age <= age_s
+
+
+class Watched:
+    """A body that takes long to build, and that pages ask for every second or two.
+
+    As long as somebody asks, it is built once a second, so that nobody waits for it.
+
+    Args:
+        cached: the body.
+    """
+
+    def __init__(self, cached: Cached) -> None:
+        self._cached = cached
+        self._asked = -math.inf
+        self._renewing: asyncio.Task[None] | None = None
+        self._key: Hashable = None
+
+    async def get(self, key: Hashable) -> Body:
+        """Return it; only the first who asks has to wait, or who is the first to ask with another key."""
+        self._asked = asyncio.get_running_loop().time()
+        self._key = key
+        body = await self._cached.get(key, age_s=_WATCHED_S)
+        if self._renewing is None or self._renewing.done():
+            self._renewing = asyncio.create_task(self._renew())
+        return body
+
+    async def _renew(self) -> None:
+        loop = asyncio.get_running_loop()
+        # What fails here fails for the next who asks, too, and is reported then.
+        with contextlib.suppress(Exception):
+            while loop.time() - self._asked < _WATCHED_S:
+                await asyncio.sleep(OLD_S)
+                await self._cached.get(self._key)
 
 
 def encode(value: Any) -> str:

@@ -17,7 +17,7 @@ from server.status.guard import NOTHING_ALLOWED
 from server.status.live import FAILED, LiveRun
 from server.status.page import build_page
 from server.status.readers import Readers
-from server.status.replies import Body, Cached
+from server.status.replies import Body, Cached, Watched
 from server.status.stored import StoredRuns
 
 # How long those who watch a run have to read how it ended.
@@ -44,7 +44,7 @@ class Routes:
         self._stored = stored
         self._page = Body.build(build_page().encode(), "text/html; charset=utf-8")
         self._policy = build_policy(self._page.content.decode())
-        self._status = Cached(lambda: live.build_status(stored.text), live.executor)
+        self._status = Watched(Cached(lambda: live.build_status(stored.text), live.executor))
         self._run = Cached(live.build_run, live.executor)
         self._metrics = Cached(live.build_metrics, live.executor)
 

@@ -35,9 +35,9 @@ class Watched:
         # A round is shown after it was noted, on another thread.
         wait_until(lambda: self._status()["run"]["rounds"] == number - 1)
         self.looks["train", number] = self._status()
-        self.looks["run", number] = fetch(
-            self.url, f"/runs/{self.looks['train', number]['run']['run_id']}.json"
-        )
+        path = f"/runs/{self.looks['train', number]['run']['run_id']}.json"
+        wait_until(lambda: fetch(self.url, path).json["rounds"] == number - 1)
+        self.looks["run", number] = fetch(self.url, path)
         self.looks["health", number] = fetch(self.url, "/healthz")
         self.looks["metrics", number] = read_metrics(self.url)
         return shift(1.0)(values, config)
