@@ -39,6 +39,7 @@ class Watched:
         wait_until(lambda: fetch(self.url, path).json["rounds"] == number - 1)
         self.looks["run", number] = fetch(self.url, path)
         self.looks["health", number] = fetch(self.url, "/healthz")
+        wait_until(lambda: read_metrics(self.url)["fedmx_rounds_total"] == number - 1)
         self.looks["metrics", number] = read_metrics(self.url)
         return shift(1.0)(values, config)
 
