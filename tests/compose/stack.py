@@ -163,7 +163,7 @@ class Stack:
     def make(self, *arguments: str, folder: Path = ROOT) -> "subprocess.CompletedProcess[str]":
         """Run a target of make on this project, in `folder`."""
         variables = {"COMPOSE_PROJECT_NAME": self.name, "COMPOSE_FILE": str(self.root / "docker-compose.yml")}
-        for name in ("Makefile", "server", "requirements", "docker-compose.yml"):
+        for name in ("Makefile", "server", "local", "requirements", "docker-compose.yml"):
             if not (folder / name).exists():
                 (folder / name).symlink_to(ROOT / name)
         return subprocess.run(

@@ -1,5 +1,6 @@
 """Sites on separate networks: bundles that `make` created, unpacked elsewhere and started."""
 
+import json
 import os
 import re
 import stat
@@ -30,6 +31,7 @@ FILES = {
     "certs/site.crt",
     "certs/site.key",
 }
+EVENTS = ("events", "FROM=containers", "ARGS=--json")
 QUICK = {"LOCAL_EPOCHS": 1, "JOIN_WINDOW": 0, "LEASE_GRACE": 5}
 
 
@@ -160,12 +162,20 @@ def test_two_sites_train_together_and_one_whose_certificate_is_revoked_does_not(
     assert c.container("client").exit_code == 5
     assert re.search(r"the certificate of site hospital-c is revoked \(serial [0-9a-f]+\)", c.log("client"))
     assert re.search(r"refused.*hospital-c is revoked", server.log("server"))
+    assert re.search(r"own result round=1 .*run=\d+", a.log("client"))
+    assert "federation result round=" in a.log("client")
     names = {f"hospital-{site}.{stack.container('client').host}" for site, stack in (("a", a), ("b", b))}
     assert server.read_run()["status"] == "finished"
     history = server.read_history()
     assert [line["round"] for line in history] == list(range(1, 9))
     for line in history:
         assert {node["name"] for node in line["nodes"]} == names
+    events = [json.loads(line) for line in federation.make_or_fail(*EVENTS).splitlines()]
+    assert {event["node"] for event in events if event["event"] == "node joined"} == names
+    (revoked,) = [event for event in events if event["event"] == "certificate revoked"]
+    (refused_at_c,) = [event for event in events if event["event"] == "node refused"]
+    assert revoked["site"] == refused_at_c["site"] == "hospital-c"
+    assert [event["event"] for event in events if "run" in event] == ["run started", "run finished"]
     networks = [set(s.container("client").facts["NetworkSettings"]["Networks"]) for s in (a, b)]
     assert not networks[0] & networks[1]
     assert "Traceback" not in server.log() + a.log() + b.log() + c.log()

@@ -275,3 +275,24 @@ def test_a_description_too_large_for_a_frame_is_refused_before_it_is_sent(hub: H
     assert isinstance(error, SettingsError)
     assert str(error).startswith("the model's description has 11")
     assert str(error).endswith(" bytes; expected at most 1048576")
+
+
+def test_the_device_of_a_node_is_known_until_another_process_takes_its_name(hub: Hub) -> None:
+    for device in ("gpu(0)", ""):
+        raw = RawNode(hub.address)
+        raw.send_hello("north")
+        raw.receive("welcome")
+        raw.send(control.build_ready(ConfigRecord(), device))
+        hub.await_ready("north")
+        (node,) = hub.roster.nodes()
+        assert (node.device, node.site) == (device, None)
+        raw.hang_up()
+        hub.await_gone("north")
+
+
+def test_a_device_that_cannot_be_shown_is_refused(hub: Hub) -> None:
+    raw = RawNode(hub.address)
+    raw.send_hello("north")
+    raw.receive("welcome")
+    raw.send(ready=pb.Ready(device="\x1b[31m"))
+    assert reason_of(raw) == r"device '\\x1b[31m': expected at most 64 printable characters"
