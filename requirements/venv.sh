@@ -96,9 +96,11 @@ make_venv() {
 has_installer() { $venv/bin/uv --version >/dev/null 2>&1 || $venv/bin/python -m pip --version >/dev/null 2>&1; }
 
 install_uv() {
-    # uv needs a tenth of pip's CPU time. Its own version and hash come from a lock that has it.
+    # uv needs a tenth of pip's CPU time. Its own version and hash come from the lock; a tool's has none.
     if ! $venv/bin/uv --version >/dev/null 2>&1; then
-        awk '/^uv==/ { found = 1 } found { print } found && !/\\$/ { exit }' requirements/dev.txt >$venv/uv.txt
+        source=$lock
+        [ "$venv" = .venv ] || source=dev
+        awk '/^uv==/ { found = 1 } found { print } found && !/\\$/ { exit }' "requirements/$source.txt" >$venv/uv.txt
         $venv/bin/python -m pip install --quiet --no-input --disable-pip-version-check --require-hashes -r $venv/uv.txt ||
             return 1
     fi
