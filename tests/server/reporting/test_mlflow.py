@@ -62,6 +62,14 @@ def warnings(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) 
     return caplog
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give a busy machine time, where a user would rather have the run end."""
+    monkeypatch.setattr("server.trackers.mlflow_api.LIMIT_S", HANG_S)
+    monkeypatch.setattr("server.reporting.calls._HANGS_AFTER_S", HANG_S)
+    monkeypatch.setattr(mlflow.MLflow, "patience_s", HANG_S)
+
+
 def list_warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.message for record in caplog.records if record.levelname == "WARNING"]
 

@@ -19,6 +19,12 @@ from tests.web import hanging_server, recording_server
 QUICK = Limits(tries=3, try_s=HANG_S, back_off_s=0.0, command_s=HANG_S)
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give a busy machine time, where a user would rather have the run end."""
+    monkeypatch.setattr("server.trackers.on_end.Limits", lambda: QUICK)
+
+
 @pytest.fixture
 def warnings(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
     monkeypatch.setattr("fedmx.log.logger.propagate", True)

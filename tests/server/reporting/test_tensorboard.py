@@ -12,6 +12,7 @@ import pytest
 from fedmx.errors import TrainingFailedError
 from server.record.series import list_node_values, list_values
 from server.trackers.event_files import EventFiles
+from tests.bounds import HANG_S
 from tests.server.nodes import Config, Federation, Metrics, NullNode, Values, shift
 from tests.tools import find_tool_python
 
@@ -38,6 +39,13 @@ for run, tags in multiplexer.Runs().items():
     found[run] = {"series": series, "texts": texts, "plugins": plugins}
 print(json.dumps(found))
 """
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give a busy machine time, where a user would rather have the run end."""
+    monkeypatch.setattr("server.reporting.calls._HANGS_AFTER_S", HANG_S)
+    monkeypatch.setattr("server.trackers.tensorboard.TensorBoard.patience_s", HANG_S)
 
 
 def read(folder: Path) -> dict[str, Any]:
