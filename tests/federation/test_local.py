@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -15,6 +16,8 @@ import pytest
 
 from client.data.idx import read_idx
 from tests.bounds import HANG_S
+from tests.screens import Terminal
+from tests.server.status.web import fetch
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -81,11 +84,39 @@ def test_two_at_once_with_no_settings_train_the_same_model_in_separate_folders(t
     assert {run["status"] for run in facts} == {"finished"}
     assert len({run["model_sha256"] for run in facts}) == 1
     assert len({run["run_id"] for run in facts}) == 2
+    pages = [re.findall(r"http://127\.0\.0\.1:[0-9]+/", lines) for lines in printed]
+    assert [len(urls) for urls in pages] == [1, 1]
+    assert pages[0] != pages[1]
     shown = sorted(lines.splitlines()[-3] for lines in printed)
     assert shown == sorted(
         f"model: {name}/{run['run_id']}/model.npz"
         for name, run in zip(("runs", "runs-2"), facts, strict=True)
     )
+
+
+def test_a_terminal_shows_what_is_awaited_the_rounds_and_the_page_and_ends_with_the_table(
+    free_address: str, tmp_path: Path
+) -> None:
+    # A step is shown with the nodes that it waits for once it has lasted for a second.
+    settings = {"TERM": "xterm", "ROUNDS": "3", "LOCAL_EPOCHS": "5", "STATUS_ADDRESS": "127.0.0.1:0"}
+    environment = make_environment(free_address, tmp_path, **settings)
+    terminal = Terminal([sys.executable, "-m", "local"], environment, ROOT, (200, 24))
+    try:
+        assert terminal.read_until(lambda text: "nodes are ready" in text)
+        assert terminal.read_until(lambda text: "awaited: client-" in text)
+        assert terminal.read_until(lambda text: "round 2 of 3" in text)
+        url = re.search(r"page (http://127\.0\.0\.1:[0-9]+/)", terminal.screen.text)
+        assert url is not None
+        assert fetch(url[1], "/status.json").json["run"]["num_rounds"] == 3
+        text = terminal.read_all()
+        assert terminal.process.wait(HANG_S) == 0
+    finally:
+        terminal.close()
+    rows = [line.split() for line in text.splitlines() if line.split()[1:2] == ["2"]]
+    assert [row[0] for row in rows] == ["1", "2", "3"]
+    assert "round 2 of 3" not in text
+    assert "page http" not in text
+    assert text.rstrip().splitlines()[-1].startswith("details: ")
 
 
 def test_a_port_in_use_is_reported_in_one_line_and_ends_everything(tmp_path: Path) -> None:
