@@ -1,6 +1,7 @@
 """What applies to every request of the status server: rate, methods, names of this server, headers."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -27,9 +28,14 @@ _AT_ONCE = 50
 
 
 class Rate:
-    """Limits how many requests are served per second; those above it wait for their turn."""
+    """Limits how many requests are served per second; those above it wait for their turn.
 
-    def __init__(self) -> None:
+    Args:
+        sleep: waits for so many seconds.
+    """
+
+    def __init__(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self._sleep = sleep
         # When the next request is due, in the loop's seconds.
         self._due = 0.0
 
@@ -39,7 +45,7 @@ class Rate:
         due = max(self._due, now - _AT_ONCE / _PER_SECOND)
         self._due = due + 1 / _PER_SECOND
         if due > now:
-            await asyncio.sleep(due - now)
+            await self._sleep(due - now)
 
 
 class Guard:

@@ -6,6 +6,7 @@ import pytest
 
 from server.status import guard
 from server.status.guard import Rate
+from tests.server.status.web import run_coroutine
 
 
 def list_delays(number: int, monkeypatch: pytest.MonkeyPatch, *, idle_s: float = 0.0) -> list[float]:
@@ -19,17 +20,15 @@ def list_delays(number: int, monkeypatch: pytest.MonkeyPatch, *, idle_s: float =
     async def ask() -> None:
         nonlocal now
         monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
-        monkeypatch.setattr(asyncio, "sleep", note)
-        rate = Rate()
+        rate = Rate(note)
         await rate.wait()
         now += idle_s
         for _ in range(number):
             before = len(delays)
             await rate.wait()
             delays.extend([0.0] * (before + 1 - len(delays)))
-        monkeypatch.undo()
 
-    asyncio.run(ask())
+    run_coroutine(ask())
     return delays
 
 

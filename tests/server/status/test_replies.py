@@ -10,6 +10,7 @@ import pytest
 
 from server.status import replies
 from server.status.replies import Body, Cached, Watched, encode
+from tests.server.status.web import run_coroutine
 
 
 class Source:
@@ -45,7 +46,7 @@ def run(use: Callable[[Source, Cached], Awaitable[None]]) -> None:
         async def start() -> None:
             await use(source, Cached(source.build, executor))
 
-        asyncio.run(start())
+        run_coroutine(start())
 
 
 def test_all_who_ask_at_once_get_the_same_body() -> None:
