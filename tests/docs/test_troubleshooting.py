@@ -1,4 +1,4 @@
-"""The page about messages lists every event that programs log as a WARNING, and no other."""
+"""The page about messages lists every event that programs log as a WARNING or an ERROR, and no other."""
 
 import ast
 import re
@@ -13,11 +13,11 @@ PASSED_ON = {"fedmx/log.py", "fedmx/link/repeats.py"}
 
 
 def list_warnings() -> Iterator[tuple[str, str]]:
-    """Yield the place and the name of each event that is logged by a function `warn`."""
+    """Yield the place and the name of each event that is logged by `warn` or `logger.error`."""
     for path in sorted(path for folder in PROGRAMS for path in (ROOT / folder).rglob("*.py")):
         place = str(path.relative_to(ROOT))
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and _name_of(node.func) == "warn":
+            if isinstance(node, ast.Call) and _is_logging(node.func):
                 texts = [text for argument in node.args if (text := _text_of(argument))]
                 # `Repeats.warn` has a key before the name.
                 if texts:
@@ -26,12 +26,15 @@ def list_warnings() -> Iterator[tuple[str, str]]:
                     assert place in PASSED_ON or not node.args, f"{place}:{node.lineno}"
 
 
-def _name_of(function: ast.expr) -> str:
-    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+def _is_logging(function: ast.expr) -> bool:
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    return name == "warn" or ast.unparse(function) == "logger.error"
 
 
 def _text_of(argument: ast.expr) -> str:
-    return argument.value if isinstance(argument, ast.Constant) and isinstance(argument.value, str) else ""
+    if not isinstance(argument, ast.Constant) or not isinstance(argument.value, str):
+        return ""
+    return "" if argument.value == "%s" else argument.value
 
 
 def list_documented() -> Iterator[str]:
@@ -67,3 +70,34 @@ def test_every_warning_on_the_page_is_one_of_the_programs() -> None:
 def test_no_warning_is_on_the_page_twice() -> None:
     documented = list(list_documented())
     assert len(documented) == len(set(documented))
+
+
+def list_refusals() -> Iterator[tuple[str, str]]:
+    """Yield the place and the text of each refusal, without what is filled in."""
+    for path in sorted((ROOT / "fedmx").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "RefusedError" and node.args:
+                texts = [
+                    each.value
+                    for each in ast.walk(node.args[0])
+                    if isinstance(each, ast.Constant) and isinstance(each.value, str)
+                ]
+                if "".join(texts).strip():
+                    yield f"{path.relative_to(ROOT)}:{node.lineno}", " ".join(texts)
+
+
+def test_every_refusal_of_a_client_is_on_the_page() -> None:
+    text = PAGE.read_text()
+    section = text[text.index("## A client is refused") : text.index("## Warnings of the server")]
+    rows = re.findall(r"^\| (.*?`.*?) \| ", section, re.MULTILINE)
+    parts = [
+        part.strip(" .")
+        for row in rows
+        for code in re.findall(r"`([^`]+)`", row)
+        for part in code.split("...")
+    ]
+    # A single word such as `node` is in most of them.
+    known = [part for part in parts if " " in part or "=" in part or "_" in part]
+    refusals = list(list_refusals())
+    assert refusals
+    assert not [(place, text) for place, text in refusals if not any(part in text for part in known)]
