@@ -59,7 +59,7 @@ class Comparison {
     const name = nameOf(summary);
     const isLinked = this.isLive;
     cell.append(isLinked ? make("a", { href: `#run=${encodeURIComponent(summary.run_id)}` }, name) : make("span", {}, name));
-    if (name !== summary.run_id) cell.append(make("small", {}, summary.run_id));
+    if (name !== summary.run_id) cell.append(" ", make("small", {}, summary.run_id));
   }
 
   async choose(id, box) {

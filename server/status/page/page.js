@@ -107,12 +107,22 @@ class Page {
   }
 
   get summaries() {
-    return this.report === null ? asList(this.status.runs) : this.others.length ? [this.report, ...this.others] : [];
+    if (this.report !== null) return this.others.length ? [this.report, ...this.others] : [];
+    const run = asObject(this.status.run);
+    // The list is read less often than the run that goes on.
+    const live = { status: this.status.state, rounds: run.rounds, best: run.best, seconds: null, started: run.started };
+    return asList(this.status.runs).map((one) => (one.run_id === run.run_id ? { ...one, ...live } : one));
+  }
+
+  /** The nodes that are connected or were. Once the run is over, they leave, which is no state of interest. */
+  get roster() {
+    const nodes = asList(this.status.nodes);
+    return isOver(this.status.state) ? nodes.map((node) => ({ ...node, state: null })) : nodes;
   }
 
   show() {
     const run = this.run;
-    const roster = this.isStored ? [] : asList(this.status.nodes);
+    const roster = this.isStored ? [] : this.roster;
     find("stored").hidden = this.stored === null;
     this.tick();
     showHead(run, this.state);
@@ -133,7 +143,7 @@ class Page {
     const isLive = !this.isStored && this.status.state !== undefined;
     // After the connection is lost, times end with it.
     const now = this.lostSince ?? this.now;
-    const roster = isLive ? asList(this.status.nodes) : [];
+    const roster = isLive && !isOver(this.state) ? this.roster : [];
     if (this.report !== null || this.stored !== null || isLive) showFigures(this.run, this.report ? undefined : now, roster);
     const isActive = isLive && !isOver(this.state) && this.status.activity;
     find("now").hidden = !isActive;

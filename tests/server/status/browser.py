@@ -62,5 +62,5 @@ def count_points(page: Page, chart: str, key: str) -> int:
 
 def read_rows(page: Page, caption: str) -> list[list[str]]:
     """Return the texts of a table's rows, without its head."""
-    rows = page.locator(f'table:has(caption:has-text("{caption}")) tbody tr')
+    rows = page.locator(f'table:has(caption:text-is("{caption}")) tbody tr')
     return [row.locator("th, td").all_inner_texts() for row in rows.all()]

@@ -135,6 +135,17 @@ def test_after_a_run_is_over_the_page_says_that_its_server_has_ended(
     expect(page.locator("#connection")).to_contain_text("The run is over and its server has ended")
 
 
+def test_nodes_that_leave_at_the_end_of_a_run_are_not_shown_as_lost(
+    open_page: Opener, made_up: MadeUpServer
+) -> None:
+    status = make_status(make_document(5, 2), "finished")
+    made_up.status = status | {"nodes": [node | {"state": "gone"} for node in status["nodes"]]}
+    page = open_page(made_up.url)
+    expect(page.locator("#state")).to_have_text("Finished")
+    expect(page.get_by_role("button", name="Device")).to_be_visible()
+    expect(page.get_by_text("not connected")).to_have_count(0)
+
+
 def test_stored_runs_are_compared_and_opened(open_page: Opener, made_up: MadeUpServer) -> None:
     run = make_document(2, 2, num_rounds=5, status="running")
     old = make_document(9, 2, run_id="20260101-000000-ff00", name="older", settings={"LEARNING_RATE": 1})

@@ -143,7 +143,7 @@ def test_two_runs_are_drawn_over_each_other_with_the_settings_that_differ(open_r
 
 def test_settings_that_differ_from_their_defaults_come_first(open_report: Opener) -> None:
     page = open_report(build_report(make_document(20, 1)))
-    assert [row[:3] for row in read_rows(page, "Settings that differ from their")] == [
+    assert [row[:3] for row in read_rows(page, "Settings that differ from their defaults")] == [
         ["NUM_ROUNDS", "20", "3"]
     ]
 
