@@ -2,9 +2,14 @@
 
 import signal
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.bounds import HANG_S
+from tests.server.status.browser import Visit, list_arguments
+from tests.tools import find_browser
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,6 +23,32 @@ def _no_ignored_hangup() -> Iterator[None]:
         signal.signal(signal.SIGHUP, lambda *_: None)
     yield
     signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real browser, which one process can start only once."""
+    path = find_browser()
+    expect.set_options(timeout=HANG_S * 1000)
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=list_arguments())
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Return a function that opens an address; the pages may not have logged an error at the end."""
+    visits: list[Visit] = []
+
+    def open_one(address: str, *, ignored: str = "", **options: object) -> Page:
+        visits.append(Visit(browser, HANG_S, ignored, options))
+        visits[-1].page.goto(address)
+        return visits[-1].page
+
+    yield open_one
+    errors = [error for visit in visits for error in visit.end()]
+    assert errors == []
 
 
 @pytest.hookimpl(wrapper=True)

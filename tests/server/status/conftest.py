@@ -1,19 +1,16 @@
-"""Status servers, without a run or with made-up ones, and a real browser whose pages must log no error."""
+"""Status servers, without a run or with made-up ones."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page
 
 from fedmx.settings import ServerSettings
 from fedmx.values import Address
 from server.status.server import StatusServer
-from tests.bounds import HANG_S
-from tests.server.status.browser import Visit, list_arguments
 from tests.server.status.made_up_server import MadeUpServer
-from tests.tools import find_browser
 
 ANY_PORT = Address("127.0.0.1", 0)
 Serve = Callable[..., StatusServer]
@@ -32,31 +29,6 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     yield serve
     for server in started:
         server.close(is_stopped=True)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    path = find_browser()
-    expect.set_options(timeout=HANG_S * 1000)
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=list_arguments())
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Return a function that opens an address; the pages may not have logged an error at the end."""
-    visits: list[Visit] = []
-
-    def open_one(address: str, *, ignored: str = "", **options: object) -> Page:
-        visits.append(Visit(browser, HANG_S, ignored, options))
-        visits[-1].page.goto(address)
-        return visits[-1].page
-
-    yield open_one
-    errors = [error for visit in visits for error in visit.end()]
-    assert errors == []
 
 
 @pytest.fixture

@@ -1,40 +1,14 @@
 """The documentation site: it is built without a warning, and needs nothing from outside."""
 
 import re
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from requirements.site import PAGES, SITE
-from tests.bounds import HANG_S
-from tests.tools import ROOT, find_tool_python
-
-
-def build(root: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [find_tool_python("docs"), "-m", "requirements.site"],
-        cwd=root,
-        env={"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=HANG_S,
-        check=False,
-    )
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built from this tree."""
-    folder = tmp_path_factory.mktemp("tree")
-    for path in ROOT.iterdir():
-        if path.name != "build":
-            (folder / path.name).symlink_to(path)
-    done = build(folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert (folder / SITE / "index.html").as_uri() in done.stdout
-    return folder / SITE
+from tests.docs.conftest import build
+from tests.tools import ROOT
 
 
 class Resources(HTMLParser):
