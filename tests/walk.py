@@ -24,7 +24,7 @@ from tests.small_mnist import write_small_mnist
 _LEFT_OUT = re.compile(
     r"\.git|\.venv.*|\.fedmx|\..*_cache|\.hypothesis|build|runs(-\d+)?|bundle|sbom|data|.*\.override\.yml"
 )
-"""What set-up, runs and tests write into a tree, and the data, which are linked."""
+"""What set-up, runs and tests write into a tree; of the data, only MNIST is part of it."""
 _FULL = ("README.md", "docs/first-hour/quick-start.md")
 """Pages whose plain `make run` is run in full, to compare its model."""
 _SHORT = {
@@ -122,7 +122,7 @@ def is_plain(block: Block) -> bool:
 
 
 def copy_tree(folder: Path) -> None:
-    """Copy the tree as it is after a download, with this environment and the data as links."""
+    """Copy the tree as it is after a download, with a link to this environment."""
     folder.mkdir()
     for path in ROOT.iterdir():
         if path.is_dir() and not _LEFT_OUT.fullmatch(path.name):
@@ -131,7 +131,8 @@ def copy_tree(folder: Path) -> None:
             )
         elif not _LEFT_OUT.fullmatch(path.name):
             shutil.copy2(path, folder / path.name)
-    shutil.copytree(ROOT / "data" / "mnist", folder / "data" / "mnist", copy_function=os.symlink)
+    # No links, because they would be what an image has.
+    shutil.copytree(ROOT / "data" / "mnist", folder / "data" / "mnist")
     environment = Path(sys.prefix)
     (folder / ".venv").mkdir()
     for name in ("bin", "lib", "pyvenv.cfg"):

@@ -56,10 +56,10 @@ class Workshop:
             r"\bfedmx-client:[\d.]+": name_image("client", name),
             r"\bhospital-client:1\b": name_image("client", f"{name}-hospital"),
             r"COMPOSE_PROJECT_NAME=other\b": f"COMPOSE_PROJECT_NAME={name}-other",
-            r"\b((?:NUM_)?ROUNDS)=\d+": r"\1=2",
+            r"\bROUNDS=\d+": "ROUNDS=1",
             **(ONE_SITE if str(page.relative_to(ROOT)) in SITES else {}),
         }
-        settings = self.stack.variables(COMPOSE_PROJECT_NAME=name, FEDMX_VERSION=__version__)
+        settings = self.stack.variables(COMPOSE_PROJECT_NAME=name, FEDMX_VERSION=__version__, ROUNDS=1)
         first = Block(blocks[0].page, 0, before=(OWN_PROJECTS,))
         return run_blocks([first, *blocks], self.folder, places, **settings)
 
