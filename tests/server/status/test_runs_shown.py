@@ -1,6 +1,7 @@
 """A run as a status server shows it: while it goes on, at its end, and afterwards."""
 
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from server.app import app
 from tests.ports import find_free_port
 from tests.server.nodes import Config, Federation, LocalGrid, Metrics, NullNode, Values, shift
 from tests.server.status.web import Answer, fetch, read_metrics, wait_until
+
+_LATER_S = 1.0
 
 
 class Watched:
@@ -112,15 +115,18 @@ def test_a_resumed_run_is_shown_from_its_first_round_on(watched: Watched) -> Non
 
 
 def read_final_metrics(watched: Watched, found: list[dict[str, float]]) -> None:
-    """Read the metrics until they are those of a run that has ended."""
-    while True:
-        try:
-            metrics = read_metrics(watched.url)
-        except OSError:
-            continue
-        if metrics['fedmx_run_state{state="waiting"}'] + metrics['fedmx_run_state{state="running"}'] == 0:
-            found.append(metrics)
-            return
+    """Read the metrics once, some time after the run has ended."""
+    wait_until(lambda: has_ended(watched))
+    # A server that does not stay is gone by then.
+    time.sleep(_LATER_S)
+    found.append(read_metrics(watched.url))
+
+
+def has_ended(watched: Watched) -> bool:
+    try:
+        return bool(watched.federation.facts["finished"])
+    except FileNotFoundError:
+        return False
 
 
 def test_the_final_metrics_stay_until_they_were_read_once(watched: Watched) -> None:
@@ -131,12 +137,10 @@ def test_the_final_metrics_stay_until_they_were_read_once(watched: Watched) -> N
     watched.run({"a": watched.node()}, num_rounds=2, status_linger=1e6)
     reader.join()
     [metrics] = found
+    last = watched.federation.history[1]
     assert metrics['fedmx_run_state{state="finished"}'] == 1
     assert metrics["fedmx_rounds_total"] == 2
-    assert (
-        metrics['fedmx_evaluation{metric="loss"}']
-        == watched.federation.history[1]["evaluate"]["metrics"]["loss"]
-    )
+    assert metrics['fedmx_evaluation{metric="loss"}'] == last["evaluate"]["metrics"]["loss"]
 
 
 def test_a_run_that_failed_stays_as_long_and_is_not_healthy(watched: Watched) -> None:
@@ -172,6 +176,8 @@ def test_a_page_that_is_open_reads_how_the_run_ended(watched: Watched) -> None:
 
     def look() -> None:
         while not states or states[-1] != "finished":
+            # As a page does.
+            time.sleep(_LATER_S)
             try:
                 states.append(fetch(watched.url, "/status.json").json["state"])
             except OSError:
