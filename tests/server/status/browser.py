@@ -62,5 +62,7 @@ def count_points(page: Page, chart: str, key: str) -> int:
 
 def read_rows(page: Page, caption: str) -> list[list[str]]:
     """Return the texts of a table's rows, without its head."""
-    rows = page.locator(f'table:has(caption:text-is("{caption}")) tbody tr')
-    return [row.locator("th, td").all_inner_texts() for row in rows.all()]
+    table = page.locator(f'table:has(caption:text-is("{caption}"))')
+    # A table that is opened is filled at once, but by an event that follows.
+    table.wait_for(state="attached")
+    return [row.locator("th, td").all_inner_texts() for row in table.locator("tbody tr").all()]
