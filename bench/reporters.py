@@ -1,11 +1,10 @@
-"""`python -m bench.reporters`: what a round costs with all that shows a run, compared with nothing of it.
+"""`python -m bench.reporters`: what the status page, TensorBoard and MLflow cost per round.
 
-The server trains with two nodes that return the small model as it came. With the reporters on, it serves its
-page and metrics, which are both read all the time, writes TensorBoard's files, and sends metrics to a
-stand-in for MLflow that answers at once. Runs with and without them alternate, so that a change of the
-machine's speed affects both. A round's seconds are those between two train messages at a node, so that they
-include all that the server does between two rounds. The server's CPU time is shown as well: other programs on
-the machine change it less.
+The server trains with two nodes that return the small model as it came. With reporters, it serves the page
+and metrics to a reader that polls both, writes TensorBoard's files, and sends metrics to a stand-in for
+MLflow that answers at once. Runs with and without reporters alternate: a change of the machine's speed
+affects both. A round is measured between two train messages at a node, which includes all the server's work
+between two rounds. The server's CPU time is shown as well: other programs on the machine affect it less.
 """
 
 import json
@@ -37,7 +36,7 @@ from tests.server.nodes import GOOD, Config, Metrics, NullNode, Values
 
 PAIRS, ROUNDS, WARM_UP = 6, 60, 5
 MOST_S = 0.010
-"""What a round may cost more."""
+"""The most that reporters may add to a round."""
 
 _MODEL_BYTES = 2**24
 _LIMIT_S = 180.0
@@ -51,7 +50,7 @@ _ANSWER = {
 
 @dataclass(frozen=True)
 class Run:
-    """The rounds of a run after the first ones.
+    """The rounds of a run after the warm-up.
 
     Attributes:
         seconds: of each round.
@@ -82,7 +81,7 @@ def main() -> None:
 
 
 def _measure(*, is_on: bool) -> Run:
-    """Run a federation."""
+    """Run a federation and return its measured rounds."""
     with Children() as children:
         port, marks = free_port(), children.folder / "marks"
         settings = {
@@ -108,7 +107,7 @@ def _measure(*, is_on: bool) -> Run:
 
 @contextmanager
 def _reporters(children: Children, *, is_on: bool) -> Iterator[Mapping[str, str]]:
-    """Yield the settings of the server; with reporters, run what they talk to."""
+    """Yield the settings of the server; with reporters, run the programs that they talk to."""
     if not is_on:
         yield {"STATUS_ADDRESS": "off", "TENSORBOARD": "off"}
         return
@@ -130,7 +129,7 @@ def _reporters(children: Children, *, is_on: bool) -> Iterator[Mapping[str, str]
 
 
 def _read_page(url: str, is_over: threading.Event) -> None:
-    """Read what Prometheus and the page read."""
+    """Poll the paths that Prometheus and the page poll."""
     while not is_over.wait(_READ_EVERY_S):
         for path in ("/metrics", "/status.json"):
             with suppress(RequestError):
@@ -162,7 +161,7 @@ def _list_cells(without: float, with_them: float) -> list[str]:
 
 
 def act_as_node(port: str, number: str, marks: str, server: str) -> None:
-    """Return the model as it came, until the server's goodbye. The first node notes when rounds begin."""
+    """Return the model unchanged until the server's goodbye. The first node records when rounds begin."""
     share_heap()
 
     def train(values: Values, _: Config) -> tuple[Values, Metrics]:

@@ -1,4 +1,4 @@
-"""What a client logs of each round: its own results, and the federation's once the server knows it."""
+"""Logs two results per round at a client: its own, and the federation's once the server knows it."""
 
 import math
 from collections.abc import Mapping
@@ -12,17 +12,17 @@ from fedmx.round_news import Result, RoundNews
 
 @dataclass
 class _Round:
-    """What this client did in a round.
+    """This client's part in a round.
 
     Attributes:
         number: the round.
-        news: what its messages say about the run.
+        news: what the server's messages report about the run.
         metrics: those of the evaluation, and those of the training as `train_NAME`.
         examples: how many it trained on.
         tested: how many it was evaluated on.
         seconds: of its work.
-        bytes_up: of its replies; None where that is not measured.
-        bytes_down: of the requests; None where that is not measured.
+        bytes_up: of its replies; None if not measured.
+        bytes_down: of the requests; None if not measured.
     """
 
     number: int
@@ -66,11 +66,11 @@ class Journal:
         self._logged: tuple[str | None, int] | None = None
 
     def begin(self, number: int, config: Mapping[str, object]) -> None:
-        """Note that work for a round begins, and log what is known of the rounds before.
+        """Begin a round, and log the results of earlier rounds that are known by now.
 
         Args:
             number: the round.
-            config: of the message that asks for the work.
+            config: of the message that requests the work.
         """
         news = RoundNews.from_config(config)
         if self._open is None or (self._open.number, self._run_id) != (number, news.run_id):
@@ -105,7 +105,7 @@ class Journal:
             self._close()
 
     def end(self, result: str) -> None:
-        """Log what is left when the membership ends.
+        """Log the remaining results when the membership ends.
 
         Args:
             result: the federation's result of the last round, in JSON; empty if the server did not send it.
@@ -121,7 +121,7 @@ class Journal:
             found.log()
 
     def _log_federation(self, text: str) -> None:
-        """Log the federation's result of a round, once: several messages have the same."""
+        """Log the federation's result of a round once, although several messages contain it."""
         result = Result.parse(text)
         if result is None or self._logged == (self._run_id, result.round):
             return

@@ -140,7 +140,7 @@ def find_run(name: str | Path, *, is_best: bool = False) -> SavedRun:
 
 
 def _is_running(folder: Path, facts: Mapping[str, Any]) -> bool:
-    """Return whether a server may work on a run: one that was killed could not record the end of its run."""
+    """Return whether a server may be working on a run. A killed server leaves the status `running` behind."""
     return facts["status"] == RUNNING and has_server(folder.resolve().parent)
 
 

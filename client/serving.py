@@ -54,7 +54,7 @@ def main() -> None:
     )
     app.journal.is_transfer_measured = True
     try:
-        # A partition or a schema may decide about the device later: then the setting is what is known.
+        # The device may depend on a partition or a schema that is not known yet: then report the setting.
         link.serve(app.app, description, device or settings.device, app.journal.add_exchange)
     finally:
         app.journal.end(link.result)

@@ -1,9 +1,11 @@
-"""The event log, `events.jsonl`: who joined, left or was refused, certificates, and runs, as JSON lines.
+"""The event log, `events.jsonl`: joins, leaves, refusals, certificates and runs, as JSON lines.
 
-It depends on no setting of the log, and lies in a folder that outlives containers. Several processes may
-append to one file: each line is one write to the file's end. A log that cannot be written costs one WARNING.
-Whoever reaches an open port can cause events, so what one source causes is limited in a period, and counted
-beyond that; and the file is rotated, so that it never takes more than a few times `_MAX_BYTES`.
+It does not depend on LOG_LEVEL or LOG_FORMAT, and its folder outlives containers. Several processes may
+append to one file: each locks it and writes a whole line to its end. A log that cannot be
+written costs one WARNING.
+
+Anyone who reaches an open port can cause events. Therefore each source is limited per period, further events
+are only counted, and the file is rotated: all files together never exceed a few times `_MAX_BYTES`.
 """
 
 import errno
@@ -27,20 +29,20 @@ FILE = "events.jsonl"
 _MAX_BYTES = 5_000_000
 _OLD_FILES = 3
 _PERIOD_S = 300.0
-# Lines in a period: of one event of one source, of one event of all sources, and of counts.
+# Lines per period: of one event from one source, of one event from all sources, and of counts.
 _MOST_OF_SOURCE = 10
 _MOST_OF_EVENT = 1_000
 _MOST_COUNTS = 100
-# Whoever reaches an open port could otherwise fill the memory with sources.
+# Otherwise, anyone who reaches an open port could fill the memory with sources.
 _MOST_SOURCES = 4_096
 _LONGEST = 400
-# The files that could not be written: the link and the run log events of their own.
+# The files that could not be written. The link and the run each have an EventLog for the same file.
 _warned_of: set[Path] = set()
 
 
 @dataclass
 class _Source:
-    """What a source caused in this period.
+    """The events of a source in this period.
 
     Attributes:
         lines: how many lines were written.
@@ -69,18 +71,18 @@ class EventLog:
         self._max_bytes = max_bytes
         self._clock = clock
         self._lock = threading.Lock()
-        # By event and source; an empty source stands for those that are too many.
+        # By event and source. The empty source counts those beyond `_MOST_SOURCES`.
         self._sources: dict[tuple[str, str], _Source] = {}
         self._lines: Counter[str] = Counter()
         self._since = clock()
 
     def note(self, event: str, source: str = "", **fields: object) -> None:
-        """Append an event. A field that is None is left out.
+        """Append an event, without the fields that are None.
 
         Args:
-            event: its name, which is constant.
-            source: who can cause it at will, and therefore is limited; empty for what this program does.
-            fields: what differs from one such event to the next.
+            event: its constant name.
+            source: who caused it, and is therefore limited; empty for events of this program itself.
+            fields: its details.
         """
         known = {name: value for name, value in fields.items() if value is not None}
         with self._lock:
@@ -96,12 +98,12 @@ class EventLog:
                 self._end_period()
 
     def report_now(self) -> None:
-        """Write how many events were only counted, and begin another period."""
+        """Write how many events were only counted, and begin a new period."""
         with self._lock:
             self._end_period()
 
     def _may_write(self, event: str, source: str, fields: Mapping[str, object]) -> bool:
-        """Return whether a source's event is written; otherwise count it."""
+        """Return whether an event is within the limits of its source; otherwise count it."""
         key = (event, source)
         if key not in self._sources and len(self._sources) >= _MOST_SOURCES:
             key = (event, "")
@@ -129,7 +131,7 @@ class EventLog:
         self._since = self._clock()
 
     def _write(self, line: Mapping[str, object]) -> None:
-        # ASCII alone: what is no character of the log's encoding is escaped by JSON.
+        # json.dumps escapes all but ASCII, so even a lone surrogate can be encoded.
         data = json.dumps({name: _shorten(value) for name, value in line.items()}, default=str).encode()
         try:
             self._append(data + b"\n")
@@ -142,12 +144,14 @@ class EventLog:
         """Append a line, and rotate the file if it is full.
 
         Raises:
-            OSError: it could not be written, or only a part of it.
+            OSError: it was written only in part, or not at all.
         """
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         try:
+            # Without the lock, the size could be seen in the middle of another process's write.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
             size = os.fstat(descriptor).st_size
-            # A line that an earlier process could write only in part must not spoil this one.
+            # An earlier process may have written a line only in part, which must not corrupt this one.
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
                 data = b"\n" + data
             if os.write(descriptor, data) < len(data):
@@ -158,9 +162,16 @@ class EventLog:
             os.close(descriptor)
 
     def _rotate(self, descriptor: int) -> None:
-        """Make the full file the newest old one, unless another process has done so."""
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if not os.path.samestat(os.fstat(descriptor), self._path.stat()):
+        """Make the full file the newest old one, unless another process has done so.
+
+        Args:
+            descriptor: of the full file, which is locked.
+        """
+        try:
+            is_rotated = not os.path.samestat(os.fstat(descriptor), self._path.stat())
+        except FileNotFoundError:
+            is_rotated = True
+        if is_rotated:
             return
         files = [self._path, *_old_files(self._path.parent)]
         for newer, older in reversed(list(itertools.pairwise(files))):
@@ -172,7 +183,7 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
     """Read the events of a folder, oldest first; a line that cannot be read is skipped.
 
     Raises:
-        OSError: a file cannot be read. One that does not exist has no events.
+        OSError: a file exists but cannot be read.
     """
     events = []
     for path in (*reversed(_old_files(folder)), folder / FILE):
@@ -182,7 +193,7 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
 
 
 def _old_files(folder: Path) -> list[Path]:
-    """Return the paths of full files, the newest first."""
+    """Return the paths of rotated files, newest first."""
     stem, _, suffix = FILE.partition(".")
     return [folder / f"{stem}.{number}.{suffix}" for number in range(1, _OLD_FILES + 1)]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 HIDDEN = "(hidden)"
-"""Stands for the value of a secret."""
+"""Shown in place of a secret value."""
 
 Field = dataclasses.Field[Any]
 S = TypeVar("S")

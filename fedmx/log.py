@@ -95,7 +95,7 @@ def _flatten(fields: Mapping[str, object]) -> Iterator[tuple[str, object]]:
 
 
 def show(value: object) -> str:
-    """Return a value as text lines have it: rounded, escaped, and in quotes where it needs them."""
+    """Format a value for a text line: rounded, escaped, and quoted where necessary."""
     if isinstance(value, float):
         return f"{_round(value, _DIGITS_IN_TEXT):.15g}"
     if isinstance(value, list | tuple):

@@ -1,9 +1,9 @@
-"""What the server tells a client about the run beside its work, for the client's log alone.
+"""News about the run in the server's messages, which a client only logs.
 
-It is part of the config of each train and evaluate message. Requests are identified by a digest of their
-content, so it must be the same after a crash: all of it comes from the settings and the history. The
+They are part of the config of each train and evaluate message. Requests are identified by a digest of their
+content, so news must be the same after a crash: they derive from the settings and the history alone. The
 federation's result of a round is known only after its evaluation: it travels with the next round's messages,
-and that of the last round with the goodbye. A client ignores what it does not know or cannot read.
+and that of the last round with the goodbye. A client ignores entries that it does not know or cannot read.
 """
 
 import json
@@ -18,7 +18,7 @@ _ROUNDS = "num-rounds"
 _RESULT = "federation-result"
 
 MAX_TEXT = 4_096
-"""The most characters of a result."""
+"""How long the JSON of a result may be."""
 _LONGEST_RUN = 128
 _LONGEST_NAME = 64
 _MOST_METRICS = 20
@@ -78,7 +78,7 @@ class Result:
 
 @dataclass(frozen=True)
 class RoundNews:
-    """What a message says about its run.
+    """What a message reports about its run.
 
     Attributes:
         run_id: the run's name; None from a server that does not send it.
@@ -101,7 +101,7 @@ class RoundNews:
 
     @classmethod
     def from_config(cls, config: Mapping[str, object]) -> Self:
-        """Read it from a message's config, without what is not valid."""
+        """Read it from a message's config; entries that are not valid are left out."""
         run_id, rounds, result = (config.get(key) for key in (_RUN, _ROUNDS, _RESULT))
         return cls(
             run_id if isinstance(run_id, str) and 0 < len(run_id) <= _LONGEST_RUN else None,

@@ -21,7 +21,7 @@ class RunSettings(Hyperparameters):
     num_rounds: int = setting(
         3, _positive, "rounds of training; its alias ROUNDS takes precedence", alias="ROUNDS"
     )
-    run_name: str = setting("", texts.title, "name of the run, for people")
+    run_name: str = setting("", texts.title, "name of the run, shown beside its id")
     run_notes: str = setting("", texts.notes, "notes on the run")
     run_tags: tuple[str, ...] = setting((), texts.tags, "tags of the run, separated by commas")
     min_clients: int = setting(2, _positive, "minimum number of clients to start a run with")

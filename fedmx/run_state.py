@@ -47,12 +47,12 @@ def open_lock(runs_dir: Path, name: str = _LOCK) -> IO[bytes]:
 def has_server(runs_dir: Path) -> bool:
     """Return whether a server holds the lock of a runs folder, which may be read-only.
 
-    The lock is taken for a moment, for which a server that starts waits.
+    This takes the lock for a moment; a server that starts then waits for it.
     """
     try:
         with (runs_dir / _LOCK).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    # A lock that another user owns tells nothing: a live run must not be taken for a dead one.
+    # Another user's lock cannot be checked, and a live run must not be reported as dead.
     except (BlockingIOError, PermissionError):
         return True
     except OSError:

@@ -87,7 +87,7 @@ class ServerSettings(CommonSettings, RunSettings):
     )
     status_address: Address | None = _status_address()
     status_names: tuple[str, ...] = setting(
-        (), parsing.host_names, "further host names by which browsers may open the page"
+        (), parsing.host_names, "more host names by which browsers may open the page, separated by commas"
     )
     status_linger: float = setting(
         0.0, parsing.seconds, "seconds to wait after the run until Prometheus has read the final metrics"
@@ -98,15 +98,15 @@ class ServerSettings(CommonSettings, RunSettings):
     mlflow_tracking_uri: str = setting(
         "", texts.web_address, "http(s) address of an MLflow server; empty: none", is_secret=True
     )
-    mlflow_experiment_name: str = setting("fedmx", texts.title, "MLflow's experiment of the runs")
-    mlflow_tracking_username: str = setting("", str, "user name at the MLflow server")
-    mlflow_tracking_password: str = setting("", str, "password at the MLflow server", is_secret=True)
+    mlflow_experiment_name: str = setting("fedmx", texts.title, "MLflow experiment that receives the runs")
+    mlflow_tracking_username: str = setting("", str, "user name for the MLflow server")
+    mlflow_tracking_password: str = setting("", str, "password for the MLflow server", is_secret=True)
     mlflow_tracking_token: str = setting("", str, "token for the MLflow server", is_secret=True)
     on_end_command: str = setting(
-        "", str, "shell command to run when a run has ended, with a JSON object as its input"
+        "", str, "shell command to execute when a run has ended, with a JSON object as its input"
     )
     on_end_webhook: str = setting(
-        "", texts.web_address, "http(s) address to which that JSON object is posted", is_secret=True
+        "", texts.web_address, "http(s) address to which the same JSON object is posted", is_secret=True
     )
 
 

@@ -38,7 +38,7 @@ def web_address(text: str) -> str:
     """Parse the address of a web server, without naming it in the error: it may contain a password."""
     try:
         parts = urlsplit(text)
-        # Reading it checks it.
+        # `urlsplit` checks the port only when it is read.
         is_port = parts.port is None or 1 <= parts.port <= _LARGEST_PORT
     except ValueError:
         raise ValueError("expected an address such as https://host:port/path") from None

@@ -71,7 +71,7 @@ def federate(console: Console, plan: Plan, room: Mapping[str, str]) -> None:
     """
     if plan.pki is not None:
         issue_certificates(console, plan.pki)
-    # The port that was free may be in use by now.
+    # Another program may have taken the port since it was found free.
     fallback = {"STATUS_ADDRESS": ANY_PORT} if "STATUS_ADDRESS" in room else {}
     federation = Federation(plan, fallback)
     exit_code = 0

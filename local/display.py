@@ -20,7 +20,7 @@ class Display:
     def __init__(self, console: Console) -> None:
         """Show a screen and what is not routine on a terminal, every line elsewhere."""
         self._console = console
-        # The tables at the end show the same, and more.
+        # The screen is removed at the end: the final tables show the same and more.
         self._screen = LiveScreen(console, is_kept=False) if is_live(console) else None
         self._feed: Feed | None = None
 
@@ -39,7 +39,7 @@ class Display:
         """Show a run from now on.
 
         Args:
-            url: the page that shows it; empty: there is none.
+            url: the page that shows it; empty if there is none.
             folder: of the run.
         """
         if self._screen:
@@ -47,7 +47,7 @@ class Display:
             self._feed = Feed(url, folder, self._screen.show)
 
     def announce(self, url: str) -> None:
-        """Show the URL of the page that shows the run; the screen has it already."""
+        """Print the URL of the page of the run, unless the screen shows it."""
         if self._screen is None:
             self.show(f"status page: {url}")
 

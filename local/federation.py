@@ -40,7 +40,7 @@ class Federation:
 
     Args:
         plan: what to start.
-        fallback: settings for the server if those that they replace, which the user has not set, cannot work.
+        fallback: settings that replace those the launcher has chosen, if the server rejects these.
 
     Attributes:
         run_dir: the folder of the run, once the server has reported it.
@@ -127,7 +127,7 @@ class Federation:
         return server.ready is not None
 
     def _is_settled_by_fallback(self, server: Child) -> bool:
-        """Whether the server rejected only settings that have a fallback."""
+        """Return whether the server rejected only settings that have a fallback."""
         found = map(split_line, self._early_lines)
         names = {message.partition("=")[0] for level, message in found if level == "ERROR"}
         return server.exit_code == _WRONG_SETTINGS and bool(names) and names <= self._fallback.keys()

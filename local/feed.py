@@ -1,4 +1,4 @@
-"""Reads a run again and again, on a thread of its own, for the screen of `make run`."""
+"""Polls a run on a thread of its own, for the screen of `make run`."""
 
 import threading
 from collections.abc import Callable
@@ -13,12 +13,12 @@ _INTERVAL_S = 0.5
 
 
 class Feed:
-    """Reads a run until it is stopped.
+    """Polls a run until it is stopped.
 
     Args:
-        url: the server's page; empty: there is none, and the run's folder is read.
+        url: the server's page; if empty, the run's folder is read instead.
         folder: of the run.
-        show: is called with what was read.
+        show: called with each snapshot.
     """
 
     def __init__(self, url: str, folder: Path, show: Callable[[Snapshot], None]) -> None:
@@ -34,14 +34,14 @@ class Feed:
 
     def _run(self) -> None:
         while not self._is_over.is_set():
-            # Shown is what was read before: the server may have ended.
+            # The server may have ended: the previous snapshot stays on the screen.
             with suppress(NoStatusError):
                 self._show(self._read())
             self._is_over.wait(_INTERVAL_S)
 
 
 class _Folder:
-    """The folder of a run, read again when it has changed."""
+    """Reads the folder of a run, again only if it has changed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -52,7 +52,7 @@ class _Folder:
         """Return the run.
 
         Raises:
-            NoStatusError: it cannot be read, or not yet.
+            NoStatusError: it cannot be read yet, or not any more.
         """
         try:
             version = [self._find_version("run.json"), self._find_version("history.jsonl")]
@@ -60,7 +60,7 @@ class _Folder:
                 self._newest = Snapshot.parse({"state": RUNNING, "run": read_overview(self._folder)})
                 self._version = version
         except (OSError, ValueError, LookupError, TypeError) as error:
-            # A line may be half written, or be of another version.
+            # A line may be half written, or written by another version.
             raise NoStatusError(str(error)) from None
         return self._newest
 

@@ -8,7 +8,7 @@ _TEXT_LINE = re.compile(rf"{_DATE}({_TIME}){_ZONE} (([A-Z]+) +(.*))")
 # Worth seeing beside a screen that shows rounds from the middle on.
 _RESUMING = "resuming a run"
 _LOST_SERVER = "lost the server"
-# A client logs it for its site; here, the server's own line says the same.
+# Clients log it for their sites; here, the server's own line has the same numbers.
 _FEDERATION_RESULT = "federation result"
 
 
@@ -30,7 +30,7 @@ def is_routine(line: str) -> bool:
 
 
 def is_repetition(line: str) -> bool:
-    """Whether a client's line repeats what the server's log has."""
+    """Return whether a client's line repeats one of the server's."""
     return split_line(line)[1].startswith(_FEDERATION_RESULT)
 
 

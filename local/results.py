@@ -128,7 +128,7 @@ class Totals:
         rounds: in how many its update was admitted.
         examples: how many it trained on, counted once per round.
         bytes_up: bytes that it sent.
-        bytes_down: bytes that it was sent.
+        bytes_down: bytes that it received.
         rejected: how many of its replies were rejected.
     """
 
@@ -150,7 +150,7 @@ class Totals:
 
 
 def read_totals(folder: Path) -> list[Totals]:
-    """Read the totals of a run's nodes; none if there is only one, or none can be read."""
+    """Read the totals of a run's nodes; none if there is only one node, or they cannot be read."""
     with suppress(ValueError, KeyError, TypeError, OSError):
         nodes = [Totals.parse(node) for node in read_overview(folder)["nodes"]]
         return nodes if len(nodes) > 1 else []

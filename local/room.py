@@ -17,7 +17,7 @@ _TICK_S = 0.1
 _LAUNCHER = ".launcher"
 
 ANY_PORT = f"{DEFAULT_ADDRESS.host}:0"
-"""STATUS_ADDRESS of a page at a port that the kernel chooses."""
+"""STATUS_ADDRESS that lets the kernel choose the port."""
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def find_room(environ: Mapping[str, str], root: Path) -> Iterator[Mapping[str, s
     """Find what the user has not set, and reserve the folder for as long as the context lasts.
 
     The first federation writes to `runs`, one beside it to `runs-2`, and so on. The kernel chooses the ports,
-    but the page of the first federation always has the same one, so that it can be bookmarked.
+    except that of the first federation's page, which is always the same and can be bookmarked.
 
     Args:
         environ: the user's settings.
@@ -46,7 +46,7 @@ def find_room(environ: Mapping[str, str], root: Path) -> Iterator[Mapping[str, s
 
 
 def _is_free(address: Address) -> bool:
-    """Whether nothing listens on an address now. It may be in use when the server starts."""
+    """Return whether nothing listens on an address now. That may change before the server starts."""
     try:
         socket.create_server((address.host, address.port)).close()
     except OSError:

@@ -1,6 +1,6 @@
 """Build the documentation site in build/docs: `make docs`, in an environment of its own, .venv-docs.
 
-A page reads well on GitHub too, so it links to files of the repository. MkDocs reads one folder: the pages of
+Pages are also read on GitHub, so they link to files of the repository. MkDocs reads one folder: the pages of
 docs/ and those of PAGES are copied into it, and a link to any other file becomes its text.
 """
 # ruff: noqa: INP001 - a program of its own
@@ -22,7 +22,7 @@ PAGES = (
     "data/mnist/README.md",
     "fuzz/README.md",
 )
-"""Pages outside docs/, which have the same path in the site."""
+"""Pages outside docs/, which keep their path in the site."""
 
 _FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?P<image>!?)\[(?P<label>[^\]]*)\]\((?P<target>[^)\s]+)\)")
@@ -39,7 +39,7 @@ def main(root: Path = Path()) -> int:
         # A warning, such as a link to a heading that does not exist, is an error.
         [sys.executable, "-m", "mkdocs", "build", "--strict"],
         cwd=root,
-        # Material announces its end at every build.
+        # Otherwise, Material prints a notice about MkDocs 2 at every build.
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
         check=False,
     )
@@ -49,7 +49,7 @@ def main(root: Path = Path()) -> int:
 
 
 def copy_pages(root: Path) -> list[str]:
-    """Copy all pages, and what they show, with links that work there; return what is wrong."""
+    """Copy all pages and images, with links that work in the copy; return the problems found."""
     to = root / SOURCE
     shutil.rmtree(to, ignore_errors=True)
     found = [path.relative_to(root) for path in sorted((root / "docs").rglob("*")) if path.is_file()]
@@ -67,7 +67,7 @@ def copy_pages(root: Path) -> list[str]:
 
 
 def _rewrite(root: Path, page: Path, text: str, places: dict[Path, Path], problems: list[str]) -> str:
-    """Return a page's text with links between the places of the pages."""
+    """Return a page's text with links to the copies of the pages; append broken links to `problems`."""
 
     def replace(found: "re.Match[str]") -> str:
         target, hash_sign, anchor = found["target"].partition("#")

@@ -1,4 +1,4 @@
-"""What the server does at the moment: written by the run, read by whatever shows it, on other threads."""
+"""What the server does at the moment, written by the run and read by reporters on other threads."""
 
 import time
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ class Doing:
         name: `waiting for nodes`, `query`, `train`, `aggregate`, `evaluate`, `checkpoint` or `idle`.
         round: the number of the round; 0 before round 1.
         since: when it began, in seconds since the epoch.
-        wait: what the server waits for, as it last looked; None if it does not wait, or has just begun to.
+        wait: what the server waits for; None if it does not wait, or has just begun to.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Doing:
     wait: Outlook | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as values that JSON can hold."""
+        """Return it as JSON values."""
         return {
             "name": self.name,
             "round": self.round,
@@ -41,7 +41,7 @@ class Activity:
         self._doing = Doing("idle", 0, time.time())
 
     def begin(self, name: str, number: int = 0) -> None:
-        """Note that the server begins something.
+        """Record that the server begins something.
 
         Args:
             name: one of the names of `Doing`.
@@ -50,7 +50,7 @@ class Activity:
         self._doing = Doing(name, number, time.time())
 
     def wait_for(self, outlook: Outlook) -> None:
-        """Note what the server waits for."""
+        """Record what the server waits for."""
         self._doing = replace(self._doing, wait=outlook)
 
     def look(self) -> Doing:

@@ -95,7 +95,7 @@ class _Run:
             ) from None
 
     def _remove_old(self, start: Start) -> None:
-        """Remove earlier runs now that nodes are there: runs that wait in vain must not replace good ones."""
+        """Remove earlier runs once nodes have joined: a run that never starts must not displace them."""
         initial = None if start.initial is None else start.initial.path
         removal.remove_old(self.settings.runs_dir, self.settings.keep_runs, start.run_id, initial)
 

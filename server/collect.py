@@ -38,7 +38,7 @@ class Collector:
         model: the model to send; its layout names the arrays and metrics that replies must contain.
 
     Attributes:
-        news: what messages say about the run.
+        news: what messages report about the run.
     """
 
     def __init__(

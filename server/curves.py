@@ -1,4 +1,4 @@
-"""Values by round, held compactly: a run may have thousands of rounds, and hundreds of nodes."""
+"""Values by round, stored compactly: a run may have thousands of rounds and hundreds of nodes."""
 
 import math
 from array import array
@@ -9,10 +9,10 @@ _DIGITS = 6
 
 
 class Curves:
-    """Some curves over the same rounds, with gaps where a round has no value.
+    """Curves over the same rounds, with gaps where a round has no value.
 
     Attributes:
-        rounds: the numbers of the rounds, rising.
+        rounds: the numbers of the rounds, in ascending order.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Curves:
 
         Args:
             number: the round.
-            values: those of the curves in this round; a value that is None or not finite is a gap.
+            values: by curve; None and values that are not finite are gaps.
             text: texts of this round, by name.
         """
         before = len(self.rounds)
@@ -53,7 +53,7 @@ class Curves:
 
         Args:
             name: of the curve.
-            rounds: the rounds to return, which may be others than those that were added; None: all of them.
+            rounds: the rounds to return, even ones without a value; None: all rounds that were added.
         """
         curve = self._values[name]
         if rounds is None:
@@ -71,7 +71,7 @@ class Curves:
 
 
 def choose_rounds(rounds: Sequence[int], most: int) -> list[int]:
-    """Choose at most `most` rounds, but at least two, at equal distances from the first to the last one."""
+    """Choose at most `most` rounds but at least two, evenly spaced from the first to the last."""
     number = min(len(rounds), max(most, 2))
     if number < 2:  # noqa: PLR2004 - one round has no distance
         return list(rounds)

@@ -1,4 +1,4 @@
-"""`python -m server events`: prints the event logs of the server and of its authority, in order of time."""
+"""`python -m server events`: prints the event logs of the server and of its authority, sorted by time."""
 
 import argparse
 import json
@@ -16,9 +16,9 @@ from fedmx.pki.authority import Authority
 from fedmx.program import ArgumentParser
 from fedmx.settings import ModelSettings, PkiSettings, load
 
-SUMMARY = "list who joined, left or was refused, certificates, and runs"
+SUMMARY = "list joins, leaves, refusals, certificates and runs"
 _HEADER = ("TIME", "EVENT", "WHO", "DETAILS")
-# The fields that name who an event is about; the first that an event has.
+# WHO is the first of these fields that an event has.
 _WHO = ("node", "site", "run", "role", "address")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 _AGE = re.compile(r"([0-9]{1,6})([mhd])")
@@ -65,7 +65,7 @@ def list_events(folders: Sequence[Path], since: datetime | None = None) -> list[
     for folder in folders:
         with disk_errors(folder, reads=True):
             events += read_events(folder)
-    # Lines may have been edited: one without a valid time comes first, and is never too old.
+    # Lines may have been edited: those without a valid time come first, whatever `since` is.
     timed = [(_find_time(event), event) for event in events]
     timed.sort(key=lambda pair: pair[0] or datetime.min.replace(tzinfo=UTC))
     return [event for time, event in timed if since is None or time is None or time >= since]
@@ -84,7 +84,6 @@ def _make_row(event: Mapping[str, Any]) -> tuple[str, str, str, str]:
     who = next((name for name in _WHO if event.get(name)), None)
     details = {name: value for name, value in event.items() if name not in ("time", "event", who)}
     return (
-        # To the second, in UTC.
         f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if time else "unknown",
         printable(event["event"]),
         printable(str(event[who])) if who else "",
@@ -117,5 +116,5 @@ def _parse_since(text: str) -> datetime:
 
 
 def _as_utc(time: datetime) -> datetime:
-    """Return a time with a zone: one without is in UTC."""
+    """Return a time with a zone, by default UTC."""
     return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -97,7 +97,7 @@ def _locate(given: Path) -> Path:
 
 
 def _suggest_finished(folder: Path) -> str:
-    """Return the newest finished run beside a run without a model, for an error message; empty without."""
+    """Return the newest finished run, if the folder is a run, for an error message; else an empty text."""
     try:
         runs = list_runs(folder.parent) if (folder / "run.json").exists() else []
     except OSError:

@@ -1,4 +1,4 @@
-"""What a wait of the server is for, as it is at one moment."""
+"""What the server waits for at one moment, until when, and what happens then."""
 
 import math
 import time
@@ -10,11 +10,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a wait is for, as it is at one moment.
+    """What the server waits for at one moment.
 
     Attributes:
         fields: what the server waits for, for the log.
-        until: monotonic seconds at which the wait ends; infinity: without limit.
+        until: monotonic seconds at which the wait ends; infinity if it has no limit.
         limit: the setting that ends it.
         then: what happens at its end.
         hint: what a person can do.
@@ -30,11 +30,11 @@ class Outlook:
 
     @property
     def is_limited(self) -> bool:
-        """Whether the wait ends by itself."""
+        """Whether the wait has a limit."""
         return self.until < math.inf
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as values that JSON can hold, with the time of the day at which the wait ends."""
+        """Return it as JSON values, with the date and time at which the wait ends."""
         until = None
         if self.is_limited:
             moment = datetime.now(UTC) + timedelta(seconds=self.until - time.monotonic())

@@ -1,8 +1,7 @@
-"""All that is shown of a run, folded from its history: curves, nodes, sites and rejections.
+"""The overview of a run, computed from its history: curves, nodes, sites and rejections.
 
 The live page, the terminal, the commands for runs and the metrics show parts of one document, which
-`Overview.describe` returns as values that JSON can hold. Its size is bounded: the curves of nodes are thinned
-out if they are long and many.
+`Overview.describe` returns as JSON values. Its size is bounded: long curves of many nodes are sampled.
 """
 
 import json
@@ -14,7 +13,7 @@ from typing import Any
 
 from server.curves import Curves, choose_rounds
 
-# The values of all nodes' curves in a document. Those of 200 nodes and four metrics then have 50 points each.
+# Values of all nodes' curves in a document: with 200 nodes and four metrics, each curve has 50 points.
 _MOST_NODE_VALUES = 40_000
 _MOST_REJECTIONS = 100
 _ABOUT = ("run_id", "status", "reason", "exit_code", "started", "finished", "resumed", "best", "stopped")
@@ -57,14 +56,14 @@ class _Node:
             self.metrics = entry["evaluate"]["metrics"]
 
     def describe(self, local_epochs: float) -> dict[str, Any]:
-        """Return it with the examples that it trains on in a second, each of them counted in every epoch."""
+        """Return it with its training speed, in which an example counts once per epoch."""
         is_known = self.examples is not None and self.seconds
         speed = self.examples * local_epochs / self.seconds if is_known else None  # type: ignore[operator]
         return {**vars(self), "examples_per_second": speed}
 
 
 class Overview:
-    """Folds the rounds of a run, one at a time."""
+    """Adds up the rounds of a run, one at a time."""
 
     def __init__(self) -> None:
         self._curves = Curves()
@@ -161,7 +160,7 @@ def read_overview(folder: Path) -> dict[str, Any]:
 
 
 def read_lines(path: Path) -> Iterable[Line]:
-    """Yield the rounds of a history file that can be read; none if there is no file."""
+    """Yield the readable rounds of a history file; none if there is no file."""
     try:
         file = path.open("rb")
     except FileNotFoundError:
@@ -178,7 +177,7 @@ def read_lines(path: Path) -> Iterable[Line]:
 
 
 def _list_values(line: Line, entries: Sequence[Line]) -> dict[str, float | None]:
-    """List the values of a round's curves, those of a group with its name and a dot before theirs."""
+    """Return the values of a round by curve; those of a group are named `group.name`."""
     values: dict[str, float | None] = {
         "learning_rate": line.get("learning_rate"),
         "nodes": len(line["nodes"]),

@@ -18,12 +18,12 @@ _MOST_CLASSES_PER_NODE = 20
 
 @dataclass(frozen=True)
 class Opening:
-    """A run that has its folder, and waits for nodes.
+    """A run that has its folder and waits for nodes.
 
     Attributes:
         run_id: its name.
         folder: its folder, which has `run.json`.
-        is_resumed: whether an earlier server has begun it.
+        is_resumed: whether an earlier server began it.
         settings: the server's, by environment name, as `run.json` has them.
         nodes: the nodes of the run, and what it does at the moment.
     """

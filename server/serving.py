@@ -42,7 +42,7 @@ def main() -> None:
     log.configure(settings.log_level, settings.log_format)
     # Some of Flower's strategies collect garbage for every reply: not among all that was imported.
     gc.freeze()
-    # Reporters are closed last: some stay until what they report was read.
+    # Reporters are closed last: the status page waits for those who read the outcome.
     with RunsFolder(settings.runs_dir) as runs, build(settings) as reporters:
         if finished := resume.find_unannounced(runs, settings):
             event("announcing the end of a finished run", folder=finished.folder)
@@ -109,9 +109,9 @@ def run_to_goodbye(server: LinkServer, settings: ServerSettings, start: Start, r
 
 
 def _read_result(folder: Path) -> str:
-    """Return the federation's result of the newest round of a run, which its nodes do not know yet.
+    """Return the federation's result of a run's newest round, which the nodes do not know yet.
 
-    It is for their log alone: where it cannot be read, their goodbye has none.
+    Nodes only log it: if it cannot be read, the goodbye has none.
     """
     with contextlib.suppress(DataError, LookupError, TypeError):
         if line := History(folder).read_newest():

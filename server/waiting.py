@@ -46,7 +46,7 @@ class Wait:
         self._gone: set[str] = set()
 
     def report(self, outlook: Outlook) -> None:
-        """Note what the wait is for, and log it if a line is due."""
+        """Record what the wait is for, and log it if a line is due."""
         self._activity.wait_for(outlook)
         now = self._clock()
         known, self._gone = self._gone, set(outlook.gone)
@@ -110,7 +110,7 @@ def ask(
     question: Question,
     activity: Activity,
 ) -> Iterable[Message]:
-    """Send messages and wait for their replies, at most the question's ROUND_TIMEOUT.
+    """Send messages and wait for their replies, for at most the question's `timeout_s`.
 
     Args:
         engine: reaches the nodes.

@@ -22,7 +22,7 @@ class NodeView:
         since: monotonic seconds of its hello, or of its leaving.
         site: the owner of its certificate; None on a link without certificates.
         device: what it trains on; empty if that is not known.
-        certificate_ends: when its certificate expires, in seconds since the epoch; None without certificates.
+        certificate_ends: when its certificate expires, in seconds since the epoch; None without one.
     """
 
     name: str

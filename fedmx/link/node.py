@@ -38,10 +38,10 @@ __all__ = ["Exchange", "LinkOptions", "NodeLink"]
 
 @dataclass(frozen=True)
 class Exchange:
-    """A request and the reply that was sent.
+    """The size of a request and of the reply that was sent.
 
     Attributes:
-        round: the round that it belongs to; None if it belongs to none.
+        round: the round of the request; None if it belongs to none.
         bytes_down: bytes of the request.
         bytes_up: bytes of the reply.
     """
@@ -55,7 +55,7 @@ class NodeLink:
     """A node's membership, from its first hello to the server's goodbye.
 
     Attributes:
-        result: the federation's result of the last round, as the goodbye has it; empty without one.
+        result: the federation's result of the last round, from the goodbye; empty if it had none.
     """
 
     def __init__(self, options: LinkOptions) -> None:
@@ -134,7 +134,7 @@ class NodeLink:
             del request
 
     def _answer(self, app: ClientApp, request: Received) -> Exchange | None:
-        """Send the reply to a request; return what it cost if the app has computed it."""
+        """Send the reply to a request; return their sizes unless the reply was cached."""
         frames = self._reply_cache.find(request.header)
         is_new = frames is None
         if frames is None:

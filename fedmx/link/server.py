@@ -49,7 +49,7 @@ class LinkServer:
         lease_grace_s: how long a node whose stream broke may take to reconnect before it is given up.
         task_options: TASK_OPTIONS, a JSON object that every welcome contains.
         verifier: decides by certificate who may join; None is plain text.
-        events: records who joins, leaves and is refused; None where no one keeps it.
+        events: records who joins, leaves and is refused; None to record nothing.
     """
 
     def __init__(  # noqa: PLR0913 - independent of each other, and named where it is called

@@ -55,7 +55,7 @@ class Session:
         self._assembler: Assembler | None = None
         self._member: Member | None = None
         self._site: Site | None = None
-        # By its certificate, also where that gives no access.
+        # The owner of its certificate, even if the certificate was then refused.
         self._claimed: Site | None = None
         self._node_max_model_bytes = 0
         self.is_greeting = True

@@ -24,7 +24,7 @@ class Shared:
         lease_grace_s: how long a node may take to reconnect before its requests are given up.
         task_options: TASK_OPTIONS, a JSON object that every welcome contains.
         verifier: decides by certificate who may join; None is plain text.
-        events: records who joins, leaves and is refused; None where no one keeps it.
+        events: records who joins, leaves and is refused; None to record nothing.
         requests: what is asked and still awaited.
         refusals: the warnings about refused nodes.
     """
@@ -58,7 +58,7 @@ class Shared:
 
         Args:
             event: its name.
-            peer: the address of the other end, as gRPC has it; empty if there is no stream.
+            peer: the address of the other end, as gRPC formats it; empty if there is no stream.
             site: the owner of its certificate, if it has one.
             member: the node, once it has joined.
             fields: what else is known.

@@ -83,7 +83,7 @@ class PeerVerifier:
 
     @staticmethod
     def read_site(pem: bytes) -> Site:
-        """Return the owner of a peer's certificate, whatever its role and whether or not it may join.
+        """Return the owner of a peer's certificate, without checking its role or whether it may join.
 
         Args:
             pem: the certificate from gRPC, which has verified that the authority issued it.

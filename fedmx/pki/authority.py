@@ -49,7 +49,7 @@ class Authority:
 
     @staticmethod
     def events_folder(settings: PkiSettings) -> Path:
-        """Return the folder of the authority's event log, which is no other program's to write."""
+        """Return the folder of the authority's event log, which no other program may write."""
         return settings.pki_dir / "authority"
 
     @property

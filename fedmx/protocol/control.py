@@ -159,11 +159,11 @@ def build_ready(description: ConfigRecord, device: str = "") -> bytes:
 
 
 def parse_ready(message: pb.Ready) -> Ready:
-    """Parse what a node reports when it can work.
+    """Parse the report of a node that can work.
 
     Raises:
-        ProtocolError: its description is not a config record or beyond the limits, or its device is no text
-            that can be shown.
+        ProtocolError: its description is not a config record or beyond the limits, or its device is too
+            long or not printable.
     """
     if problem := find_problem_in_records([message.description]):
         raise ProtocolError(f"a description with {problem}")

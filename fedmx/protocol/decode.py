@@ -25,7 +25,7 @@ class Received:
     Attributes:
         header: the message's.
         content: its records, or the error in their place.
-        frame_bytes: bytes of its frames, where they are counted.
+        frame_bytes: bytes of its frames; 0 where they are not counted.
     """
 
     header: pb.Header
@@ -39,7 +39,7 @@ class Received:
 
     @property
     def round(self) -> int | None:
-        """The number of the round that it belongs to; None if its group is no number."""
+        """The number of its round; None if its group is not a number."""
         group = self.header.group_id
         return int(group) if group.isascii() and group.isdecimal() else None
 

@@ -32,7 +32,7 @@ class History:
         return any(isinstance(line, dict) and line.get("evaluate") for line in self._read())
 
     def read_newest(self) -> Mapping[str, Any] | None:
-        """Return the newest line; None if there is none, or if it cannot be read."""
+        """Return the newest line; None if there is none, or it cannot be read."""
         newest = next(reversed(self._read()), None)
         return newest if isinstance(newest, dict) else None
 
@@ -84,7 +84,7 @@ class HistoryTail:
         self._done = self._read = 0
 
     def read(self, most: int) -> list[dict[str, Any]]:
-        """Return the next rounds, up to `most`; the same ones again until `count` is called.
+        """Return up to `most` of the next rounds, the same ones again until `count` is called.
 
         Lines that cannot be read are left out.
 
@@ -98,7 +98,7 @@ class HistoryTail:
         with self._path.open("rb") as file:
             file.seek(self._done)
             for text in file:
-                # The next round is just being written.
+                # A line without its end is still being written.
                 if not text.endswith(b"\n") or len(lines) == most:
                     break
                 line = _parse(text)
@@ -108,7 +108,7 @@ class HistoryTail:
         return lines
 
     def count(self) -> None:
-        """Count what was read last as done."""
+        """Mark the rounds that were read last as done."""
         self._done = self._read
 
 

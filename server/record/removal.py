@@ -1,7 +1,6 @@
-"""Removes runs, each of them at once: a crash leaves no half of one.
+"""Removes runs atomically: after a crash, a run is either complete or no longer listed.
 
-A run is renamed to a name that no list of runs shows, and then emptied. What a crash leaves of it is removed
-with the next run.
+A run is renamed to a hidden name and then deleted. If a crash interrupts that, the next removal completes it.
 """
 
 import os
@@ -16,24 +15,25 @@ from fedmx.event_log import EventLog
 from fedmx.files import disk_errors, fsync_directory
 from fedmx.log import event, warn
 from server.record import catalog
-from server.record.catalog import LATEST, TENSORBOARD, RunSummary
+from server.record.catalog import LATEST, TENSORBOARD
 from server.record.runs import point_latest_to
+from server.record.summary import RunSummary
 
 _ASIDE = ".removed-"
 _ENDED = ("finished", "failed", run_state.INTERRUPTED)
 
 
 def remove_run(runs_dir: Path, run_id: str) -> None:
-    """Remove a run and its files for TensorBoard, and note that in the event log.
+    """Remove a run and its TensorBoard files, and record that in the event log.
 
-    If it is the newest, `latest` points to the newest finished run from then on, which no server resumes.
+    If it is the newest, `latest` then points to the newest finished run, which no server resumes.
 
     Raises:
         DataError: a server works on it, or it cannot be removed.
     """
     remove_leftovers(runs_dir)
     if run_id == catalog.find_newest(runs_dir):
-        # Only the newest run may be resumed, which no server may do meanwhile.
+        # Only the newest run can be resumed: keep servers from doing so meanwhile.
         with _keep_servers_out(runs_dir, run_id):
             _repair_latest(runs_dir, run_id)
             _rename(runs_dir, run_id)
@@ -46,15 +46,15 @@ def remove_run(runs_dir: Path, run_id: str) -> None:
 
 
 def remove_old(runs_dir: Path, keep: int, current: str, initial: Path | None = None) -> None:
-    """Remove the oldest runs that have ended, but for the newest `keep`, and log each by its name.
+    """Remove all ended runs except the newest `keep`, and log the name of each.
 
-    The newest finished run is never removed: runs that fail soon one after another would end with no model.
+    The newest finished run is never removed: otherwise, a series of failing runs would leave no model.
 
     Args:
         runs_dir: the folder of the runs.
-        keep: how many stay beside the current one; 0: all.
+        keep: how many to keep in addition to the current one; 0: all.
         current: the run of this server.
-        initial: a file of a run that stays, such as the model from which the current one starts.
+        initial: a file whose run is kept, such as the model from which the current run starts.
     """
     if not keep:
         return
@@ -66,19 +66,24 @@ def remove_old(runs_dir: Path, keep: int, current: str, initial: Path | None = N
                 remove_run(runs_dir, run.run_id)
                 event("removed a run", run=run.run_id, status=run.status, keep_runs=keep)
     except DataError as error:
-        # A new run is worth more than a folder that stays.
+        # A folder that cannot be removed is no reason to fail the new run.
         warn("an earlier run was not removed", reason=error)
 
 
 def _choose_old(runs: list[RunSummary], keep: int) -> list[RunSummary]:
-    """Return the runs to remove, of all that are listed newest first."""
+    """Return the runs to remove.
+
+    Args:
+        runs: newest first.
+        keep: how many to keep.
+    """
     ended = [run for run in runs if run.status in _ENDED]
     newest_finished = next((run for run in ended if run.status == "finished"), None)
     return [run for run in ended[keep:] if run is not newest_finished]
 
 
 def remove_leftovers(runs_dir: Path) -> None:
-    """Remove what is left of runs that were renamed.
+    """Delete the runs that were renamed.
 
     Raises:
         DataError: it cannot be removed.
@@ -88,7 +93,7 @@ def remove_leftovers(runs_dir: Path) -> None:
     for folder in aside:
         with disk_errors(folder):
             _delete(runs_dir / TENSORBOARD / folder.name.removeprefix(_ASIDE))
-            # The last, as its name is all that is known of the rest.
+            # Deleted last: after a crash, its name tells which other files to delete.
             _delete(folder)
 
 
@@ -107,7 +112,7 @@ def _rename(runs_dir: Path, run_id: str) -> None:
 
 
 def _repair_latest(runs_dir: Path, removed: str) -> None:
-    """Let `latest` point to the newest finished run that stays; without one, remove it."""
+    """Point `latest` to the newest finished run that remains; without one, remove the link."""
     with disk_errors(runs_dir, reads=True):
         runs = catalog.list_runs(runs_dir)
     stays = [run.run_id for run in runs if run.status == "finished" and run.run_id != removed]

@@ -48,7 +48,7 @@ class RunRecord:
         self._settings = settings
         self._history = History(folder)
         self._standing = Standing()
-        # Of the newest round, as the history has it.
+        # The newest line of the history.
         self._line: Mapping[str, Any] | None = None
         self._write_facts()
 
@@ -140,7 +140,7 @@ class RunRecord:
 
     @property
     def news(self) -> RoundNews:
-        """What the messages of the next round say about the run."""
+        """What the messages of the next round report about the run."""
         result = "" if self._line is None else Result.from_line(self._line).to_text()
         return RoundNews(self.folder.name, self._settings.num_rounds, result)
 

@@ -99,7 +99,7 @@ def _open_lock(path: Path) -> IO[bytes]:
 
 
 def point_latest_to(folder: Path) -> None:
-    """Let the link `latest` in the runs folder point to the folder of a run.
+    """Point the link `latest` in the runs folder to the folder of a run.
 
     Raises:
         DataError: it cannot be written.

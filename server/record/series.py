@@ -1,9 +1,9 @@
-"""The numbers of a round as values with a name, for what draws curves."""
+"""The numbers of a round as named values, for TensorBoard and MLflow."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# A round is complete where this series has a value.
+# A tracker that has this value of a round has all others of the round, too.
 LAST = "seconds/total"
 
 _OF_NODES = ("examples", "seconds", "bytes_up", "bytes_down")
@@ -33,7 +33,7 @@ def list_node_values(line: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, f
         evaluated = (entry.get("evaluate") or {}).get("metrics", {})
         values: dict[str, float | None] = {f"evaluate/{name}": value for name, value in evaluated.items()}
         values |= {f"train/{name}": value for name, value in entry.get("metrics", {}).items()}
-        # A node that was only evaluated has not trained for 0 seconds.
+        # For a node that was only evaluated, these are absent, not 0.
         names = _OF_NODES if entry.get("examples") is not None else ("bytes_up", "bytes_down")
         values |= {name: entry.get(name) for name in names}
         yield entry["name"], _leave_out_missing(values)

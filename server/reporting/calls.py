@@ -1,4 +1,4 @@
-"""Calls a reporter so that it can neither fail a run nor, in the background, delay a round."""
+"""Calls a reporter without letting it fail a run or, in the background, delay a round."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ from queue import SimpleQueue
 from fedmx.log import warn
 from server.reporting.reporter import Reporter
 
-# A call that takes longer will hardly end.
+# A call that takes longer is considered hung.
 _HANGS_AFTER_S = 30.0
 
 
@@ -34,13 +34,13 @@ class DirectCalls:
                 warn("reporter failed", reporter=type(self.reporter).__name__, reason=repr(error))
 
     def finish(self, deadline: float) -> None:
-        """Do nothing: every call has ended."""
+        """Return at once: every call has ended."""
 
 
 class BackgroundCalls:
     """Calls a reporter on a thread of its own, one call after the other.
 
-    A reporter that hangs is named in a WARNING, and is not called any more.
+    A reporter that hangs is named in a WARNING and no longer called.
 
     Args:
         reporter: the reporter.
@@ -51,12 +51,12 @@ class BackgroundCalls:
         self._direct = DirectCalls(reporter)
         self._waiting: SimpleQueue[tuple[str, tuple[object, ...], Mapping[str, object]]] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=type(reporter).__name__, daemon=True)
-        # When the call that is under way began, in monotonic seconds.
+        # When the current call began, in monotonic seconds.
         self._began: float | None = None
         self._is_given_up = False
 
     def call(self, method: str, *arguments: object, **named: object) -> None:
-        """Let the thread call a method after all earlier calls."""
+        """Queue a call of a method behind all earlier calls."""
         began = self._began
         if began is not None and time.monotonic() - began > _HANGS_AFTER_S:
             self._give_up("a call takes too long")
@@ -67,7 +67,7 @@ class BackgroundCalls:
         self._waiting.put((method, arguments, named))
 
     def finish(self, deadline: float) -> None:
-        """Wait for the last call, which is that of `close`.
+        """Wait for the last call, which is `close`.
 
         Args:
             deadline: monotonic seconds at which the wait ends.

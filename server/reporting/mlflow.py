@@ -1,4 +1,4 @@
-"""MLFLOW_TRACKING_URI: a run on an MLflow server, see `server.trackers.mlflow`."""
+"""MLFLOW_TRACKING_URI: reports a run to an MLflow server, see `server.trackers.mlflow`."""
 
 from fedmx.settings import ServerSettings
 from server.reporting.reporter import Reporter

@@ -1,4 +1,4 @@
-"""ON_END_COMMAND and ON_END_WEBHOOK: who is notified that a run has ended, see `server.trackers.on_end`."""
+"""ON_END_COMMAND and ON_END_WEBHOOK: notifications that a run has ended, see `server.trackers.on_end`."""
 
 from fedmx.settings import ServerSettings
 from server.reporting.reporter import Reporter

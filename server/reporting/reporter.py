@@ -1,16 +1,16 @@
-"""What a reporter is."""
+"""The interface of a reporter."""
 
 from server.report import Opening, Outcome, RoundReport, RunFacts
 
 
 class Reporter:
-    """Watches a run. A reporter overrides what it needs of this.
+    """Watches a run. A subclass overrides the methods that it needs.
 
     Attributes:
-        in_background: whether it is called on a thread of its own, so that a slow reporter costs no round.
-            One that writes nothing but the log or memory may be called directly.
-        patience_s: how long the end of the program waits for what a reporter in the background has yet to do.
-        url: where a person can watch the run in a browser; None if it has no such place.
+        in_background: whether it is called on a thread of its own, where a slow reporter delays no round. One
+            that only writes to the log or to memory may be called directly.
+        patience_s: how long the program waits at its end for a reporter in the background to finish.
+        url: where a person can watch the run in a browser; None if nowhere.
     """
 
     in_background = True

@@ -27,7 +27,7 @@ class Reporters(Reporter):
 
     Attributes:
         all: the reporters.
-        url: where a person can watch the run; None if there is no such place.
+        url: where a person can watch the run in a browser; None if nowhere.
     """
 
     def __init__(self, reporters: Iterable[Reporter]) -> None:
@@ -67,7 +67,7 @@ class Reporters(Reporter):
             calls.call("on_end", outcome)
 
     def close(self, *, is_stopped: bool) -> None:
-        """Close all reporters, each of which has its own patience to finish what it has yet to do."""
+        """Close all reporters, and wait for each as long as its `patience_s` allows."""
         started = time.monotonic()
         # Those in the background finish while the others are closed.
         for calls in sorted(self._calls, key=lambda calls: isinstance(calls, DirectCalls)):
@@ -83,7 +83,7 @@ def build(settings: ServerSettings) -> Reporters:
     A reporter that cannot be imported or built is named in a WARNING.
 
     Raises:
-        FederationError: a setting of a reporter cannot work.
+        FederationError: a reporter rejects a setting.
     """
     made = []
     for name in sorted(found.name for found in pkgutil.iter_modules(reporting.__path__)):

@@ -1,4 +1,4 @@
-"""The event log's lines of a run: when it began or was resumed, and how it ended."""
+"""Records the start or resume of a run, and its end, in the event log."""
 
 from fedmx.event_log import EventLog
 from fedmx.settings import ServerSettings
@@ -13,7 +13,7 @@ class RunEvents(Reporter):
         events: the event log of the runs folder.
     """
 
-    # An event log that cannot be written is a WARNING; each line is one small write.
+    # Each line is one small write, and a failure only a WARNING.
     in_background = False
 
     def __init__(self, events: EventLog) -> None:

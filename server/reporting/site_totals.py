@@ -10,13 +10,13 @@ from server.reporting.reporter import Reporter
 
 
 class SiteTotals(Reporter):
-    """Logs a line for each site, with totals over all rounds, also those before a resume."""
+    """Logs a line for each site, with totals over all rounds, including those before a resume."""
 
     def __init__(self) -> None:
         self._folder: Path | None = None
 
     def on_open(self, opening: Opening) -> None:
-        """Keep the folder."""
+        """Remember the folder."""
         self._folder = opening.folder
 
     def on_end(self, _: Outcome) -> None:

@@ -12,6 +12,6 @@ def make(settings: ServerSettings) -> Reporter | None:
     """
     if settings.status_address is None:
         return None
-    from server.status.server import StatusServer  # noqa: PLC0415 - a server without a page needs no web server
+    from server.status.server import StatusServer  # noqa: PLC0415 - imported only where it is on
 
     return StatusServer(settings, settings.status_address)

@@ -1,4 +1,4 @@
-"""TENSORBOARD: files of a run for TensorBoard, see `server.trackers.tensorboard`."""
+"""TENSORBOARD: writes TensorBoard files of a run, see `server.trackers.tensorboard`."""
 
 from fedmx.settings import ServerSettings
 from server.record.catalog import TENSORBOARD

@@ -14,8 +14,8 @@ from fedmx.files import atomic_write
 from fedmx.program import ArgumentParser
 from fedmx.run_state import RUNNING
 from fedmx.settings import ModelSettings, load
-from server.record.catalog import RunSummary
 from server.record.removal import refuse, remove_run
+from server.record.summary import RunSummary
 from server.run_commands import comparing, settings_shown
 from server.run_commands.comparing import compare_lines
 from server.run_commands.find import find_run, find_runs, list_all, read_document
@@ -43,7 +43,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         return command
 
     def add_json(command: ArgumentParser, what: str) -> None:
-        # A default of the command's own would replace what was given before the command.
+        # Without SUPPRESS, the default would overwrite a --json that was given before the command.
         command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=f"print {what}")
 
     add_json(add("list", _list, "list the runs, newest first"), "JSON")
@@ -53,7 +53,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     compared = add("compare", _compare, "compare runs: settings that differ, metrics, curves")
     compared.add_argument("runs", nargs="+", metavar="run", help=_RUN)
     add_json(compared, "JSON")
-    reporting = add("report", _report, "write a run, and others to compare, as a page in one HTML file")
+    reporting = add("report", _report, "write a run, and others to compare, as one HTML file")
     reporting.add_argument("run", help=_RUN)
     reporting.add_argument("others", nargs="*", metavar="other", help="runs to compare with it")
     reporting.add_argument(
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
         SettingsError: a setting or an argument is not valid.
         DataError: a run cannot be found, read or removed, or a file cannot be written.
     """
-    # The reader of the output may have ended.
+    # The reader of the output may have ended, as in `python -m server runs | head`.
     with contextlib.suppress(BrokenPipeError):
         arguments.action(load(ModelSettings).runs_dir, arguments)
 
@@ -111,7 +111,7 @@ def _compare(runs_dir: Path, arguments: argparse.Namespace) -> None:
 
 
 def _find_differing(documents: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
-    """Return the settings that differ: name -> run's id -> value."""
+    """Return the settings that differ, as name -> run's id -> value."""
     ids = [document["run_id"] for document in documents]
     differing = settings_shown.list_differing([document["settings"] or {} for document in documents])
     return {name: dict(zip(ids, values, strict=True)) for name, values in differing.items()}
@@ -137,7 +137,7 @@ def _report(runs_dir: Path, arguments: argparse.Namespace) -> None:
 
 def _remove(runs_dir: Path, arguments: argparse.Namespace) -> None:
     runs = find_runs(runs_dir, arguments.runs)
-    # None of them is removed if one cannot be.
+    # If one of them cannot be removed, none is.
     for run in runs:
         if run.status == RUNNING:
             raise refuse(run.run_id)
@@ -152,11 +152,13 @@ def _ask(runs: Sequence[RunSummary]) -> None:
     """Ask whether runs are to be removed.
 
     Raises:
-        SettingsError: they are not, or nobody can be asked.
+        SettingsError: the answer is no, or input is not a terminal.
     """
     names = ", ".join(run.run_id for run in runs)
     if not sys.stdin.isatty():
-        raise SettingsError(f"runs remove: {names}: not confirmed; expected --yes where input is no terminal")
+        raise SettingsError(
+            f"runs remove: {names}: not confirmed; expected --yes where input is not a terminal"
+        )
     try:
         answer = input(f"Remove {names} with all models and checkpoints? [y/N] ")
     except EOFError:

@@ -6,7 +6,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from fedmx.log import printable
-from server.record.catalog import RunSummary
+from server.record.summary import RunSummary
 from server.run_commands import settings_shown, text
 from server.run_commands.listing import show_rounds
 
@@ -25,8 +25,8 @@ def compare_lines(runs: Sequence[RunSummary], documents: Sequence[Document]) -> 
     """Yield the lines that compare runs.
 
     Args:
-        runs: what the list has of each.
-        documents: the same runs.
+        runs: their summaries.
+        documents: the same runs' documents.
     """
     letters = ascii_uppercase[: len(runs)]
     yield from _list_runs(letters, runs)
@@ -58,7 +58,7 @@ def _list_runs(letters: str, runs: Sequence[RunSummary]) -> Iterator[str]:
 
 
 def _list_facts(document: Document) -> dict[str, Any]:
-    """Return the settings of a run, and what else its metrics depend on."""
+    """Return the settings of a run, and the other facts that its metrics depend on."""
     facts = {"task": document["task"] or "-", "nodes": len(document["nodes"])}
     return facts | (document["settings"] or {})
 
@@ -94,7 +94,7 @@ def _list_metrics(documents: Sequence[Document], step: str) -> list[str]:
 
 
 def _list_values(letters: str, values: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return a table with a column for each run; if it is too wide, a line for each value."""
+    """Return a table with a column for each run, or a line for each value if that is too wide."""
     if not values:
         return []
     rows = [(printable(name), *map(printable, each)) for name, each in values.items()]

@@ -1,4 +1,4 @@
-"""Finds the run that a user means: an id, the beginning of one, `latest`, or the path of its folder."""
+"""Finds a run by its id, the beginning of its id, `latest`, or the path of its folder."""
 
 import difflib
 from collections.abc import Sequence
@@ -12,7 +12,8 @@ from fedmx.listing import list_names
 from fedmx.log import printable
 from fedmx.run_state import FORMAT
 from server.record import catalog
-from server.record.catalog import LATEST, UNREADABLE, RunSummary
+from server.record.catalog import LATEST
+from server.record.summary import UNREADABLE, RunSummary
 
 # How many ids an error names.
 _MOST_NAMED = 5
@@ -31,14 +32,14 @@ def list_all(runs_dir: Path) -> list[RunSummary]:
 
 
 def find_run(runs_dir: Path, given: str) -> RunSummary:
-    """Return a run, whether its record can be read or not.
+    """Return a run, even if its record cannot be read.
 
     Args:
         runs_dir: the folder of the runs.
         given: how the user names it.
 
     Raises:
-        DataError: there is no such run, or more than one.
+        DataError: no run, or more than one, matches.
     """
     runs = list_all(runs_dir)
     if not runs:
@@ -60,7 +61,7 @@ def find_run(runs_dir: Path, given: str) -> RunSummary:
 
 
 def find_runs(runs_dir: Path, given: Sequence[str]) -> list[RunSummary]:
-    """Return several runs, each of them once.
+    """Return several runs without repetitions.
 
     Raises:
         DataError: one of them cannot be found.
@@ -95,7 +96,7 @@ def read_document(runs_dir: Path, run: RunSummary) -> dict[str, Any]:
 
 
 def _strip_folder(runs_dir: Path, given: str) -> str:
-    """Return the id of a run whose folder is given; another text as it is.
+    """Return the id of a run from the path of its folder, and any other text unchanged.
 
     Raises:
         DataError: the folder is not in RUNS_DIR.

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from fedmx.log import printable
-from server.record.catalog import RunSummary
+from server.record.summary import RunSummary
 from server.run_commands import text
 
 _HEADER = ("ID", "NAME", "STATUS", "ROUNDS", "BEST", "DURATION", "STARTED")

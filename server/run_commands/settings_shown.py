@@ -1,4 +1,4 @@
-"""The settings of runs that are worth showing: those that are no defaults, or that differ."""
+"""The settings that are worth showing: those that differ from the defaults, or between runs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,21 +10,21 @@ from fedmx.settings import ServerSettings
 
 Settings = Mapping[str, Any]
 
-# What a user wrote about a run is shown beside its id.
+# These are shown beside the id of the run.
 _SHOWN_ELSEWHERE = ("RUN_NAME", "RUN_NOTES", "RUN_TAGS")
 
 
 def list_changed(settings: Settings) -> dict[str, str]:
-    """Return the settings of a run that are no defaults of this version, those that shape the model first."""
+    """Return the settings that differ from this version's defaults, those that shape the model first."""
     defaults = describe(ServerSettings())
     names = [name for name, value in settings.items() if name not in defaults or defaults[name] != value]
     return {name: show(settings[name]) for name in _sort(names)}
 
 
 def list_differing(runs: Sequence[Settings]) -> dict[str, list[str]]:
-    """Return the settings in which runs differ, each with its value in every run.
+    """Return the settings in which runs differ, with the value of each run.
 
-    A setting that a run's version of fedmx did not have is `-`.
+    The value is `-` if the version of fedmx that trained the run did not have the setting.
     """
     names = dict.fromkeys(name for settings in runs for name in settings)
     found = {
@@ -44,5 +44,5 @@ def show(value: object) -> str:
 def _sort(names: Sequence[str]) -> list[str]:
     shaping = {field.name.upper() for field in fields(ServerSettings) if field.metadata["shapes_model"]}
     shown = [name for name in names if name not in _SHOWN_ELSEWHERE]
-    # What is no setting, such as the task, has a name in lower case and comes first.
+    # Facts that are not settings, such as the task, have names in lower case and come first.
     return sorted(shown, key=lambda name: (name.isupper(), name not in shaping))

@@ -1,4 +1,4 @@
-"""The text of `runs show`: what a run was, its curves, its settings, its nodes and its files."""
+"""The text of `runs show`: facts, curves, settings, nodes and files of a run."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -114,7 +114,7 @@ def _list_nodes(document: Document) -> Iterator[str]:
 
 
 def _list_sites(document: Document) -> Iterator[str]:
-    """List the sites, unless each of them is a node."""
+    """List the sites, unless each has a single node."""
     sites = document["sites"]
     if len(sites) == len(document["nodes"]):
         return iter(())

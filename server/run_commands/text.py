@@ -9,7 +9,7 @@ from typing import Any
 from fedmx.log import printable
 
 WIDTH = 80
-"""Columns of a terminal that has no more."""
+"""Columns of the narrowest terminal that tables and curves are made for."""
 
 Curve = Sequence[float | None]
 
@@ -32,7 +32,7 @@ def show_number(value: object) -> str:
 
 
 def show_bytes(size: float) -> str:
-    """Format bytes with the unit that suits them, a kilobyte being a thousand bytes."""
+    """Format bytes with a decimal unit: 1 kB is 1000 bytes."""
     if size < _KILOBYTE:
         return f"{size:.0f} B"
     power = min(int(math.log10(size)) // 3, len(_UNITS))
@@ -53,7 +53,7 @@ def show_duration(seconds: float | None) -> str:
 
 
 def show_time(text: str | None) -> str:
-    """Format a time to the minute, in UTC; another text as it is."""
+    """Format a time to the minute, in UTC; return any other text unchanged."""
     try:
         return f"{datetime.fromisoformat(text or '').astimezone(UTC):%Y-%m-%dT%H:%MZ}"
     except ValueError:
@@ -67,8 +67,8 @@ def show_best(best: Mapping[str, Any] | None) -> str:
     return f"{printable(best['metric'])} {show_number(best['value'])} in round {best['round']}"
 
 
-def make_table(header: Sequence[str], rows: Iterable[Sequence[str]], indent: str = "") -> Iterator[str]:
-    """Yield the lines of a table; a column without any text is left out."""
+def make_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a table, without the columns that are empty in all rows."""
     listed = list(rows)
     columns = [
         (title, values)
@@ -77,21 +77,21 @@ def make_table(header: Sequence[str], rows: Iterable[Sequence[str]], indent: str
     ]
     widths = [max(len(title), *map(len, values)) for title, values in columns]
     for row in ([title for title, _ in columns], *zip(*(values for _, values in columns), strict=True)):
-        yield indent + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
 
 
 def shorten(text: str, width: int) -> str:
-    """Return a text that fits, on one line."""
+    """Return a text on one line, cut to a width."""
     shown = printable(" ".join(text.split()), limit=10_000)
     return shown if len(shown) <= width else f"{shown[: width - 3]}..."
 
 
 def draw(curve: Curve, width: int, low: float, high: float) -> str:
-    """Draw a curve in one line; a space stands for rounds without a value.
+    """Draw a curve in one line, with spaces for rounds without a value.
 
     Args:
         curve: one value per round.
-        width: characters at most; of a longer curve, each is the mean of some rounds.
+        width: the most characters; in a longer curve, each is the mean of several rounds.
         low: the value at the bottom.
         high: the value at the top.
     """
@@ -118,12 +118,12 @@ def find_range(curves: Iterable[Curve]) -> tuple[float, float]:
 
 
 def find_last(curve: Curve) -> float | None:
-    """Return the last value of a curve that is known."""
+    """Return the last known value of a curve; None if there is none."""
     return next((value for value in reversed(curve) if value is not None), None)
 
 
 def _choose_marks() -> str:
-    """Return the marks from the bottom to the top, as far as the output can show them."""
+    """Return the marks from bottom to top: blocks if the encoding of the output has them, else ASCII."""
     try:
         _BLOCKS.encode(getattr(sys.stdout, "encoding", None) or "ascii")
     except (UnicodeEncodeError, LookupError):

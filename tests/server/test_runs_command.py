@@ -355,7 +355,7 @@ MISTAKES = {
     "twice": (("compare", "{run}", "{run}"), "runs compare: {run}: expected 2 to 26 different runs"),
     "unconfirmed": (
         ("remove", "{run}"),
-        "runs remove: {run}: not confirmed; expected --yes where input is no terminal",
+        "runs remove: {run}: not confirmed; expected --yes where input is not a terminal",
     ),
     "command": (("frob",), "python -m server runs: argument COMMAND: invalid choice: .*"),
 }

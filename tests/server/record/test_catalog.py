@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from fedmx import run_state
-from server.record import catalog
-from server.record.catalog import RunSummary, list_runs, read_run
+from server.record import summary
+from server.record.catalog import find_newest, list_runs, read_run
+from server.record.summary import RunSummary
 from tests.server.nodes import Federation, NullNode
 from tests.strangers import run_as_stranger
 
@@ -149,7 +150,7 @@ def test_a_changed_record_is_read_again_and_an_unchanged_one_is_not(
 ) -> None:
     path = write(tmp_path, "run")
     assert list_runs(tmp_path)[0].rounds == 3
-    monkeypatch.setattr("server.record.catalog.json.loads", lambda _: pytest.fail("it was parsed again"))
+    monkeypatch.setattr("server.record.summary.json.loads", lambda _: pytest.fail("it was parsed again"))
     assert list_runs(tmp_path)[0].rounds == 3
     monkeypatch.undo()
     path.write_text(path.read_text().replace('"rounds": 3', '"rounds": 14'))
@@ -208,19 +209,19 @@ def test_the_newest_run_is_one_of_the_folder(tmp_path: Path) -> None:
     runs_dir = tmp_path / "runs"
     write(tmp_path, "outside")
     write(runs_dir, "run")
-    assert catalog.find_newest(runs_dir) is None
+    assert find_newest(runs_dir) is None
     for target, expected in (("run", "run"), ("../outside", None), ("gone", None), ("latest", None)):
         (runs_dir / "latest").unlink(missing_ok=True)
         point_latest_to(runs_dir, target)
-        assert catalog.find_newest(runs_dir) == expected
+        assert find_newest(runs_dir) == expected
 
 
 def test_hundreds_of_runs_are_parsed_once(tmp_path: Path) -> None:
     for number in range(300):
         write(tmp_path, f"20260101-000000-{number:04x}")
     assert len(list_runs(tmp_path)) == 300
-    before = catalog._parse.cache_info().misses
+    before = summary.read_summary.cache_info().misses
     assert len(list_runs(tmp_path)) == 300
-    assert catalog._parse.cache_info().misses == before
+    assert summary.read_summary.cache_info().misses == before
     shutil.rmtree(tmp_path / "20260101-000000-0000")
     assert len(list_runs(tmp_path)) == 299
