@@ -112,7 +112,7 @@ bundle: .docker ## Create a site's bundle: SITE=hospital-a SERVER_ADDRESS=fl.exa
 	@server/authority/bundle.sh
 
 ##@ Development
-docs: .venv-docs/ok ## Build the documentation site in build/docs; it needs no server and no network
+docs: .venv-docs/ok ## Build the documentation site in build/docs, which opens without a server or a network
 	@.venv-docs/bin/python -m requirements.site
 
 test: .venv/dev.ok .venv-docs/ok ## Run the tests; ARGS="-k partition" selects some
@@ -156,7 +156,7 @@ chaos: .venv/dev.ok ## Kill, disconnect and stall federations for a while; ARGS=
 .venv/%.ok: requirements/%.txt requirements/venv.sh .venv/bin/python $(if $(wildcard requirements/task.txt .venv/task.in),.task)
 	@requirements/venv.sh $*
 
-# A tool's own environment.
+# Each tool has an environment of its own.
 .venv-%/ok: requirements/%.txt requirements/venv.sh
 	@requirements/venv.sh $*
 

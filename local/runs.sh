@@ -12,8 +12,8 @@ case ${FROM:-} in
         ;;
 esac
 terminal=-T
-# `runs remove` asks where it can.
+# On a terminal, `runs remove` asks for confirmation.
 if [ -t 0 ] && [ -t 1 ]; then terminal=; fi
-# Builds the image if it is missing. Compose prints that to standard output, which may be for a page.
+# Builds the image if it is missing. Compose would print that to standard output, which may be redirected to a page.
 docker compose run --rm --no-deps -T server true >&2
 exec docker compose run --rm --no-deps $terminal server python -m server runs "$@"

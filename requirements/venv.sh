@@ -96,7 +96,7 @@ make_venv() {
 has_installer() { $venv/bin/uv --version >/dev/null 2>&1 || $venv/bin/python -m pip --version >/dev/null 2>&1; }
 
 install_uv() {
-    # uv needs a tenth of pip's CPU time. Its own version and hash come from the lock; a tool's has none.
+    # uv needs a tenth of pip's CPU time. Its own version and hash come from the lock; the lock of a tool does not have it, that of dev does.
     if ! $venv/bin/uv --version >/dev/null 2>&1; then
         source=$lock
         [ "$venv" = .venv ] || source=dev

@@ -1,4 +1,4 @@
 """Passes a run on to other programs: TensorBoard, MLflow, a command, a webhook.
 
-`server.reporting` has a module for each of them, which imports one of these only where it is on.
+`server.reporting` has a module for each, which imports the one from here only where it is on.
 """

@@ -1,7 +1,7 @@
-"""TensorBoard's event files: their records, and in which file each of them is.
+"""Writes TensorBoard's event files: the records, and which file each one goes to.
 
-tensorboardX's own writer has a thread and an open file for each run of TensorBoard. A federation has one of
-those for each node, hundreds of them, so that only tensorboardX's messages and checksums are used here.
+tensorboardX's own writer needs a thread and an open file for each TensorBoard run. A federation may have
+hundreds of nodes with a TensorBoard run each, so only the messages and checksums of tensorboardX are used.
 """
 
 import json
@@ -26,12 +26,12 @@ from server.record.series import list_node_values, list_values
 
 Line = Mapping[str, Any]
 
-# What the name of a folder cannot have; names of nodes on fedmx's own link have nothing of it.
+# Not allowed in the name of a folder. Names of nodes on fedmx's own link never contain it.
 _UNSAFE = re.compile(r"[^\w.-]|^\.+")
 
 
 class EventFiles:
-    """The files of one run, none of which is open between two calls.
+    """The files of one run. None of them stays open between two calls.
 
     Args:
         folder: the run's, with a folder for each node.
@@ -47,7 +47,7 @@ class EventFiles:
         self._paths.clear()
 
     def write_settings(self, settings: Mapping[str, object], metric: str) -> None:
-        """Write all settings as a text, and those of the run as what TensorBoard compares runs by.
+        """Write all settings as text, and those of the run as hyperparameters, to compare runs by.
 
         Args:
             settings: by environment name.
@@ -86,8 +86,7 @@ class EventFiles:
         Args:
             name: the node's.
             records: the records.
-            first: the first round in them. TensorBoard drops what earlier files of the folder have of that
-                round and of later ones.
+            first: the first round in them. TensorBoard drops this round and later ones from earlier files.
         """
         path = self._paths.pop(name, None)
         if path is None:
@@ -96,7 +95,7 @@ class EventFiles:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as file:
             file.write(b"".join(records))
-        # After an error, the next call begins another file: a part of a record makes the rest unreadable.
+        # After an error, the next call begins a new file: half a record makes the rest unreadable.
         self._paths[name] = path
 
     def _choose_path(self, name: str) -> Path:
@@ -116,7 +115,7 @@ def _pack_head(first: int) -> list[bytes]:
 
 def _pack_values(values: Mapping[str, float], line: Line) -> bytes:
     summary = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()])
-    # Rounds that an earlier version of fedmx has trained have no time.
+    # Rounds from an earlier version of fedmx have no time.
     ended = datetime.fromisoformat(line["time"]).timestamp() if line.get("time") else time.time()
     return _pack(Event(wall_time=ended, step=line["round"], summary=summary))
 

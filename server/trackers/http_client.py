@@ -1,8 +1,8 @@
-"""HTTP requests to servers that settings name: a tracker, or a webhook.
+"""HTTP requests to the servers that settings name: a tracker or a webhook.
 
 Errors name only the server's host and port: an address may contain a password, and the path of a webhook is
-one. Redirects are not followed, since they could lead a password or a model to another host. HTTP_PROXY,
-HTTPS_PROXY and NO_PROXY are respected: a hospital's server often reaches the outside through a proxy only.
+a secret. Redirects are not followed, since they could send a password or a model to another host. HTTP_PROXY,
+HTTPS_PROXY and NO_PROXY are respected: a hospital's server often reaches the outside only through a proxy.
 """
 
 import base64
@@ -19,17 +19,17 @@ from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_o
 from fedmx import __version__
 from fedmx.log import printable
 
-# An answer that is larger is cut off: no answer that is read here is.
+# Longer answers are cut off. None that is parsed here gets that long.
 _MOST_BYTES = 16 * 2**20
 _BLOCK = 64 * 2**10
 
 
 class RequestError(Exception):
-    """A request has no answer of success.
+    """A request failed.
 
     Attributes:
-        status: the answer's; None if there was none.
-        body: the answer's.
+        status: of the answer; None if there was none.
+        body: of the answer.
     """
 
     def __init__(self, reason: str, status: int | None = None, body: bytes = b"") -> None:
@@ -40,7 +40,7 @@ class RequestError(Exception):
 
 @dataclass(frozen=True)
 class WebAddress:
-    """An address, and what authenticates at it.
+    """The address of a server, with credentials.
 
     Attributes:
         url: without user name and password.
@@ -63,19 +63,19 @@ class WebAddress:
 
     @property
     def shown(self) -> str:
-        """Its scheme, host and port, for people."""
+        """Its scheme, host and port, without secrets."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}"
 
 
 def basic_authorization(user: str, password: str) -> dict[str, str]:
-    """Return the header of a user name and a password."""
+    """Return the header that authenticates with a user name and a password."""
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
 @dataclass(frozen=True)
 class Call:
-    """What a request asks for.
+    """A request, without the address of its server.
 
     Attributes:
         method: such as POST.
@@ -96,10 +96,10 @@ def send(address: WebAddress, call: Call, limit_s: float) -> bytes:
     Args:
         address: where to send it.
         call: the request.
-        limit_s: how long to wait for the connection, for any part of the answer, and for all of the answer.
+        limit_s: how long to wait for the connection, for each part of the answer, and for all of it.
 
     Raises:
-        RequestError: there is no answer, or its status is not one of success.
+        RequestError: there is no answer, or its status is not 2xx.
     """
     request = Request(  # noqa: S310 - settings accept http and https alone
         address.url + call.path,
@@ -122,16 +122,16 @@ def send(address: WebAddress, call: Call, limit_s: float) -> bytes:
 
 
 class _NoRedirects(HTTPRedirectHandler):
-    """Leaves a redirect an answer like any other, which is not one of success."""
+    """Treats a redirect as an error."""
 
     def redirect_request(self, *_: object) -> None:
-        """Ask for nothing instead."""
+        """Return no further request."""
         return
 
 
 @cache
 def build_cached_opener() -> OpenerDirector:
-    """Return what opens connections; building it may read all of the system's authorities."""
+    """Return an opener, which is cached: building it may read all of the system's authorities."""
     return build_opener(_NoRedirects)
 
 
@@ -139,7 +139,7 @@ def _read(answer: IO[bytes], deadline: float) -> bytes:
     """Read a body.
 
     Raises:
-        TimeoutError: parts of it arrived, but not all of it in time.
+        TimeoutError: it did not arrive completely in time.
     """
     blocks = bytearray()
     while len(blocks) < _MOST_BYTES and (block := answer.read1(_BLOCK)):  # type: ignore[attr-defined]
@@ -150,7 +150,7 @@ def _read(answer: IO[bytes], deadline: float) -> bytes:
 
 
 def _read_quietly(answer: IO[bytes], deadline: float) -> bytes:
-    """Read the body of an answer that is an error already."""
+    """Read the body of an error; return nothing if that fails, too."""
     try:
         return _read(answer, deadline)
     except (OSError, HTTPException):

@@ -1,8 +1,8 @@
-"""Settings, metrics and models of runs on an MLflow server.
+"""Reports a run's settings, metrics and models to an MLflow server.
 
 Metrics are sent from the history, with the time at which their round ended: a round that could not be sent
-is sent later, and one that is sent twice is one point. A run that is resumed stays one run of MLflow, whose
-id is in `mlflow.json` in the run's folder.
+is sent later, and one that is sent twice is a single point. A resumed run stays one MLflow run: `mlflow.json`
+in the run's folder has its id.
 """
 
 import json
@@ -25,9 +25,9 @@ _FILE = "mlflow.json"
 _ARTIFACTS = ("model.npz", "model.params", "best.npz", "best.params", "run.json", "history.jsonl")
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
-# A call of half a minute counts as hung. What is left of a long history is sent by the next call.
+# A call of half a minute counts as hung, so the rest of a long history is left to the next call.
 _BUDGET_S = 8.0
-# After a failure, rounds are left for later, so that a server that hangs is not asked for each of them.
+# After a failure, rounds wait this long: a hanging server must not delay each of them.
 _PAUSE_S = 30.0
 _LIMIT_IF_STOPPED_S = 1.0
 
@@ -51,22 +51,22 @@ class MLflow(Reporter):
         # Empty until MLflow has the run.
         self._run_id = ""
         self._artifact_uri = ""
-        # The last round that MLflow has of an earlier server.
+        # The last round that an earlier server has sent.
         self._sent = 0
         self._paused_until = 0.0
 
     def on_open(self, opening: Opening) -> None:
-        """Create the run, or find it again."""
+        """Create the run, or find the one that an earlier server created."""
         self._opening = opening
         self._tail = HistoryTail(opening.folder)
         self._report(_BUDGET_S)
 
     def on_round(self, _: RoundReport) -> None:
-        """Send the rounds that are in the history by now."""
+        """Send the new rounds of the history."""
         self._report(_BUDGET_S)
 
     def on_end(self, outcome: Outcome) -> None:
-        """Send what is left, the files of a finished run, and the status."""
+        """Send the remaining rounds, the files of a finished run, and the status."""
         status = _STATUS.get(outcome.status, "FAILED")
         if outcome.status == "interrupted":
             self._tracker.limit_s = _LIMIT_IF_STOPPED_S
@@ -81,7 +81,7 @@ class MLflow(Reporter):
             self._end(status)
 
     def _report(self, budget_s: float) -> None:
-        """Open the run unless it is open, and send rounds."""
+        """Open the run if necessary, and send rounds."""
         if self._opening is None or time.monotonic() < self._paused_until:
             return
         try:
@@ -105,7 +105,7 @@ class MLflow(Reporter):
         event("reporting to MLflow", server=self._tracker.shown, run=self._run_id)
 
     def _find(self, opening: Opening) -> Any:
-        """Return the run that an earlier server has created; None if MLflow has no such run."""
+        """Return the run that an earlier server created; None if MLflow has no such run."""
         try:
             run_id = str(json.loads((opening.folder / _FILE).read_bytes())["run_id"])
         except (OSError, ValueError, KeyError, TypeError):
@@ -134,7 +134,7 @@ class MLflow(Reporter):
     def _log_settings(
         self, run_id: str, settings: Mapping[str, object], entries: Iterable[Mapping[str, str]]
     ) -> None:
-        """Log settings as parameters, and as tags what was another parameter before the run was resumed."""
+        """Log settings as parameters, and those that a resumed run has changed as tags."""
         known = {entry["key"]: entry.get("value", "") for entry in entries}
         new = {name: value for name, value in settings.items() if name not in known}
         if new:
@@ -150,7 +150,7 @@ class MLflow(Reporter):
         deadline = time.monotonic() + budget_s
         most = 1
         while lines := self._tail.read(most):
-            # A round is trained again if its checkpoint is lost; MLflow cannot remove its first metrics.
+            # A round whose checkpoint is lost is trained again, but MLflow cannot remove its first metrics.
             new = [line for line in lines if line["round"] > self._sent]
             metrics = [metric for line in new for metric in _list_metrics(line)]
             self._tracker.log_metrics(self._run_id, metrics)
@@ -182,8 +182,8 @@ class MLflow(Reporter):
 
 
 def _list_metrics(line: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the metrics of a round, that of `LAST` at the end."""
-    # Rounds that an earlier version of fedmx has trained have no time.
+    """Yield the metrics of a round, with `LAST` at the end."""
+    # Rounds from an earlier version of fedmx have no time.
     timestamp = _in_ms(line["time"]) if line.get("time") else int(1000 * time.time())
     named = ((f"nodes/{name}/", values) for name, values in list_node_values(line))
     for prefix, values in (*named, ("", list_values(line))):

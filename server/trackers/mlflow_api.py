@@ -1,4 +1,4 @@
-"""MLflow's REST API, as far as a run needs it, and within its limits."""
+"""The part of MLflow's REST API that a run needs, within its limits."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,10 @@ from urllib.parse import quote, urlencode
 from server.trackers.http_client import Call, RequestError, WebAddress, basic_authorization, send
 
 LIMIT_S = 8.0
-"""How long a request may take, in general."""
+"""How long a request may take, except an upload."""
 
 MOST_METRICS = 1_000
-"""The metrics of one request."""
+"""The most metrics that one request may contain."""
 
 _MOST_PARAMETERS = 100
 _LONGEST_PARAMETER = 6_000
@@ -28,7 +28,7 @@ _HINTS = {
 
 
 class Tracker:
-    """An MLflow server. All methods raise `RequestError` if it does not answer, or not with success.
+    """An MLflow server. All methods raise `RequestError` if it does not answer or reports an error.
 
     Args:
         address: of the server.
@@ -43,7 +43,7 @@ class Tracker:
 
     @classmethod
     def build(cls, url: str, user: str, password: str, token: str) -> "Tracker":
-        """Build one from the texts of settings, of which a token takes precedence over a user."""
+        """Build one from settings. A token takes precedence over a user name."""
         address = WebAddress.parse(url)
         headers = dict(address.headers)
         if token:
@@ -54,11 +54,11 @@ class Tracker:
 
     @property
     def shown(self) -> str:
-        """Its address, for people."""
+        """Its address, without secrets."""
         return self._address.shown
 
     def find_experiment(self, name: str) -> str:
-        """Return the id of an experiment, which is created if there is none."""
+        """Return the id of an experiment; create it if it does not exist."""
         try:
             found = self._get("experiments/get-by-name", experiment_name=name)
             return str(found["experiment"]["experiment_id"])
@@ -68,12 +68,12 @@ class Tracker:
         return str(self._post("experiments/create", name=name)["experiment_id"])
 
     def create_run(self, experiment_id: str, name: str, started_ms: int, tags: Mapping[str, str]) -> Any:
-        """Create a run and return what MLflow knows of it."""
+        """Create a run and return it as MLflow describes it."""
         content = {"experiment_id": experiment_id, "run_name": name, "start_time": started_ms}
         return self._post("runs/create", **content, tags=_list_entries(tags))["run"]
 
     def find_run(self, run_id: str) -> Any:
-        """Return what MLflow knows of a run; None if it knows no such run."""
+        """Return a run as MLflow describes it; None if it does not exist."""
         try:
             return self._get("runs/get", run_id=run_id)["run"]
         except RequestError as error:
@@ -86,7 +86,7 @@ class Tracker:
         self._post("runs/update", run_id=run_id, status=status, **content)
 
     def log_parameters(self, run_id: str, values: Mapping[str, object]) -> None:
-        """Add parameters, which MLflow refuses to change later."""
+        """Add parameters, which MLflow does not allow to change later."""
         entries = _list_entries({name: as_parameter(value) for name, value in values.items()})
         for start in range(0, len(entries), _MOST_PARAMETERS):
             part = entries[start : start + _MOST_PARAMETERS]
@@ -97,7 +97,7 @@ class Tracker:
         self._post("runs/log-batch", run_id=run_id, tags=_list_entries(tags))
 
     def log_metrics(self, run_id: str, metrics: Sequence[Mapping[str, Any]]) -> None:
-        """Add metrics; one that is there already, with the same step and time, stays one."""
+        """Add metrics. One with the same step and time as before is not added twice."""
         for start in range(0, len(metrics), MOST_METRICS):
             part = metrics[start : start + MOST_METRICS]
             self._post("runs/log-batch", run_id=run_id, metrics=part)
@@ -132,7 +132,7 @@ class Tracker:
 
 
 def as_parameter(value: object) -> str:
-    """Return the text of a setting, as MLflow has it."""
+    """Format a setting as a parameter, which MLflow limits in length."""
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= _LONGEST_PARAMETER else text[: _LONGEST_PARAMETER - 3] + "..."
 
@@ -142,7 +142,7 @@ def _list_entries(values: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def _read_message(body: bytes) -> str:
-    """Return the message of an answer that is an error; empty if it has none."""
+    """Return the message of an error; empty if it has none."""
     try:
         return str(json.loads(body)["message"])[:_LONGEST_MESSAGE]
     except (ValueError, KeyError, TypeError):

@@ -1,7 +1,7 @@
 """Notifies people or programs that a run has ended: ON_END_COMMAND and ON_END_WEBHOOK.
 
-Both receive one JSON object, whether the run finished, failed or was interrupted. A server that is killed
-notifies nobody, and neither does the next one: a run that is resumed has not ended.
+Both receive one JSON object when the run has finished, failed or was interrupted. A server that is killed
+sends nothing, and neither does the next one for it: a resumed run has not ended.
 """
 
 import json
@@ -30,12 +30,12 @@ _VARIABLES = {"FEDMX_OUTCOME": "outcome", "FEDMX_REASON": "reason", "FEDMX_RUN_I
 
 @dataclass(frozen=True)
 class Limits:
-    """How much is tried.
+    """How often and how long notifications are tried.
 
     Attributes:
-        tries: of the webhook.
+        tries: how often the webhook is called until it succeeds.
         try_s: how long each of them may take.
-        back_off_s: the wait before the second try; before the third, it is four times as long.
+        back_off_s: the wait before the second try; that before the third is four times as long.
         command_s: how long the command may take.
     """
 
@@ -53,9 +53,9 @@ class OnEnd(Reporter):
     """Runs a command and calls a webhook when a run has ended, both at the same time.
 
     Args:
-        command: run by `sh`; empty: none.
-        webhook: empty: none.
-        limits: how much is tried, unless a signal ends the program.
+        command: run by `sh`; empty for none.
+        webhook: its URL; empty for none.
+        limits: those that apply unless a signal ends the program.
     """
 
     def __init__(self, command: str, webhook: str, limits: Limits | None = None) -> None:
@@ -67,7 +67,7 @@ class OnEnd(Reporter):
         self.patience_s = self._limits.command_s + 5.0
 
     def on_open(self, opening: Opening) -> None:
-        """Keep where the run's record is."""
+        """Remember the run."""
         self._opening = opening
 
     def on_end(self, outcome: Outcome) -> None:
@@ -87,14 +87,14 @@ class OnEnd(Reporter):
             return None
         try:
             return _Command(self._command, message, stack.enter_context(tempfile.TemporaryFile()))
-        # The webhook is called nevertheless.
+        # A command that cannot be started must not prevent the webhook.
         except OSError as error:
             warn("command failed", setting="ON_END_COMMAND", reason=error)
             return None
 
 
 def describe(opening: Opening | None, outcome: Outcome) -> dict[str, Any]:
-    """Return what is sent.
+    """Return the JSON object to send.
 
     Args:
         opening: the run; None if it ended before it opened.
@@ -120,7 +120,7 @@ def describe(opening: Opening | None, outcome: Outcome) -> dict[str, Any]:
 
 
 def _as_sentence(message: Mapping[str, Any]) -> str:
-    """Return the message for people, in the field that chat programs show."""
+    """Return the message as a sentence, for the field `text`, which chat programs show."""
     run = message["name"] or message["run_id"] or "a run"
     number = message["rounds"]
     text = f"fedmx: {run} {message['outcome']} after {number} {'round' if number == 1 else 'rounds'}"
@@ -134,7 +134,7 @@ def _as_sentence(message: Mapping[str, Any]) -> str:
 def _read_facts(folder: Path) -> dict[str, Any]:
     """Return the content of `run.json`, with all metrics of the best round.
 
-    What cannot be read is left out: a disk that fails may be what is to be reported.
+    What cannot be read is left out: a failing disk may be the very reason of the message.
     """
     facts: dict[str, Any] = {}
     with suppress(OSError, ValueError):
@@ -173,13 +173,13 @@ def _post(address: WebAddress, message: Mapping[str, Any], limits: Limits) -> No
 
 
 class _Command:
-    """A command that runs.
+    """A running command.
 
     Its input and output are files: a pipe would have to be read while the webhook is called, and would stay
     open as long as any process that the command leaves behind.
 
     Args:
-        command: run by `sh`, in a session of its own so that its children can be ended with it.
+        command: run by `sh`, in a session of its own: its children can be killed with it.
         message: its input, in JSON.
         output: receives what it writes.
 

@@ -1,11 +1,10 @@
-"""TensorBoard's files of a run: a run of TensorBoard for the federation, and one for each node.
+"""Writes a run for TensorBoard: one TensorBoard run for the federation, and one for each node.
 
-Nodes have the same names of series as the federation, so that one chart shows all of them. The files are in
+Series have the same names for nodes and the federation, so one chart shows all of them. The files are in
 RUNS_DIR/tensorboard: in a run's own folder, TensorBoard would find them a second time below `latest`.
 
-They are written from the history, which has every round once. For a run that is resumed, they are written
-again from its beginning: an earlier server may have died before it wrote a round here, or TENSORBOARD may
-have been off.
+They are written from the history, which has every round once. For a resumed run, they are rewritten from the
+first round: an earlier server may have died before it wrote a round here, or TENSORBOARD may have been off.
 """
 
 import time
@@ -16,9 +15,9 @@ from server.report import Outcome, RoundReport, RunFacts
 from server.reporting.reporter import Reporter
 from server.trackers.event_files import EventFiles
 
-# The rounds that are read and written at once.
+# How many rounds are read and written at once.
 _BATCH = 20
-# A call of half a minute counts as hung. What is left of a long history is written by the next call.
+# A call of half a minute counts as hung, so the rest of a long history is left to the next call.
 _BUDGET_S = 10.0
 _BUDGET_IF_STOPPED_S = 1.0
 
@@ -27,7 +26,7 @@ class TensorBoard(Reporter):
     """Writes the files of one run.
 
     Args:
-        folder: that of all runs' files.
+        folder: for the files of all runs.
         metric: the metric that TensorBoard shows beside the settings.
     """
 
@@ -40,7 +39,7 @@ class TensorBoard(Reporter):
         self._tail: HistoryTail | None = None
 
     def on_run(self, facts: RunFacts) -> None:
-        """Write the settings, and the rounds that an earlier server has trained."""
+        """Write the settings, and the rounds of earlier servers."""
         files = EventFiles(self._folder / facts.run_id)
         files.remove()
         files.write_settings(facts.settings, self._metric)
@@ -49,11 +48,11 @@ class TensorBoard(Reporter):
         self._write_rounds(_BUDGET_S)
 
     def on_round(self, _: RoundReport) -> None:
-        """Write the rounds that are in the history by now."""
+        """Write the new rounds of the history."""
         self._write_rounds(_BUDGET_S)
 
     def on_end(self, outcome: Outcome) -> None:
-        """Write what is left."""
+        """Write the remaining rounds."""
         is_stopped = outcome.status == "interrupted"
         self._write_rounds(_BUDGET_IF_STOPPED_S if is_stopped else self.patience_s)
 

@@ -1,4 +1,4 @@
-"""What the server does at the moment, in words."""
+"""Describes what the server does at the moment."""
 
 from datetime import datetime
 
@@ -11,9 +11,7 @@ _NAMES_SHOWN = 3
 
 
 def describe_activity(snapshot: Snapshot, now: datetime) -> str:
-    """Describe what the server does, what it waits for, since when and until when.
-
-    It is empty if that is not known.
+    """Describe what the server does and waits for, since when and until when; empty if that is unknown.
 
     Args:
         snapshot: the run.

@@ -1,4 +1,4 @@
-"""Tables as lines of text of a known width and number, unlike those of rich, which wrap."""
+"""Tables with a fixed width and number of lines. Those of rich may wrap."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ class Column:
 
     Attributes:
         cells: one for each row.
-        rank: of the columns that do not fit, those with the highest rank are left out first.
-        is_text: whether it is aligned on the left, and shortened where it is too wide.
+        rank: if columns do not fit, those with the highest rank are left out first.
+        is_text: whether it is left-aligned, and shortened if it is too wide.
         styles: one for each row; empty: none.
     """
 
@@ -33,12 +33,12 @@ class Column:
         return max(cell_len(text) for text in (self.heading, *self.cells))
 
     def cell(self, row: int) -> tuple[str, str]:
-        """Return the text of a row, and its style."""
+        """Return the text and the style of a row."""
         return self.cells[row], self.styles[row] if self.styles else ""
 
 
 def make_lines(columns: Sequence[Column], width: int) -> list[Text]:
-    """Return a table as its heading and one line for each row."""
+    """Return the heading and one line for each row."""
     widths = _fit(columns, width)
     shown = [(columns[at], widths[at]) for at in sorted(widths)]
     heading = _make_line((column.heading, "bold", column, room) for column, room in shown)

@@ -1,4 +1,4 @@
-"""`python -m server watch`: its arguments, and which page it means."""
+"""`python -m server watch`: its arguments, and the page that they select."""
 
 import argparse
 
@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
         TrainingFailedError: the run failed.
         UnreachableError: nothing answers.
     """
-    from server.watching import watch  # noqa: PLC0415 - a server, which has this command, does not need a terminal
+    from server.watching import watch  # noqa: PLC0415 - no other command draws on a terminal
 
     watch.watch(arguments.url or _find_url(load(WatchSettings).status_address))
 

@@ -1,4 +1,4 @@
-"""Reads typed values out of a JSON object that may come from anyone."""
+"""Reads typed values from an untrusted JSON object."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,10 @@ _LONGEST = 300
 
 
 class Fields:
-    """The fields of a JSON object. One that is missing or null is None, or empty.
+    """The fields of a JSON object. A field that is missing or null is returned as None, or empty.
 
     Args:
-        value: the object; null is an object without fields.
+        value: the object; null stands for one without fields.
         path: of the object, for errors.
 
     Raises:
@@ -62,7 +62,7 @@ class Fields:
         return self._get(name, list) or ()
 
     def texts(self, name: str) -> list[str]:
-        """Return a list of texts, or of what can be shown as one."""
+        """Return a list of texts; other values are converted to text."""
         return [printable(str(value), _LONGEST) for value in self.items(name)]
 
     def numbers(self, name: str) -> dict[str, float | None]:
@@ -102,7 +102,7 @@ def _expect(value: object, kind: type, name: str) -> Any:
 def _read_number(value: object, name: str) -> float | None:
     if value is None:
         return None
-    # JSON of others may hold NaN, and true is a number in Python.
+    # Python parses NaN, and treats True as an integer.
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{printable(name)}: {type(value).__name__}; expected a number")  # noqa: TRY004 - what was read is at fault
     try:

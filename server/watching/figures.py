@@ -19,7 +19,7 @@ def show_figure(value: float | None) -> str:
 
 
 def show_seconds(value: float | None) -> str:
-    """Show three significant digits, because a round takes milliseconds or hours."""
+    """Show three significant digits: a round may take milliseconds or hours."""
     if not value:
         return "-" if value is None else "0"
     digits = max(0, _DIGITS_OF_SECONDS - 1 - math.floor(math.log10(abs(value))))
@@ -38,7 +38,7 @@ def draw_curve(values: Sequence[float | None], width: int, *, is_ascii: bool = F
 
     Args:
         values: the curve; a point that is missing is a gap.
-        width: characters at most: neighbouring points are then averaged.
+        width: the most characters; in a longer curve, neighbouring points are averaged.
         is_ascii: whether the bars have to be ASCII.
     """
     bars = _ASCII_BARS if is_ascii else _BARS
@@ -47,7 +47,7 @@ def draw_curve(values: Sequence[float | None], width: int, *, is_ascii: bool = F
     if not known:
         return ""
     low, high = min(known), max(known)
-    # Halves do not overflow where the difference would.
+    # The difference of two halves does not overflow.
     span = high / 2 - low / 2
     top = len(bars) - 1
 
@@ -61,7 +61,7 @@ def draw_curve(values: Sequence[float | None], width: int, *, is_ascii: bool = F
 
 
 def _average(values: Sequence[float | None], number: int) -> list[float | None]:
-    """Return at most so many points, each the mean of neighbours."""
+    """Return at most `number` points, each the mean of neighbours."""
     total = len(values)
     if total <= number:
         return list(values)

@@ -1,4 +1,4 @@
-"""A run as lines, for output that is no terminal: one for each round."""
+"""A run as one line per round, where output is not a terminal."""
 
 import signal
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from server.watching.figures import show_duration, show_figure, show_seconds
 from server.watching.metrics import order
 from server.watching.snapshot import FAILED, Round, Snapshot
 
-# Of rounds that were finished before.
+# How many rounds are shown that were finished before the watch began.
 _MOST_EARLIER = 10
 
 
@@ -33,7 +33,7 @@ class Lines:
         _print(note or "the server answers again")
 
     def describe(self, snapshot: Snapshot) -> Iterator[str]:
-        """Yield a line about the run where it is another one, one for each new round, and one for its end."""
+        """Yield a line for a new run, one for each new round, and one for the end of the run."""
         if snapshot.run_id != self._run_id:
             self._run_id = snapshot.run_id
             self._round = max(0, snapshot.round - _MOST_EARLIER)
@@ -45,7 +45,7 @@ class Lines:
             if row.number > self._round:
                 yield _describe(row, snapshot.num_rounds)
         self._round = snapshot.round
-        # Why a run failed is the error of the program.
+        # The reason of a failure is the error with which the program ends.
         if snapshot.has_ended and snapshot.state != FAILED:
             yield _describe_end(snapshot)
 

@@ -1,4 +1,4 @@
-"""The screen on a terminal, drawn again and again while the run goes on."""
+"""The screen on a terminal, which is redrawn while the run continues."""
 
 from contextlib import suppress
 from typing import Self
@@ -14,21 +14,21 @@ _DRAWN_PER_SECOND = 2
 
 
 def is_live(console: Console) -> bool:
-    """Whether a console can be drawn on again and again."""
+    """Return whether a console can be redrawn."""
     return console.is_terminal and not console.is_dumb_terminal
 
 
 class LiveScreen:
-    """The screen, as a context. Its attributes are what is shown, and may be set by any thread.
+    """The screen, as a context. It shows its attributes, which any thread may set.
 
     Args:
         console: the terminal.
         is_kept: whether the screen stays when the context ends.
 
     Attributes:
-        snapshot: the run; None: there is nothing to show yet.
-        url: the page that shows the same; empty: none.
-        note: what else to report; empty: nothing.
+        snapshot: the run; None before the first one.
+        url: the page that shows the same; empty if there is none.
+        note: an additional line; empty for none.
     """
 
     def __init__(self, console: Console, *, is_kept: bool) -> None:
@@ -67,7 +67,7 @@ class LiveScreen:
         snapshot = self.snapshot
         if snapshot is None:
             return Group(Text(self.note or "starting"))
-        # The cursor stays in the last line, which a full screen would scroll.
+        # The cursor needs the last line: a full screen would scroll.
         frame = Frame(
             width=self._console.width,
             height=max(1, self._console.height - 1),

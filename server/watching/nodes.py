@@ -1,4 +1,4 @@
-"""The part of the screen with the nodes: those with troubles first where not all of them fit."""
+"""The part of the screen with the nodes. If they do not all fit, those with problems come first."""
 
 import re
 from collections import Counter
@@ -26,7 +26,7 @@ class Nodes:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._awaited = frozenset(snapshot.activity.awaited)
-        # Nodes leave once the run has ended, which is no trouble.
+        # Nodes leave once the run has ended, which is not a problem.
         self._has_ended = snapshot.has_ended
         self._nodes = sorted(snapshot.nodes, key=lambda node: _split(node.name))
         self._prefix = find_prefix([node.name for node in snapshot.nodes])
@@ -48,12 +48,12 @@ class Nodes:
         return sorted(self._nodes, key=self._rank)[:rows]
 
     def _rank(self, node: Node) -> tuple[int, int]:
-        """Return the place of a node: those with troubles come first, then those that are awaited."""
-        troubles = node.rejected + node.missing
+        """Return the rank of a node: first those with problems, then those that are awaited."""
+        problems = node.rejected + node.missing
         if node.is_absent and not self._has_ended:
-            return 0, -troubles
-        if troubles:
-            return 1, -troubles
+            return 0, -problems
+        if problems:
+            return 1, -problems
         if node.state == "loading":
             return 2, 0
         return (3 if node.name in self._awaited else 4), 0
@@ -96,14 +96,14 @@ class Nodes:
 
 
 def find_prefix(names: Sequence[str]) -> str:
-    """Return the site's name that all nodes have before their own; empty if there is none."""
+    """Return the prefix with the site's name, if all nodes have the same; otherwise an empty text."""
     sites = {name.partition(".")[0] for name in names}
     is_shared = len(sites) == 1 and all("." in name for name in names)
     return f"{sites.pop()}." if is_shared else ""
 
 
 def _split(name: str) -> list[tuple[int, str]]:
-    """Split a name so that 10 comes after 9."""
+    """Split a name for sorting, where 10 comes after 9."""
     return [(int(part) if part.isdecimal() else -1, part) for part in _NUMBER.split(name)]
 
 

@@ -1,4 +1,4 @@
-"""The whole screen: what a page of the run shows, in as many lines as a terminal has."""
+"""The whole screen: the content of the run's page, in as many lines as the terminal has."""
 
 import textwrap
 import time
@@ -32,14 +32,14 @@ _LEAST_ROWS = 4
 
 @dataclass(frozen=True)
 class Frame:
-    """What surrounds the run.
+    """The terminal, and what the screen shows besides the run.
 
     Attributes:
         width: of the terminal, in characters.
         height: in lines.
-        is_ascii: whether the terminal has only ASCII.
-        url: the page that shows the same; empty: none.
-        note: what else to report; empty: nothing.
+        is_ascii: whether the terminal can show only ASCII.
+        url: the page that shows the same; empty if there is none.
+        note: an additional line; empty for none.
     """
 
     width: int
@@ -54,8 +54,8 @@ def compose(snapshot: Snapshot, frame: Frame, now: float | None = None) -> list[
 
     Args:
         snapshot: the run.
-        frame: what surrounds it.
-        now: monotonic seconds; by default those of this moment.
+        frame: the terminal.
+        now: monotonic seconds; by default, the current ones.
     """
     passed_s = (time.monotonic() if now is None else now) - snapshot.read_at
     head = _make_head(snapshot, snapshot.now + timedelta(seconds=passed_s), frame)
@@ -73,7 +73,7 @@ def compose(snapshot: Snapshot, frame: Frame, now: float | None = None) -> list[
 
 
 def _divide(left: int, rounds: int, nodes: int) -> tuple[int, int]:
-    """Return how many lines the rounds and the nodes have, with their headings."""
+    """Return how many lines the rounds and the nodes get, with their headings."""
     # A blank line and a heading; a blank line, a summary and a heading.
     want_rounds = rounds + 2 if rounds else 0
     want_nodes = nodes + 3 if nodes else 0
@@ -119,7 +119,7 @@ def _describe_progress(snapshot: Snapshot, now: datetime) -> list[str]:
 
 
 def _estimate_left(snapshot: Snapshot) -> float | None:
-    """Return the seconds that the rest takes if its rounds are like the newest ones."""
+    """Return the seconds that the remaining rounds take if they are like the newest ones."""
     known = [row.seconds for row in snapshot.rounds[-_ROUNDS_MEASURED:] if row.seconds is not None]
     left = snapshot.num_rounds - snapshot.round
     if snapshot.state != RUNNING or not known or left <= 0:

@@ -1,4 +1,4 @@
-"""What a terminal shows of a run, out of a document like `/status.json`."""
+"""What a terminal shows of a run, read from a document such as `/status.json`."""
 
 import json
 import time
@@ -32,7 +32,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Node:
-    """A node: what it is now, and what it did so far.
+    """A node: its state, and its work so far.
 
     Attributes:
         state: `loading`, `ready`, `gone` or `expelled`; empty if that is not known.
@@ -66,7 +66,7 @@ class Activity:
         round: the round; 0 before round 1.
         since: when it began.
         fields: what it waits for.
-        until: when the wait ends; None: without limit.
+        until: when the wait ends; None if it has no limit.
         limit: the setting that ends it.
         then: what happens then.
         hint: what a person can do.
@@ -151,7 +151,7 @@ class Snapshot:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the run has ended in some way."""
+        """Whether the run has ended, successfully or not."""
         return self.state not in (WAITING, RUNNING)
 
     @property
@@ -213,7 +213,7 @@ def _parse_rounds(curves: Fields) -> list[Round]:
 
 
 def _parse_nodes(status: Fields, run: Fields) -> list[Node]:
-    """Return the nodes that are here, and those that were in earlier rounds."""
+    """Return the nodes of earlier rounds, and those that are connected now."""
     done = {node.text("name"): node for node in run.parts("nodes")}
     live = {node.text("name"): node for node in status.parts("nodes")}
     nothing = Fields({})

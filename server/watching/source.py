@@ -1,4 +1,4 @@
-"""Reads the status document of a server by HTTP."""
+"""Reads the status document of a server over HTTP."""
 
 import http.client
 import json
@@ -22,7 +22,7 @@ _NOT_MODIFIED = 304
 
 
 class NoStatusError(Exception):
-    """Nothing answered, or what answered is no status page; the message is the reason."""
+    """Nothing answered, or not a status page; the message is the reason."""
 
 
 class StatusPage:
@@ -42,7 +42,7 @@ class StatusPage:
         parts = _parse(url)
         self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/"
         self._open = urllib.request.build_opener(*_choose_handlers(parts)).open
-        # The server waits at the end for each of those who watch: they differ by this.
+        # At its end, the server waits for each watcher, which it recognizes by this header.
         self._headers = {"User-Agent": f"fedmx/{__version__} ({os.getpid()})"}
         self._tag = ""
         self._newest: Snapshot | None = None
@@ -90,7 +90,7 @@ def _parse(url: str) -> SplitResult:
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A status page does not redirect."""
+    """Treats a redirect as an error: a status page does not redirect."""
 
     def redirect_request(  # noqa: PLR0913, PLR0917 - as the library calls it
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
@@ -108,7 +108,7 @@ def _choose_handlers(parts: SplitResult) -> list[urllib.request.BaseHandler]:
 
 
 def _describe_response(error: urllib.error.HTTPError) -> str:
-    """Describe a response that is an error, with the first line of its text: the server states the reason."""
+    """Describe an error response, with the first line of its body, which has the server's reason."""
     try:
         first = error.read(_LONGEST_REASON).decode(errors="replace").partition("\n")[0]
     except (OSError, http.client.HTTPException):

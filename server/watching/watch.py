@@ -14,7 +14,7 @@ from server.watching.source import NoStatusError, StatusPage
 
 _INTERVAL_S = 1.0
 _PATIENCE_S = 60.0
-"""How long a server may be gone, for example to be started again."""
+"""How long a server may be gone, for example while it restarts."""
 
 
 class View(Protocol):
@@ -33,7 +33,7 @@ def watch(url: str) -> None:
     Raises:
         SettingsError: the URL is not valid.
         TrainingFailedError: the run failed.
-        UnreachableError: nothing answers, or not any longer.
+        UnreachableError: the server does not answer, or no longer does.
     """
     page = StatusPage(url)
     first = _read_first(page)

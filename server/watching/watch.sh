@@ -9,7 +9,7 @@ terminal=-T
 if [ -t 0 ] && [ -t 1 ]; then terminal=; fi
 docker compose exec $terminal server python -m server watch
 code=$?
-# A container takes all its programs with it when its server ends, which may be before this one has.
+# When the server ends, the container stops, and may kill this program before it has shown the result.
 if [ "$code" -eq 137 ] && [ "$(docker inspect --format '{{.State.Status}}' "$server" 2>/dev/null)" = exited ]; then
     code=$(docker inspect --format '{{.State.ExitCode}}' "$server")
     echo "the server has ended with exit code $code"
