@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import logging
 import os
 import sys
@@ -23,6 +24,9 @@ def run_program(main: Callable[[], None]) -> NoReturn:
     does `SystemExit`.
     """
     share_heap()
+    # Names may have characters that the terminal's encoding does not have.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         signals.install_handlers()
         code = _run(main)

@@ -51,6 +51,8 @@ class BackgroundCalls:
         self._direct = DirectCalls(reporter)
         self._waiting: SimpleQueue[tuple[str, tuple[object, ...], Mapping[str, object]]] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=type(reporter).__name__, daemon=True)
+        # Joining the thread would not do: a signal that interrupts it marks a thread as ended in Python 3.12.
+        self._has_finished = threading.Event()
         # When the current call began, in monotonic seconds.
         self._began: float | None = None
         self._is_given_up = False
@@ -74,11 +76,16 @@ class BackgroundCalls:
         """
         if self._is_given_up or self._thread.ident is None:
             return
-        self._thread.join(max(0.0, deadline - time.monotonic()))
-        if self._thread.is_alive():
+        if not self._has_finished.wait(max(0.0, deadline - time.monotonic())):
             self._give_up("it has not finished")
 
     def _work(self) -> None:
+        try:
+            self._make_calls()
+        finally:
+            self._has_finished.set()
+
+    def _make_calls(self) -> None:
         method = ""
         while method != "close":
             method, arguments, named = self._waiting.get()

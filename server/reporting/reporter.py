@@ -32,6 +32,8 @@ class Reporter:
     def close(self, *, is_stopped: bool) -> None:
         """Release what the reporter holds: the nodes were notified, and the program ends next.
 
+        It is called once more if a signal arrives meanwhile.
+
         Args:
             is_stopped: whether a signal ends the program, which then has to end within seconds.
         """

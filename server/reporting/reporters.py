@@ -67,7 +67,17 @@ class Reporters(Reporter):
             calls.call("on_end", outcome)
 
     def close(self, *, is_stopped: bool) -> None:
-        """Close all reporters, and wait for each as long as its `patience_s` allows."""
+        """Close all reporters, and wait for each as long as its `patience_s` allows.
+
+        A signal meanwhile shortens that. The run has ended by then, and its exit code stays as it is.
+        """
+        try:
+            self._close(is_stopped=is_stopped)
+        except StopSignal:
+            # It is the only one: a program ignores further signals.
+            self._close(is_stopped=True)
+
+    def _close(self, *, is_stopped: bool) -> None:
         started = time.monotonic()
         # Those in the background finish while the others are closed.
         for calls in sorted(self._calls, key=lambda calls: isinstance(calls, DirectCalls)):

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import h11
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -76,6 +77,9 @@ class Guard:
         app = self._find_refusal(scope) or self._app
         try:
             await app(scope, receive, send_with_headers)
+        # The client sent what is no request while it was answered, so that uvicorn has answered that instead.
+        except h11.LocalProtocolError:
+            return
         except Exception as error:  # noqa: BLE001 - what shows a run must not end it, and one line is enough
             if not self._has_failed:
                 self._has_failed = True

@@ -1,9 +1,7 @@
 """The reporter that runs the status server: notes what happens, and stays until the end was read."""
 
-import contextlib
 import time
 
-from fedmx.errors import StopSignal
 from fedmx.log import event
 from fedmx.parsing import parse_ip
 from fedmx.settings import ServerSettings
@@ -63,10 +61,8 @@ class StatusServer(Reporter):
 
     def close(self, *, is_stopped: bool) -> None:
         """Stop, after the final metrics were read or STATUS_LINGER has passed."""
-        # A signal ends this wait, and leaves the outcome of the run as it is.
-        with contextlib.suppress(StopSignal):
-            if self._live.has_ended and not is_stopped:
-                self._wait_for_readers()
+        if self._live.has_ended and not is_stopped:
+            self._wait_for_readers()
         self._listener.stop()
 
     def _wait_for_readers(self) -> None:

@@ -12,6 +12,13 @@ def test_a_program_that_succeeds_exits_with_0_and_its_output_is_complete() -> No
     assert run("print('done', end='')") == (0, "done", "")
 
 
+def test_output_that_its_encoding_does_not_have_is_escaped() -> None:
+    code, out, _ = run(
+        "sys.stdout.reconfigure(encoding='ascii', errors=sys.stdout.errors); print('a\\u00e9\\ud800')"
+    )
+    assert (code, out) == (0, "a\\xe9\\ud800\n")
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [

@@ -1,7 +1,10 @@
 """Reporters in the background: slow or hung, they cost no round and little of the program's end."""
 
+import os
+import signal
 import threading
 import time
+from types import FrameType
 
 import pytest
 
@@ -90,6 +93,49 @@ def test_a_program_that_is_stopped_by_a_signal_notifies_its_reporters() -> None:
     with pytest.raises(StopSignal):
         run()
     assert held.seen == ["round 1", "close True"]
+
+
+class Lingering(Reporter):
+    """Notes that it is closed."""
+
+    in_background = False
+
+    def __init__(self) -> None:
+        self.is_closing = threading.Event()
+        self.seen: list[bool] = []
+
+    def close(self, *, is_stopped: bool) -> None:
+        self.seen.append(is_stopped)
+        self.is_closing.set()
+
+
+def test_a_signal_after_the_run_ends_all_waiting_and_leaves_the_exit_code_as_it_is(
+    warnings: pytest.LogCaptureFixture,
+) -> None:
+    held, lingering = Held(), Lingering()
+    held.patience_s = HANG_S
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise StopSignal(number)
+
+    def send() -> None:
+        lingering.is_closing.wait(HANG_S)
+        # By now, the end of the program waits for the other one.
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        with Reporters([held, lingering]) as reporters:
+            reporters.on_round(make_report(1))
+    finally:
+        sender.join(HANG_S)
+        signal.signal(signal.SIGUSR1, before)
+        held.released.set()
+    assert lingering.seen == [False, True]
+    assert warnings.messages == ['reporter hangs reporter=Held reason="it has not finished"']
 
 
 def test_a_reporter_that_fails_in_the_background_is_one_warning(warnings: pytest.LogCaptureFixture) -> None:

@@ -166,13 +166,21 @@ def test_the_program_ends_with_two_if_the_address_is_in_use(tmp_path: Path, serv
     assert list((tmp_path / "other").glob("*/run.json")) == []
 
 
-def test_signals_and_logs_stay_those_of_the_program(serve: Serve, capfd: pytest.CaptureFixture[str]) -> None:
+def test_signals_and_logs_stay_those_of_the_program(
+    serve: Serve,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fedmx.log.logger.propagate", True)
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     url = serve().url or ""
     for sent in (
         b"\x00\xff\r\n\r\n",
         b"GET / HTTP/1.1\r\n\r\n",
         b"GET / HTTP/9.9\r\nHost: a\r\nConnection: close\r\n\r\n",
+        # What follows is no chunk, and arrives while the request is answered.
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nZZZ\r\n",
     ):
         with connect(url) as connection:
             connection.sendall(sent)
@@ -182,6 +190,7 @@ def test_signals_and_logs_stay_those_of_the_program(serve: Serve, capfd: pytest.
     captured = capfd.readouterr()
     assert captured.out == ""
     assert [line for line in captured.err.splitlines() if "status page" not in line] == []
+    assert [record.message for record in caplog.records if record.levelname != "INFO"] == []
 
 
 def test_headers_that_are_too_large_end_their_connection(serve: Serve) -> None:
