@@ -101,7 +101,7 @@ class ServerSettings(CommonSettings, RunSettings):
     mlflow_experiment_name: str = setting("fedmx", texts.title, "MLflow experiment that receives the runs")
     mlflow_tracking_username: str = setting("", str, "user name for the MLflow server")
     mlflow_tracking_password: str = setting("", str, "password for the MLflow server", is_secret=True)
-    mlflow_tracking_token: str = setting("", str, "token for the MLflow server", is_secret=True)
+    mlflow_tracking_token: str = setting("", texts.token, "token for the MLflow server", is_secret=True)
     on_end_command: str = setting(
         "", str, "shell command to execute when a run has ended, with a JSON object as its input"
     )

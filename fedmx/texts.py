@@ -46,3 +46,10 @@ def web_address(text: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or not is_port or not is_printable:
         raise ValueError("expected an address such as https://host:port/path")
     return text
+
+
+def token(text: str) -> str:
+    """Parse what a header of HTTP can contain, without naming it in the error: it is a secret."""
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("expected printable ASCII characters without blanks")
+    return text

@@ -22,7 +22,8 @@ LATEST = "latest"
 TENSORBOARD = "tensorboard"
 """The folder with the TensorBoard files of all runs."""
 
-_RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
+RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
+"""The names that servers give to runs."""
 
 
 def list_runs(runs_dir: Path) -> list[RunSummary]:
@@ -125,7 +126,7 @@ def _read(folder: Path) -> RunSummary | None:
         return read_summary(path, status.st_mtime_ns, status.st_ino, status.st_size)
     except (FileNotFoundError, NotADirectoryError):
         # A folder named like a run was begun by a server, or has lost its record.
-        is_run = _RUN_ID.fullmatch(name) and folder.is_dir()
+        is_run = RUN_ID.fullmatch(name) and folder.is_dir()
         return RunSummary(name, reason="run.json not found") if is_run else None
     except OSError as error:
         return RunSummary(name, reason=f"run.json cannot be read: {error.strerror}")

@@ -51,6 +51,13 @@ def test_what_is_no_address_of_a_web_server_is_refused(text: str) -> None:
         texts.web_address(text)
 
 
+@pytest.mark.parametrize("text", ["s3cret\nnext", "s3cret \u20ac", "s3cret two", "s3cret\0"])
+def test_a_token_that_no_header_can_contain_is_refused_without_naming_it(text: str) -> None:
+    with pytest.raises(SettingsError, match="MLFLOW_TRACKING_TOKEN") as caught:
+        load(ServerSettings, environ={"MLFLOW_TRACKING_TOKEN": text})
+    assert "s3cret" not in str(caught.value)
+
+
 def test_a_secret_is_neither_recorded_nor_named_in_an_error() -> None:
     settings = load(
         ServerSettings, environ={"ON_END_WEBHOOK": "https://host/s3cret", "MLFLOW_TRACKING_TOKEN": "t0ken"}

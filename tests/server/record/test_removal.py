@@ -128,6 +128,20 @@ def test_the_oldest_runs_beyond_keep_runs_are_removed_but_not_the_newest_model(
     assert "".join(sorted(name[-1] for name in listed(tmp_path))) == expected
 
 
+def test_a_folder_with_a_name_of_its_own_is_kept(tmp_path: Path) -> None:
+    for name in ("20260101-000000-0001", "20260102-000000-0001", "20260103-000000-0001"):
+        write(tmp_path, name)
+    write(tmp_path, "20260101-000000-0001-good")
+    write(tmp_path, "another-tool")
+    remove_old(tmp_path, 1, "20260103-000000-0001")
+    assert set(listed(tmp_path)) == {
+        "20260102-000000-0001",
+        "20260103-000000-0001",
+        "20260101-000000-0001-good",
+        "another-tool",
+    }
+
+
 def run_one(federation: Federation, **settings: Any) -> str:
     """Run a federation of one node, and return the id of the run."""
     federation.run({"n0": NullNode()}, **settings)
