@@ -1,4 +1,4 @@
-"""What the status server takes from the certificates of the link: names of this server, and dates."""
+"""The names and dates in the link's certificates that the status server needs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ class OwnCertificates:
     """The certificates that the server starts with.
 
     Attributes:
-        names: by which the server is reached, those of SERVER_NAMES among them.
+        names: by which the server is reached, including SERVER_NAMES.
         expiries: when each certificate expires, in seconds since the epoch, by its owner.
     """
 
@@ -23,7 +23,7 @@ class OwnCertificates:
 
     @classmethod
     def read(cls, folder: Path, security: str) -> "OwnCertificates":
-        """Read them from CERTS_DIR; there are none without TLS, or if the link will reject them."""
+        """Read them from CERTS_DIR; none without TLS, or if they are invalid, which the link then reports."""
         if security == "insecure":
             return cls()
         try:

@@ -1,4 +1,4 @@
-"""What applies to every request of the status server: rate, methods, names of this server, headers."""
+"""Checks and headers for every request to the status server: rate, method, host name."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,12 +12,11 @@ from fedmx.log import warn
 from server.status.hosts import HostNames
 
 _METHODS = ("GET", "HEAD")
-NOTHING_ALLOWED = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-"""The policy of what is no page."""
-
+# For responses that are not pages.
+_NOTHING_ALLOWED = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 _HEADERS = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": NOTHING_ALLOWED,
+    "Content-Security-Policy": _NOTHING_ALLOWED,
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -29,10 +28,10 @@ _AT_ONCE = 50
 
 
 class Rate:
-    """Limits how many requests are served per second; those above it wait for their turn.
+    """Limits how many requests are served per second; the others wait for their turn.
 
     Args:
-        sleep: waits for so many seconds.
+        sleep: waits for a number of seconds.
     """
 
     def __init__(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
@@ -50,10 +49,10 @@ class Rate:
 
 
 class Guard:
-    """Refuses what is not served, limits the rate, and adds the headers that all responses have.
+    """Limits the rate of requests, refuses invalid ones, and adds headers to all responses.
 
     Args:
-        app: serves the rest.
+        app: serves the requests that are valid.
         hosts: the names of this server.
     """
 
@@ -77,14 +76,14 @@ class Guard:
         app = self._find_refusal(scope) or self._app
         try:
             await app(scope, receive, send_with_headers)
-        # The client sent what is no request while it was answered, so that uvicorn has answered that instead.
+        # The client sent bytes that are not a request during the response, and uvicorn answered those.
         except h11.LocalProtocolError:
             return
-        except Exception as error:  # noqa: BLE001 - what shows a run must not end it, and one line is enough
+        except Exception as error:  # noqa: BLE001 - what watches a run must not end it
             if not self._has_failed:
                 self._has_failed = True
                 warn("status page failed", path=scope["path"], reason=repr(error))
-            # If a part was sent already, the server closes the connection.
+            # If part of the response was sent already, uvicorn closes the connection.
             await PlainTextResponse("the server failed, its log shows why\n", 500)(
                 scope, receive, send_with_headers
             )

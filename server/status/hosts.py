@@ -1,7 +1,7 @@
 """The names by which the status server may be opened.
 
-A page of another site can let its own name point to this machine's address (DNS rebinding), and could then
-read what this server sends. The name stays that of the other site, so only known names are served.
+Another website can point its own host name to this machine's address (DNS rebinding), and its pages could
+then read this server's responses. Their requests still carry that name, so only known names are served.
 """
 
 import re
@@ -16,20 +16,20 @@ _LONGEST_SHOWN = 80
 
 
 class HostNames:
-    """Decides by a request's Host header whether it is meant for this server.
+    """Decides by its Host header whether a request is meant for this server.
 
     Args:
-        names: names and addresses, besides those of loopback.
+        names: names and addresses, in addition to those of loopback.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = frozenset(map(_normalize, [*ALWAYS_NAMED, *names]))
 
     def find_problem(self, headers: Collection[str]) -> str | None:
-        """Return why a request is refused, in one line; None if it is not.
+        """Return why a request is refused, in one line; None if it is valid.
 
         Args:
-            headers: the values of its Host headers, of which there has to be one.
+            headers: the values of its Host headers; expected is one.
         """
         if len(headers) != 1:
             return f"{len(headers)} Host headers; expected 1"
@@ -43,7 +43,7 @@ class HostNames:
 
 
 def _normalize(host: str) -> str:
-    """Return a name or an address in the spelling in which they are compared."""
+    """Return a name or an address in its canonical spelling."""
     bare = host.removeprefix("[").removesuffix("]")
     return str(parse_ip(bare) or bare.lower().removesuffix("."))
 

@@ -1,7 +1,7 @@
-"""The socket and the thread of the status server, and what a single client can take of it.
+"""The socket and the thread of the status server, and limits for its clients.
 
-The server program has one more thread, with an event loop that runs uvicorn. Neither slow clients nor many of
-them cost the run more than some connections and the time of building a body once a second.
+uvicorn runs in an event loop on a thread of its own. Slow clients, or many of them, cost the run no more than
+some connections and the time to build a body once a second.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from fedmx.errors import SettingsError
 from fedmx.values import Address
 
-# The link needs files, too.
+# File descriptors are limited, and the link needs some, too.
 _MOST_CONNECTIONS = 64
 _LONGEST_HEADERS = 16_384
 _IDLE_S = 10
-# A page for a slow reader has to arrive within this.
+# How long a response may take to arrive at a slow reader.
 _PATIENCE_S = 60.0
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 1
@@ -33,7 +33,7 @@ class _Connection(H11Protocol):
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Accept it, and limit how long it may take until the first response is complete."""
+        """Accept it, and limit the time until the first response is complete."""
         super().connection_made(transport)
         if len(self.connections) > _MOST_CONNECTIONS:
             transport.abort()
@@ -47,10 +47,10 @@ class _Connection(H11Protocol):
             self._deadline.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what arrived; what h11 does not expect ends the connection without a line in the log."""
+        """Parse bytes that arrived. If h11 rejects them, the connection ends without a line in the log."""
         try:
             super().data_received(data)
-        except Exception:  # noqa: BLE001 - whatever a stranger sent
+        except Exception:  # noqa: BLE001 - anyone may send anything
             self.transport.abort()
 
     def on_response_complete(self) -> None:
@@ -68,7 +68,7 @@ class Listener:
     """Listens on an address from its construction on, and serves once it is started.
 
     Args:
-        address: STATUS_ADDRESS; port 0: a free one.
+        address: STATUS_ADDRESS; port 0 chooses a free one.
 
     Attributes:
         address: where it listens.
@@ -100,7 +100,7 @@ class Listener:
             "ws": "none",
             "lifespan": "off",
             "interface": "asgi3",
-            # uvicorn logs nothing, whatever strangers send.
+            # uvicorn must not log what anyone can send.
             "log_config": None,
             "log_level": logging.CRITICAL + 1,
             "access_log": False,
@@ -116,7 +116,7 @@ class Listener:
         self._has_started.wait(_START_TIMEOUT_S)
 
     def stop(self) -> None:
-        """Stop listening, and end connections that are idle or do not end by themselves."""
+        """Stop listening, and close all connections."""
         if self._thread.ident is None:
             self._socket.close()
             return
@@ -128,7 +128,7 @@ class Listener:
 
     async def _run(self) -> None:
         asyncio.get_running_loop().call_soon(self._has_started.set)
-        # Outside the main thread, it leaves signals alone.
+        # Outside the main thread, uvicorn installs no signal handlers.
         await self._server.serve(sockets=[self._socket])
 
 
@@ -140,7 +140,7 @@ def _bind(address: Address) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(target)
-        # Another program that listens there is found by this.
+        # With SO_REUSEADDR, `bind` may succeed although another program uses the port; `listen` then fails.
         listening.listen(_MOST_CONNECTIONS)
     except OSError:
         listening.close()

@@ -1,7 +1,8 @@
-"""What is known of the run now: noted by the run, and described on a thread of its own.
+"""The current state of the run, described on a thread of its own.
 
-The run's thread only notes that something happened. All else, such as folding a round into curves or encoding
-the curves of 200 nodes, is done on one other thread, which owns what it folds: no locks, and no round waits.
+The run's thread only records that something happened. Everything else, such as adding a round to the curves
+or encoding the curves of 200 nodes, happens on one other thread, which owns that state: there are no locks,
+and no round waits.
 """
 
 import json
@@ -16,24 +17,25 @@ from fedmx import __version__
 from fedmx.log import warn
 from server.overview import Overview, read_lines
 from server.report import Opening, Outcome, RoundReport
+from server.status.json_text import encode
 from server.status.metrics import Metrics
 from server.status.node_states import find_node_state
-from server.status.replies import JSON, Body, encode
+from server.status.replies import JSON, Body
 
 WAITING, RUNNING, FAILED = "waiting", "running", "failed"
 
 
 class LiveRun:
-    """The run of this server, or that there is none yet.
+    """The run of this server, once there is one.
 
     Args:
-        metrics: receive the same.
+        metrics: notified of the same.
 
     Attributes:
-        executor: the thread that owns what is described.
+        executor: the thread that owns the description.
         state: waiting, running, or how the run ended.
-        run_id: empty as long as there is no run.
-        round: the newest one that is finished.
+        run_id: empty while there is no run.
+        round: the newest finished round.
     """
 
     def __init__(self, metrics: Metrics) -> None:
@@ -45,33 +47,33 @@ class LiveRun:
         self._opening: Opening | None = None
         self._overview = Overview()
         self._facts = _RunFile()
-        # Of the newest description of the run.
+        # Version and text of the newest description of the run.
         self._described: tuple[object, str] = (None, "null")
-        # Nodes have monotonic times. With a fixed difference, what is sent stays the same between two looks.
+        # Converts the monotonic times of nodes. It is fixed, so an unchanged status keeps its ETag.
         self._epoch = time.time() - time.monotonic()
 
     @property
     def has_ended(self) -> bool:
-        """Whether the run has ended in some way."""
+        """Whether the run has ended, successfully or not."""
         return self.state not in (WAITING, RUNNING)
 
     def open(self, opening: Opening) -> None:
-        """Note that a run waits for nodes."""
+        """Record that a run waits for nodes."""
         self.run_id = opening.run_id
         self._submit(self._open, opening)
 
     def start(self) -> None:
-        """Note that the training starts."""
+        """Record that training starts."""
         self._submit(self._metrics.note_start, time.time())
         self.state = RUNNING
 
     def add(self, report: RoundReport) -> None:
-        """Note a finished round."""
+        """Record a finished round."""
         self.round = report.round
         self._submit(self._add, report)
 
     def end(self, outcome: Outcome) -> None:
-        """Note the end."""
+        """Record how the run ended."""
         self.state = outcome.status
 
     def build_status(self, runs: str) -> Body:
@@ -90,7 +92,7 @@ class LiveRun:
         }
         text = f'{encode(known)[:-1]},"run":{self._describe_run()},"runs":{runs}}}'
         now = encode({"now": datetime.now(UTC).isoformat(timespec="milliseconds")})
-        # The time does not make it another status.
+        # The ETag does not depend on the time.
         return Body.build(
             f"{now[:-1]},{text[1:]}".encode(),
             JSON,
@@ -99,7 +101,7 @@ class LiveRun:
         )
 
     def build_run(self) -> Body:
-        """Describe the run alone, as those on disk are. Called on the thread of `executor`."""
+        """Describe only the run, like those on disk. Called on the thread of `executor`."""
         return Body.build(self._describe_run().encode(), JSON)
 
     def build_metrics(self) -> Body:
@@ -125,7 +127,7 @@ class LiveRun:
         self._metrics.add(line)
 
     def _describe_run(self) -> str:
-        """Return the run in JSON, described again only if there is something new."""
+        """Return the run in JSON, described again only if it has changed."""
         if self._opening is None:
             return "null"
         facts = self._facts.read(self._opening)
@@ -155,14 +157,14 @@ class LiveRun:
 
 
 class _RunFile:
-    """The content of `run.json`, read again when it was replaced."""
+    """The content of `run.json`, read again if the file was replaced."""
 
     def __init__(self) -> None:
         self.version: object = None
         self._facts: dict[str, Any] = {}
 
     def read(self, opening: Opening) -> dict[str, Any]:
-        """Return the content; what the run was opened with if there is none."""
+        """Return the content; if it cannot be read, the settings with which the run was opened."""
         path: Path = opening.folder / "run.json"
         try:
             found = path.stat()

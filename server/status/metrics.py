@@ -1,4 +1,4 @@
-"""The run for Prometheus, with names and units by its conventions.
+"""The metrics of a run for Prometheus, which follow its conventions for names and units.
 
 Labels have few values: names of metrics and sites are limited by admission and by certificates, and reasons
 are reduced to categories. No text of a node becomes a label.
@@ -23,7 +23,7 @@ from server.status.node_states import NODE_STATES, find_node_state
 STATES = ("waiting", "running", "finished", "failed", "interrupted")
 _PHASES = ("train", "aggregate", "evaluate", "checkpoint")
 _BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
-# How reasons of admission begin, the first that fits; all others are errors that a node replied with.
+# The first pattern that matches the reason of admission counts; all others are errors from nodes.
 _CATEGORIES = (
     ("not_finite", re.compile(r"(array|metric) .*finite( number)?$")),
     ("arrays", re.compile(r"array |\d+ array records,")),
@@ -46,7 +46,7 @@ class Metrics:
     """
 
     def __init__(self, expiries: Mapping[str, float]) -> None:
-        # When a counter began is no metric that anybody asks for.
+        # Otherwise, each counter would have a second metric with the time of its creation.
         prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._rounds = self._count("rounds", "Finished rounds of the run.")
@@ -85,22 +85,22 @@ class Metrics:
         self._initialize(expiries)
 
     def note_run(self, run_id: str, settings: Mapping[str, Any]) -> None:
-        """Note which run it is."""
+        """Set the labels of the run."""
         name = str(settings.get("RUN_NAME") or "")
         self._info.info({"run_id": run_id, "name": name, "version": __version__})
         self._target.set(settings["NUM_ROUNDS"])
 
     def note_start(self, moment: float) -> None:
-        """Note when the training starts, in seconds since the epoch."""
+        """Set when training started, in seconds since the epoch."""
         self._started.set(moment)
 
     def note_state(self, state: str) -> None:
-        """Note the state of the run."""
+        """Set the state of the run."""
         for each in STATES:
             self._state.labels(each).set(each == state)
 
     def note_nodes(self, nodes: Iterable[NodeView], epoch: float) -> None:
-        """Note which nodes and sites are there.
+        """Set the numbers of nodes, and the state of each site.
 
         Args:
             nodes: all that ever joined.
@@ -141,7 +141,7 @@ class Metrics:
         for rejection in line["rejected"]:
             self._rejected.labels(categorize(rejection["reason"])).inc()
         self._missing.inc(len(line["missing"]))
-        # A round without them keeps those of an earlier one.
+        # A round without an evaluation keeps the metrics of an earlier one.
         for step, gauge in (("evaluate", self._evaluation), ("train", self._training)):
             if line.get(step):
                 _replace(gauge, line[step]["metrics"])
@@ -150,7 +150,7 @@ class Metrics:
         if line.get("time"):
             self._last_round.set(datetime.fromisoformat(line["time"]).timestamp())
         for name, value in (line.get("privacy") or {}).items():
-            # Without differential privacy there is no epsilon, and 0 would be the best one.
+            # Created only with differential privacy: an epsilon of 0 would mean perfect privacy.
             if name not in self._privacy:
                 self._privacy[name] = self._gauge(f"privacy_{name}", f"The {name} that is spent.")
             self._privacy[name].set(value)
@@ -160,7 +160,7 @@ class Metrics:
         return prometheus.generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
 
     def _initialize(self, expiries: Mapping[str, float]) -> None:
-        """Give metrics the values from which they rise, so that their first increase is seen."""
+        """Set initial values: Prometheus cannot see the first increase of a counter that did not exist."""
         self.note_state("waiting")
         self.note_nodes((), 0.0)
         for direction in ("up", "down"):

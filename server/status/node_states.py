@@ -1,4 +1,4 @@
-"""What a node is to the federation at the moment, in one word."""
+"""The state of a node, as one word."""
 
 from fedmx.link.member import NodeView
 

@@ -1,16 +1,16 @@
-"""Who reads the status of a run again and again: pages that are open, and terminals."""
+"""Who polls the status of a run: open pages and terminals."""
 
 import threading
 import time
 from collections.abc import Callable
 
-# A reader asks more often than this.
+# A reader polls more often than this.
 _IS_WATCHED_S = 5.0
 _MOST_READERS = 100
 
 
 class Readers:
-    """Remembers who has read the status lately, and who has read how the run ended.
+    """Remembers who has read the status recently, and who has read how the run ended.
 
     Args:
         clock: monotonic seconds.
@@ -23,14 +23,14 @@ class Readers:
         self._informed: set[str] = set()
 
     def note(self, name: str, *, is_final: bool = False) -> None:
-        """Note that a reader has asked, or has read how the run ended.
+        """Record that a reader has polled, or has read how the run ended.
 
         Args:
             name: of the reader.
             is_final: whether it has read the end.
         """
         with self._changed:
-            # The newest are last.
+            # Keep the newest last.
             self._read_at.pop(name, None)
             self._read_at[name] = self._clock()
             if is_final:
@@ -42,7 +42,7 @@ class Readers:
             self._changed.notify_all()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until all who have read the status lately have read the end, and return whether they have."""
+        """Wait until all recent readers have read how the run ended; return whether they have."""
         with self._changed:
             now = self._clock()
             recent = {name for name, at in self._read_at.items() if now - at < _IS_WATCHED_S}

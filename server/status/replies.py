@@ -1,26 +1,24 @@
-"""What the status server sends: built on another thread, at most once a second however many ask for it."""
+"""Response bodies, built on another thread at most once a second, however many clients request them."""
 
 import asyncio
 import contextlib
 import gzip
 import hashlib
-import json
 import math
 from collections.abc import Callable, Hashable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 _SMALLEST_COMPRESSED = 1_000
-# Above it, little is gained for much more time.
+# Higher levels take much more time and gain little.
 _GZIP_LEVEL = 4
 JSON = "application/json"
 OLD_S = 1.0
-"""A body that is older is built again."""
-# For so long after somebody has asked, a page may still be open.
+"""How old a body may get before it is built again."""
+# How long after a request a page may still be open.
 _WATCHED_S = 5.0
 
 
@@ -30,7 +28,7 @@ class Body:
 
     Attributes:
         content: the bytes.
-        compressed: the same by gzip; None if they are too few.
+        compressed: the same with gzip; None if the content is short.
         etag: changes with the content.
         media_type: of the content.
         is_final: whether a run that has ended is described.
@@ -46,21 +44,21 @@ class Body:
     def build(
         cls, content: bytes, media_type: str, *, version: bytes | None = None, is_final: bool = False
     ) -> "Body":
-        """Compress a content.
+        """Build a body, with the compressed content.
 
         Args:
             content: the bytes.
             media_type: of the content.
-            version: what the ETag depends on; the content if None.
+            version: determines the ETag; the content if None.
             is_final: whether a run that has ended is described.
         """
         compressed = gzip.compress(content, _GZIP_LEVEL) if len(content) >= _SMALLEST_COMPRESSED else None
         digest = hashlib.sha256(content if version is None else version).hexdigest()[:20]
-        # A weak one, since both encodings have it.
+        # Both encodings have the same ETag, which therefore must be weak.
         return cls(content, compressed, f'W/"{digest}"', media_type, is_final)
 
     def reply_to(self, request: Request, **headers: str) -> Response:
-        """Return the response, which has no content if the client has it already."""
+        """Return the response, without content if the client has it already."""
         common = {"ETag": self.etag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding", **headers}
         if _has_tag(request.headers.get("if-none-match", ""), self.etag):
             return Response(status_code=304, headers=common)
@@ -71,7 +69,7 @@ class Body:
 
 
 class Cached:
-    """A body that is built on a thread, and again only once it is old or its key has changed.
+    """A body that is built on a thread, and rebuilt only if it is old or its key has changed.
 
     Args:
         build: returns it.
@@ -87,13 +85,13 @@ class Cached:
         self._key: Hashable = None
 
     async def get(self, key: Hashable = None, *, age_s: float = OLD_S) -> Body:
-        """Return it, after building it if there is none or it is too old.
+        """Return it; build it first if there is none or it is too old.
 
         Args:
             key: of what it describes; a body of another key is not sent.
             age_s: how old it may be.
         """
-        # All who wait for a body that is being built get that one. Who may have the old one does not wait.
+        # All clients that wait for a build get its result. Those that accept the old body do not wait.
         if self._is_usable(key, age_s):
             return self._body  # type: ignore[return-value]
         async with self._lock:
@@ -110,9 +108,9 @@ class Cached:
 
 
 class Watched:
-    """A body that takes long to build, and that pages ask for every second or two.
+    """A body that takes long to build, and that pages request every second or two.
 
-    As long as somebody asks, it is built once a second, so that nobody waits for it.
+    While it is requested, it is rebuilt once a second in the background, so requests do not wait.
 
     Args:
         cached: the body.
@@ -125,7 +123,7 @@ class Watched:
         self._key: Hashable = None
 
     async def get(self, key: Hashable) -> Body:
-        """Return it; only the first who asks has to wait, or who is the first to ask with another key."""
+        """Return it. Only the first request waits, and the first one with another key."""
         self._asked = asyncio.get_running_loop().time()
         self._key = key
         body = await self._cached.get(key, age_s=_WATCHED_S)
@@ -135,29 +133,11 @@ class Watched:
 
     async def _renew(self) -> None:
         loop = asyncio.get_running_loop()
-        # What fails here fails for the next who asks, too, and is reported then.
+        # A failure here recurs in the next request, which reports it.
         with contextlib.suppress(Exception):
             while loop.time() - self._asked < _WATCHED_S:
                 await asyncio.sleep(OLD_S)
                 await self._cached.get(self._key)
-
-
-def encode(value: Any) -> str:
-    """Encode a value as JSON, which has no numbers that are not finite: they become null."""
-    try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":"), default=str)
-    except ValueError:
-        return json.dumps(_make_finite(value), separators=(",", ":"), default=str)
-
-
-def _make_finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {name: _make_finite(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_make_finite(entry) for entry in value]
-    return value
 
 
 def _has_tag(header: str, etag: str) -> bool:

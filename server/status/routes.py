@@ -1,8 +1,5 @@
 """The paths of the status server: `/`, `/healthz`, `/status.json`, `/runs/ID.json` and `/metrics`."""
 
-import base64
-import hashlib
-import re
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -13,17 +10,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from server.status.guard import NOTHING_ALLOWED
 from server.status.live import FAILED, LiveRun
-from server.status.page import build_page
+from server.status.page import CONTENT_SECURITY_POLICY, build_page
 from server.status.readers import Readers
 from server.status.replies import Body, Cached, Watched
 from server.status.stored import StoredRuns
 
-# How long those who watch a run have to read how it ended.
+# How long watchers have to read how the run ended.
 _LAST_LOOK_S = 3.0
 _LONGEST_NAME = 300
-_INLINE = re.compile(r"<(script|style)\b[^>]*>(.*?)</\1>", re.DOTALL)
 
 
 class Routes:
@@ -34,7 +29,7 @@ class Routes:
         stored: the runs on disk.
 
     Attributes:
-        final_metrics_were_read: is set once metrics of a run that had ended were sent.
+        final_metrics_were_read: set once the metrics of the ended run were sent.
     """
 
     def __init__(self, live: LiveRun, stored: StoredRuns) -> None:
@@ -43,7 +38,6 @@ class Routes:
         self._live = live
         self._stored = stored
         self._page = Body.build(build_page().encode(), "text/html; charset=utf-8")
-        self._policy = build_policy(self._page.content.decode())
         self._status = Watched(Cached(lambda: live.build_status(stored.text), live.executor))
         self._run = Cached(live.build_run, live.executor)
         self._metrics = Cached(live.build_metrics, live.executor)
@@ -61,11 +55,11 @@ class Routes:
         )
 
     def await_final_status(self) -> None:
-        """Wait until the pages that are open have read how the run ended. Called on another thread."""
+        """Wait until open pages have read how the run ended. Called on another thread."""
         self._readers.wait(_LAST_LOOK_S)
 
     async def _send_page(self, request: Request) -> Response:
-        return self._page.reply_to(request, **{"Content-Security-Policy": self._policy})
+        return self._page.reply_to(request, **{"Content-Security-Policy": CONTENT_SECURITY_POLICY})
 
     async def _send_health(self, _: Request) -> Response:
         live = self._live
@@ -83,7 +77,7 @@ class Routes:
 
     async def _send_run(self, request: Request) -> Response:
         run_id = request.path_params["run_id"]
-        # This one changes with every round, and need not be read again for that.
+        # The own run changes with every round, and is in memory.
         is_own = run_id == self._live.run_id
         body = await (self._run.get(run_id) if is_own else self._stored.find(run_id))
         if body is None:
@@ -95,25 +89,14 @@ class Routes:
         return _note_reading(body.reply_to(request), request, body, self.final_metrics_were_read.set)
 
 
-def build_policy(page: str) -> str:
-    """Return the Content-Security-Policy of a page: only its own scripts and styles are allowed."""
-    hashes: dict[str, str] = {"script": "", "style": ""}
-    for kind, text in _INLINE.findall(page):
-        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-        hashes[kind] += f" 'sha256-{digest}'"
-    # Where a kind has no hash, nothing of it is allowed.
-    own = "".join(f"; {kind}-src{found}" for kind, found in hashes.items() if found)
-    return f"{NOTHING_ALLOWED}; connect-src 'self'; img-src data:{own}"
-
-
 def _note_reading(response: Response, request: Request, body: Body, note: Callable[[], None]) -> Response:
-    """Call a function after a body that is final was sent."""
+    """Call a function after a final body was sent."""
     if body.is_final and request.method == "GET":
         response.background = BackgroundTask(note)
     return response
 
 
 def _name_reader(request: Request) -> str:
-    """Return what distinguishes a reader from others, such as a browser from a terminal on its machine."""
+    """Return a key that distinguishes readers, even a browser and a terminal on one machine."""
     host = request.client.host if request.client else ""
     return f"{host} {request.headers.get('user-agent', '')}"[:_LONGEST_NAME]

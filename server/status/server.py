@@ -1,4 +1,4 @@
-"""The reporter that runs the status server: notes what happens, and stays until the end was read."""
+"""The reporter that runs the status server, until the outcome of the run was read."""
 
 import time
 
@@ -75,12 +75,12 @@ class StatusServer(Reporter):
         if _name_itself(address):
             event("status page", url=self.url)
         else:
-            # In a container, the machine publishes it at another address.
+            # This is probably a container, which the machine publishes at another address.
             hint = "of containers, `make status` prints the URL"
             event("status page", address=address, hint=hint)
 
 
 def _name_itself(address: Address) -> list[str]:
-    """Return the host that is listened on, unless that is every address of this machine."""
+    """Return the host to listen on, unless that means every address of this machine."""
     ip = parse_ip(address.host)
     return [] if ip is not None and ip.is_unspecified else [address.host]

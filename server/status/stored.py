@@ -1,4 +1,4 @@
-"""The runs on disk, as the status server sends them: read one at a time, on a thread of their own."""
+"""The runs on disk as response bodies, read one at a time on a thread of their own."""
 
 import asyncio
 import math
@@ -9,7 +9,8 @@ from pathlib import Path
 
 from fedmx.parsing import is_name
 from server.record.catalog import list_runs, read_run
-from server.status.replies import JSON, Body, encode
+from server.status.json_text import encode
+from server.status.replies import JSON, Body
 
 _MOST_KEPT = 16
 _LIST_AGE_S = 5.0
@@ -22,7 +23,7 @@ class StoredRuns:
         runs_dir: RUNS_DIR.
 
     Attributes:
-        text: the list of runs in JSON, as it was last read.
+        text: the list of runs in JSON, as last read.
     """
 
     def __init__(self, runs_dir: Path) -> None:
@@ -45,8 +46,8 @@ class StoredRuns:
                 self._key = key
 
     async def find(self, run_id: str) -> Body | None:
-        """Return a run; None if there is none of this name, or it cannot be read."""
-        # Neither a path nor a hidden folder.
+        """Return a run; None if it does not exist or cannot be read."""
+        # A name is neither a path nor a hidden folder.
         if not is_name(run_id):
             return None
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._find, run_id)
@@ -72,7 +73,7 @@ class StoredRuns:
         return self._bodies[key]
 
     def _rest(self) -> None:
-        """Wait as long as the last run took, so that many long ones leave half of the time to others."""
+        """Wait as long as reading the last run took: many long runs may use only half of a core."""
         time.sleep(max(0.0, self._rests_until - time.monotonic()))
 
 

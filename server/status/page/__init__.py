@@ -1,13 +1,11 @@
-"""Builds the page of a run: one HTML document without outside resources, which is live or a report.
+"""Builds the page of a run, live or as a report: one HTML document without outside resources.
 
-The live page asks the server for `status.json`. A report has the documents of its runs in the page, so that
-it can be sent as one file. Both are made of the same template, styles and scripts, which are in this folder.
+The live page polls `status.json` from the server. A report contains the documents of its runs and can be sent
+as one file. Both use the template, styles and scripts in this folder.
 """
 
 import base64
 import hashlib
-import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -15,9 +13,10 @@ from typing import Any
 
 from fedmx.fields import describe, explain
 from fedmx.settings import ServerSettings
+from server.status.json_text import encode
 
 _FOLDER = Path(__file__).parent
-# Each one uses what those before it define.
+# Each script uses definitions of those before it.
 _SCRIPTS = (
     "dom.js",
     "format.js",
@@ -31,7 +30,7 @@ _SCRIPTS = (
     "comparison.js",
     "page.js",
 )
-# Inside of an element `script`, these could end it or begin a comment.
+# Inside a `script` element, these could end it or begin a comment.
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&"}
 
 
@@ -42,10 +41,10 @@ def build_page() -> str:
 
 
 def build_report(document: Mapping[str, Any], others: Sequence[Mapping[str, Any]] = ()) -> str:
-    """Return a page with the documents of runs in it, which needs no server.
+    """Return a page that contains the documents of runs and needs no server.
 
     Args:
-        document: the run that the report is about.
+        document: the run to report.
         others: runs to compare with it.
     """
     return _fill({"run": document, "others": list(others)}, [])
@@ -60,7 +59,7 @@ def _fill(data: Mapping[str, Any], allowed: Iterable[str]) -> str:
         "data": _embed({**data, "settings": _describe_settings()}),
     }
     text = (_FOLDER / "index.html").read_text(encoding="utf-8")
-    # The data comes last, so that nothing in it is taken for a place in the template.
+    # The data comes last: a placeholder in it must not be replaced.
     for name in ("policy", "style", "script", "data"):
         before, _, after = text.partition(f"{{{{{name}}}}}")
         text = f"{before}{parts[name]}{after}"
@@ -90,7 +89,7 @@ def _read_style() -> str:
 
 @cache
 def _read_script() -> str:
-    """Return all scripts as one, whose names are invisible outside of it."""
+    """Return all scripts as one, in a scope of its own."""
     parts = [(_FOLDER / name).read_text(encoding="utf-8") for name in _SCRIPTS]
     return '(() => {\n"use strict";\n' + "\n".join(parts) + "})();\n"
 
@@ -106,19 +105,8 @@ def _describe_settings() -> dict[str, dict[str, object]]:
 
 
 def _embed(data: Mapping[str, Any]) -> str:
-    """Return data as JSON that cannot end the element it is in."""
-    return json.dumps(_leave_out_infinite(data), separators=(",", ":")).translate(_ESCAPES)
-
-
-def _leave_out_infinite(value: Any) -> Any:
-    """Return a value without numbers that JSON does not have, which a damaged record may contain."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(name): _leave_out_infinite(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_leave_out_infinite(item) for item in value]
-    return value
+    """Return data as JSON that cannot end the element that contains it."""
+    return encode(data).translate(_ESCAPES)
 
 
 CONTENT_SECURITY_POLICY = "; ".join([*_list_rules(), "connect-src 'self'", "frame-ancestors 'none'"])

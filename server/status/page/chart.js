@@ -41,7 +41,7 @@ class Chart {
     new ResizeObserver(() => this.plot.clientWidth !== this.width && this.draw()).observe(this.plot);
   }
 
-  /** Draw other data; what the reader has hidden stays hidden. */
+  /** Draw other data; curves that the reader has hidden stay hidden. */
   update(data) {
     this.data = { series: [], background: [], mark: null, isLogarithmic: false, ...data };
     this.rounds = [...new Set(this.data.series.flatMap((series) => series.x))].sort((a, b) => a - b);

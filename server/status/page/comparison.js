@@ -69,7 +69,7 @@ class Comparison {
       const used = new Set([...this.chosen.values()].map((entry) => entry.slot));
       let slot = 1;
       while (used.has(slot)) slot += 1;
-      // The place is taken at once, so that a second choice meanwhile gets another one.
+      // Reserve the place now: another run may be chosen before this one is loaded.
       this.chosen.set(id, { slot, run: null });
       try {
         this.chosen.get(id).run = await this.load(id);
@@ -82,7 +82,7 @@ class Comparison {
     this.draw();
   }
 
-  /** Choose runs whose documents are at hand. */
+  /** Choose runs with documents that are already loaded. */
   chooseAll(runs) {
     runs.slice(0, MOST_COMPARED - 1).forEach((run, index) => this.chosen.set(run.run_id, { slot: index + 1, run }));
     this.table.update(this.table.columns, this.table.items, this.table.keyOf);

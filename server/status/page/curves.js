@@ -54,7 +54,7 @@ class MetricCurves {
     this.offer(isMany ? nodes : []);
   }
 
-  /** Choose the nodes whose values in the newest round are the lowest and the highest, and those that were added. */
+  /** Choose the nodes with the lowest and the highest value in the newest round, and those that were added. */
   choose(nodes) {
     const last = (node) => lastOf(node.y);
     const lowest = nodes.reduce((one, other) => (last(other) < last(one) ? other : one));
@@ -91,7 +91,7 @@ class MetricCurves {
 
 const nodeCurve = ({ name, x, y }, label, slot) => ({ x, y, key: `node ${name}`, label, slot });
 
-/** Leave out points of many curves, which are a background and not read one by one. */
+/** Thin out the points of many curves that are only a background. */
 function thinOut(curves) {
   const every = Math.ceil(sum(curves.map((curve) => curve.x.length)) / MOST_BACKGROUND);
   if (every <= 1) return curves;

@@ -22,7 +22,7 @@ function fill(element, attributes, children) {
   return element;
 }
 
-/** Set an element's text if it differs, so that nothing is laid out anew or read again for nothing. */
+/** Set an element's text if it differs: otherwise, it would be laid out and read aloud again. */
 function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

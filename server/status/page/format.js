@@ -35,7 +35,7 @@ const formatShort = (value) => trimZeros(formatNumber(value));
 
 function groupThousands(text) {
   const [whole, part] = text.replace("-", "−").split(".");
-  // A thin space is no separator that could be read as a decimal point.
+  // Unlike a comma, a thin space cannot be read as a decimal separator.
   const grouped = whole.replace(/\B(?=(\d{3})+$)/g, "\u202f");
   return part === undefined ? grouped : `${grouped}.${part}`;
 }
@@ -59,7 +59,7 @@ function formatRate(value) {
   return `${value >= 100 ? formatCount(value) : formatNumber(value, 3)} examples/s`;
 }
 
-/** Write seconds as a person says them: 0.06 s, 12.3 s, 2 min 05 s, 1 h 02 min. */
+/** Write seconds in readable units: 0.06 s, 12.3 s, 2 min 05 s, 1 h 02 min. */
 function formatSeconds(value) {
   if (!isNumber(value)) return NOTHING;
   if (value < 0.0005) return "0 s";

@@ -1,4 +1,4 @@
-// Keeps the page up to date: a report has all of its data in the page, the live page asks the server.
+// Keeps the page up to date: a report contains all of its data, the live page polls the server.
 
 const POLL_MS = 1000;
 const HIDDEN_POLL_MS = 15000;
@@ -93,7 +93,7 @@ class Page {
   }
 
   receive(text) {
-    // The time of an answer alone changes nothing.
+    // An answer in which only the time differs changes nothing.
     const bare = text.replace(/"now":\s*"[^"]*"/, "");
     const now = parseTime((/"now":\s*"([^"]*)"/.exec(text) ?? [])[1]);
     if (now !== null) this.skew = now - Date.now() / 1000;
@@ -109,12 +109,12 @@ class Page {
   get summaries() {
     if (this.report !== null) return this.others.length ? [this.report, ...this.others] : [];
     const run = asObject(this.status.run);
-    // The list is read less often than the run that goes on.
+    // The list of runs is updated less often than the current run.
     const live = { status: this.status.state, rounds: run.rounds, best: run.best, seconds: null, started: run.started };
     return asList(this.status.runs).map((one) => (one.run_id === run.run_id ? { ...one, ...live } : one));
   }
 
-  /** The nodes that are connected or were. Once the run is over, they leave, which is no state of interest. */
+  /** The nodes that are or were connected. After the end of the run, their states do not matter: all leave. */
   get roster() {
     const nodes = asList(this.status.nodes);
     return isOver(this.status.state) ? nodes.map((node) => ({ ...node, state: null })) : nodes;
@@ -138,10 +138,10 @@ class Page {
     document.title = `${isOver(this.state) ? STATES[this.state] : round + STATES[this.state]} · ${nameOf(run)} · fedmx`;
   }
 
-  /** Show what changes with time alone. */
+  /** Update what depends on the time only. */
   tick() {
     const isLive = !this.isStored && this.status.state !== undefined;
-    // After the connection is lost, times end with it.
+    // After the connection is lost, times stop.
     const now = this.lostSince ?? this.now;
     const roster = isLive && !isOver(this.state) ? this.roster : [];
     if (this.report !== null || this.stored !== null || isLive) showFigures(this.run, this.report ? undefined : now, roster);
@@ -151,7 +151,7 @@ class Page {
     if (this.report === null) showConnection(this.lostSince, this.status.state, this.now);
   }
 
-  /** Read out a finished round and a new state, and nothing else. */
+  /** Announce finished rounds and new states, and nothing else, to screen readers. */
   announce() {
     const run = asObject(this.status.run);
     const before = this.announced;

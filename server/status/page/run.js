@@ -90,7 +90,7 @@ function estimateRemaining(run, now) {
 
 const endsEarly = (run) => Boolean(asObject(run.settings).TARGET || asObject(run.settings).PATIENCE);
 
-/** Return the value of the best round, whose entry has the metric's name or `metric` and `value`. */
+/** Return the value of the best round, from an entry with the metric's name, or with `metric` and `value`. */
 function bestOf(run) {
   const best = asObject(run.best);
   if (!isNumber(best.round)) return null;
@@ -99,7 +99,7 @@ function bestOf(run) {
   return metric === undefined ? null : { round: best.round, metric, value: best[metric] };
 }
 
-/** Return a sentence about a finished round, which a screen reader reads out. */
+/** Return a sentence about a finished round, for screen readers. */
 function describeRound(run) {
   const values = listMetrics(run)
     .slice(0, 3)

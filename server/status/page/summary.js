@@ -88,7 +88,7 @@ function writeLimit(until, limit, now) {
   return `${formatTime(until, now)}${limit ? ` (${limit})` : ""}, in ${formatDuration(until - now)}`;
 }
 
-/** Describe what a wait is for; who is awaited comes first, in words. */
+/** Describe what a wait is for, beginning with the awaited nodes. */
 function describeFields(fields) {
   const { awaited, answered, round, step, ...others } = fields;
   const pairs = [];
@@ -106,7 +106,7 @@ function describeFields(fields) {
   return pairs;
 }
 
-/** Say what is left of the connection to the server, where anything is wrong with it. */
+/** Show a problem of the connection to the server, if there is one. */
 function showConnection(lostSince, state, now) {
   const since = lostSince === null ? "" : formatTime(lostSince, now);
   const text = isOver(state)

@@ -56,7 +56,7 @@ class Table {
   sortBy(id) {
     const isSame = this.sorting !== null && this.sorting.id === id;
     const column = this.columns.find((one) => one.id === id);
-    // Of numbers, the largest are looked for first.
+    // For numbers, the largest are of interest first.
     const isDescending = isSame ? !this.sorting.isDescending : Boolean(column.isNumeric);
     this.sorting = { id, isDescending };
     this.markSorting();
@@ -81,7 +81,7 @@ class Table {
     const collator = new Intl.Collator("en", { numeric: true });
     return [...items].sort((one, other) => {
       const [a, b] = [valueOf(one), valueOf(other)];
-      // What is missing comes last in either order.
+      // Missing values come last in either order.
       if (a === null || b === null || a === undefined || b === undefined) return (a == null) - (b == null);
       return sign * (isNumber(a) && isNumber(b) ? a - b : collator.compare(String(a), String(b)));
     });

@@ -9,7 +9,8 @@ from functools import partial
 import pytest
 
 from server.status import replies
-from server.status.replies import Body, Cached, Watched, encode
+from server.status.json_text import encode
+from server.status.replies import Body, Cached, Watched
 from tests.server.status.web import run_coroutine
 
 
