@@ -7,14 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fedmx.log import printable
+from server.watching.figures import BARS, draw_curve
 
 WIDTH = 80
 """Columns of the narrowest terminal that tables and curves are made for."""
 
 Curve = Sequence[float | None]
 
-_BLOCKS = "▁▂▃▄▅▆▇█"
-_ASCII = "_.-~=+*#"
 _MINUTE_S = 60
 _HOUR_S = 3_600
 _DAY_S = 86_400
@@ -95,20 +94,7 @@ def draw(curve: Curve, width: int, low: float, high: float) -> str:
         low: the value at the bottom.
         high: the value at the top.
     """
-    marks = _choose_marks()
-    top = len(marks) - 1
-    number = min(len(curve), width)
-    drawn = ""
-    for index in range(number):
-        part = curve[index * len(curve) // number : (index + 1) * len(curve) // number]
-        known = [value for value in part if value is not None]
-        if not known:
-            drawn += " "
-            continue
-        mean = sum(known) / len(known)
-        share = (mean - low) / (high - low) if high > low else 0.5
-        drawn += marks[round(min(max(share, 0.0), 1.0) * top)]
-    return drawn
+    return draw_curve(curve, width, (low, high), is_ascii=not _can_show_bars())
 
 
 def find_range(curves: Iterable[Curve]) -> tuple[float, float]:
@@ -122,10 +108,10 @@ def find_last(curve: Curve) -> float | None:
     return next((value for value in reversed(curve) if value is not None), None)
 
 
-def _choose_marks() -> str:
-    """Return the marks from bottom to top: blocks if the encoding of the output has them, else ASCII."""
+def _can_show_bars() -> bool:
+    """Return whether the encoding of the output has the bars of curves."""
     try:
-        _BLOCKS.encode(getattr(sys.stdout, "encoding", None) or "ascii")
+        BARS.encode(getattr(sys.stdout, "encoding", None) or "ascii")
     except (UnicodeEncodeError, LookupError):
-        return _ASCII
-    return _BLOCKS
+        return False
+    return True

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 
 _DIGITS_OF_SECONDS = 3
 _LARGE = 100_000
-_BARS = "▁▂▃▄▅▆▇█"
+BARS = "▁▂▃▄▅▆▇█"
+"""From the lowest to the highest."""
+
 # For terminals without UTF-8.
 _ASCII_BARS = "_.-=*#"
 
@@ -33,20 +35,29 @@ def show_duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}"
 
 
-def draw_curve(values: Sequence[float | None], width: int, *, is_ascii: bool = False) -> str:
-    """Draw a curve as one line of bars, from its smallest value to its largest.
+def draw_curve(
+    values: Sequence[float | None],
+    width: int,
+    between: tuple[float, float] | None = None,
+    *,
+    is_ascii: bool = False,
+) -> str:
+    """Draw a curve as one line of bars.
 
     Args:
         values: the curve; a point that is missing is a gap.
         width: the most characters; in a longer curve, neighbouring points are averaged.
+        between: the values of the lowest and the highest bar; by default, those of the curve.
         is_ascii: whether the bars have to be ASCII.
     """
-    bars = _ASCII_BARS if is_ascii else _BARS
+    bars = _ASCII_BARS if is_ascii else BARS
     points = _average(values, max(1, width))
-    known = [point for point in points if point is not None]
-    if not known:
-        return ""
-    low, high = min(known), max(known)
+    if between is None:
+        known = [point for point in points if point is not None]
+        if not known:
+            return ""
+        between = min(known), max(known)
+    low, high = between
     # The difference of two halves does not overflow.
     span = high / 2 - low / 2
     top = len(bars) - 1
