@@ -174,14 +174,7 @@ class Session:
             raise _NoHelloError(f"no hello within {_HELLO_TIMEOUT_S:g} s") from None
         self.is_greeting = False
         hello = control.parse_hello(frame)
-        site = self._site
-        # With certificates, a site cannot use the names or tokens of another site.
-        name = site.name_node(hello.name) if site else hello.name
-        instance = f"{site.name}/{hello.instance}" if site else hello.instance
-        control.check_name(name)
-        member, replaced = shared.roster.join(
-            name, instance, self, is_name_given=hello.is_name_given, site=site
-        )
+        member, replaced = shared.join(hello, self._site, self)
         if replaced is not None:
             replaced.drop()
         self._member = member
@@ -189,7 +182,7 @@ class Session:
         welcome = Welcome(member.name, member.node_id, shared.max_model_bytes, shared.task_options)
         self._outbox.send([control.build_welcome(welcome)])
         event("node joined", node=member.name, **hello.log_fields())
-        shared.note("node joined", self._peer, site, member, **hello.log_fields())
+        shared.note("node joined", self._peer, self._site, member, **hello.log_fields())
         return member
 
     async def _read(self, at_most: int = encode.FRAME_BYTES) -> pb.Frame | None:

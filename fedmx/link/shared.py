@@ -4,12 +4,13 @@ from dataclasses import dataclass, field
 
 from fedmx.event_log import EventLog
 from fedmx.link import silence
-from fedmx.link.member import Member
+from fedmx.link.member import Member, Stream
 from fedmx.link.repeats import Repeats
 from fedmx.link.requests import Requests
 from fedmx.link.roster import Roster
 from fedmx.log import printable
 from fedmx.pki.access import PeerVerifier, Site
+from fedmx.protocol.control import Hello, check_name
 
 _LONGEST_SITE = 80
 
@@ -37,6 +38,23 @@ class Shared:
     events: EventLog | None = None
     requests: Requests = field(default_factory=Requests)
     refusals: Repeats = field(default_factory=Repeats)
+
+    def join(self, hello: Hello, site: Site | None, stream: Stream) -> tuple[Member, Stream | None]:
+        """Add a node to the roster; return it, and the stream that it had before.
+
+        Args:
+            hello: the node's.
+            site: the owner of its certificate.
+            stream: its stream.
+
+        Raises:
+            RefusedError: its name is not valid or in use, or there are too many nodes.
+        """
+        # With certificates, a site cannot use the names or tokens of another site.
+        name = site.name_node(hello.name) if site else hello.name
+        instance = f"{site.name}/{hello.instance}" if site else hello.instance
+        check_name(name)
+        return self.roster.join(name, instance, stream, is_name_given=hello.is_name_given, site=site)
 
     def log_refusal(self, peer: str, member: Member | None, reason: str) -> None:
         """Log that a node was refused; the same reason from the same source is logged once in a while.
