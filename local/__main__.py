@@ -83,7 +83,7 @@ def federate(console: Console, plan: Plan, room: Mapping[str, str]) -> None:
         raise
     finally:
         settle(plan.runs_dir)
-        # An older run is no result of a command that was refused.
+        # If the command was rejected, the folder has an older run, which is not its result.
         if federation.run_dir and federation.has_worked_on_run(exit_code):
             show_results(console, federation.run_dir, plan.root, room.get("RUNS_DIR", ""))
 

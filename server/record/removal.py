@@ -77,7 +77,7 @@ def _choose_old(runs: list[RunSummary], keep: int) -> list[RunSummary]:
         runs: newest first.
         keep: how many to keep.
     """
-    # A folder with a name of its own is a copy that somebody keeps, or no run of fedmx.
+    # A folder with any other name is a copy that someone keeps, or not a run of fedmx.
     own = [run for run in runs if catalog.RUN_ID.fullmatch(run.run_id)]
     ended = [run for run in own if run.status in _ENDED]
     newest_finished = next((run for run in ended if run.status == "finished"), None)

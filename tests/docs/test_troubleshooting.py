@@ -45,7 +45,7 @@ def list_documented() -> Iterator[str]:
 
 
 def is_same(documented: str, logged: str) -> bool:
-    """Whether both are one event; the page cuts a long name off at `...`."""
+    """Return whether both are the same event; on the page, a long name ends with `...`."""
     return logged == documented or (
         documented.endswith("...") and logged.startswith(documented.removesuffix("...").strip())
     )

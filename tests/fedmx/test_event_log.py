@@ -1,4 +1,4 @@
-"""The event log: every line is whole, whoever writes, and no source of events can fill the disk."""
+"""The event log: lines of several writers stay whole, and no source of events can fill the disk."""
 
 import io
 import json

@@ -480,7 +480,7 @@ def test_closing_the_terminal_ends_everything_with_129(launcher: Launcher) -> No
     os.close(its)
     marks = [launcher.root / "runs" / name for name in ("server", "client-1", "client-2")]
     while not all(path.exists() for path in marks):
-        # The bar is drawn again and again.
+        # The screen is redrawn periodically.
         os.read(mine, 4096)
     children = psutil.Process(process.pid).children()
     os.close(mine)

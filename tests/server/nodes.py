@@ -196,6 +196,17 @@ class NullNode:
         return config
 
 
+def fail_in(number: int) -> NullNode:
+    """Return a node that ends the run in a round."""
+
+    def train(values: Values, config: Config) -> tuple[Values, Metrics]:
+        if config["server-round"] == number:
+            raise ZeroDivisionError("the columns do not fit")
+        return shift(1.0)(values, config)
+
+    return NullNode(train)
+
+
 class Federation:
     """A server and its nodes in this process, each node on a thread of its own, over gRPC on loopback."""
 

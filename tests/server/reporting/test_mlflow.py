@@ -19,7 +19,7 @@ from server.trackers.http_client import Call, RequestError, WebAddress, send
 from server.trackers.mlflow_api import Tracker, as_parameter
 from tests.bounds import HANG_S
 from tests.ports import find_free_port
-from tests.server.nodes import Config, Federation, Metrics, NullNode, Values, shift
+from tests.server.nodes import Federation, NullNode, fail_in, shift
 from tests.tools import find_tool_python
 from tests.web import hanging_server, recording_server
 
@@ -64,7 +64,7 @@ def warnings(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give a busy machine time, where a user would rather have the run end."""
+    """Raise the limits, which a busy machine would exceed."""
     monkeypatch.setattr("server.trackers.mlflow_api.LIMIT_S", HANG_S)
     monkeypatch.setattr("server.reporting.calls._HANGS_AFTER_S", HANG_S)
     monkeypatch.setattr(mlflow.MLflow, "patience_s", HANG_S)
@@ -72,17 +72,6 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def list_warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.message for record in caplog.records if record.levelname == "WARNING"]
-
-
-def fail_in(number: int) -> NullNode:
-    """Return a node that ends the run in a round."""
-
-    def train(values: Values, config: Config) -> tuple[Values, Metrics]:
-        if config["server-round"] == number:
-            raise ZeroDivisionError("the columns do not fit")
-        return shift(1.0)(values, config)
-
-    return NullNode(train)
 
 
 def expect_metrics(history: list[dict[str, Any]]) -> dict[str, list[list[float]]]:

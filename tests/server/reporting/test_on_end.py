@@ -21,7 +21,7 @@ QUICK = Limits(tries=3, try_s=HANG_S, back_off_s=0.0, command_s=HANG_S)
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give a busy machine time, where a user would rather have the run end."""
+    """Raise the limits, which a busy machine would exceed."""
     monkeypatch.setattr("server.trackers.on_end.Limits", lambda: QUICK)
 
 

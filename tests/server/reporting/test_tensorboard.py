@@ -13,7 +13,7 @@ from fedmx.errors import TrainingFailedError
 from server.record.series import list_node_values, list_values
 from server.trackers.event_files import EventFiles
 from tests.bounds import HANG_S
-from tests.server.nodes import Config, Federation, Metrics, NullNode, Values, shift
+from tests.server.nodes import Federation, NullNode, fail_in, shift
 from tests.tools import find_tool_python
 
 # Reads every run below a folder by TensorBoard's own module.
@@ -43,7 +43,7 @@ print(json.dumps(found))
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give a busy machine time, where a user would rather have the run end."""
+    """Raise the limits, which a busy machine would exceed."""
     monkeypatch.setattr("server.reporting.calls._HANGS_AFTER_S", HANG_S)
     monkeypatch.setattr("server.trackers.tensorboard.TensorBoard.patience_s", HANG_S)
 
@@ -71,17 +71,6 @@ def expect_series(
 def shorten(run: dict[str, Any]) -> dict[str, list[tuple[int, float]]]:
     """Return the series of a run without their times."""
     return {tag: [(step, value) for step, value, _ in points] for tag, points in run["series"].items()}
-
-
-def fail_in(number: int) -> NullNode:
-    """Return a node that ends the run in a round."""
-
-    def train(values: Values, config: Config) -> tuple[Values, Metrics]:
-        if config["server-round"] == number:
-            raise ZeroDivisionError("the columns do not fit")
-        return shift(1.0)(values, config)
-
-    return NullNode(train)
 
 
 def test_every_round_of_the_federation_and_of_each_node_is_shown(federation: Federation) -> None:
@@ -138,7 +127,7 @@ def test_rounds_that_were_trained_while_it_was_off_are_shown_after_the_run_is_re
     assert [step for step, *_ in shown[federation.facts["run_id"]]["series"]["evaluate/loss"]] == [1, 2, 3, 4]
 
 
-def test_a_file_is_begun_anew_after_a_write_that_failed(tmp_path: Path) -> None:
+def test_a_new_file_is_begun_after_a_write_that_failed(tmp_path: Path) -> None:
     files = EventFiles(tmp_path / "run")
     files.write_rounds([make_line(1), make_line(2, loss=99.0)])
     [path] = (tmp_path / "run").glob("*.fedmx")

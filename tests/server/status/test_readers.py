@@ -1,4 +1,4 @@
-"""A server that ends waits for those who watch the run, and for nobody else."""
+"""At its end, a server waits for those who watch the run, and for no one else."""
 
 import threading
 
@@ -19,7 +19,7 @@ def test_all_who_have_asked_lately_are_awaited() -> None:
     assert not waited.is_alive()
 
 
-def test_nobody_is_awaited_who_never_asked_or_has_gone() -> None:
+def test_readers_that_never_polled_or_have_gone_are_not_awaited() -> None:
     now = [0.0]
     readers = Readers(clock=lambda: now[0])
     assert readers.wait(0)

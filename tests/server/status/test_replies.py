@@ -89,7 +89,7 @@ def test_who_has_a_body_does_not_wait_for_the_next() -> None:
     run(use)
 
 
-def test_a_body_that_is_watched_is_kept_fresh_as_long_as_somebody_asks(
+def test_a_watched_body_is_kept_fresh_as_long_as_it_is_requested(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(replies, "OLD_S", 0.0)

@@ -179,7 +179,7 @@ def test_signals_and_logs_stay_those_of_the_program(
         b"\x00\xff\r\n\r\n",
         b"GET / HTTP/1.1\r\n\r\n",
         b"GET / HTTP/9.9\r\nHost: a\r\nConnection: close\r\n\r\n",
-        # What follows is no chunk, and arrives while the request is answered.
+        # What follows is not a chunk, and arrives while the request is answered.
         b"GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nZZZ\r\n",
     ):
         with connect(url) as connection:

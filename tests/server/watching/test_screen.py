@@ -115,7 +115,7 @@ def test_a_run_that_has_ended_shows_why_and_no_clock_goes_on() -> None:
     lines = show(document, url="http://127.0.0.1:8081/")
     assert lines[1].split() == ["failed", "round", "3", "of", "10", "elapsed", "0:00:30"]
     assert "round 4 failed" in lines
-    # That nodes leave then is no trouble.
+    # Nodes that leave at the end are not a problem.
     assert "2 nodes" in lines
     assert not [line for line in lines if "page" in line]
 
