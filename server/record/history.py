@@ -84,7 +84,7 @@ class HistoryTail:
         self._done = self._read = 0
 
     def read(self, most: int) -> list[dict[str, Any]]:
-        """Return up to `most` of the next rounds, the same ones again until `count` is called.
+        """Return up to `most` of the next rounds, the same ones again until `mark_done` is called.
 
         Lines that cannot be read are left out.
 
@@ -107,7 +107,7 @@ class HistoryTail:
                 self._read += len(text)
         return lines
 
-    def count(self) -> None:
+    def mark_done(self) -> None:
         """Mark the rounds that were read last as done."""
         self._done = self._read
 

@@ -38,7 +38,7 @@ def remove_run(runs_dir: Path, run_id: str) -> None:
             _repair_latest(runs_dir, run_id)
             _rename(runs_dir, run_id)
     elif run_id in catalog.find_running(runs_dir):
-        raise refuse(run_id)
+        raise build_in_use_error(run_id)
     else:
         _rename(runs_dir, run_id)
     EventLog(runs_dir).note("run removed", run=run_id, uid=os.getuid())
@@ -131,14 +131,14 @@ def _keep_servers_out(runs_dir: Path, run_id: str) -> Iterator[None]:
     try:
         lock = run_state.open_lock(runs_dir)
     except BlockingIOError:
-        raise refuse(run_id) from None
+        raise build_in_use_error(run_id) from None
     except OSError as error:
         raise DataError(f"{runs_dir / run_id}: cannot be removed: {error.strerror}") from None
     with lock:
         yield
 
 
-def refuse(run_id: str) -> DataError:
+def build_in_use_error(run_id: str) -> DataError:
     """Return the error for a run that cannot be removed because a server works on it."""
     return DataError(
         f"run {run_id}: a server works on it; expected a run that has ended: stop the server first"

@@ -14,7 +14,7 @@ from fedmx.files import atomic_write
 from fedmx.program import ArgumentParser
 from fedmx.run_state import RUNNING
 from fedmx.settings import ModelSettings, load
-from server.record.removal import refuse, remove_run
+from server.record.removal import build_in_use_error, remove_run
 from server.record.summary import RunSummary
 from server.run_commands import comparing, settings_shown
 from server.run_commands.comparing import compare_lines
@@ -140,7 +140,7 @@ def _remove(runs_dir: Path, arguments: argparse.Namespace) -> None:
     # If one of them cannot be removed, none is.
     for run in runs:
         if run.status == RUNNING:
-            raise refuse(run.run_id)
+            raise build_in_use_error(run.run_id)
     if not arguments.yes:
         _ask(runs)
     for run in runs:

@@ -154,7 +154,7 @@ class MLflow(Reporter):
             new = [line for line in lines if line["round"] > self._sent]
             metrics = [metric for line in new for metric in _list_metrics(line)]
             self._tracker.log_metrics(self._run_id, metrics)
-            self._tail.count()
+            self._tail.mark_done()
             if time.monotonic() > deadline:
                 return
             most = max(1, MOST_METRICS * len(lines) // max(1, len(metrics)))

@@ -148,7 +148,7 @@ def _read_metrics(folder: Path, number: int) -> Mapping[str, float]:
     """Return the metrics of a round's evaluation."""
     tail = HistoryTail(folder)
     while lines := tail.read(_BATCH):
-        tail.count()
+        tail.mark_done()
         for line in lines:
             if line["round"] == number:
                 metrics: Mapping[str, float] = (line.get("evaluate") or {}).get("metrics", {})

@@ -62,6 +62,6 @@ class TensorBoard(Reporter):
         deadline = time.monotonic() + budget_s
         while lines := self._tail.read(_BATCH):
             self._files.write_rounds(lines)
-            self._tail.count()
+            self._tail.mark_done()
             if time.monotonic() > deadline:
                 return

@@ -80,7 +80,7 @@ def test_rounds_are_read_again_until_they_are_counted(tmp_path: Path) -> None:
     (tmp_path / "history.jsonl").write_text('{"round": 1}\n{"round": 2}\n{"round": 3}\n')
     assert read_rounds(tail, most=2) == [1, 2]
     assert read_rounds(tail, most=2) == [1, 2]
-    tail.count()
+    tail.mark_done()
     assert read_rounds(tail) == [3]
 
 
@@ -91,6 +91,6 @@ def test_a_line_that_is_being_written_is_left_for_later_and_an_unreadable_one_is
     path.write_text('{"round": 1}\nnot JSON\n[]\n{"rou')
     tail = HistoryTail(tmp_path)
     assert read_rounds(tail) == [1]
-    tail.count()
+    tail.mark_done()
     path.write_text(path.read_text() + 'nd": 2}\n')
     assert read_rounds(tail) == [2]
