@@ -18,6 +18,9 @@ _MOST_NODE_VALUES = 40_000
 _MOST_REJECTIONS = 100
 _ABOUT = ("run_id", "status", "reason", "exit_code", "started", "finished", "resumed", "best", "stopped")
 _ABOUT_MODEL = ("format", "model_sha256", "model_bytes", "partitions", "settings", "versions")
+_KINDS = {"round": int, "nodes": list, "rejected": list, "missing": list, "seconds": dict}
+# Of a 64-bit integer.
+_MOST_ROUNDS = 2**63
 
 Line = Mapping[str, Any]
 
@@ -172,8 +175,17 @@ def read_lines(path: Path) -> Iterable[Line]:
                 line = json.loads(text)
             except (ValueError, RecursionError):
                 continue
-            if isinstance(line, dict) and {"round", "nodes", "rejected", "missing", "seconds"} <= line.keys():
+            if _is_round(line):
                 yield line
+
+
+def _is_round(line: object) -> bool:
+    """Return whether a line has what every round has; a file may have been edited."""
+    return (
+        isinstance(line, dict)
+        and all(isinstance(line.get(name), kind) for name, kind in _KINDS.items())
+        and 0 <= line["round"] < _MOST_ROUNDS
+    )
 
 
 def _list_values(line: Line, entries: Sequence[Line]) -> dict[str, float | None]:

@@ -1,6 +1,7 @@
 """The document that shows a run: compared with numbers worked out by hand from its history."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,18 @@ def test_lines_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps(FACTS))
     lines = [json.dumps(line(1, [])), "{torn", "3", '{"round": 2}', json.dumps(line(3, []))]
     (tmp_path / "history.jsonl").write_text("\n".join(lines))
+    assert read_overview(tmp_path)["curves"]["rounds"] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "replaced", [{"round": "2"}, {"round": 2.5}, {"round": 2**63}, {"nodes": 3}, {"seconds": None}]
+)
+def test_a_line_that_was_edited_to_be_no_round_is_left_out(
+    tmp_path: Path, replaced: Mapping[str, object]
+) -> None:
+    lines = (line(1, []), {**line(2, []), **replaced}, line(3, []))
+    (tmp_path / "history.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in lines))
+    (tmp_path / "run.json").write_text("{}")
     assert read_overview(tmp_path)["curves"]["rounds"] == [1, 3]
 
 
