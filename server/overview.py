@@ -222,7 +222,7 @@ def _sum_sites(nodes: Iterable[_Node]) -> list[dict[str, Any]]:
         )
         site["nodes"] += 1
         site["rounds"] = max(site["rounds"], node.rounds)
-        site["examples"] += node.examples or 0.0
+        site["examples"] += node.examples_total
         for total in ("bytes_up", "bytes_down", "rejected"):
             site[total] += getattr(node, total)
     return sorted(sites.values(), key=lambda site: str(site["site"]))

@@ -96,6 +96,7 @@ def test_a_node_and_its_site_have_totals_over_all_rounds() -> None:
     assert (b["rounds"], b["rejected"], c["missing"]) == (1, 1, 1)
     assert c["examples_per_second"] is None
     east = next(site for site in document["sites"] if site["site"] == "east")
+    assert east["examples"] == 250.0
     assert (east["site"], east["nodes"], east["rounds"], east["rejected"]) == ("east", 2, 2, 1)
     assert (east["bytes_up"], east["bytes_down"]) == (30, 60)
     assert document["rejections"] == [{"round": 2, **rejection}]
