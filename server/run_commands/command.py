@@ -27,7 +27,7 @@ _Action = Callable[[Path, argparse.Namespace], None]
 SUMMARY = "list, show, compare, report and remove runs"
 SETTINGS = {"settings of the commands for runs": ModelSettings}
 
-_RUN = "id of a run, the beginning of one, or latest"
+_RUN = "id of a run, the beginning of one, RUN_NAME, or latest"
 _LEAST_COMPARED = 2
 
 

@@ -1,4 +1,4 @@
-"""Finds a run by its id, the beginning of its id, `latest`, or the path of its folder."""
+"""Finds a run by its id, the beginning of its id, its name, `latest`, or the path of its folder."""
 
 import difflib
 from collections.abc import Sequence
@@ -47,17 +47,24 @@ def find_run(runs_dir: Path, given: str) -> RunSummary:
     name = _strip_folder(runs_dir, given)
     if name == LATEST:
         name = catalog.find_newest(runs_dir) or runs[0].run_id
-    found = [run for run in runs if run.run_id == name] or [
-        run for run in runs if name and run.run_id.startswith(name)
-    ]
+    found = _match(runs, name)
     if len(found) == 1:
         return found[0]
     if found:
         names = list_names((run.run_id for run in found), _MOST_NAMED)
-        raise DataError(f"{printable(given)}: {len(found)} runs begin like that; expected one of {names}")
+        raise DataError(f"{printable(given)}: matches {len(found)} runs; expected one of {names}")
     close = difflib.get_close_matches(name, [run.run_id for run in runs], _MOST_NAMED, cutoff=0.7)
     what = f"perhaps {list_names(close)}" if close else f"such as {runs[0].run_id}"
     raise DataError(f"{printable(given)}: not a run; expected the id of one in RUNS_DIR={runs_dir}, {what}")
+
+
+def _match(runs: Sequence[RunSummary], name: str) -> list[RunSummary]:
+    """Return the runs with an id, or else those with a name, or else those whose id begins like that."""
+    return (
+        [run for run in runs if run.run_id == name]
+        or [run for run in runs if name and run.name == name]
+        or [run for run in runs if name and run.run_id.startswith(name)]
+    )
 
 
 def find_runs(runs_dir: Path, given: Sequence[str]) -> list[RunSummary]:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings, strategies
 
 from fedmx import __version__, run_state
-from fedmx.errors import FederationError, TooFewNodesError
+from fedmx.errors import DataError, FederationError, TooFewNodesError
 from fedmx.goals import BestMetric
 from server.__main__ import main
 from server.run_commands import text
@@ -200,6 +200,17 @@ def test_a_run_that_never_trained_can_be_compared(run: Run, runs: list[str]) -> 
     ]
 
 
+def test_a_run_is_found_by_its_name_unless_several_have_it(
+    run: Run, runs: list[str], federation: Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert runs[0] in run("show", "first try")
+    for name in ("20260101-000000-0001", "20260101-000000-0002"):
+        shutil.copytree(federation.runs_dir / runs[0], tmp_path / name)
+    monkeypatch.setenv("RUNS_DIR", str(tmp_path))
+    with pytest.raises(DataError, match=r"^first try: matches 2 runs; expected one of "):
+        run("show", "first try")
+
+
 def test_the_beginning_of_an_id_and_the_path_of_a_folder_are_enough(
     run: Run, runs: list[str], federation: Federation
 ) -> None:
@@ -345,7 +356,7 @@ MISTAKES = {
         ("show", "{run}x"),
         "{run}x: not a run; expected the id of one in RUNS_DIR={folder}, perhaps {run}.*",
     ),
-    "ambiguous": (("show", "20"), "20: 3 runs begin like that; expected one of {newest}, .*"),
+    "ambiguous": (("show", "20"), "20: matches 3 runs; expected one of {newest}, .*"),
     "empty": (("show", ""), ": not a run; expected the id of one in RUNS_DIR={folder}, such as {newest}"),
     "elsewhere": (
         ("show", "/{run}"),
