@@ -26,7 +26,7 @@ from local.display import Display, PipedConsole, print_line, print_table
 from local.federation import Federation
 from local.plan import ROOT, Plan, check, make_plan
 from local.results import describe_stop, read_nodes, read_rounds, read_run, read_totals, was_interrupted
-from local.room import ANY_PORT, find_room
+from local.room import ANY_PORT, FIRST_FOLDER, find_room
 from local.tables import (
     describe_order,
     describe_totals,
@@ -58,6 +58,9 @@ def main() -> None:
     environ = environment()
     check(make_plan(environ))
     with find_room(environ, ROOT) as room:
+        folder = room.get("RUNS_DIR", FIRST_FOLDER)
+        if folder != FIRST_FOLDER:
+            print_line(console, f"{FIRST_FOLDER} is in use by another run; this run is written to {folder}")
         federate(console, make_plan({**environ, **room}), room)
 
 
@@ -124,11 +127,11 @@ def show_results(console: Console, run_dir: Path, root: Path, chosen_folder: str
         print_line(console, f"details: {_make_command(run_dir.parent, root)}")
     elif rounds:
         # A folder that the user has set is part of the same command.
-        setting = f" with RUNS_DIR={chosen_folder}" if chosen_folder not in ("", "runs") else ""
+        setting = f" with RUNS_DIR={chosen_folder}" if chosen_folder not in ("", FIRST_FOLDER) else ""
         print_line(
             console,
             f"unfinished: {_shorten(run_dir, root)}; the same command{setting} resumes it after round"
-            f" {rounds[-1].number}",
+            f" {rounds[-1].number}; RESUME=never starts a new run",
         )
     elif was_interrupted(run_dir):
         print_line(console, "no round was finished; the same command begins the run again")
@@ -136,7 +139,9 @@ def show_results(console: Console, run_dir: Path, root: Path, chosen_folder: str
 
 def _make_command(runs_dir: Path, root: Path) -> str:
     """Return the command that shows the newest run of a folder."""
-    setting = "" if runs_dir == root / "runs" else f" RUNS_DIR={shlex.quote(str(_shorten(runs_dir, root)))}"
+    setting = (
+        "" if runs_dir == root / FIRST_FOLDER else f" RUNS_DIR={shlex.quote(str(_shorten(runs_dir, root)))}"
+    )
     return f'make runs ARGS="show latest"{setting}'
 
 

@@ -57,6 +57,8 @@ class Federation:
         self._errors: dict[str, Errors] = defaultdict(Errors)
         # Programs whose end, and with it their error, was shown.
         self._shown: set[str] = set()
+        # Clients of which was shown that they are not started again.
+        self._explained: set[str] = set()
         self._rounds_before = 0
 
     def run(self, display: Display) -> None:
@@ -98,7 +100,9 @@ class Federation:
             if processes.wait(_TICK_S):
                 show_at = time.monotonic() + _SETTLE_S
             elif time.monotonic() >= show_at:
+                show_at = float("inf")
                 self._show_ends(clients)
+                self._explain_kills(clients)
         self._conclude(processes, server, clients)
 
     def _start_server(self, processes: Processes) -> tuple[Child, str]:
@@ -168,6 +172,18 @@ class Federation:
         failed = [c for c in clients if c.exit_code not in quiet and c.name not in self._shown]
         for line in self._describe_ends(failed, len(clients)):
             self._display.show(line)
+
+    def _explain_kills(self, clients: Sequence[Child]) -> None:
+        """Show what to do about clients that were killed, once for each client: none is started again."""
+        killed = [
+            client.name for client in clients if client.is_killed and client.name not in self._explained
+        ]
+        self._explained.update(killed)
+        if killed:
+            self._display.show(
+                f"{', '.join(killed)} will not be started again: to train with all clients, press Ctrl-C and"
+                " run the same command again, which resumes the run"
+            )
 
     def _describe_ends(self, clients: Sequence[Child], total: int) -> list[str]:
         self._shown.update(client.name for client in clients)

@@ -16,6 +16,8 @@ _ENDING_S = 6.0
 _TICK_S = 0.1
 _LAUNCHER = ".launcher"
 
+FIRST_FOLDER = "runs"
+"""The folder of the runs, unless another federation uses it."""
 ANY_PORT = f"{DEFAULT_ADDRESS.host}:0"
 """STATUS_ADDRESS that lets the kernel choose the port."""
 
@@ -56,7 +58,7 @@ def _is_free(address: Address) -> bool:
 
 def _reserve_folder(root: Path, stack: ExitStack) -> str:
     for number in itertools.count(1):
-        name = "runs" if number == 1 else f"runs-{number}"
+        name = FIRST_FOLDER if number == 1 else f"{FIRST_FOLDER}-{number}"
         try:
             (root / name).mkdir(exist_ok=True)
             with ExitStack() as reserved:
@@ -69,7 +71,7 @@ def _reserve_folder(root: Path, stack: ExitStack) -> str:
         except OSError:
             # The server reports what is wrong with the folder.
             break
-    return "runs"
+    return FIRST_FOLDER
 
 
 def _wait_for_server(runs_dir: Path) -> bool:

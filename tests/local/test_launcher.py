@@ -205,7 +205,8 @@ def test_the_exit_code_is_the_servers_and_its_error_is_the_final_line(launcher: 
 def test_an_unfinished_run_is_shown_with_how_to_resume_it(launcher: Launcher) -> None:
     does = "train(2); (runs / 'run-1' / 'model.npz').unlink(); sys.exit(4)"
     _, lines = launcher.run(SERVER_DOES=does)
-    assert "unfinished: runs/run-1; the same command resumes it after round 2" in lines
+    hint = "the same command resumes it after round 2; RESUME=never starts a new run"
+    assert f"unfinished: runs/run-1; {hint}" in lines
 
 
 def test_an_unfinished_run_in_a_second_folder_is_shown_with_the_setting_that_resumes_it(
@@ -215,6 +216,7 @@ def test_an_unfinished_run_in_a_second_folder_is_shown_with_the_setting_that_res
     (launcher.root / "runs").mkdir()
     with run_state.open_lock(launcher.root / "runs", ".launcher"):
         _, lines = launcher.run(SERVER_DOES=does)
+    assert lines[0] == "runs is in use by another run; this run is written to runs-2"
     assert lines[-2].startswith("unfinished: runs-2/run-1; ")
     assert " RUNS_DIR=runs-2 " in lines[-2]
 
@@ -328,10 +330,16 @@ def test_an_older_run_is_not_shown_when_the_server_refuses_to_resume_it(
     assert not any("unfinished" in line or "train loss" in line for line in lines)
 
 
+def test_the_first_of_several_runs_has_no_line_about_its_folder(launcher: Launcher) -> None:
+    _, lines = launcher.run(SERVER_DOES="train(1)")
+    assert not any("in use" in line for line in lines)
+
+
 def test_the_hint_does_not_repeat_a_folder_that_the_user_has_set(launcher: Launcher) -> None:
     does = "train(2); (runs / 'run-1' / 'model.npz').unlink(); sys.exit(4)"
     _, lines = launcher.run(SERVER_DOES=does, RUNS_DIR="mine")
-    assert "unfinished: mine/run-1; the same command resumes it after round 2" in lines
+    [hint] = [line for line in lines if line.startswith("unfinished: mine/run-1; ")]
+    assert "RUNS_DIR" not in hint
 
 
 def test_the_command_for_details_has_the_folder_of_the_run(launcher: Launcher) -> None:
@@ -378,6 +386,23 @@ def test_one_failed_client_is_reported_and_does_not_end_the_run(launcher: Launch
     )
     assert code == 0
     assert [line for line in lines if "ended with" in line] == ["client-2 ended with exit code 5: bad"]
+
+
+def test_a_client_that_was_killed_is_reported_with_what_to_do_while_the_run_goes_on(
+    launcher: Launcher,
+) -> None:
+    kill = "os.kill(os.getpid(), 9) if os.environ['NODE_NAME'] == 'client-2' else wait()"
+    process = launcher.start({"SERVER_DOES": "wait()", "CLIENT_DOES": kill})
+    assert process.stdout
+    lines: list[str] = []
+    while not lines or "Ctrl-C" not in lines[-1]:
+        lines.append(process.stdout.readline())
+        assert lines[-1], lines
+    assert lines[-2].startswith("client-2 ended with exit code 137: ")
+    assert lines[-1].startswith("client-2 ")
+    process.terminate()
+    output, _ = process.communicate(timeout=HANG_S)
+    assert "client-2" not in output
 
 
 def test_clients_of_a_server_that_ended_without_a_goodbye_are_ended_at_once(launcher: Launcher) -> None:
