@@ -6,12 +6,12 @@ from dataclasses import fields
 from typing import Any
 
 from fedmx.fields import describe
-from fedmx.settings import ServerSettings
+from fedmx.settings import OF_MACHINE, ServerSettings
 
 Settings = Mapping[str, Any]
 
-# These are shown beside the id of the run.
-_SHOWN_ELSEWHERE = ("RUN_NAME", "RUN_NOTES", "RUN_TAGS")
+# The first three are shown beside the id of the run. `make run` and the containers choose the others.
+_NOT_SHOWN = ("RUN_NAME", "RUN_NOTES", "RUN_TAGS", *OF_MACHINE)
 
 
 def list_changed(settings: Settings) -> dict[str, str]:
@@ -43,6 +43,6 @@ def show(value: object) -> str:
 
 def _sort(names: Sequence[str]) -> list[str]:
     shaping = {field.name.upper() for field in fields(ServerSettings) if field.metadata["shapes_model"]}
-    shown = [name for name in names if name not in _SHOWN_ELSEWHERE]
+    shown = [name for name in names if name not in _NOT_SHOWN]
     # Facts that are not settings, such as the task, have names in lower case and come first.
     return sorted(shown, key=lambda name: (name.isupper(), name not in shaping))

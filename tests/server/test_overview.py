@@ -9,6 +9,7 @@ import pytest
 
 from server.curves import Curves, choose_rounds
 from server.overview import Overview, read_overview
+from server.watching.figures import show_figure
 from tests.server.nodes import Federation, NullNode, shift
 
 FACTS = {
@@ -133,6 +134,12 @@ def test_a_line_that_was_edited_to_be_no_round_is_left_out(
     assert read_overview(tmp_path)["curves"]["rounds"] == [1, 3]
 
 
+def test_a_value_of_a_curve_rounds_to_the_same_four_decimals_as_the_one_in_the_history() -> None:
+    step = {"num_examples": 10, "metrics": {"accuracy": 0.98725037}}
+    (value,) = describe(line(1, [], evaluate=step))["curves"]["evaluate"]["accuracy"]
+    assert show_figure(value) == "0.9873"
+
+
 def test_the_curves_of_many_nodes_are_thinned_out_to_a_bounded_size() -> None:
     names = [f"node-{number}" for number in range(200)]
     document = describe(*(line(number, [entry(name) for name in names]) for number in range(1, 1001)))
@@ -153,6 +160,6 @@ def test_rounds_are_chosen_at_equal_distances(most: int, chosen: list[int]) -> N
 def test_a_value_that_is_not_finite_is_a_gap() -> None:
     curves = Curves()
     curves.add(1, {"loss": float("inf")})
-    curves.add(2, {"loss": 0.123456789})
-    assert curves.values("loss") == [None, 0.123457]
-    assert curves.values("loss", [2, 3]) == [0.123457, None]
+    curves.add(2, {"loss": 0.1234567891234})
+    assert curves.values("loss") == [None, 0.123456789]
+    assert curves.values("loss", [2, 3]) == [0.123456789, None]

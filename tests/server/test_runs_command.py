@@ -23,6 +23,7 @@ from server.run_commands import text
 from server.run_commands.comparing import compare_lines
 from server.run_commands.find import find_runs, read_document
 from server.run_commands.listing import list_lines
+from server.run_commands.settings_shown import list_changed, list_differing
 from server.run_commands.showing import show_lines
 from tests.bounds import HANG_S
 from tests.server.nodes import Config, Federation, Metrics, NullNode, Values
@@ -156,6 +157,13 @@ def test_runs_are_compared_by_settings_metrics_and_curves_in_80_columns(run: Run
     assert not any(row[0] == "MOMENTUM" for row in rows)
     assert max(map(len, compared.splitlines())) <= 80
     assert "\x1b" not in compared
+
+
+def test_addresses_and_folders_of_the_machine_are_no_differences() -> None:
+    one = {"LISTEN_ADDRESS": "127.0.0.1:0", "CERTS_DIR": "here", "RUNS_DIR": "mine", "SEED": 1}
+    other = {"LISTEN_ADDRESS": "127.0.0.1:1", "STATUS_ADDRESS": "127.0.0.1:2", "RUNS_DIR": "runs", "SEED": 2}
+    assert list(list_changed(one)) == ["SEED"]
+    assert list_differing([one, other]) == {"SEED": ["1", "2"]}
 
 
 def test_the_best_round_of_runs_is_compared_too(

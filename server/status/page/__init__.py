@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fedmx.fields import describe, explain
-from fedmx.settings import ServerSettings
+from fedmx.settings import OF_MACHINE, ServerSettings
 from server.status.json_text import encode
 
 _FOLDER = Path(__file__).parent
@@ -96,10 +96,10 @@ def _read_script() -> str:
 
 @cache
 def _describe_settings() -> dict[str, dict[str, object]]:
-    """Return the default and the meaning of each setting of the server."""
+    """Return what the page shows of each setting of the server besides its value."""
     defaults = describe(ServerSettings())
     return {
-        name: {"default": defaults[name], "meaning": meaning}
+        name: {"default": defaults[name], "meaning": meaning, "is_of_machine": name in OF_MACHINE}
         for name, _, meaning in explain(ServerSettings())
     }
 

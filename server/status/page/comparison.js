@@ -3,9 +3,12 @@
 const MOST_COMPARED = 8;
 
 class Comparison {
-  /** `load` returns the promise of a run's document; `isLive` is whether a run can be opened by its name. */
-  constructor(load, isLive) {
-    Object.assign(this, { load, isLive });
+  /**
+   * `load` returns the promise of a run's document; `isLive` is whether a run can be opened by its name; `known`
+   * describes settings by name.
+   */
+  constructor(load, isLive, known) {
+    Object.assign(this, { load, isLive, known });
     this.chosen = new Map();
     this.table = new Table("All runs");
     this.chart = new Chart({ title: "Runs", height: 260 });
@@ -107,7 +110,7 @@ class Comparison {
       sort: null,
       text: (row) => formatValue(row.values[index]),
     }));
-    this.differences.update([text("name", "Setting", { isHeader: true }), ...columns], findDifferences(runs), (row) => row.name);
+    this.differences.update([text("name", "Setting", { isHeader: true }), ...columns], findDifferences(runs, this.known), (row) => row.name);
   }
 }
 

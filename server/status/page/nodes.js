@@ -101,8 +101,8 @@ function rejectionColumns() {
 class SettingTables {
   constructor(known) {
     this.known = known;
-    this.changed = new Table("Settings that differ from their defaults", { note: "All settings have their defaults." });
-    this.others = new Table("Settings with their default");
+    this.changed = new Table("Settings that differ from their defaults", { note: "None. Addresses and folders are not compared." });
+    this.others = new Table("Other settings");
     this.versions = new Table("Versions");
     find("changed-settings").append(this.changed.element);
     find("default-settings").append(this.others.element);
@@ -121,7 +121,7 @@ class SettingTables {
 
   describe(name, value) {
     const known = Object.hasOwn(this.known, name) ? this.known[name] : {};
-    const isChanged = JSON.stringify(known.default) !== JSON.stringify(value);
+    const isChanged = !known.is_of_machine && JSON.stringify(known.default) !== JSON.stringify(value);
     return { name, value, isChanged, default: known.default, meaning: known.meaning ?? "" };
   }
 }

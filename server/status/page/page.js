@@ -20,7 +20,7 @@ class Page {
     this.course = new CourseCurves();
     this.nodes = new NodeTables();
     this.settings = new SettingTables(data.settings);
-    this.comparison = new Comparison((id) => this.load(id), this.report === null);
+    this.comparison = new Comparison((id) => this.load(id), this.report === null, data.settings);
   }
 
   start() {
