@@ -185,6 +185,18 @@ def _is_round(line: object) -> bool:
         isinstance(line, dict)
         and all(isinstance(line.get(name), kind) for name, kind in _KINDS.items())
         and 0 <= line["round"] < _MOST_ROUNDS
+        and all(map(_is_entry, (*line["nodes"], *line["rejected"])))
+        and all(isinstance(one.get("reason"), str) for one in line["rejected"])
+        and all(isinstance(name, str) for name in line["missing"])
+    )
+
+
+def _is_entry(entry: object) -> bool:
+    """Return whether an entry about a node has texts where names are expected."""
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get("name"), str)
+        and isinstance(entry.get("site"), str | None)
     )
 
 

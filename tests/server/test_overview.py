@@ -123,7 +123,19 @@ def test_lines_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "replaced", [{"round": "2"}, {"round": 2.5}, {"round": 2**63}, {"nodes": 3}, {"seconds": None}]
+    "replaced",
+    [
+        {"round": "2"},
+        {"round": 2.5},
+        {"round": 2**63},
+        {"nodes": 3},
+        {"nodes": [3]},
+        {"nodes": [entry("a", site=5)]},  # type: ignore[arg-type]
+        {"nodes": [{**entry("a"), "name": 5}]},
+        {"rejected": [{"name": "a", "reason": 5}]},
+        {"missing": [5]},
+        {"seconds": None},
+    ],
 )
 def test_a_line_that_was_edited_to_be_no_round_is_left_out(
     tmp_path: Path, replaced: Mapping[str, object]
