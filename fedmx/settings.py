@@ -99,7 +99,7 @@ class ServerSettings(CommonSettings, RunSettings):
         "off", parsing.choice("off", "on"), "whether to write TensorBoard's files, in RUNS_DIR/tensorboard"
     )
     mlflow_tracking_uri: str = setting(
-        "", texts.web_address, "http(s) address of an MLflow server; empty: none", is_secret=True
+        "", texts.server_address, "http(s) address of an MLflow server; empty: none", is_secret=True
     )
     mlflow_experiment_name: str = setting("fedmx", texts.title, "MLflow experiment that receives the runs")
     mlflow_tracking_username: str = setting("", str, "user name for the MLflow server")

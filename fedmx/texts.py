@@ -48,6 +48,14 @@ def web_address(text: str) -> str:
     return text
 
 
+def server_address(text: str) -> str:
+    """Parse the address of a web server below which a program finds its paths."""
+    parts = urlsplit(web_address(text))
+    if parts.query or parts.fragment:
+        raise ValueError("expected an address such as https://host:port/path, without what follows a ? or #")
+    return text
+
+
 def token(text: str) -> str:
     """Parse what a header of HTTP can contain, without naming it in the error: it is a secret."""
     if not text.isascii() or not text.isprintable() or " " in text:

@@ -37,8 +37,8 @@ class Address:
 
     @classmethod
     def parse_optional(cls, text: str) -> "Address | None":
-        """Parse an address to listen on, or `off`."""
-        return None if text == OFF else cls.parse_listening(text)
+        """Parse an address to listen on, or `off` in upper or lower case."""
+        return None if text.lower() == OFF else cls.parse_listening(text)
 
     @classmethod
     def parse_peer(cls, text: str) -> "Address":

@@ -51,6 +51,14 @@ def test_what_is_no_address_of_a_web_server_is_refused(text: str) -> None:
         texts.web_address(text)
 
 
+@pytest.mark.parametrize("text", ["https://host/?token=s3cret", "https://host/path#s3cret"])
+def test_the_address_of_a_tracker_has_no_query_but_a_webhook_may_have_one(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"^MLFLOW_TRACKING_URI=\(hidden\): ") as caught:
+        load(ServerSettings, environ={"MLFLOW_TRACKING_URI": text})
+    assert "s3cret" not in str(caught.value)
+    assert load(ServerSettings, environ={"ON_END_WEBHOOK": text}).on_end_webhook == text
+
+
 @pytest.mark.parametrize("text", ["s3cret\nnext", "s3cret \u20ac", "s3cret two", "s3cret\0"])
 def test_a_token_that_no_header_can_contain_is_refused_without_naming_it(text: str) -> None:
     with pytest.raises(SettingsError, match="MLFLOW_TRACKING_TOKEN") as caught:
@@ -74,7 +82,7 @@ def test_a_secret_is_neither_recorded_nor_named_in_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "address"), [("off", None), ("", None), ("127.0.0.1:0", Address("127.0.0.1", 0))]
+    ("text", "address"), [("off", None), ("OFF", None), ("", None), ("127.0.0.1:0", Address("127.0.0.1", 0))]
 )
 def test_the_page_that_shows_a_run_can_be_off(text: str, address: Address | None) -> None:
     assert load(ServerSettings, environ={"STATUS_ADDRESS": text}).status_address == address
