@@ -82,8 +82,16 @@ def _parse(url: str) -> SplitResult:
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         is_valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        has_user = "@" in (parts.netloc if is_valid else url)
     except ValueError:
         is_valid = False
+        has_user = "@" in url
+    # The URL is not named: it may contain a password.
+    if has_user:
+        raise SettingsError(
+            "URL with a user name or password: the page has neither; expected one such as"
+            " http://127.0.0.1:8081/"
+        )
     if not is_valid or not url.isprintable() or " " in url:
         raise SettingsError(f"{printable(url)}: not a URL; expected one such as http://127.0.0.1:8081/")
     return parts
