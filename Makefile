@@ -66,10 +66,10 @@ down: ## Stop and remove the containers; runs, models and certificates are kept
 logs: ## Print the containers' logs and follow them
 	@docker compose --profile gpu logs --follow
 
-status: ## Print the URL of the page that shows the run of `make up`
+status: .docker ## Print the URL of the page that shows the run of `make up`
 	@server/status/url.sh
 
-watch: ## Watch the run of `make up` in this terminal
+watch: .docker ## Watch the run of `make up` in this terminal
 	@server/watching/watch.sh
 
 ps: ## List the containers

@@ -316,14 +316,17 @@ def test_a_real_python_makes_a_venv_with_uv_and_installs_into_it(
         ("void", "docs.docker.com/engine/install"),
     ],
 )
-@pytest.mark.parametrize("target", ["up", "build", "pki-list"])
+@pytest.mark.parametrize(
+    "target",
+    ["up", "build", "pki-list", "status", "watch", "runs FROM=containers", "events FROM=containers"],
+)
 def test_make_names_docker_and_the_systems_command_where_a_target_needs_it(
     machine: Machine, target: str, system: str, command: str
 ) -> None:
     copy_makefile(machine.root)
     shutil.copy(ROOT / "requirements" / "docker.sh", machine.root / "requirements")
     machine.become(system)
-    done = machine.run([str(shutil.which("make")), target], machine.environment())
+    done = machine.run([str(shutil.which("make")), *target.split()], machine.environment())
     assert (done.returncode, done.stdout) == (2, "")
     line, of_make = done.stderr.splitlines()
     assert command in line
@@ -381,7 +384,7 @@ def test_make_refuses_an_unknown_setting_in_the_env_file_that_compose_reads(
     copy_makefile(machine.root)
     (machine.root / path).parent.mkdir(exist_ok=True)
     (machine.root / path).write_text("CLIENTS=2\nNUMROUNDS=5\nEPOCHS=1\n")
-    done = machine.run([str(shutil.which("make")), target], machine.environment())
+    done = machine.run([str(shutil.which("make")), *target.split()], machine.environment())
     assert (done.returncode, done.stdout) == (2, "")
     rounds, epochs, remedy = done.stderr.splitlines()
     for line, name, meant in ((rounds, "NUMROUNDS", "NUM_ROUNDS"), (epochs, "EPOCHS", "LOCAL_EPOCHS")):
