@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fedmx.files import NotRegularError, check_regular, read_regular
 from fedmx.log import warn
 
 FILE = "events.jsonl"
@@ -146,8 +147,11 @@ class EventLog:
         Raises:
             OSError: it was written only in part, or not at all.
         """
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(self._path, flags, 0o666)
         try:
+            # A full pipe would stop the program.
+            check_regular(descriptor)
             # Without the lock, the size could be seen in the middle of another process's write.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             size = os.fstat(descriptor).st_size
@@ -180,15 +184,15 @@ class EventLog:
 
 
 def read_events(folder: Path) -> list[dict[str, Any]]:
-    """Read the events of a folder, oldest first; a line that cannot be read is skipped.
+    """Read the events of a folder, oldest first; a line that cannot be read is skipped, and so is a pipe.
 
     Raises:
         OSError: a file exists but cannot be read.
     """
     events = []
     for path in (*reversed(_old_files(folder)), folder / FILE):
-        with suppress(FileNotFoundError):
-            events += [found for line in path.read_bytes().splitlines() if (found := _parse(line))]
+        with suppress(FileNotFoundError, NotRegularError):
+            events += [found for line in read_regular(path).splitlines() if (found := _parse(line))]
     return events
 
 

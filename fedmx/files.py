@@ -1,6 +1,8 @@
 """Files that are written completely or not at all, and disk errors in one line."""
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -56,6 +58,51 @@ def fsync_directory(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+class NotRegularError(OSError):
+    """The path is no regular file, so reading it could wait forever."""
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a file for reading; a pipe, which waits until somebody writes to it, is an error.
+
+    Raises:
+        NotRegularError: it is a pipe, a device or a socket.
+        OSError: it cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        check_regular(descriptor)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: Path) -> bytes:
+    """Read a file, as `open_regular` opens it.
+
+    Raises:
+        NotRegularError: it is a pipe, a device or a socket.
+        OSError: it cannot be read.
+    """
+    with open_regular(path) as file:
+        return file.read()
+
+
+def check_regular(descriptor: int) -> None:
+    """Check that an open file is a regular one.
+
+    Raises:
+        NotRegularError: it is a pipe, a device or a socket.
+        OSError: it is a folder.
+    """
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise NotRegularError(errno.EINVAL, "Not a regular file")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from fedmx.errors import DataError
-from fedmx.files import atomic_write
+from fedmx.files import atomic_write, read_regular
 
 FORMAT = 4
 """The format of a run's record. It rises with every change that keeps another version from resuming a run."""
@@ -80,7 +80,7 @@ def note_interrupted(runs_dir: Path) -> None:
     # itself, and for JSON that is nested too deep.
     with suppress(OSError, ValueError, RuntimeError, DataError):
         path = (runs_dir / "latest").resolve() / "run.json"
-        facts = json.loads(path.read_bytes())
+        facts = json.loads(read_regular(path))
         # A record of another format belongs to another version of fedmx.
         if not isinstance(facts, dict) or (facts.get("format"), facts.get("status")) != (FORMAT, RUNNING):
             return

@@ -19,6 +19,7 @@ from typing import NoReturn
 
 from fedmx import log, memory, run_state
 from fedmx.errors import FederationError, SettingsError
+from fedmx.files import read_regular
 from fedmx.log import warn
 from fedmx.settings import CommonSettings, ServerSettings, environment, load
 from fedmx.sizes import show_megabytes, show_setting
@@ -162,7 +163,7 @@ def _describe_run(program: str) -> str:
         return ""
     # Before its nodes agree on a model, a run has no sizes.
     with suppress(OSError, ValueError, KeyError, TypeError, SettingsError):
-        facts = json.loads((load(ServerSettings).runs_dir / "latest" / "run.json").read_text())
+        facts = json.loads(read_regular(load(ServerSettings).runs_dir / "latest" / "run.json"))
         if facts["status"] == "running":
             size, nodes = show_megabytes(facts["model_bytes"]), len(facts["nodes"])
             return f" in run {facts['run_id']}, with {nodes} nodes and a model of {size}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedmx.files import read_regular
 from fedmx.goals import BestMetric
 from fedmx.pki.authority import LOCAL_SITE
 from server.overview import read_overview
@@ -186,7 +187,7 @@ def read_nodes(folder: Path) -> Nodes | None:
 def _read_lines(folder: Path) -> list[str]:
     """Return the complete lines of a run's history."""
     try:
-        text = (folder / "history.jsonl").read_text(errors="replace")
+        text = read_regular(folder / "history.jsonl").decode(errors="replace")
     except OSError:
         return []
     return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
@@ -194,7 +195,7 @@ def _read_lines(folder: Path) -> list[str]:
 
 def read_run(folder: Path) -> Mapping[str, Any]:
     """Read `run.json`."""
-    values: Mapping[str, Any] = json.loads((folder / "run.json").read_text())
+    values: Mapping[str, Any] = json.loads(read_regular(folder / "run.json"))
     return values
 
 

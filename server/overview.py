@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fedmx.files import NotRegularError, open_regular, read_regular
 from server.curves import Curves, choose_rounds
 
 # Values of all nodes' curves in a document: with 200 nodes and four metrics, each curve has 50 points.
@@ -153,7 +154,7 @@ def read_overview(folder: Path) -> dict[str, Any]:
         OSError: `run.json` cannot be read.
         ValueError: `run.json` is not a JSON object.
     """
-    facts = json.loads((folder / "run.json").read_bytes())
+    facts = json.loads(read_regular(folder / "run.json"))
     if not isinstance(facts, dict):
         raise ValueError("it is not a JSON object")  # noqa: TRY004 - the content of a file is at fault
     overview = Overview()
@@ -163,10 +164,10 @@ def read_overview(folder: Path) -> dict[str, Any]:
 
 
 def read_lines(path: Path) -> Iterable[Line]:
-    """Yield the readable rounds of a history file; none if there is no file."""
+    """Yield the readable rounds of a history file; none if there is no regular file."""
     try:
-        file = path.open("rb")
-    except FileNotFoundError:
+        file = open_regular(path)
+    except (FileNotFoundError, NotRegularError):
         return
     # One line at a time: a long history of many nodes is larger than some models.
     with file:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fedmx.files import atomic_write, disk_errors
+from fedmx.files import atomic_write, disk_errors, open_regular, read_regular
 from fedmx.log import warn
 
 
@@ -46,7 +46,7 @@ class History:
     def amend(self, entries: Mapping[str, Any]) -> None:
         """Add entries to the newest line."""
         with disk_errors(self._path, reads=True):
-            *before, newest = self._path.read_text().splitlines()
+            *before, newest = read_regular(self._path).decode().splitlines()
         amended = json.dumps({**json.loads(newest), **entries}, allow_nan=False)
         with atomic_write(self._path) as file:
             file.write("".join(f"{line}\n" for line in [*before, amended]).encode())
@@ -54,7 +54,7 @@ class History:
     def truncate(self, size: int) -> None:
         """Remove the lines after the first `size` bytes, and a line of which only a part was written."""
         with disk_errors(self._path, reads=True):
-            data = self._path.read_bytes()[:size] if self._path.exists() else b""
+            data = read_regular(self._path)[:size] if self._path.exists() else b""
         whole = data.rfind(b"\n") + 1
         if whole < size:
             warn("lines of the history are lost", file=self._path, found=whole, expected=size)
@@ -68,7 +68,7 @@ class History:
     def _read(self) -> list[Any]:
         """Parse every line; None stands for one that cannot be read, which does not stop a run."""
         with disk_errors(self._path, reads=True):
-            lines = self._path.read_bytes().splitlines() if self._path.exists() else []
+            lines = read_regular(self._path).splitlines() if self._path.exists() else []
         return [_parse(line) for line in lines]
 
 
@@ -93,9 +93,9 @@ class HistoryTail:
         """
         lines: list[dict[str, Any]] = []
         self._read = self._done
-        if not self._path.exists():
+        if not self._path.is_file():
             return lines
-        with self._path.open("rb") as file:
+        with open_regular(self._path) as file:
             file.seek(self._done)
             for text in file:
                 # A line without its end is still being written.

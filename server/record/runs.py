@@ -13,7 +13,7 @@ from typing import IO, Any, Self
 
 from fedmx import __version__, run_state
 from fedmx.errors import DataError
-from fedmx.files import disk_errors, expected_readable, fsync_directory
+from fedmx.files import disk_errors, expected_readable, fsync_directory, read_regular
 from fedmx.run_state import FORMAT
 
 
@@ -157,7 +157,7 @@ def read_newest(runs_dir: Path) -> NewestRun | None:
         path = folder / "run.json"
         if not folder.exists():
             return None
-        facts = json.loads(path.read_text())
+        facts = json.loads(read_regular(path))
         if _is_of_another_format(path, facts):
             return None
         _check_facts(facts)

@@ -10,6 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from fedmx.files import read_regular
+
 UNREADABLE = "unreadable"
 """The status of a run that has no `run.json`, or one that cannot be read."""
 
@@ -63,7 +65,7 @@ def read_summary(path: Path, *_: int) -> RunSummary:
         OSError: the file cannot be read.
     """
     name = path.parent.name
-    text = path.read_bytes()
+    text = read_regular(path)
     try:
         facts = json.loads(text)
     except (ValueError, RecursionError):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fedmx import __version__
+from fedmx.files import read_regular
 from fedmx.log import warn
 from server.overview import Overview, read_lines
 from server.report import Opening, Outcome, RoundReport
@@ -170,7 +171,7 @@ class _RunFile:
             found = path.stat()
             version = found.st_mtime_ns, found.st_size, found.st_ino
             if version != self.version:
-                self._facts = json.loads(path.read_bytes())
+                self._facts = json.loads(read_regular(path))
                 self.version = version
         except (OSError, ValueError):
             return self._facts or {"run_id": opening.run_id, "settings": opening.settings}

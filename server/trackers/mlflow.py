@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from fedmx.files import atomic_write
+from fedmx.files import atomic_write, read_regular
 from fedmx.log import event, warn
 from server.record.history import HistoryTail
 from server.record.series import LAST, list_node_values, list_values
@@ -117,7 +117,7 @@ class MLflow(Reporter):
 
     def _create(self, opening: Opening) -> Any:
         settings = opening.settings
-        facts = json.loads((opening.folder / "run.json").read_bytes())
+        facts = json.loads(read_regular(opening.folder / "run.json"))
         tags = {
             "fedmx.run_id": opening.run_id,
             "fedmx.tags": str(settings.get("RUN_TAGS", "")),

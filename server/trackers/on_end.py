@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from fedmx.files import read_regular
 from fedmx.log import event, warn
 from fedmx.settings import environment
 from server.record.history import HistoryTail
@@ -138,7 +139,7 @@ def _read_facts(folder: Path) -> dict[str, Any]:
     """
     facts: dict[str, Any] = {}
     with suppress(OSError, ValueError):
-        facts = json.loads((folder / "run.json").read_bytes())
+        facts = json.loads(read_regular(folder / "run.json"))
         if best := facts.get("best"):
             facts["best"] = {**best, "metrics": _read_metrics(folder, best["round"])}
     return facts

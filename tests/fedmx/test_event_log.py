@@ -48,6 +48,16 @@ def test_an_event_has_its_time_and_the_fields_that_are_known(tmp_path: Path) -> 
     assert (tmp_path / FILE).read_bytes().count(b"\n") == 1
 
 
+def test_a_pipe_in_place_of_the_log_costs_one_warning_and_holds_nobody_up(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    log.configure("INFO", "text", stream)
+    os.mkfifo(tmp_path / FILE)
+    for _ in range(2):
+        EventLog(tmp_path).note("node joined")
+    assert stream.getvalue().count("WARNING") == 1
+    assert read_events(tmp_path) == []
+
+
 def test_lines_of_several_processes_are_whole_while_files_are_rotated(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     writers = [context.Process(target=write_many, args=(tmp_path, n)) for n in range(WRITERS)]

@@ -1,6 +1,7 @@
 """The list of runs: whatever a folder has in it, and what a run is that has no server."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from fedmx import run_state
 from server.record import summary
 from server.record.catalog import find_newest, list_runs, read_run
+from server.record.history import HistoryTail
 from server.record.summary import RunSummary
 from tests.server.nodes import Federation, NullNode
 from tests.strangers import run_as_stranger
@@ -214,6 +216,21 @@ def test_the_newest_run_is_one_of_the_folder(tmp_path: Path) -> None:
         (runs_dir / "latest").unlink(missing_ok=True)
         point_latest_to(runs_dir, target)
         assert find_newest(runs_dir) == expected
+
+
+def test_a_pipe_in_place_of_a_file_holds_no_reader_up(tmp_path: Path) -> None:
+    os.mkfifo(write(tmp_path, "whole").with_name("history.jsonl"))
+    record = write(tmp_path, "piped")
+    record.unlink()
+    os.mkfifo(record)
+    assert {run.run_id: run.status for run in list_runs(tmp_path)} == {
+        "whole": "finished",
+        "piped": "unreadable",
+    }
+    assert read_run(tmp_path, "whole")["curves"]["rounds"] == []
+    assert HistoryTail(tmp_path / "whole").read(1) == []
+    with pytest.raises(OSError, match="regular"):
+        read_run(tmp_path, "piped")
 
 
 def test_hundreds_of_runs_are_parsed_once(tmp_path: Path) -> None:
