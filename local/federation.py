@@ -53,6 +53,8 @@ class Federation:
         # Lines that the server writes before it listens. If it fails to start, they are the reason, and are
         # shown once, as an error.
         self._early_lines: list[str] = []
+        # Of the page that shows the run; empty if there is none.
+        self._url = ""
         self._is_stopping = False
         self._errors: dict[str, Errors] = defaultdict(Errors)
         # Programs whose end, and with it their error, was shown.
@@ -120,8 +122,11 @@ class Federation:
             raise ProgramsFailedError(server.exit_code or 1, self._describe_end(server))
         self.run_dir = self._plan.root / server.ready.run_dir
         self._rounds_before = len(read_rounds(self.run_dir))
+        self._url = server.ready.url
         self._show_early_lines()
-        self._follow(server.ready.url, self.run_dir)
+        self._display.follow(self._url, self.run_dir)
+        if self._url:
+            self._display.announce(self._url)
         return server, str(server.ready.address.reachable_locally())
 
     def _is_ready(self, processes: Processes, server: Child) -> bool:
@@ -135,12 +140,6 @@ class Federation:
         found = map(split_line, self._early_lines)
         names = {message.partition("=")[0] for level, message in found if level == "ERROR"}
         return server.exit_code == _WRONG_SETTINGS and bool(names) and names <= self._fallback.keys()
-
-    def _follow(self, url: str, run_dir: Path) -> None:
-        """Show the run, and the URL of its page unless a line of the server has it."""
-        self._display.follow(url, run_dir)
-        if url and not any(url in line for line in self._early_lines):
-            self._display.announce(url)
 
     def _conclude(self, processes: Processes, server: Child, clients: Sequence[Child]) -> None:
         """Wait for the programs to end by themselves, and raise an error if the federation failed."""
@@ -225,4 +224,7 @@ class Federation:
                     self._relay(name, line)
 
     def _relay(self, name: str, line: str) -> None:
+        # The server logs the address of its page too, before or after it reports that it is ready.
+        if self._url and self._url in line and is_routine(line):
+            return
         self._display.relay(name, self._plan.rename(line))

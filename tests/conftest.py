@@ -25,9 +25,9 @@ def _no_ignored_hangup() -> Iterator[None]:
     signal.signal(signal.SIGHUP, before)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A real browser, which one process can start only once."""
+    """A real browser. Playwright keeps an event loop running, in which tests of other modules cannot run."""
     path = find_browser()
     expect.set_options(timeout=HANG_S * 1000)
     with sync_playwright() as playwright:

@@ -20,7 +20,8 @@ from fedmx.values import Address
 # File descriptors are limited, and the link needs some, too.
 _MOST_CONNECTIONS = 64
 _LONGEST_HEADERS = 16_384
-_IDLE_S = 10
+# A browser on a busy machine may ask late, and reports a connection that ends meanwhile as an error.
+_IDLE_S = 30
 # How long a response may take to arrive at a slow reader.
 _PATIENCE_S = 60.0
 _START_TIMEOUT_S = 30.0

@@ -114,8 +114,10 @@ def test_a_folder_with_the_name_of_a_run_and_no_record_is_unreadable(tmp_path: P
 def test_a_record_that_another_user_hides_is_unreadable(tmp_path: Path) -> None:
     write(tmp_path, "20260101-000000-0001").parent.chmod(0o700)
     tmp_path.chmod(0o755)
-    for folder in tmp_path.parents[:2]:
-        folder.chmod(0o755)
+    # Those that pytest has made, in each of its processes.
+    for folder in tmp_path.parents:
+        if "pytest-" in str(folder):
+            folder.chmod(0o755)
     imports = "import pathlib\nfrom server.record.catalog import list_runs"
     code = "print([run.status for run in list_runs(pathlib.Path(sys.argv[1]))])"
     assert run_as_stranger(imports, code, tmp_path) == "['unreadable']\n"
