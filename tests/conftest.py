@@ -1,5 +1,6 @@
 """What applies to every test."""
 
+import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
@@ -10,6 +11,11 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.bounds import HANG_S
 from tests.server.status.browser import Visit, list_arguments
 from tests.tools import find_browser
+
+
+# What `make test ARGS=...` passes on would change what the tests' own `make` commands print and do.
+for _name in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "ARGS"):
+    os.environ.pop(_name, None)
 
 
 @pytest.fixture(scope="session", autouse=True)

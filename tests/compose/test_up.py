@@ -42,6 +42,8 @@ def test_no_program_of_the_run_has_access_to_the_authority(finished: Finished) -
             ("authority", "/pki", True),
             ("server-certs", "/pki/server", True),
             ("local-certs", "/pki/sites/local", True),
+            # For the event log.
+            ("runs", "/runs", False),
         },
         "server": {("runs", "/runs", True), ("server-certs", "/certs", False)},
         "client": {("local-certs", "/certs", False)},
