@@ -12,7 +12,6 @@ from tests.bounds import HANG_S
 from tests.server.status.browser import Visit, list_arguments
 from tests.tools import find_browser
 
-
 # What `make test ARGS=...` passes on would change what the tests' own `make` commands print and do.
 for _name in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "ARGS"):
     os.environ.pop(_name, None)
