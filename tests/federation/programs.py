@@ -88,6 +88,19 @@ def make_environment(settings: Mapping[str, object]) -> dict[str, str]:
     return kept | {"PYTHONPATH": str(TASKS)} | {key: str(value) for key, value in settings.items()}
 
 
+def start_command(*arguments: str, **settings: object) -> "subprocess.Popen[str]":
+    """Start `python -m server` with these arguments; its output and its errors are read through pipes."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "server", *arguments],
+        cwd=ROOT,
+        env=make_environment(settings),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 @dataclass
 class Federation:
     """One server's address and folder, and the programs that were started with it."""

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from tests.bounds import HANG_S
-from tests.federation.programs import ROOT, Federation, make_environment
+from tests.federation.programs import ROOT, Federation, make_environment, start_command
 from tests.ports import find_free_port
 from tests.screens import Terminal
 
@@ -27,20 +27,8 @@ def address() -> str:
     return f"127.0.0.1:{find_free_port()}"
 
 
-def start_watch(*arguments: str, **settings: object) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [*WATCH, *arguments],
-        cwd=ROOT,
-        env=make_environment(settings),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def watch(*arguments: str, **settings: object) -> tuple[int, str, str]:
-    process = start_watch(*arguments, **settings)
+    process = start_command("watch", *arguments, **settings)
     output, errors = process.communicate(timeout=HANG_S)
     return process.returncode, output, errors
 
@@ -60,7 +48,7 @@ def test_each_round_of_a_run_is_a_line_and_a_finished_run_ends_with_0(
 ) -> None:
     server = federation.start_server(STATUS_ADDRESS=address, NUM_ROUNDS=3, **RUN)
     server.wait_for("listening")
-    watching = start_watch(f"http://{address}/")
+    watching = start_command("watch", f"http://{address}/")
     assert "waiting" in read_first_line(watching)
     start_clients(federation)
     output, errors = watching.communicate(timeout=HANG_S)
@@ -75,7 +63,7 @@ def test_each_round_of_a_run_is_a_line_and_a_finished_run_ends_with_0(
 def test_a_failed_run_ends_with_4_and_its_reason(federation: Federation, address: str) -> None:
     server = federation.start_server(STATUS_ADDRESS=address, NUM_ROUNDS=3, **RUN)
     server.wait_for("listening")
-    watching = start_watch(STATUS_ADDRESS=f"0.0.0.0:{address.rpartition(':')[2]}")
+    watching = start_command("watch", STATUS_ADDRESS=f"0.0.0.0:{address.rpartition(':')[2]}")
     assert read_first_line(watching)
     start_clients(federation, TASK="raising_task")
     _, errors = watching.communicate(timeout=HANG_S)
@@ -91,7 +79,7 @@ def test_a_server_that_is_stopped_and_started_again_is_followed_to_the_end(
     server = federation.start_server(**settings)
     start_clients(federation)
     server.wait_for("round finished|round=2")
-    watching = start_watch(address)
+    watching = start_command("watch", address)
     assert read_first_line(watching)
     server.stop()
     assert watching.stdout

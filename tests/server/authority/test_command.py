@@ -3,7 +3,6 @@
 import io
 import math
 import re
-import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from fedmx.pki.certificates import SERVER, SITE
 from fedmx.settings import ClientSettings, load
 from server.__main__ import main
 from tests.bounds import HANG_S
-from tests.federation.programs import ROOT, make_environment
+from tests.federation.programs import start_command
 from tests.fedmx.pki.papers import LONG_AGO, ask_python, open_authority, read_all
 
 Command = Callable[..., list[str]]
@@ -41,18 +40,6 @@ def command(folder: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> Command
         return output.out.decode().splitlines()
 
     return do
-
-
-def start(*arguments: str, **settings: object) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "server", *arguments],
-        cwd=ROOT,
-        env=make_environment(settings),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def test_an_authority_is_created_once(command: Command, folder: Path) -> None:
@@ -466,7 +453,7 @@ def test_wrong_settings_are_reported_by_name(
 
 
 def test_concurrent_commands_create_one_authority_and_one_certificate_each(tmp_path: Path) -> None:
-    both = [start("pki", "ensure", PKI_DIR=tmp_path) for _ in range(2)]
+    both = [start_command("pki", "ensure", PKI_DIR=tmp_path) for _ in range(2)]
     output = [process.communicate(timeout=HANG_S) for process in both]
     assert [(process.returncode, err) for process, (_, err) in zip(both, output, strict=True)] == [
         (0, "")
@@ -482,7 +469,7 @@ def test_mistakes_exit_with_2_and_help_with_0(tmp_path: Path) -> None:
         ("pki", "revoke", "x"): (2, r"site 'x' has no certificate to revoke; .*: none\n"),
         ("pki", "--help"): (0, ""),
     }
-    started = [(start(*arguments, PKI_DIR=tmp_path), *wanted) for arguments, wanted in runs.items()]
+    started = [(start_command(*arguments, PKI_DIR=tmp_path), *wanted) for arguments, wanted in runs.items()]
     for process, code, message in started:
         out, err = process.communicate(timeout=HANG_S)
         assert process.returncode == code, err
