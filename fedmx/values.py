@@ -1,7 +1,7 @@
 """Settings that are more than a number or a text: `str` of a value is the text that it is parsed from."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fedmx.parsing import integer, number, parse_ip
 
@@ -19,26 +19,30 @@ class Address:
     port: int
 
     @classmethod
-    def parse(cls, text: str) -> "Address":
+    def parse(cls, text: str, least_port: int = 1) -> "Address":
         """Parse `host:port` or `[ipv6]:port`."""
         found = _ADDRESS.fullmatch(text)
         if found is None or (found["ipv6"] and parse_ip(found["ipv6"]) is None):
             raise ValueError("expected host:port, or [address]:port for IPv6")
         port = found["port"]
-        if re.fullmatch("[0-9]{1,5}", port) is None or not 1 <= int(port) <= _LARGEST_PORT:
-            raise ValueError(f"expected a port from 1 to {_LARGEST_PORT} after the last colon")
+        if re.fullmatch("[0-9]{1,5}", port) is None or not least_port <= int(port) <= _LARGEST_PORT:
+            raise ValueError(f"expected a port from {least_port} to {_LARGEST_PORT} after the last colon")
         return cls(found["ipv6"] or found["host"], int(port))
 
     @classmethod
     def parse_listening(cls, text: str) -> "Address":
         """Parse an address to listen on, where port 0 lets the kernel choose a free one."""
-        host, colon, port = text.rpartition(":")
-        return replace(cls.parse(f"{host}{colon}1"), port=0) if port == "0" else cls.parse(text)
+        return cls.parse(text, least_port=0)
 
     @classmethod
     def parse_optional(cls, text: str) -> "Address | None":
         """Parse an address to listen on, or `off` in upper or lower case."""
-        return None if text.lower() == OFF else cls.parse_listening(text)
+        if text.lower() == OFF:
+            return None
+        try:
+            return cls.parse_listening(text)
+        except ValueError as error:
+            raise ValueError(f"{error}; or {OFF}") from None
 
     @classmethod
     def parse_peer(cls, text: str) -> "Address":
