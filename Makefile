@@ -1,7 +1,7 @@
 # Every setting can be set on the command line (`make run CLIENTS=4 PARTITION=labels:5`) or in the environment: make
 # exports both to the programs. docs/reference/settings.md lists the settings.
 .DEFAULT_GOAL := help
-.PHONY: .task help run runs events export tensorboard docs test test-slow lint settings bench lock audit sbom proto build up down logs status watch ps gpu client shell check-gpu fuzz chaos clean .docker \
+.PHONY: .task help run simulate runs events export tensorboard docs test test-slow lint settings bench lock audit sbom proto build up down logs status watch ps gpu client shell check-gpu fuzz chaos clean .docker \
 	pki-init pki-server pki-site pki-sign pki-list pki-revoke pki-renew bundle
 
 # Check in a recipe that a variable is set: @$(call require,NAME,name of the site). Recipes read variables through the
@@ -16,7 +16,9 @@ own_project = $(if $(filter command,$(origin COMPOSE_PROJECT_NAME)),,env -u COMP
 # Reject names that are not settings, on make's command line and in the .env that compose reads, before anything starts.
 # The runs of `make up` are in a volume, which only a container can read.
 from_volume = $(if $(filter containers,$(FROM)),events export runs tensorboard)
-of_make = ARGS BEST BUNDLE FORMAT FROM NAME OUTPUT REQUEST REQUIRE_AUDIT REQUIRE_ENGINE RUN SECONDS SITE MAKEFLAGS SHELL
+of_make = ARGS BEST BUNDLE FORMAT FROM NAME OUTPUT REQUEST REQUIRE_AUDIT REQUIRE_ENGINE RUN SECONDS SITE MAKEFLAGS SHELL $(of_simulation)
+# Compose does not know these settings, so that they are in no list of a compose file.
+of_simulation = $(if $(filter simulate,$(MAKECMDGOALS)),NODES FRACTION SIMULATION_CPUS SIMULATION_GPUS RAY_ADDRESS)
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 env_file := $(if $(filter client,$(MAKECMDGOALS)),$(BUNDLE)/.env,$(if $(filter build bundle gpu pki-% shell up $(from_volume),$(MAKECMDGOALS)),.env))
 quoted = '$(subst ','\'',$(1))'
@@ -30,6 +32,9 @@ run: .venv/run.ok ## Train on this machine: a server and CLIENTS=2 clients, ROUN
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^##@ / { print (n++ ? "\n" : "") substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+simulate: .venv-simulation/ok ## Simulate NODES=10 virtual nodes, of which FRACTION=1 train in each of ROUNDS=3 rounds, on Ray
+	@.venv-simulation/bin/python -m local.simulation
 
 runs: $(if $(from_volume),.docker,.venv/run.ok) ## List the runs; ARGS="show latest", "compare A B" or "remove A"; FROM=containers for the runs of `make up`
 	@local/runs.sh $(ARGS)
@@ -155,6 +160,9 @@ chaos: .venv/dev.ok ## Kill, disconnect and stall federations for a while; ARGS=
 # A task's packages may change without a newer file: it was restored, or removed. The script compares.
 .venv/%.ok: requirements/%.txt requirements/venv.sh .venv/bin/python $(if $(wildcard requirements/task.txt .venv/task.in),.task)
 	@requirements/venv.sh $*
+
+# A task's packages are in it, too.
+.venv-simulation/ok: $(if $(wildcard requirements/task.txt .venv-simulation/task.in),.task)
 
 # Each tool has an environment of its own.
 .venv-%/ok: requirements/%.txt requirements/venv.sh

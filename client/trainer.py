@@ -56,8 +56,9 @@ class Trainer:
         self._data_dir = data_dir
         self._choice = devices
         self.devices = devices.only
-        # Freed once the first share is loaded; a different share reads the data again.
+        # Freed once the first share is loaded, but kept from the second one on.
         self._sets: Sets | None = self._load_sets()
+        self._shares = 0
         sets = self._sets
         data_checks.check_numbers(task.name, sets)
         # A task's own loops may read items that form no batch, such as sentences of different lengths.
@@ -120,7 +121,9 @@ class Trainer:
             self._network.place(devices)
             event("training on", device=", ".join(map(str, devices)))
         sets = self._sets or self._load_sets()
-        self._sets = None
+        self._shares += 1
+        # A process that is sent a second share may serve many nodes, as in a simulation.
+        self._sets = None if self._shares == 1 else sets
         own = (self.task.train, self.task.evaluate)
         self._data = tuple(
             load_rows(data, chosen, devices[0], is_own=function is not None)

@@ -97,6 +97,14 @@ def end_children() -> None:
             os.kill(pid, signal.SIGTERM)
 
 
+def kill_session(leader: int) -> None:
+    """Kill the processes of the session that a process began, which may have ended."""
+    for pid, _, session in _list_processes():
+        if session == leader:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+
 def _end_as_python_does(error: BaseException | None) -> NoReturn:
     code = 0
     if isinstance(error, SystemExit):
@@ -111,14 +119,17 @@ def _end_as_python_does(error: BaseException | None) -> NoReturn:
 
 
 def _find_children() -> list[int]:
-    found = []
+    return [pid for pid, parent, _ in _list_processes() if parent == os.getpid()]
+
+
+def _list_processes() -> Iterator[tuple[int, int, int]]:
+    """Yield the id, the parent and the session of each process that has not ended."""
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             # The program's name stands in parentheses and may contain any character.
-            state, parent = path.read_text().rpartition(")")[2].split()[:2]
-            if int(parent) == os.getpid() and state != "Z":
-                found.append(int(path.parent.name))
-    return found
+            state, parent, _, session = path.read_text().rpartition(")")[2].split()[:4]
+            if state != "Z":
+                yield int(path.parent.name), int(parent), int(session)
 
 
 @cache

@@ -207,6 +207,27 @@ class LocalSettings(PkiSettings):
 
 
 @dataclass(frozen=True)
+class SimulationSettings:
+    """Settings of `make simulate`, in addition to those of the server and of a client."""
+
+    nodes: int = setting(10, _positive, "number of virtual nodes")
+    fraction: float = setting(
+        1.0,
+        parsing.number(above=0, at_most=1),
+        "fraction of the nodes that train in a round: fraction_train of STRATEGY_ARGS",
+    )
+    simulation_cpus: float = setting(
+        1.0, parsing.number(above=0), "cores of each worker, which trains one node at a time"
+    )
+    simulation_gpus: float = setting(
+        0.0, parsing.number(at_least=0), "GPUs of each worker; 0.25: four workers share a GPU"
+    )
+    ray_address: Address | None = setting(
+        None, Address.parse_peer, "host:port of a running Ray cluster; empty: this machine alone"
+    )
+
+
+@dataclass(frozen=True)
 class ContainerSettings:
     """Settings that only Docker Compose reads."""
 

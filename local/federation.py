@@ -109,10 +109,10 @@ class Federation:
 
     def _start_server(self, processes: Processes) -> tuple[Child, str]:
         """Start the server and wait until it listens; return it, and the address to dial."""
-        server = processes.start("server", "server", self._plan.server)
+        server = processes.start("server", self._plan.program, self._plan.server)
         if not self._is_ready(processes, server) and self._is_settled_by_fallback(server):
             self._early_lines.clear()
-            server = processes.start("server", "server", {**self._plan.server, **self._fallback})
+            server = processes.start("server", self._plan.program, {**self._plan.server, **self._fallback})
             self._is_ready(processes, server)
         if server.ready is None:
             messages = [split_line(line)[1] for line in self._early_lines if not is_routine(line)]
@@ -163,7 +163,8 @@ class Federation:
         """Whether clients ended without which the server would wait until its timeout."""
         codes = [client.exit_code for client in clients]
         # A client ends in this way before it is ready, so that the run has not begun.
-        return all(codes) or (self._plan.needs_all and _WRONG_SETTINGS in codes)
+        has_none = bool(codes) and all(codes)
+        return has_none or (self._plan.needs_all and _WRONG_SETTINGS in codes)
 
     def _show_ends(self, clients: Sequence[Child]) -> None:
         # A client that ended because of the server's goodbye has the server's reason.

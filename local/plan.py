@@ -5,12 +5,15 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from fedmx.errors import SettingsError
 from fedmx.pki.authority import LOCAL_SITE
 from fedmx.settings import ClientSettings, LocalSettings, PkiSettings, ServerSettings, load
 from fedmx.values import PartitionRule
 from local.sites import find_sites, has_placeholder
+
+S = TypeVar("S")
 
 ROOT = Path(__file__).resolve().parents[1]
 """The project's folder, in which the programs run."""
@@ -28,6 +31,9 @@ class Plan:
         problems: what is wrong with the settings; if there are any, nothing may be started.
         pki: settings of the authority that issues the certificates; None if LINK_SECURITY is `insecure`.
         needs_all: whether the run cannot begin without one of the clients, because each has data of its own.
+        program: the server's module.
+        counted: the setting that is the number of nodes.
+        nodes: that number.
     """
 
     server: Mapping[str, str]
@@ -38,18 +44,22 @@ class Plan:
     pki: PkiSettings | None
     root: Path = ROOT
     needs_all: bool = False
+    program: str = "server"
+    counted: str = "CLIENTS"
+    nodes: int = 0
 
     def explain(self, problem: str) -> str:
         """Add to a problem of the server's settings where the value comes from if the user did not set it."""
         name = problem.partition("=")[0]
-        return f"{problem} ({name} follows CLIENTS unless it is set)" if name in self.derived else problem
+        if name not in self.derived:
+            return problem
+        return f"{problem} ({name} follows {self.counted} unless it is set)"
 
     def rename(self, text: str) -> str:
         """Name CLIENTS, which the user can set, where a text names a number that follows it."""
-        total = str(len(self.clients))
         for name in self.derived:
-            if self.server.get(name) == total:
-                text = re.sub(rf"\b{name}\b", "CLIENTS", text)
+            if self.server.get(name) == str(self.nodes):
+                text = re.sub(rf"\b{name}\b", self.counted, text)
         return text
 
 
@@ -84,6 +94,7 @@ def make_plan(environ: Mapping[str, str]) -> Plan:
         problems=problems or _find_shortages(settings, given),
         pki=_make_pki(settings, pki_dir) if settings.link_security == "mtls" else None,
         needs_all="MIN_CLIENTS" not in given and has_placeholder(environ.get("DATA_DIR", "")),
+        nodes=len(clients),
     )
 
 
@@ -105,14 +116,14 @@ def check(plan: Plan) -> None:
     raise SettingsError(dict.fromkeys([*plan.problems, *map(plan.explain, found)]))
 
 
-def _load(environ: Mapping[str, str]) -> tuple[_AllSettings, Sequence[str]]:
+def load_valid(kind: type[S], environ: Mapping[str, str]) -> tuple[S, Sequence[str]]:
     """Load all settings; one that is invalid has its default and is a problem."""
     try:
-        return load(_AllSettings, environ=environ), []
+        return load(kind, environ=environ), []
     except SettingsError as error:
         invalid = {problem.partition("=")[0] for problem in error.problems}
         rest = {name: text for name, text in environ.items() if name not in invalid}
-        return load(_AllSettings, environ=rest), error.problems
+        return load(kind, environ=rest), error.problems
 
 
 def _load_clients(
@@ -125,9 +136,9 @@ def _load_clients(
     """
     data_dir = environ.get("DATA_DIR", "").strip()
     if not has_placeholder(data_dir):
-        settings, problems = _load(environ)
+        settings, problems = load_valid(_AllSettings, environ)
         return settings, {name: {} for name in _name_clients(settings)}, problems
-    settings, found = _load({**environ, "DATA_DIR": ""})
+    settings, found = load_valid(_AllSettings, {**environ, "DATA_DIR": ""})
     problems = list(found)
     is_number_given = "CLIENTS" in given and not any(problem.startswith("CLIENTS=") for problem in found)
     sites: Mapping[str, Path] = {}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from fedmx.children import kill_session
 from fedmx.readiness import Ready
 
 STOP_S = 4.0
@@ -59,6 +60,9 @@ class Processes:
 
     def __exit__(self, *_: object) -> None:
         self.end(self._children)
+        # What a child has started may outlive it, such as the workers of a simulation.
+        for child in self._children:
+            kill_session(child.process.pid)
 
     def start(self, name: str, module: str, environment: Mapping[str, str]) -> Child:
         """Start a Python module as a program, with a pipe through which a server reports that it listens."""

@@ -56,12 +56,15 @@ def make_node_table(nodes: Nodes) -> Table:
 
 def make_totals_table(nodes: Sequence[Totals]) -> Table:
     """Build a table of what nodes contributed over all rounds; those with rejected replies come first."""
+    # Not in a simulation.
+    is_measured = any(node.bytes_down for node in nodes)
     table = Table(box=box.SIMPLE)
     table.add_column("node")
-    for heading in ("rounds", "examples", "MB up", "MB down", "rejected"):
+    for heading in ("rounds", "examples", *(("MB up", "MB down") if is_measured else ()), "rejected"):
         table.add_column(heading, justify="right")
     for node in sorted(nodes, key=lambda node: -node.rejected)[:_MOST_NODES]:
-        sizes = (f"{size / 1e6:.1f}" for size in (node.bytes_up, node.bytes_down))
+        measured = (node.bytes_up, node.bytes_down) if is_measured else ()
+        sizes = (f"{size / 1e6:.1f}" for size in measured)
         table.add_row(
             Text(node.name), str(node.rounds), _show_count(node.examples), *sizes, str(node.rejected)
         )

@@ -3,7 +3,7 @@
 # Exit codes: 0 none is known, or no source answered; 1 one is known; 3 no source answered, and REQUIRE_AUDIT=1.
 cd "$(dirname "$0")/.." || exit 2
 code=0 unanswered=
-for lock in server client gpu dev docs tensorboard mlflow; do
+for lock in server client gpu dev docs tensorboard mlflow simulation; do
     # A package that the source does not know fails the audit: a mirror may know of no vulnerability at all.
     if report=$("${PYTHON:-.venv/bin/python}" -m pip_audit --strict --disable-pip --require-hashes --progress-spinner off \
         --requirement "requirements/$lock.txt" "$@" 2>&1); then

@@ -37,6 +37,7 @@ compile export server,client,local,export --constraint requirements/dev.txt
 compile server server --constraint requirements/dev.txt
 compile client client --constraint requirements/dev.txt
 compile gpu gpu --constraint requirements/dev.txt
+compile simulation server,client,local --group simulation --constraint requirements/dev.txt
 compile_tool docs "$@"
 compile_tool tensorboard "$@"
 compile_tool mlflow "$@"

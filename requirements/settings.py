@@ -24,6 +24,7 @@ from fedmx.settings import (
     ModelSettings,
     PkiSettings,
     ServerSettings,
+    SimulationSettings,
 )
 from requirements import env_file
 
@@ -35,6 +36,7 @@ KINDS: dict[str, type] = {
     "common": CommonSettings,
     "authority": PkiSettings,
     "local": LocalSettings,
+    "simulation": SimulationSettings,
     "model": ModelSettings,
     "containers": ContainerSettings,
 }

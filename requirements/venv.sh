@@ -1,6 +1,6 @@
 #!/bin/sh
 # Set up .venv from a lock: `requirements/venv.sh run`, or export, dev, server, client. A tool (docs, tensorboard, mlflow) has
-# an environment of its own, such as .venv-docs. `make` calls this if an environment is older than its lock. All missing
+# an environment of its own, such as .venv-docs, and so has the simulation, which needs Ray. `make` calls this if an environment is older than its lock. All missing
 # system packages are named before anything is installed. Packages in requirements/task.txt, the user's file, are installed
 # with every lock that has MXNet.
 set -eu
@@ -134,8 +134,8 @@ install_packages() {
 lock=${1:-}
 case $lock in
     run | export | dev | server | client) venv=.venv ;;
-    docs | tensorboard | mlflow) venv=.venv-$lock ;;
-    *) fail "usage: requirements/venv.sh LOCK; expected run, export, dev, server, client, docs, tensorboard or mlflow, found '$lock'" ;;
+    docs | tensorboard | mlflow | simulation) venv=.venv-$lock ;;
+    *) fail "usage: requirements/venv.sh LOCK; expected run, export, dev, server, client, docs, tensorboard, mlflow or simulation, found '$lock'" ;;
 esac
 # If two commands run at once, the second waits, and then finds what the first has installed.
 if command -v flock >/dev/null 2>&1; then

@@ -6,12 +6,11 @@ node is its id, and nothing is known of it but whether it is listed.
 
 import time
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from flwr.app import ConfigRecord, Message
 from flwr.serverapp import Grid
 
-from fedmx.link.grid import LinkGrid
 from fedmx.link.member import NodeView
 from fedmx.link.requests import Transfer
 
@@ -29,6 +28,7 @@ class NodeList(Protocol):
         """Compare nodes that join from now on with this description."""
 
 
+@runtime_checkable
 class Engine(Protocol):
     """What a run needs of a grid; a `LinkGrid` is one."""
 
@@ -107,4 +107,4 @@ class FlowerNodes:
 
 def adapt(grid: Grid) -> Engine:
     """Return the grid as what a run works on."""
-    return grid if isinstance(grid, LinkGrid) else FlowerEngine(grid)
+    return grid if isinstance(grid, Engine) else FlowerEngine(grid)

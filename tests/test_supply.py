@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LOCKS = ("server", "client", "gpu", "export", "run", "dev")
 IMAGES = ("server", "client", "gpu")
 # The other locks have parts of these.
-AUDITED = (*IMAGES, "dev", "docs", "tensorboard", "mlflow")
+AUDITED = (*IMAGES, "dev", "docs", "tensorboard", "mlflow", "simulation")
 CONFIGURATION = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT, SETUPTOOLS = CONFIGURATION["project"], CONFIGURATION["tool"]["setuptools"]
 OUR_OWN = {"bench", "client", "examples", "fedmx", "fuzz", "local", "server", "tests"}
@@ -46,7 +46,7 @@ def read_hashes(name: str) -> dict[str, list[str]]:
     return {re.split(r"[=\[]", entry)[0]: re.findall(r"--hash=sha256:(\w+)", entry) for entry in entries}
 
 
-@pytest.mark.parametrize("name", LOCKS)
+@pytest.mark.parametrize("name", [*LOCKS, "simulation"])
 def test_a_lock_contains_versions_and_hashes_and_nothing_else(name: str) -> None:
     entry = r"[a-z0-9-]+(\[[a-z,]+\])?==[\w.+!-]+( ; .*)? \\"
     allowed = re.compile(rf"#.*|    # via .*|{entry}|    --hash=sha256:[0-9a-f]{{64}}( \\)?")
@@ -56,7 +56,7 @@ def test_a_lock_contains_versions_and_hashes_and_nothing_else(name: str) -> None
     assert [package for package, hashes in read_hashes(name).items() if not hashes] == []
 
 
-@pytest.mark.parametrize("name", LOCKS)
+@pytest.mark.parametrize("name", [*LOCKS, "simulation"])
 def test_a_lock_contains_no_address_of_a_package_index(name: str) -> None:
     text = (ROOT / "requirements" / f"{name}.txt").read_text()
     assert not re.search(r"://|--index|--extra-index|--find-links|\.(org|com|net|io)\b", text)
@@ -112,7 +112,17 @@ def test_what_a_program_imports_is_declared_for_its_image() -> None:
 
 
 def test_what_the_launcher_imports_is_declared_for_development() -> None:
-    assert imported("local") <= declared("server", "client", "local")
+    # Only the simulation imports Ray, which Flower's extra brings into its environment.
+    assert imported("local") - {"ray"} <= declared("server", "client", "local")
+    assert CONFIGURATION["dependency-groups"]["simulation"] == ["flwr[simulation]==1.42.0"]
+    assert "flwr==1.42.0" in PROJECT["dependencies"]
+
+
+def test_the_simulation_has_what_a_run_has_and_ray_which_nothing_else_has() -> None:
+    simulation, run = read_lock("simulation"), read_lock("run")
+    assert run.items() <= simulation.items()
+    assert "ray" in simulation
+    assert [name for name in LOCKS if "ray" in read_lock(name)] == []
 
 
 def test_no_image_gets_a_dependency_that_nothing_imports() -> None:

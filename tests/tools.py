@@ -9,15 +9,15 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-def find_tool_python(name: str) -> str:
+def find_tool_python(name: str, variable: str = "REQUIRE_TRACKERS") -> str:
     """Return the Python of a tool's environment, such as that of `.venv-mlflow`, which `make` sets up.
 
-    Without it, the test is skipped, or fails with REQUIRE_TRACKERS=1.
+    Without it, the test is skipped, or fails if the environment sets the variable.
     """
     path = ROOT / f".venv-{name}" / "bin" / "python"
     if not path.exists():
         reason = f"no .venv-{name}; `make .venv-{name}/ok` sets it up"
-        if os.environ.get("REQUIRE_TRACKERS"):
+        if os.environ.get(variable):
             pytest.fail(reason)
         pytest.skip(reason)
     return str(path)

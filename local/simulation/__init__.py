@@ -1,0 +1,1 @@
+"""`make simulate`: many virtual nodes on Flower's simulation engine, which runs on Ray."""
