@@ -1,7 +1,7 @@
 # Every setting can be set on the command line (`make run CLIENTS=4 PARTITION=labels:5`) or in the environment: make
 # exports both to the programs. docs/reference/settings.md lists the settings.
 .DEFAULT_GOAL := help
-.PHONY: .task help run simulate runs events export tensorboard docs test test-slow lint settings bench lock audit sbom proto build up down logs status watch ps gpu client shell check-gpu fuzz chaos clean .docker \
+.PHONY: .task help run simulate runs events export tensorboard docs test test-slow lint settings bench lock audit sbom proto build up down logs status watch ps gpu client superlink superlink-down shell check-gpu fuzz chaos clean .docker \
 	pki-init pki-server pki-site pki-sign pki-list pki-revoke pki-renew bundle
 
 # Check in a recipe that a variable is set: @$(call require,NAME,name of the site). Recipes read variables through the
@@ -20,7 +20,7 @@ of_make = ARGS BEST BUNDLE FORMAT FROM NAME OUTPUT REQUEST REQUIRE_AUDIT REQUIRE
 # Compose does not know these settings, so that they are in no list of a compose file.
 of_simulation = $(if $(filter simulate,$(MAKECMDGOALS)),NODES FRACTION SIMULATION_CPUS SIMULATION_GPUS RAY_ADDRESS)
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
-env_file := $(if $(filter client,$(MAKECMDGOALS)),$(BUNDLE)/.env,$(if $(filter build bundle gpu pki-% shell up $(from_volume),$(MAKECMDGOALS)),.env))
+env_file := $(if $(filter client,$(MAKECMDGOALS)),$(BUNDLE)/.env,$(if $(filter build bundle gpu pki-% shell superlink up $(from_volume),$(MAKECMDGOALS)),.env))
 quoted = '$(subst ','\'',$(1))'
 unknown := $(if $(given)$(env_file),$(shell requirements/names.sh '$(of_make)' $(call quoted,$(env_file)) $(foreach name,$(given),$(call quoted,$(name))) >&2 || echo found))
 $(if $(unknown),$(error unknown names; docs/reference/settings.md lists the settings; prefix your own names in .env with X_, or set them before `make`))
@@ -31,7 +31,7 @@ run: .venv/run.ok ## Train on this machine: a server and CLIENTS=2 clients, ROUN
 	@.venv/bin/python -m local
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^##@ / { print (n++ ? "\n" : "") substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^##@ / { print (n++ ? "\n" : "") substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 simulate: .venv-simulation/ok ## Simulate NODES=10 virtual nodes, of which FRACTION=1 train in each of ROUNDS=3 rounds, on Ray
 	@.venv-simulation/bin/python -m local.simulation
@@ -65,7 +65,13 @@ client: .docker ## Start only clients, with a site's bundle: BUNDLE=bundle
 	@test -f "$$BUNDLE/certs/site.crt" || { echo "make client: no bundle in $$BUNDLE; expected one that \`make bundle\` wrote on the server's machine, unpacked there, or BUNDLE=FOLDER" >&2; exit 2; }
 	@cd "$$BUNDLE" && $(own_project) docker compose up
 
-down: ## Stop and remove the containers; runs, models and certificates are kept
+superlink: .docker ## Train on a SuperLink fleet with SUPERNODES=2, which then stands; ARGS=list, ARGS="follow RUN" or "stop RUN"
+	@deploy/superlink/superlink.sh $(ARGS)
+
+superlink-down: ## Stop and remove the fleet; its database, runs, models and certificates are kept
+	@deploy/superlink/superlink.sh down
+
+down: superlink-down ## Stop and remove the containers; runs, models and certificates are kept
 	@docker compose --profile gpu --profile tools down
 
 logs: ## Print the containers' logs and follow them
@@ -108,7 +114,7 @@ pki-list: .docker ## List the certificates and their validity
 
 pki-revoke: .docker ## Revoke a site's certificates: NAME=hospital-a
 	@$(call require,NAME,name of the site)
-	@server/authority/pki.sh revoke "$$NAME"
+	@server/authority/pki.sh revoke "$$NAME" && deploy/superlink/superlink.sh update
 
 pki-renew: .docker ## Renew the certificates that expire soon
 	@server/authority/pki.sh renew

@@ -4,11 +4,13 @@ import argparse
 import os
 from pathlib import Path
 
+from cryptography import x509
+
 from fedmx import parsing
 from fedmx.command_line import add_command, add_commands
 from fedmx.files import atomic_write, disk_errors
 from fedmx.log import printable
-from fedmx.pki import csr
+from fedmx.pki import csr, ssh
 from fedmx.pki.certificates import AUTHORITY_FILE, SITE
 from fedmx.pki.credentials import read_credentials
 from fedmx.program import ArgumentParser
@@ -36,6 +38,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     installing.add_argument(
         "--owner", type=_parse_owner, default=os.getuid(), help="user id that owns the copies"
     )
+    exporting = add_command(
+        commands, "ssh-key", "write this site's key in the form of OpenSSH, for a SuperNode of Flower's"
+    )
+    exporting.add_argument("file", type=Path, help="file of the private key; its public key is in FILE.pub")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -49,6 +55,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.pki_command == "request":
         request = csr.create(arguments.name, folder)
         print(f"wrote {folder / 'site.key'}, which stays here, and {request}, for the federation's authority")
+    elif arguments.pki_command == "ssh-key":
+        write_ssh_key(folder, arguments.file)
     else:
         install(arguments.source, folder, arguments.owner)
 
@@ -77,6 +85,26 @@ def install(source: Path, folder: Path, owner: int) -> None:
             # Before the file has its name, so that nothing is installed if this is not permitted. The group
             # does not matter: only the owner can read the key.
             os.fchown(file.fileno(), owner, -1)
+
+
+def write_ssh_key(folder: Path, path: Path) -> None:
+    """Write a site's key in the form of OpenSSH.
+
+    Args:
+        folder: CERTS_DIR of the site's clients.
+        path: file of the private key; the public key is written next to it, with the suffix `.pub`.
+
+    Raises:
+        DataError: a file is missing, not valid, or cannot be written.
+    """
+    credentials = read_credentials(folder, SITE)
+    public = ssh.encode_public(x509.load_pem_x509_certificate(credentials.certificate))
+    with atomic_write(path, 0o600) as file:
+        file.write(ssh.encode_private(credentials.key))
+    public_path = path.with_name(f"{path.name}.pub")
+    with atomic_write(public_path, 0o644) as file:
+        file.write(f"{public}\n".encode())
+    print(f"wrote {path} and {public_path}")
 
 
 def _parse_owner(text: str) -> int:

@@ -241,6 +241,14 @@ class ContainerSettings:
         str,
         "host:port at which this machine publishes the page that shows the run; without a port, a free one",
     )
+    superlink_publish: str = setting(
+        "127.0.0.1:8000",
+        str,
+        "host:port at which this machine publishes a SuperLink; whoever reaches it can submit runs",
+    )
+    supernodes: int = setting(
+        2, parsing.integer(at_least=1, at_most=MAX_CLIENTS), "SuperNodes that `make superlink` starts"
+    )
     base_image: str = setting("debian:bookworm-slim", str, "image that both images are built on")
     task_requirements: str = setting(
         "",

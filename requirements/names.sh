@@ -7,6 +7,8 @@ cd "$(dirname "$0")/.." || exit 2
 others=$1 env_file=$2
 shift 2
 [ -r "$env_file" ] || env_file=/dev/null
+fleet=compose.superlink.yml
+[ -r "$fleet" ] || fleet=/dev/null
 OTHERS=$others NAMES=$* exec awk 'function is_known(name, i) {
     # Names that begin with X_ belong to the user, the others to compose and the engine.
     return name in settings || (!(i in place) && name in others) || name ~ /^(X|COMPOSE|DOCKER|BUILDKIT)_/
@@ -85,4 +87,4 @@ END {
     }
     exit is_wrong
 }
-' "$env_file" docker-compose.yml server/authority/site/docker-compose.yml
+' "$env_file" docker-compose.yml "$fleet" server/authority/site/docker-compose.yml

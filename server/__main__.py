@@ -9,6 +9,7 @@ from fedmx.run_settings import RunSettings
 from fedmx.settings import CommonSettings, ModelSettings, PkiSettings, ServerSettings, WatchSettings
 from server import events
 from server.authority import command as authority
+from server.fleet import command as fleet
 from server.run_commands import command as runs
 from server.watching import command as watching
 
@@ -27,10 +28,17 @@ _PROGRAM = Program(
         "pki": Command(authority.SUMMARY, authority.add_arguments, _AUTHORITY_SETTINGS),
         "runs": Command(runs.SUMMARY, runs.add_arguments, runs.SETTINGS),
         "events": Command(events.SUMMARY, events.add_arguments, {"settings": ModelSettings}),
+        "fleet": Command(fleet.SUMMARY, fleet.add_arguments, fleet.SETTINGS),
         "watch": Command(watching.SUMMARY, watching.add_arguments, {"settings": WatchSettings}),
     },
 )
-_COMMANDS = {"pki": authority.run, "runs": runs.run, "events": events.run, "watch": watching.run}
+_COMMANDS = {
+    "pki": authority.run,
+    "runs": runs.run,
+    "events": events.run,
+    "fleet": fleet.run,
+    "watch": watching.run,
+}
 
 
 def main(given: Sequence[str] | None = None) -> None:

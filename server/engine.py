@@ -64,8 +64,15 @@ class FlowerEngine:
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        """Send messages and wait for their replies, at most `timeout` seconds."""
-        return self._grid.send_and_receive(messages, timeout=timeout)
+        """Send messages and wait for their replies, at most `timeout` seconds.
+
+        A SuperLink replies itself for a node that it has lost, under an id of its own. To a run, such a node
+        has not replied.
+        """
+        messages = list(messages)
+        asked = {message.metadata.dst_node_id for message in messages}
+        replies = self._grid.send_and_receive(messages, timeout=timeout)
+        return [reply for reply in replies if reply.metadata.src_node_id in asked]
 
     def transfer(self, _: Message) -> None:
         """Flower's engines do not measure."""

@@ -339,6 +339,8 @@ def copy_makefile(folder: Path) -> None:
         "Makefile",
         "requirements/names.sh",
         "docker-compose.yml",
+        "compose.superlink.yml",
+        "deploy/superlink/superlink.sh",
         "server/authority/site/docker-compose.yml",
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -162,7 +162,7 @@ def list_installed_in_images(lock: str) -> dict[str, str]:
 
 
 def test_a_bill_of_materials_lists_what_each_image_installs_of_its_lock(tmp_path: Path) -> None:
-    for path in ("Makefile", "pyproject.toml", "docker-compose.yml", ".env"):
+    for path in ("Makefile", "pyproject.toml", "docker-compose.yml", "compose.superlink.yml", ".env"):
         shutil.copy(ROOT / path, tmp_path)
     for path in ("requirements", "server/authority/site"):
         shutil.copytree(ROOT / path, tmp_path / path)

@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
+from fedmx import parsing
 from fedmx.command_line import add_command, add_commands
 from fedmx.errors import DataError, SettingsError
+from fedmx.log import printable
 from fedmx.names import check_container
 from fedmx.pki import renewal
 from fedmx.pki.authority import LOCAL_SITE, Authority
@@ -17,9 +19,9 @@ from fedmx.pki.certificates import SITE
 from fedmx.pki.csr import check_site_name
 from fedmx.pki.register import Issued
 from fedmx.program import ArgumentParser
-from fedmx.settings import ClientSettings, CommonSettings, PkiSettings, environment, load
+from fedmx.settings import MAX_CLIENTS, ClientSettings, CommonSettings, PkiSettings, environment, load
 from fedmx.values import Address
-from server.authority import bundle, listing
+from server.authority import bundle, fleet, listing
 
 _Action = Callable[[Authority, argparse.Namespace], None]
 
@@ -40,6 +42,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         "ensure", _ensure, "issue missing and expiring certificates of the server and local clients"
     )
     ensuring.add_argument("--container", action="store_true", help="check the names in .env first")
+    fleet_ = add("fleet", _fleet, "the same as ensure, and write the files of a SuperLink fleet")
+    fleet_.add_argument("--container", action="store_true", help="check the names in .env first")
+    fleet_.add_argument("--supernodes", type=_parse_count, default=0, help="SuperNodes on this machine")
+    add("ssh-key", _ssh_key, "print a site's public key in the form of OpenSSH").add_argument(
+        "name", help="name of the site"
+    )
     add("server", _server, "issue the server's certificate, for its current names and SERVER_NAMES")
     add("site", _site, "issue a site's certificate and key").add_argument("name", help="name of the site")
     signing = add("sign", _sign, "sign the request of a site that keeps its own key")
@@ -78,6 +86,18 @@ def _ensure(authority: Authority, arguments: argparse.Namespace) -> None:
     _create_missing(authority)
     _warn(*renewal.find_warnings(authority))
     _report(authority, authority.ensure())
+
+
+def _fleet(authority: Authority, arguments: argparse.Namespace) -> None:
+    _ensure(authority, arguments)
+    _report(authority, fleet.issue(authority, arguments.supernodes))
+    members = fleet.write(authority, authority.folder / "fleet")
+    print(f"sites that may join the fleet: {', '.join(members) or 'none'}")
+
+
+def _ssh_key(authority: Authority, arguments: argparse.Namespace) -> None:
+    check_site_name(arguments.name)
+    print(fleet.encode_key(authority, arguments.name))
 
 
 def _check_clients_here(authority: Authority) -> None:
@@ -217,6 +237,13 @@ def _read_request(path: str) -> bytes:
         return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; expected the file of a signing request") from None
+
+
+def _parse_count(text: str) -> int:
+    try:
+        return parsing.integer(at_least=0, at_most=MAX_CLIENTS)(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{printable(text)}: {error}") from None
 
 
 def _address(text: str) -> Address:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import load_ssh_private_key, load_ssh_public_key
 
 from client.__main__ import main
 from fedmx.errors import DataError, SettingsError
@@ -193,3 +194,19 @@ def test_mistakes_exit_with_2_and_help_with_0(tmp_path: Path) -> None:
         assert process.returncode == code, err
         assert re.fullmatch(message, err), err
         assert out.startswith("usage: python -m client pki") == (code == 0)
+
+
+def test_ssh_key_writes_a_sites_key_in_the_form_of_openssh(
+    command: Command, folder: Path, tmp_path: Path
+) -> None:
+    authority = make_pki(tmp_path / "pki", "south")
+    command("install", str(authority.folder_of(SITE, "south")))
+    path = tmp_path / "node.key"
+    assert command("ssh-key", str(path)) == [f"wrote {path} and {path}.pub"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    public = Path(f"{path}.pub").read_text()
+    assert public.split()[::2] == ["ecdsa-sha2-nistp256", "south"]
+    assert load_ssh_private_key(path.read_bytes(), None).public_key() == load_ssh_public_key(public.encode())
+    (folder / "site.key").unlink()
+    with pytest.raises(DataError, match=r"site\.key: no such file"):
+        command("ssh-key", str(path))

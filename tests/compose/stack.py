@@ -24,6 +24,16 @@ ROOT = Path(__file__).parents[2]
 PATIENCE_S = 400.0
 """Seconds after which a test gives up waiting, on a machine that others use too."""
 PROJECT = f"fedmx-test-{os.getpid()}"
+_OF_MAKE = (
+    "Makefile",
+    "server",
+    "local",
+    "deploy",
+    "requirements",
+    "docker-compose.yml",
+    "compose.superlink.yml",
+)
+"""What a folder needs in which make is run."""
 PROGRAMS = ("server", "client", "client-gpu", "model", "tensorboard")
 
 
@@ -139,6 +149,7 @@ class Stack:
         # A run starts with its MIN_CLIENTS: no test waits for more nodes.
         own = {
             "SERVER_PUBLISH": f"127.0.0.1:{self.port}",
+            "SUPERLINK_PUBLISH": "127.0.0.1:",
             "FEDMX_VERSION": __version__,
             "JOIN_WINDOW": "0",
         }
@@ -163,7 +174,7 @@ class Stack:
     def make(self, *arguments: str, folder: Path = ROOT) -> "subprocess.CompletedProcess[str]":
         """Run a target of make on this project, in `folder`."""
         variables = {"COMPOSE_PROJECT_NAME": self.name, "COMPOSE_FILE": str(self.root / "docker-compose.yml")}
-        for name in ("Makefile", "server", "local", "requirements", "docker-compose.yml"):
+        for name in _OF_MAKE:
             if not (folder / name).exists():
                 (folder / name).symlink_to(ROOT / name)
         return subprocess.run(

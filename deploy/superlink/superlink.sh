@@ -1,0 +1,47 @@
+#!/bin/sh
+# Start a SuperLink fleet and submit a run to it: superlink.sh. With arguments: `follow RUN`, `down`, `update`, which registers
+# and unregisters sites if the fleet is running, or a command of `flwr`, such as `list`.
+set -u
+compose() {
+    override=
+    [ ! -f compose.superlink.override.yml ] || override="-f compose.superlink.override.yml"
+    docker compose -f docker-compose.yml -f compose.superlink.yml $override "$@"
+}
+is_running() {
+    [ -f compose.superlink.yml ] && [ -n "$(compose ps --quiet --status running superlink 2>/dev/null)" ]
+}
+in_container() {
+    terminal=-T
+    if [ -t 0 ] && [ -t 1 ]; then terminal=; fi
+    compose run --rm --no-deps $terminal flwr "$@"
+}
+start() {
+    for service in pki supernode; do
+        image=$(compose config --images "$service" 2>/dev/null | head -n 1)
+        if [ -z "$image" ] || ! docker image inspect "$image" >/dev/null 2>&1; then
+            # Of all services, these have a recipe.
+            compose build server client || return
+        fi
+    done
+    compose up --detach && return
+    # A service that ends at once says why in one line.
+    compose logs --no-log-prefix --tail 1 pki register >&2
+    echo "make superlink: the fleet did not start; \`docker compose -f docker-compose.yml -f compose.superlink.yml logs\` has more" >&2
+    return 2
+}
+
+case ${1:-} in
+    "") start && in_container run /opt/app ;;
+    down) [ ! -f compose.superlink.yml ] || compose --profile flwr down ;;
+    update) ! is_running || compose up --detach --no-recreate register ;;
+    *)
+        if ! is_running; then
+            echo "make superlink: no fleet is running; expected one that \`make superlink\` has started" >&2
+            exit 5
+        fi
+        case $1 in
+            follow) in_container "$@" ;;
+            *) in_container flwr "$@" ;;
+        esac
+        ;;
+esac
