@@ -89,6 +89,23 @@ def number(
     return parse
 
 
+def share(*, is_needed: bool) -> Callable[[str], float]:
+    """Return a parser of shares of a device: a part of one, or several whole ones.
+
+    Args:
+        is_needed: whether 0 is invalid.
+    """
+    parse = number(above=0) if is_needed else number(at_least=0)
+
+    def parse_share(text: str) -> float:
+        value = parse(text)
+        if value > 1 and not value.is_integer():
+            raise ValueError("expected a part of one, such as 0.5, or a whole number")
+        return value
+
+    return parse_share
+
+
 def float32(parse: Callable[[str], float]) -> Callable[[str], float]:
     """Return a parser of numbers that float32 can hold: nodes compute in it, and MXNet rejects others."""
 

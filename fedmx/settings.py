@@ -217,10 +217,10 @@ class SimulationSettings:
         "fraction of the nodes that train in a round: fraction_train of STRATEGY_ARGS",
     )
     simulation_cpus: float = setting(
-        1.0, parsing.number(above=0), "cores of each worker, which trains one node at a time"
+        1.0, parsing.share(is_needed=True), "cores of each worker, which trains one node at a time"
     )
     simulation_gpus: float = setting(
-        0.0, parsing.number(at_least=0), "GPUs of each worker; 0.25: four workers share a GPU"
+        0.0, parsing.share(is_needed=False), "GPUs of each worker; 0.25: four workers share a GPU"
     )
     ray_address: Address | None = setting(
         None, Address.parse_peer, "host:port of a running Ray cluster; empty: this machine alone"

@@ -27,14 +27,14 @@ from tests.client.given.small import CPU, make_mlp
 from tests.client.given.trainers import HOW, IID, Source, make, share
 
 
-def test_data_is_loaded_once_for_the_first_share_and_again_for_another() -> None:
+def test_data_is_loaded_for_the_first_share_and_for_the_second_which_stays_for_more() -> None:
     source = Source()
     trainer = make(source)
     counts = []
-    for loaded in (share(), share(), share(1), share(1), share(0)):
+    for loaded in (share(), share(), share(1), share(1), share(0), share(1)):
         trainer.load_partition(loaded)
         counts.append(len(source.loaded))
-    assert counts == [1, 1, 2, 2, 3]
+    assert counts == [1, 1, 2, 2, 2, 2]
 
 
 @pytest.mark.parametrize("loaded", [share(), share(None)])

@@ -29,6 +29,7 @@ def find_problems(environ: Mapping[str, str]) -> list[str]:
         ({"FRACTION": "1.5"}, "FRACTION"),
         ({"FRACTION": "0.5", "STRATEGY_ARGS": '{"fraction_train": 0.1}'}, "FRACTION"),
         ({"SIMULATION_CPUS": "0"}, "SIMULATION_CPUS"),
+        ({"SIMULATION_CPUS": "1.5"}, "SIMULATION_CPUS"),
         ({"SIMULATION_CPUS": str(count_cores() + 1)}, "SIMULATION_CPUS"),
         ({"SIMULATION_GPUS": "-1"}, "SIMULATION_GPUS"),
         ({"RAY_ADDRESS": "ray://host"}, "RAY_ADDRESS"),
