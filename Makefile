@@ -25,6 +25,9 @@ quoted = '$(subst ','\'',$(1))'
 unknown := $(if $(given)$(env_file),$(shell requirements/names.sh '$(of_make)' $(call quoted,$(env_file)) $(foreach name,$(given),$(call quoted,$(name))) >&2 || echo found))
 $(if $(unknown),$(error unknown names; docs/reference/settings.md lists the settings; prefix your own names in .env with X_, or set them before `make`))
 
+# Make expands `$` in a value that it exports, but a value such as ON_END_COMMAND='echo $FEDMX_RUN_ID' is the user's own.
+$(foreach name,$(filter-out MAKEFLAGS SHELL,$(given)),$(eval override export $(name) := $$(value $(name))))
+
 ##@ Train
 # GNU make exits with 2 whenever a recipe fails; its final line has the exit code of the server, as `Error 4`.
 run: .venv/run.ok ## Train on this machine: a server and CLIENTS=2 clients, ROUNDS=3
@@ -53,13 +56,16 @@ tensorboard: $(if $(from_volume),.docker,.venv-tensorboard/ok) ## Show the runs 
 build: .docker ## Build the images of the server and the client
 	@docker compose build
 
-# If the server fails, Compose leaves the clients running, which would dial until SERVER_WAIT_TIMEOUT.
+# If the server fails, Compose leaves the clients running, which would dial until SERVER_WAIT_TIMEOUT. A value that Compose
+# cannot read, such as CLIENTS=two, stops nothing.
 up: .docker ## Train in containers: a server and CLIENTS=2 clients
-	@docker compose up || { code=$$?; docker compose stop; exit $$code; }
+	@docker compose config --quiet
+	@docker compose up || { code=$$?; docker compose stop server client; exit $$code; }
 
 gpu: .docker ## Train in containers with CUDA clients
+	@docker compose --profile gpu config --quiet
 	@requirements/gpu.sh
-	@docker compose --profile gpu up --scale client=0 || { code=$$?; docker compose --profile gpu stop; exit $$code; }
+	@docker compose --profile gpu up --scale client=0 || { code=$$?; docker compose --profile gpu stop server client-gpu; exit $$code; }
 
 client: .docker ## Start only clients, with a site's bundle: BUNDLE=bundle
 	@test -f "$$BUNDLE/certs/site.crt" || { echo "make client: no bundle in $$BUNDLE; expected one that \`make bundle\` wrote on the server's machine, unpacked there, or BUNDLE=FOLDER" >&2; exit 2; }

@@ -111,7 +111,7 @@ def _add_new_task_arguments(parser: ArgumentParser) -> None:
 
 
 def _add_run(parser: ArgumentParser) -> None:
-    parser.add_argument("run", help="folder of a finished run, or its name in RUNS_DIR, such as latest")
+    parser.add_argument("run", help="folder of a finished run, its id, RUN_NAME, or latest")
     parser.add_argument("--best", action="store_true", help="use the model of the best round, not the last")
 
 

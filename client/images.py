@@ -89,7 +89,7 @@ def find_form(task: Task, data_dir: Path) -> ImageForm:
         train, _ = task.load_data(data_dir)
     except DataError as error:
         raise DataError(
-            f"{error}: an image is converted to the form of the training set's; set DATA_DIR, {_OWN}"
+            f"{error}: an image is converted to the form of those in the training set; set DATA_DIR, {_OWN}"
         ) from None
     chosen = np.linspace(0, len(train) - 1, min(_SAMPLE, len(train))).astype(np.int64)
     with task_errors(task.name, "a batch of its examples"):

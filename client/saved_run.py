@@ -14,6 +14,7 @@ from fedmx.errors import DataError
 from fedmx.fields import parse
 from fedmx.files import disk_errors
 from fedmx.hyperparameters import Hyperparameters
+from fedmx.listing import list_names
 from fedmx.run_state import INTERRUPTED, RUNNING, has_server
 from fedmx.schema import Schema
 from fedmx.settings import ModelSettings, load
@@ -108,10 +109,10 @@ class SavedRun:
 
 
 def find_run(name: str | Path, *, is_best: bool = False) -> SavedRun:
-    """Return the run of a folder, or of a name in RUNS_DIR, such as `latest`.
+    """Return the run of a folder, or a run in RUNS_DIR.
 
     Args:
-        name: a folder's path or a run's id.
+        name: a folder's path, a run's id or the beginning of one, `latest`, or the RUN_NAME of one run.
         is_best: whether the model of the best round is wanted.
 
     Raises:
@@ -165,8 +166,25 @@ def _find_folder(name: str | Path) -> Path:
     for folder in (Path(name), runs_dir / name):
         if (folder / "run.json").exists():
             return folder
-    found = [path.parent.name for path in sorted(runs_dir.glob("*/run.json"), reverse=True)]
-    listed = f", such as {found[0]}" if found else ", which has no runs"
+    folders = sorted((path.parent for path in runs_dir.glob("*/run.json")), reverse=True)
+    folders = [folder for folder in folders if not folder.is_symlink()]
+    found = [folder for folder in folders if _read_name(folder) == str(name)]
+    found = found or [folder for folder in folders if folder.name.startswith(str(name))]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        listed = list_names(folder.name for folder in found)
+        raise DataError(f"{name}: matches {len(found)} runs; expected one of {listed}")
+    listed = f", such as {folders[0].name}" if folders else ", which has no runs"
     raise DataError(
-        f"{name}: not a run; expected the folder of a run, or its name in RUNS_DIR={runs_dir}{listed}"
+        f"{name}: not a run; expected the folder of a run, or the id or the name of one in"
+        f" RUNS_DIR={runs_dir}{listed}"
     )
+
+
+def _read_name(folder: Path) -> str | None:
+    """Return the RUN_NAME of a run; None if it cannot be read or there is none."""
+    try:
+        return str(json.loads((folder / "run.json").read_bytes())["settings"]["RUN_NAME"]) or None
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None

@@ -28,8 +28,8 @@ MAX_CLIENTS = 1_000
 # The instruction sets for which oneDNN 2.4, which is part of MXNet 1.9.1, has kernels, oldest first.
 CPU_ISAS = ("sse41", "avx", "avx2", "avx2_vnni", "avx512_core", "avx512_core_vnni", "avx512_core_bf16")
 
-OF_MACHINE = ("LISTEN_ADDRESS", "STATUS_ADDRESS", "CERTS_DIR", "RUNS_DIR")
-"""Settings that depend on the machine: no difference between runs."""
+NOT_COMPARED = ("LISTEN_ADDRESS", "STATUS_ADDRESS", "CERTS_DIR", "RUNS_DIR", "RESUME")
+"""Settings that depend on the machine or on how the server was started: no difference between runs."""
 
 _positive = parsing.integer(at_least=1)
 _days = parsing.number(above=0, below=36_525)

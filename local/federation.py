@@ -1,7 +1,7 @@
 """Runs a plan: starts the programs, monitors them, and decides when the federation has ended and how."""
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +18,8 @@ _GRACE_S = 5.0
 """Seconds within which a program that has nothing left to do must end by itself."""
 _SETTLE_S = 3.0
 """Seconds in which other clients may fail for the same reason, so that it is shown once."""
+_MOST_RESTARTS = 5
+"""How often a client that a signal has killed is started again, as by the supervisor in a container."""
 
 _WRONG_SETTINGS = 2
 _TOO_FEW_NODES = 3
@@ -59,8 +61,7 @@ class Federation:
         self._errors: dict[str, Errors] = defaultdict(Errors)
         # Programs whose end, and with it their error, was shown.
         self._shown: set[str] = set()
-        # Clients of which was shown that they are not started again.
-        self._explained: set[str] = set()
+        self._restarts: Counter[str] = Counter()
         self._rounds_before = 0
 
     def run(self, display: Display) -> None:
@@ -93,19 +94,31 @@ class Federation:
     def _run(self, processes: Processes) -> None:
         # Clients start last: until the server listens, another server may answer at its address.
         server, address = self._start_server(processes)
-        clients = [
-            processes.start(name, "client", {**environment, "SERVER_ADDRESS": address})
-            for name, environment in self._plan.clients.items()
-        ]
+        clients = [self._start_client(processes, name, address) for name in self._plan.clients]
         show_at = float("inf")
         while server.exit_code is None and not self._is_in_vain(clients):
-            if processes.wait(_TICK_S):
+            ended = processes.wait(_TICK_S)
+            if ended in clients and self._is_to_be_restarted(ended):
+                clients[clients.index(ended)] = self._start_client(processes, ended.name, address)
+            elif ended:
                 show_at = time.monotonic() + _SETTLE_S
             elif time.monotonic() >= show_at:
                 show_at = float("inf")
                 self._show_ends(clients)
-                self._explain_kills(clients)
         self._conclude(processes, server, clients)
+
+    def _start_client(self, processes: Processes, name: str, address: str) -> Child:
+        return processes.start(name, "client", {**self._plan.clients[name], "SERVER_ADDRESS": address})
+
+    def _is_to_be_restarted(self, client: Child) -> bool:
+        """Whether a client that ended is started again, which is shown; a stop is not."""
+        if not client.is_killed or self._restarts[client.name] == _MOST_RESTARTS:
+            return False
+        self._restarts[client.name] += 1
+        number = f"{self._restarts[client.name]} of {_MOST_RESTARTS}"
+        ending = self._ending_of(client).describe(client.name)
+        self._display.show(f"{ending}; it is started again, restart {number}")
+        return True
 
     def _start_server(self, processes: Processes) -> tuple[Child, str]:
         """Start the server and wait until it listens; return it, and the address to dial."""
@@ -172,18 +185,6 @@ class Federation:
         failed = [c for c in clients if c.exit_code not in quiet and c.name not in self._shown]
         for line in self._describe_ends(failed, len(clients)):
             self._display.show(line)
-
-    def _explain_kills(self, clients: Sequence[Child]) -> None:
-        """Show what to do about clients that were killed, once for each client: none is started again."""
-        killed = [
-            client.name for client in clients if client.is_killed and client.name not in self._explained
-        ]
-        self._explained.update(killed)
-        if killed:
-            self._display.show(
-                f"{', '.join(killed)} will not be started again: to train with all clients, press Ctrl-C and"
-                " run the same command again, which resumes the run"
-            )
 
     def _describe_ends(self, clients: Sequence[Child], total: int) -> list[str]:
         self._shown.update(client.name for client in clients)

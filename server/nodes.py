@@ -231,7 +231,7 @@ class _StartWait:
             "wanted": len(self.known) or self.least,
             "wanted_by": None if self.known else self.setting,
             "loading": loading or None,
-            "missing": sorted(self.known - ready) or None,
+            "missing": sorted(self.known - ready - set(loading)) or None,
         }
         if len(ready) >= self.least:
             return self._look_at_enough(fields)

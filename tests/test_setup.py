@@ -333,6 +333,17 @@ def test_make_names_docker_and_the_systems_command_where_a_target_needs_it(
     assert of_make.endswith(" Error 2")
 
 
+def test_make_passes_a_dollar_sign_on_as_it_is(machine: Machine) -> None:
+    copy_makefile(machine.root)
+    with (machine.root / "Makefile").open("a") as file:
+        file.write('.PHONY: show\nshow:\n\t@printf "%s" "$$RUN_NAME"\n')
+    given = "costs $5, $(id) and $$"
+    make = [str(shutil.which("make")), "show"]
+    assert machine.run([*make, f"RUN_NAME={given}"], machine.environment()).stdout == given
+    in_environment = {**machine.environment(), "RUN_NAME": given}
+    assert machine.run(make, in_environment).stdout == given
+
+
 def copy_makefile(folder: Path) -> None:
     """Copy the Makefile, and the files that list the settings for it."""
     for name in (

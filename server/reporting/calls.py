@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from queue import SimpleQueue
 
 from fedmx.log import warn
-from server.reporting.reporter import Reporter
+from server.reporting.reporter import Reporter, ReporterError
 
 # A call that takes longer is considered hung.
 _HANGS_AFTER_S = 30.0
@@ -24,14 +24,16 @@ class DirectCalls:
         self._has_failed = False
 
     def call(self, method: str, *arguments: object, **named: object) -> None:
-        """Call a method. If it raises an exception, log a WARNING, once for each reporter."""
+        """Call a method. If it raises an exception, log a WARNING: the first, and that of the run's end."""
         try:
             getattr(self.reporter, method)(*arguments, **named)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - what watches a run must not end it
-            # A later call may succeed, but one line is enough.
-            if not self._has_failed:
+            # A later call may succeed, and one line is enough, but what fails at the end is lost.
+            if not self._has_failed or method == "on_end":
                 self._has_failed = True
-                warn("reporter failed", reporter=type(self.reporter).__name__, reason=repr(error))
+                name = type(self.reporter).__name__
+                at = "the end of the run" if method == "on_end" else None
+                warn("reporter failed", reporter=name, at=at, reason=_describe(error))
 
     def finish(self, deadline: float) -> None:
         """Return at once: every call has ended."""
@@ -97,3 +99,8 @@ class BackgroundCalls:
         if not self._is_given_up:
             self._is_given_up = True
             warn("reporter hangs", reporter=type(self.reporter).__name__, reason=reason)
+
+
+def _describe(error: BaseException) -> str:
+    """Return an error's message; of an error of the reporter's code, its type as well."""
+    return str(error) if isinstance(error, ReporterError) else repr(error)

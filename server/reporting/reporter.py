@@ -3,6 +3,10 @@
 from server.report import Opening, Outcome, RoundReport, RunFacts
 
 
+class ReporterError(Exception):
+    """What a reporter needs, such as a server, does not work. The message is for the log."""
+
+
 class Reporter:
     """Watches a run. A subclass overrides the methods that it needs.
 

@@ -6,12 +6,12 @@ from dataclasses import fields
 from typing import Any
 
 from fedmx.fields import describe
-from fedmx.settings import OF_MACHINE, ServerSettings
+from fedmx.settings import NOT_COMPARED, ServerSettings
 
 Settings = Mapping[str, Any]
 
 # The first three are shown beside the id of the run. `make run` and the containers choose the others.
-_NOT_SHOWN = ("RUN_NAME", "RUN_NOTES", "RUN_TAGS", *OF_MACHINE)
+_NOT_SHOWN = ("RUN_NAME", "RUN_NOTES", "RUN_TAGS", *NOT_COMPARED)
 
 
 def list_changed(settings: Settings) -> dict[str, str]:

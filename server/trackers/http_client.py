@@ -18,13 +18,14 @@ from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_o
 
 from fedmx import __version__
 from fedmx.log import printable
+from server.reporting.reporter import ReporterError
 
 # Longer answers are cut off. None that is parsed here gets that long.
 _MOST_BYTES = 16 * 2**20
 _BLOCK = 64 * 2**10
 
 
-class RequestError(Exception):
+class RequestError(ReporterError):
     """A request failed.
 
     Attributes:

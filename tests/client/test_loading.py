@@ -115,6 +115,20 @@ def test_a_run_is_found_by_its_folder_and_by_its_name(workplace: Workplace) -> N
         find_run("third")
 
 
+def test_a_run_is_found_by_its_run_name_and_by_the_beginning_of_its_id(workplace: Workplace) -> None:
+    net = initialize(make_mlp(), (1, 6))
+    folders = [workplace.save_run("any", net, run_id) for run_id in ("2026-a", "2026-b", "x")]
+    for folder, name in zip(folders, ("wide", "deep", "deep"), strict=True):
+        facts = json.loads((folder / "run.json").read_text())
+        facts["settings"]["RUN_NAME"] = name
+        (folder / "run.json").write_text(json.dumps(facts))
+    assert find_run("wide").folder == find_run("2026-a").folder == folders[0]
+    assert find_run("2026-b").folder == folders[1]
+    for given, listed in {"deep": "x, 2026-b", "2026": "2026-b, 2026-a"}.items():
+        with pytest.raises(DataError, match=f"{given}: matches 2 runs; .*{listed}"):
+            find_run(given)
+
+
 def test_an_unfinished_run_is_named_with_its_status_even_if_it_has_written_its_model(
     workplace: Workplace,
 ) -> None:

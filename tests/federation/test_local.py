@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from client.data.idx import read_idx
@@ -117,6 +118,31 @@ def test_a_terminal_shows_what_is_awaited_the_rounds_and_the_page_and_ends_with_
     assert "round 2 of 3" not in text
     assert "page http" not in text
     assert text.rstrip().splitlines()[-1].startswith("details: ")
+
+
+def test_a_client_that_is_killed_is_started_again_and_no_round_is_without_it(
+    free_address: str, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "local"],
+        cwd=ROOT,
+        env=make_environment(free_address, tmp_path / "runs", ROUNDS="6"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    while "round finished round=1 " not in (line := process.stdout.readline()):
+        assert line, "the run ended before its first round"
+    programs = psutil.Process(process.pid).children()
+    (client,) = [child for child in programs if child.environ().get("NODE_NAME") == "client-1"]
+    client.kill()
+    printed, _ = process.communicate(timeout=HANG_S)
+    assert process.returncode == 0, printed
+    assert "client-1 ended with exit code 137" in printed
+    text = (tmp_path / "runs" / "latest" / "history.jsonl").read_text()
+    rounds = [{node["name"] for node in json.loads(line)["nodes"]} for line in text.splitlines()]
+    assert rounds == [{"local.client-1", "local.client-2"}] * 6
 
 
 def test_a_port_in_use_is_reported_in_one_line_and_ends_everything(tmp_path: Path) -> None:

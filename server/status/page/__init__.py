@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fedmx.fields import describe, explain
-from fedmx.settings import OF_MACHINE, ServerSettings
+from fedmx.settings import NOT_COMPARED, ServerSettings
 from server.status.json_text import encode
 
 _FOLDER = Path(__file__).parent
@@ -99,7 +99,7 @@ def _describe_settings() -> dict[str, dict[str, object]]:
     """Return what the page shows of each setting of the server besides its value."""
     defaults = describe(ServerSettings())
     return {
-        name: {"default": defaults[name], "meaning": meaning, "is_of_machine": name in OF_MACHINE}
+        name: {"default": defaults[name], "meaning": meaning, "is_compared": name not in NOT_COMPARED}
         for name, _, meaning in explain(ServerSettings())
     }
 

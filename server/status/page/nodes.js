@@ -121,7 +121,7 @@ class SettingTables {
 
   describe(name, value) {
     const known = Object.hasOwn(this.known, name) ? this.known[name] : {};
-    const isChanged = !known.is_of_machine && JSON.stringify(known.default) !== JSON.stringify(value);
+    const isChanged = known.is_compared !== false && JSON.stringify(known.default) !== JSON.stringify(value);
     return { name, value, isChanged, default: known.default, meaning: known.meaning ?? "" };
   }
 }

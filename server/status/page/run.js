@@ -110,12 +110,12 @@ function describeRound(run) {
   return `Round ${run.rounds} of ${run.num_rounds} finished${values.length ? `: ${values.join(", ")}` : ""}.`;
 }
 
-/** Return the settings of runs that differ, by name, without those of the machine; a setting that a run lacks is undefined. */
+/** Return the settings of runs that differ, by name, without those that are not compared; a setting that a run lacks is undefined. */
 function findDifferences(runs, known) {
   const names = new Set(runs.flatMap((run) => Object.keys(asObject(run.settings))));
   const valueOf = (run, name) => asObject(run.settings)[name];
   return [...names]
-    .filter((name) => !Object.hasOwn(known, name) || !known[name].is_of_machine)
+    .filter((name) => !Object.hasOwn(known, name) || known[name].is_compared)
     .map((name) => ({ name, values: runs.map((run) => valueOf(run, name)) }))
     .filter(({ values }) => values.some((value) => JSON.stringify(value) !== JSON.stringify(values[0])));
 }

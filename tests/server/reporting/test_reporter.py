@@ -131,7 +131,7 @@ def test_a_run_that_fails_is_reported_with_its_reason(watch: Watching, federatio
     assert outcome == Outcome("failed", reason=str(caught.value), exit_code=4)
 
 
-def test_a_reporter_that_fails_is_one_warning_and_the_run_finishes(
+def test_a_reporter_that_fails_is_a_warning_then_and_at_the_end_and_the_run_finishes(
     watch: Watching,
     federation: Federation,
     caplog: pytest.LogCaptureFixture,
@@ -141,9 +141,10 @@ def test_a_reporter_that_fails_is_one_warning_and_the_run_finishes(
     federation.run({"a": NullNode()}, num_rounds=3)
     assert federation.facts["status"] == "finished"
     warnings = [line for line in caplog.messages if line.startswith("reporter failed")]
-    assert len(warnings) == 1
-    assert "reporter=Failing" in warnings[0]
+    assert len(warnings) == 2
+    assert all("reporter=Failing" in line for line in warnings)
     assert "the dashboard is gone" in warnings[0]
+    assert ["at=" in line for line in warnings] == [False, True]
     assert len(watch.seen) == 5
 
 
