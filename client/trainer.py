@@ -10,6 +10,7 @@ from flwr.app import ArrayRecord, ConfigRecord
 
 from client import data_checks, model, own_loops, rehearsal, training
 from client.batches import Batch, DeviceData, read_batch
+from client.cache.datasets import with_cache
 from client.class_counter import ClassCounter
 from client.classifier import Classifier, find_classifier
 from client.context import Context
@@ -89,6 +90,8 @@ class Trainer:
         """Build a trainer from a client's settings, the server's TASK_OPTIONS and the sites' schema."""
         devices = find_devices(settings.device, settings.gpu_index)
         task = load_task(settings.task, options, settings.data_dir, schema)
+        if settings.data_cache is not None:
+            task = with_cache(task, settings.data_cache, settings.cpu_isa)
         return cls(task, settings.data_dir, devices)
 
     def description(self) -> ConfigRecord:

@@ -133,6 +133,11 @@ class ClientSettings(CommonSettings):
         parsing.folder,
         "folder with the client's data; with make run, {n} or {site} in it: another folder for each client",
     )
+    data_cache: Path | None = setting(
+        None,
+        Path,
+        "folder outside DATA_DIR that keeps decoded datasets for later processes of this user; empty: none",
+    )
     min_group: int = setting(
         5, _positive, "fewest rows about which anything is revealed to the server when sites agree on columns"
     )
