@@ -6,6 +6,7 @@ import socket
 import numpy.testing  # noqa: F401 - imported for MXNet
 
 from client import cpu
+from client.app import app
 from client.settings import load_settings
 from fedmx import log, parsing
 from fedmx.link.node import LinkOptions, NodeLink
@@ -34,16 +35,16 @@ def main() -> None:
     )
     # Join before importing MXNet, which takes seconds: the server can then count this node at once.
     link.start()
-    from client import app  # noqa: PLC0415 - imports MXNet
+    from client import messages  # noqa: PLC0415 - imports MXNet
 
-    app.prepare()
+    messages.prepare()
     welcome = link.await_welcome()
     if welcome is None:
         event("finished")
         return
-    description = app.describe(welcome.task_options)
+    description = messages.describe(welcome.task_options)
     cpu.warn_if_missing(settings.cpu_isa)
-    device = app.name_devices(welcome.task_options)
+    device = messages.name_devices(welcome.task_options)
     event(
         "ready",
         device=device,
@@ -52,12 +53,12 @@ def main() -> None:
         dataset_train_examples=description.get("train-examples"),
         dataset_test_examples=description.get("test-examples"),
     )
-    app.journal.is_transfer_measured = True
+    messages.journal.is_transfer_measured = True
     try:
         # The device may depend on a partition or a schema that is not known yet: then report the setting.
-        link.serve(app.app, description, device or settings.device, app.journal.add_exchange)
+        link.serve(app, description, device or settings.device, messages.journal.add_exchange)
     finally:
-        app.journal.end(link.result)
+        messages.journal.end(link.result)
     event("finished")
 
 

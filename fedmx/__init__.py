@@ -7,5 +7,7 @@ these switches when they are first imported, and nothing about a site may leave 
 from fedmx import libraries
 
 __version__ = "0.1.0"
+FLOWER_VERSION = "1.42.0"
+"""The version of Flower that the apps are made for."""
 
 libraries.silence()

@@ -40,7 +40,8 @@ def find_problems(names: Iterable[str]) -> list[str]:
     """Return a line for each name that is not a setting, with the most similar setting."""
     known = list_settings()
     unknown = [name for name in names if name not in known and not _OTHER_NAMES.fullmatch(name)]
-    return [f"{name} in .env: not a setting{_suggest(name, known)}" for name in unknown]
+    own = "; names of your own begin with X_"
+    return [f"{name} in .env: not a setting{suggest(name, known) or own}" for name in unknown]
 
 
 def find_wrong_values(environ: Mapping[str, str]) -> list[str]:
@@ -49,13 +50,14 @@ def find_wrong_values(environ: Mapping[str, str]) -> list[str]:
     return list(dict.fromkeys(problem for kind in kinds for problem in parse(kind, environ)[1]))
 
 
-def _suggest(name: str, known: Collection[str]) -> str:
+def suggest(name: str, known: Collection[str]) -> str:
+    """Return the most similar setting as the end of a line; empty if there is none."""
     wanted = name.upper()
     similar = difflib.get_close_matches(wanted, known, n=1, cutoff=0.75)
     containing = [word for word in known if _is_most_of(wanted, word)]
     # ADDRESS is a word of two settings, neither of which is the likelier one.
     found = similar or (containing if len(containing) == 1 else [])
-    return f"; did you mean {found[0]}?" if found else "; names of your own begin with X_"
+    return f"; did you mean {found[0]}?" if found else ""
 
 
 def _is_most_of(part: str, name: str) -> bool:

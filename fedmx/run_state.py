@@ -21,6 +21,8 @@ RUNNING = "running"
 INTERRUPTED = "interrupted"
 KILLED = "the server was killed, or its machine went down"
 """The reason of an interrupted run whose server could not record one."""
+STOPPED = "it was stopped, as by `flwr stop`"
+"""The reason of an interrupted run that somebody stopped on an engine of Flower's."""
 _LOCK = ".lock"
 
 
@@ -76,15 +78,25 @@ def settle(runs_dir: Path) -> None:
 
 def note_interrupted(runs_dir: Path) -> None:
     """Record that the newest run was interrupted, if its status is `running`. The caller holds the lock."""
+    _note(runs_dir, RUNNING, KILLED)
+
+
+def note_stopped(runs_dir: Path) -> None:
+    """Record that somebody stopped the newest run, which was interrupted. The caller holds the lock."""
+    _note(runs_dir, INTERRUPTED, STOPPED)
+
+
+def _note(runs_dir: Path, status: str, reason: str) -> None:
+    """Record that the newest run was interrupted, and why, if it has this status."""
     # A run.json that cannot be read is reported by the next server. Python raises RuntimeError for a link to
     # itself, and for JSON that is nested too deep.
     with suppress(OSError, ValueError, RuntimeError, DataError):
         path = (runs_dir / "latest").resolve() / "run.json"
         facts = json.loads(read_regular(path))
         # A record of another format belongs to another version of fedmx.
-        if not isinstance(facts, dict) or (facts.get("format"), facts.get("status")) != (FORMAT, RUNNING):
+        if not isinstance(facts, dict) or (facts.get("format"), facts.get("status")) != (FORMAT, status):
             return
         changed = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
-        facts |= {"status": INTERRUPTED, "finished": changed, "reason": KILLED}
+        facts |= {"status": INTERRUPTED, "finished": changed, "reason": reason}
         with atomic_write(path) as file:
             file.write((json.dumps(facts, indent=2) + "\n").encode())

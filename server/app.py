@@ -1,152 +1,19 @@
-"""One run from the first hello to the final model, on any Flower grid; the ServerApp for Flower's engines."""
-
-import contextlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+"""The ServerApp, which Flower's engines load: a SuperLink, or a simulation."""
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from fedmx import log
-from fedmx.errors import DataError, StopSignal, TrainingFailedError
-from fedmx.fields import describe
-from fedmx.settings import ServerSettings, environment, load
-from server import strategies
-from server.agreement import Agreement, agree
-from server.collect import Collector
-from server.engine import Engine, adapt
-from server.nodes import Nodes
-from server.problems import find_problems
-from server.record import removal, resume
-from server.record.resume import Start
-from server.record.run import RunRecord
-from server.record.runs import RunsFolder
-from server.report import Opening, Outcome, RunFacts
-from server.reporting.reporter import Reporter
-from server.reporting.reporters import build
-from server.rounds import RoundLoop
-from server.strategies import Plan
-
-
-def federate(grid: Grid, settings: ServerSettings, start: Start, reporter: Reporter | None = None) -> None:
-    """Train one model over the nodes of a grid, and record the run in RUNS_DIR.
-
-    Args:
-        grid: reaches the nodes.
-        settings: the server's.
-        start: a new run, or the one to resume.
-        reporter: watches the run.
-
-    Raises:
-        FederationError: the run cannot begin or continue; `run.json` then has the reason.
-    """
-    plan = strategies.build(settings)
-    reporter = reporter or Reporter()
-    if start.before is None:
-        record = RunRecord.begin(start.run_id, settings, start.initial)
-    else:
-        record = RunRecord.resume(start.before, settings, start.done)
-    try:
-        outcome = _Run(adapt(grid), settings, plan, record, reporter).train(start)
-    except BaseException as error:
-        outcome = _describe_end(error)
-        # A disk that cannot take this either is what `error` reports already.
-        with contextlib.suppress(DataError):
-            record.end(outcome)
-        reporter.on_end(outcome)
-        raise
-    reporter.on_end(outcome)
-
-
-@dataclass(frozen=True)
-class _Run:
-    """One run, with all that it needs."""
-
-    engine: Engine
-    settings: ServerSettings
-    plan: Plan
-    record: RunRecord
-    reporter: Reporter
-
-    def train(self, start: Start) -> Outcome:
-        """Train what is left of the run."""
-        nodes = Nodes(self.engine, self.settings)
-        nodes.restore(start.membership)
-        self.reporter.on_open(self._describe_opening(start, nodes))
-        agreement = self._agree(nodes, start)
-        model = agreement.model
-        # Rounds that were lost count too: their models may have reached nodes.
-        if self.plan.privacy is not None:
-            self.plan.privacy.count(self.record.releases)
-        self.record.note_nodes(nodes.membership, agreement.description, model.layout.size, model.schema)
-        first = start.done.round + 1 if start.done else 1
-        self.reporter.on_run(self._describe(start, first, len(nodes.participants())))
-        if first == 1:
-            self._remove_old(start)
-        collector = Collector(self.engine, nodes, self.plan, self.settings, model)
-        loop = RoundLoop(collector, nodes, self.plan, self.settings, self.reporter)
-        try:
-            loop.run(model, self.record, first)
-            return self.record.finish(model.arrays)
-        # Exit code 2 is for what is wrong before there is anything to lose.
-        except DataError as error:
-            raise TrainingFailedError(
-                f"{error}; the run resumes after its newest checkpoint when the server is started again"
-            ) from None
-
-    def _remove_old(self, start: Start) -> None:
-        """Remove earlier runs once nodes have joined: a run that never starts must not displace them."""
-        initial = None if start.initial is None else start.initial.path
-        removal.remove_old(self.settings.runs_dir, self.settings.keep_runs, start.run_id, initial)
-
-    def _agree(self, nodes: Nodes, start: Start) -> Agreement:
-        if start.checkpoint is None:
-            agreement = agree(self.engine, nodes, self.settings, start.initial, start.schema)
-        else:
-            self.plan.restore(start.checkpoint.state)
-            agreement = agree(self.engine, nodes, self.settings, start.checkpoint.arrays, start.schema)
-        resume.check_nodes(start, agreement.description, self.settings)
-        return agreement
-
-    def _describe_opening(self, start: Start, nodes: Nodes) -> Opening:
-        return Opening(
-            run_id=start.run_id,
-            folder=self.record.folder,
-            is_resumed=start.before is not None,
-            settings=describe(self.settings),
-            nodes=nodes,
-        )
-
-    def _describe(self, start: Start, first: int, nodes: int) -> RunFacts:
-        return RunFacts(
-            run_id=start.run_id,
-            folder=self.record.folder,
-            first_round=first,
-            nodes=nodes,
-            is_resumed=start.before is not None,
-            settings=describe(self.settings),
-        )
-
-
-def _describe_end(error: BaseException) -> Outcome:
-    if isinstance(error, StopSignal):
-        return Outcome("interrupted")
-    return Outcome("failed", reason=str(error), exit_code=getattr(error, "exit_code", 1))
-
+from fedmx.flower_app import check_versions, one_line_errors
 
 app = ServerApp()
 
 
 @app.main()
 def _main_on_flowers_engine(grid: Grid, context: Context) -> None:
-    """Run on an engine of Flower's: settings come from the run config, then from the environment."""
-    settings = load(ServerSettings, find_problems, environ=_with_run_config(context.run_config))
-    log.configure(settings.log_level, settings.log_format)
-    with RunsFolder(settings.runs_dir), build(settings) as reporters:
-        federate(grid, settings, resume.choose_run(settings), reporters)
+    """Run, or end with a line for each problem; the run's status at the engine has the reason too."""
+    with one_line_errors():
+        check_versions()
+        # Another version of Flower may lack what this imports.
+        from server import flower_run  # noqa: PLC0415
 
-
-def _with_run_config(run_config: Mapping[str, object]) -> dict[str, str]:
-    configured = {key.upper().replace("-", "_"): str(value) for key, value in run_config.items()}
-    # The run config always has num-rounds, and the shorter name of the environment would win over it.
-    return {**environment(), "ROUNDS": "", **configured}
+        flower_run.run(grid, context.run_config)

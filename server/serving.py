@@ -21,8 +21,8 @@ from fedmx.protocol import link_pb2 as pb
 from fedmx.readiness import Ready, report_ready
 from fedmx.round_news import Result
 from fedmx.settings import ServerSettings, load
-from server.app import federate
 from server.compatibility import find_difference
+from server.federation import federate
 from server.leases import is_within_grace
 from server.problems import find_problems
 from server.record import resume

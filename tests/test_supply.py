@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
+from fedmx import FLOWER_VERSION
+
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = ("server", "client", "gpu", "export", "run", "dev")
 IMAGES = ("server", "client", "gpu")
@@ -44,6 +46,10 @@ def read_hashes(name: str) -> dict[str, list[str]]:
     text = (ROOT / "requirements" / f"{name}.txt").read_text()
     entries = re.split(r"\n(?=[a-z0-9])", text)[1:]
     return {re.split(r"[=\[]", entry)[0]: re.findall(r"--hash=sha256:(\w+)", entry) for entry in entries}
+
+
+def test_the_apps_expect_the_version_of_flower_that_is_declared() -> None:
+    assert f"flwr=={FLOWER_VERSION}" in PROJECT["dependencies"]
 
 
 @pytest.mark.parametrize("name", [*LOCKS, "simulation"])

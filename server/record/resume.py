@@ -93,7 +93,8 @@ def choose_run(settings: ServerSettings) -> Start:
     """Choose the newest run if it is unfinished and RESUME allows it, and log that; else a new one.
 
     A run that was stopped or killed in its first round has nothing to lose: it begins again under its name
-    if the settings are the same. One that failed in its first round is left as it is.
+    if the settings are the same. One that failed in its first round is left as it is, and so is one that was
+    stopped by `flwr stop`, unless RESUME is `force`.
 
     Raises:
         SettingsError: the unfinished run has other settings.
@@ -101,6 +102,13 @@ def choose_run(settings: ServerSettings) -> Start:
     """
     newest = None if settings.resume == "never" else read_newest(settings.runs_dir)
     if newest is None or newest.status == "finished":
+        return _start_new(settings)
+    if newest.is_stopped and settings.resume != "force":
+        event(
+            "starting a new run",
+            stopped=newest.folder.name,
+            hint=f"RESUME=force resumes {newest.folder.name}",
+        )
         return _start_new(settings)
     found = _load_newest(newest)
     initial = _find_initial_again(newest, settings)

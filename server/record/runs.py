@@ -131,6 +131,11 @@ class NewestRun:
         return str(self.facts["status"])
 
     @property
+    def is_stopped(self) -> bool:
+        """Whether somebody stopped the run on an engine of Flower's."""
+        return self.status == run_state.INTERRUPTED and self.facts.get("reason") == run_state.STOPPED
+
+    @property
     def age_s(self) -> float:
         """Seconds since the record last changed."""
         return time.time() - (self.folder / "run.json").stat().st_mtime

@@ -86,7 +86,7 @@ def test_mxnets_library_finds_its_dependencies() -> None:
 def test_byte_code_of_both_programs_is_in_the_images() -> None:
     for image, modules in (
         (SERVER, "server.serving, server.authority.command, fedmx.probe"),
-        (CLIENT, "client.__main__, client.app"),
+        (CLIENT, "client.__main__, client.app, client.messages"),
     ):
         listing = run_in(image, "sh", "-c", f"python -v -c 'import {modules}' 2>&1")
         compiled_again = re.findall(r"# code object from '?(/opt\S+\.py)'?$", listing, re.MULTILINE)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fedmx.settings import ServerSettings
 from server import strategies
-from server.app import federate
+from server.federation import federate
 from server.record.resume import Start
 from tests.server.nodes import GOOD, Config, Federation, LocalGrid, Metrics, NullNode, Values
 

@@ -1,6 +1,9 @@
 """The ServerApp: on Flower's grids, and what is left of a run however it ends."""
 
 import json
+import logging
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +11,15 @@ import numpy as np
 import pytest
 from flwr.app import Context, RecordDict
 
-from fedmx.errors import SettingsError, StopSignal, TooFewNodesError, TrainingFailedError
-from fedmx.settings import ServerSettings
-from server.app import app, federate
+from fedmx import FLOWER_VERSION, __version__
+from fedmx.errors import DataError, SettingsError, StopSignal, TooFewNodesError, TrainingFailedError
+from fedmx.run_state import STOPPED
+from fedmx.settings import ServerSettings, load
+from server.app import app
+from server.federation import federate
+from server.record import resume
 from server.record.resume import Start
+from server.record.runs import RunsFolder
 from server.serving import run_number
 from tests.server.nodes import GOOD, Config, LocalGrid, Metrics, NullNode, Values, shift
 
@@ -57,6 +65,90 @@ def test_without_a_run_config_the_environment_counts(tmp_path: Path) -> None:
 def test_a_wrong_run_config_is_reported_by_the_settings_name() -> None:
     with pytest.raises(SettingsError, match=r"^NUM_ROUNDS='0': expected an integer of at least 1$"):
         run([NullNode()], num_rounds=0)
+
+
+def test_unknown_names_in_the_run_config_are_reported_with_the_most_similar_setting(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        run([NullNode()], learning_rat=0.1, num_rounds=0)
+    (value, name) = str(caught.value).splitlines()
+    assert value.startswith("NUM_ROUNDS='0'")
+    assert name.startswith("learning-rat in the run config")
+    assert "LEARNING_RATE" in name
+    assert not (tmp_path / "environment").exists()
+
+
+def test_an_error_is_logged_by_its_line_and_not_by_flower_again(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        run([NullNode()], num_rounds=0)
+    flower = logging.getLogger("flwr")
+    # As Flower's process does with an exception of the app, and at its end.
+    flower.error("%s raised an exception", "ServerApp", exc_info=caught.value)
+    flower.error("Exit Code: 201\nAn unhandled exception occurred")
+    flower.error("another line")
+    assert capsys.readouterr().err == "NUM_ROUNDS='0': expected an integer of at least 1\n"
+    assert caplog.messages == ["another line"]
+
+
+def test_an_app_refuses_a_process_with_other_packages(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    installed = {"flwr": FLOWER_VERSION, "fedmx": "0.0.7"}
+    monkeypatch.setattr("fedmx.flower_app.metadata.version", installed.__getitem__)
+    with pytest.raises(
+        SettingsError, match=rf"^fedmx 0\.0\.7 is installed.* fedmx {re.escape(__version__)},"
+    ):
+        run([NullNode()])
+    installed["flwr"] = "1.41.0"
+    with pytest.raises(SettingsError, match=rf"^flwr 1\.41\.0 is.* flwr {re.escape(FLOWER_VERSION)},"):
+        run([NullNode()])
+    assert not (tmp_path / "environment").exists()
+
+
+def stop_while(parent: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a node's training end with what Flower's processes raise when they have handled a signal."""
+
+    def stop(*_: Any) -> tuple[Values, Metrics]:
+        monkeypatch.setattr("server.flower_run.os.getppid", lambda: parent)
+        raise SystemExit(0)
+
+    # Only the first round is left of a run like this.
+    with pytest.raises(SystemExit):
+        run([NullNode(stop)], num_rounds=2)
+
+
+def test_a_stopped_run_is_interrupted_and_the_next_one_is_new_unless_resume_is_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_while(os.getppid(), monkeypatch)
+    stopped = facts(tmp_path / "environment")
+    assert (stopped["status"], stopped["reason"]) == ("interrupted", STOPPED)
+    monkeypatch.setenv("RESUME", "force")
+    settings = load(ServerSettings)
+    assert resume.choose_run(settings).run_id == stopped["run_id"]
+    monkeypatch.setenv("RESUME", "auto")
+    run([NullNode()], num_rounds=2)
+    after = facts(tmp_path / "environment")
+    assert (after["status"], after["resumed"]) == ("finished", [])
+    assert after["run_id"] != stopped["run_id"]
+
+
+def test_a_run_whose_engine_ended_is_resumed_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_while(1 if os.getppid() != 1 else 2, monkeypatch)
+    interrupted = facts(tmp_path / "environment")
+    assert interrupted["status"] == "interrupted"
+    assert "reason" not in interrupted
+    run([NullNode()], num_rounds=2)
+    after = facts(tmp_path / "environment")
+    assert (after["status"], after["run_id"], len(after["resumed"])) == ("finished", interrupted["run_id"], 1)
+
+
+def test_a_second_app_in_one_runs_folder_is_refused_and_leaves_the_first_alone(tmp_path: Path) -> None:
+    with RunsFolder(tmp_path / "environment"), pytest.raises(DataError, match=r"^RUNS_DIR=.*another server"):
+        run([NullNode()])
 
 
 def test_nodes_of_flowers_engines_are_named_by_their_number_and_hold_partitions(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from fedmx import arrays
 from fedmx.errors import SettingsError, StopSignal, TooFewNodesError
 from fedmx.settings import ServerSettings
-from server.app import federate
+from server.federation import federate
 from server.initial_model import InitialModel
 from server.layout import Layout
 from server.record import mxnet_params, npz

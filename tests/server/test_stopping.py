@@ -12,7 +12,7 @@ from fedmx.errors import SettingsError, StopSignal, TrainingFailedError
 from fedmx.goals import BestMetric, Target
 from fedmx.settings import ServerSettings
 from server import privacy
-from server.app import federate
+from server.federation import federate
 from server.record.resume import choose_run
 from server.report import StepReport
 from server.stopping import Standing, find_reason

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import cast
 
-from flwr.app import ArrayRecord, ConfigRecord, Context, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
-from client import app
+from client import messages
 from fedmx.hyperparameters import Hyperparameters
 from fedmx.link.flower import Envelope, rebuild_request, set_identity
 
@@ -24,8 +24,8 @@ def ask(kind: str, config: Mapping[str, Value], arrays: ArrayRecord | None = Non
     content = RecordDict({"config": ConfigRecord({**config})})
     if arrays is not None:
         content["arrays"] = arrays
-    context = Context(1, 7, node_config={}, state=RecordDict(), run_config={})
-    reply = app.app(rebuild_request(Envelope(1, kind, "1", 7), content), context)
+    answer = {"query": messages.query, "train": messages.train, "evaluate": messages.evaluate}[kind]
+    reply = answer(rebuild_request(Envelope(1, kind, "1", 7), content))
     assert not reply.has_error()
     return reply.content
 

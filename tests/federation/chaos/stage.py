@@ -24,7 +24,7 @@ from tests.federation.chaos.killing import note_calls
 from tests.federation.programs import TASKS, Federation, Program, make_environment
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["server.serving", "client.app", __name__])
+_CONTEXT.set_forkserver_preload(["server.serving", "client.messages", __name__])
 
 Training = tuple[int, int]
 """A round and a partition."""

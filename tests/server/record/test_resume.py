@@ -18,7 +18,7 @@ from fedmx.errors import DataError, SettingsError, StopSignal
 from fedmx.link.member import NodeView
 from fedmx.settings import ServerSettings
 from server import leases, privacy
-from server.app import federate
+from server.federation import federate
 from server.leases import Membership, StartRules
 from server.record import checkpoint
 from server.record.catalog import list_runs, read_run
