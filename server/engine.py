@@ -1,18 +1,28 @@
 """The grids that a run works on, behind one interface: the direct link, and Flower's own engines.
 
 On the direct link nodes have names, come and go, and each transfer is measured. On an engine of Flower's a
-node is its id, and nothing is known of it but whether it is listed.
+node is its id, and nothing is known of it but whether it is listed, and whether it has replied.
 """
 
+import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 from flwr.app import ConfigRecord, Message
 from flwr.serverapp import Grid
 
+from fedmx.link.flower import make_error_reply
 from fedmx.link.member import NodeView
 from fedmx.link.requests import Transfer
+
+# Between two looks for replies: short at first, for a simulation, and no burden for a SuperLink.
+_SHORTEST_PAUSE_S = 0.02
+_LONGEST_PAUSE_S = 0.5
+# Between two looks at the nodes while replies are awaited.
+_LISTED_EVERY_S = 3.0
 
 
 class NodeList(Protocol):
@@ -55,54 +65,104 @@ class Engine(Protocol):
 
 
 class FlowerEngine:
-    """An engine of Flower's: a SuperLink, or a simulation."""
+    """An engine of Flower's: a SuperLink, or a simulation.
 
-    def __init__(self, grid: Grid) -> None:
+    Args:
+        grid: the engine's.
+        grace_s: how long a reply is awaited of a node that is no longer listed (LEASE_GRACE).
+    """
+
+    def __init__(self, grid: Grid, grace_s: float = math.inf) -> None:
         self._grid = grid
+        self._grace_s = grace_s
         self.roster = FlowerNodes(grid)
+        # Message id -> node id, while replies are awaited.
+        self._awaited: dict[str, int] = {}
+        self._answered = 0
+        self._given_up: set[int] = set()
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
         """Send messages and wait for their replies, at most `timeout` seconds.
 
-        A SuperLink replies itself for a node that it has lost, under an id of its own. To a run, such a node
-        has not replied.
+        Flower's own `send_and_receive` looks for replies every 3 s, and does not show which are missing.
         """
-        messages = list(messages)
-        asked = {message.metadata.dst_node_id for message in messages}
-        replies = self._grid.send_and_receive(messages, timeout=timeout)
-        return [reply for reply in replies if reply.metadata.src_node_id in asked]
+        sent = list(messages)
+        accepted = {*self._grid.push_messages(sent)}
+        ids = {message.metadata.message_id: message.metadata.dst_node_id for message in sent}
+        self._awaited = {each: node_id for each, node_id in ids.items() if each in accepted}
+        self._answered = 0
+        self._given_up = set()
+        deadline = time.monotonic() + (math.inf if timeout is None else timeout)
+        replies: list[Message] = []
+        pause_s = _SHORTEST_PAUSE_S
+        with self.roster.listed_by_wait():
+            while self._awaited and time.monotonic() < deadline:
+                replies.extend(self._pull())
+                if self._awaited:
+                    time.sleep(max(0.0, min(pause_s, deadline - time.monotonic())))
+                pause_s = min(_LONGEST_PAUSE_S, 1.5 * pause_s)
+                self._give_up_lost()
+        return replies
 
     def transfer(self, _: Message) -> None:
         """Flower's engines do not measure."""
 
-    def progress(self, _: int) -> str:
-        """Flower's engines do not show how far an exchange got."""
-        return ""
+    def progress(self, node_id: int) -> str | None:
+        """Return an empty text: how far an exchange got is not known; None for a node that is gone."""
+        return None if node_id in self._given_up else ""
 
-    def list_unanswered(self) -> None:
-        """Flower's engines do not show which nodes have replied."""
+    def list_unanswered(self) -> list[int]:
+        """Return the ids of the nodes whose replies are awaited."""
+        return list(self._awaited.values())
 
-    def count_answered(self) -> None:
-        """Flower's engines do not show how many nodes have replied."""
+    def count_answered(self) -> int:
+        """Return how many nodes have replied."""
+        return self._answered
+
+    def _pull(self) -> Iterator[Message]:
+        for reply in self._grid.pull_messages(list(self._awaited)):
+            node_id = self._awaited.pop(reply.metadata.reply_to_message_id, None)
+            if node_id is None:
+                continue
+            self._answered += 1
+            # An error that the engine itself replies with comes from the engine's own number.
+            is_of_node = reply.metadata.src_node_id == node_id
+            yield reply if is_of_node else make_error_reply(node_id, reply)
+
+    def _give_up_lost(self) -> None:
+        """Stop waiting for nodes that have not been listed for LEASE_GRACE."""
+        if not self._awaited or not self.roster.refresh_if_due():
+            return
+        now = time.monotonic()
+        lost = {
+            node.node_id
+            for node in self.roster.nodes()
+            if not node.is_present and now - node.since >= self._grace_s
+        }
+        self._given_up |= lost & set(self._awaited.values())
+        self._awaited = {each: node for each, node in self._awaited.items() if node not in lost}
 
 
 class FlowerNodes:
-    """The nodes that a grid of Flower's lists. Each is ready, and describes itself only when it is asked."""
+    """The nodes that a grid of Flower's has listed. One describes itself only when it is asked.
+
+    A node that is no longer listed has left: an engine keeps a node whose connection was lost for a while.
+    """
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
-        self._first_seen: dict[int, float] = {}
+        self._views: dict[int, NodeView] = {}
+        self._is_waiting = False
+        self._due = 0.0
 
     def nodes(self) -> list[NodeView]:
-        """List the nodes that are there now."""
-        now = time.monotonic()
-        seen = {node_id: self._first_seen.setdefault(node_id, now) for node_id in self._grid.get_node_ids()}
-        return [
-            NodeView(str(i), i, is_present=True, description=ConfigRecord(), since=since)
-            for i, since in seen.items()
-        ]
+        """List every node that was ever listed, in order of first being listed."""
+        # While replies are awaited, the thread that waits lists the nodes, and another one reports.
+        if not self._is_waiting:
+            self._refresh()
+        return list(self._views.values())
 
     def wait_for_change(self, timeout_s: float) -> None:
         """Wait for `timeout_s`: Flower's grids cannot notify of a change."""
@@ -111,7 +171,44 @@ class FlowerNodes:
     def pin(self, _: ConfigRecord) -> None:
         """Nodes that join later cannot be rejected here; their replies are checked like all others."""
 
+    @contextmanager
+    def listed_by_wait(self) -> Iterator[None]:
+        """Leave it to the thread in the `with` block to list the nodes, by `refresh_if_due`."""
+        self._is_waiting = True
+        self._due = time.monotonic() + _LISTED_EVERY_S
+        try:
+            yield
+        finally:
+            self._is_waiting = False
 
-def adapt(grid: Grid) -> Engine:
-    """Return the grid as what a run works on."""
-    return grid if isinstance(grid, Engine) else FlowerEngine(grid)
+    def refresh_if_due(self) -> bool:
+        """List the nodes if that was some seconds ago; return whether it was."""
+        if time.monotonic() < self._due:
+            return False
+        self._due = time.monotonic() + _LISTED_EVERY_S
+        self._refresh()
+        return True
+
+    def _refresh(self) -> None:
+        now = time.monotonic()
+        listed = set()
+        views = dict(self._views)
+        for node_id in self._grid.get_node_ids():
+            listed.add(node_id)
+            before = views.get(node_id)
+            if before is None or not before.is_present:
+                views[node_id] = NodeView(str(node_id), node_id, True, ConfigRecord(), now)
+        for node_id, view in views.items():
+            if view.is_present and node_id not in listed:
+                views[node_id] = replace(view, is_present=False, description=None, since=now)
+        self._views = views
+
+
+def adapt(grid: Grid, grace_s: float = math.inf) -> Engine:
+    """Return the grid as what a run works on.
+
+    Args:
+        grid: an engine's.
+        grace_s: LEASE_GRACE, which the direct link knows already.
+    """
+    return grid if isinstance(grid, Engine) else FlowerEngine(grid, grace_s)

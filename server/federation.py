@@ -41,7 +41,7 @@ def federate(grid: Grid, settings: ServerSettings, start: Start, reporter: Repor
     else:
         record = RunRecord.resume(start.before, settings, start.done)
     try:
-        outcome = _Run(adapt(grid), settings, plan, record, reporter).train(start)
+        outcome = _Run(adapt(grid, settings.lease_grace), settings, plan, record, reporter).train(start)
     except BaseException as error:
         outcome = _describe_end(error)
         # A disk that cannot take this either is what `error` reports already.

@@ -135,6 +135,13 @@ def make_reply(node_id: int, message_type: str, group_id: str, content: RecordDi
     return rebuild_reply(envelope, "", content)
 
 
+def make_error_reply(node_id: int, reply: Message) -> Message:
+    """Return an error that an engine replied with in place of a node, as if the node had sent it."""
+    about = reply.metadata
+    envelope = Envelope(about.run_id, about.message_type, about.group_id, node_id)
+    return rebuild_reply(envelope, about.reply_to_message_id, reply.error)
+
+
 def _metadata(envelope: Envelope, source: int, destination: int, *, reply_to: str) -> Metadata:
     metadata = Metadata(
         run_id=envelope.run_id,

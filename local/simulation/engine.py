@@ -29,7 +29,7 @@ from fedmx.values import Address
 from local.simulation.grid import SimulationGrid
 from local.simulation.ray_cluster import Setup, connect
 from local.simulation.worker import WorkerApp
-from server.app import federate
+from server.federation import federate
 from server.problems import find_problems
 from server.record import resume
 from server.record.runs import RunsFolder

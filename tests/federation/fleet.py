@@ -24,6 +24,8 @@ def make_environment(folder: Path, **settings: object) -> dict[str, str]:
         "PATH": f"{BIN}:{os.environ['PATH']}",
         "PYTHONPATH": str(TASKS),
         "FLWR_HOME": str(folder / "flwr"),
+        # What a program writes is in its log at once.
+        "PYTHONUNBUFFERED": "1",
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.05",

@@ -291,6 +291,7 @@ class LocalGrid(Grid):
         self.nodes = dict(nodes)
         self.sent: list[list[Message]] = []
         self._reverse = reverse
+        self._replies: list[Message] = []
         self.set_run(empty_run(1))
 
     def set_run(self, run: Run) -> None:
@@ -315,10 +316,16 @@ class LocalGrid(Grid):
         return list(self.nodes)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        raise NotImplementedError
+        sent = list(messages)
+        self.sent.append(sent)
+        replies = [reply for message in sent if (reply := self._call(message)) is not None]
+        self._replies = replies[::-1] if self._reverse else replies
+        # A message that will have no reply is one that was not accepted: nothing waits for it.
+        return [reply.metadata.reply_to_message_id for reply in replies]
 
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        raise NotImplementedError
+    def pull_messages(self, _: Iterable[str]) -> Iterable[Message]:
+        replies, self._replies = self._replies, []
+        return replies
 
     def send_and_receive(
         self,
@@ -326,11 +333,7 @@ class LocalGrid(Grid):
         *,
         timeout: float | None = None,  # noqa: ARG002 - nothing here takes time
     ) -> Iterable[Message]:
-        sent = list(messages)
-        self.sent.append(sent)
-        calls = (self._call(message) for message in sent)
-        replies = [reply for reply in calls if reply is not None]
-        return reversed(replies) if self._reverse else replies
+        return self.pull_messages(self.push_messages(messages))
 
     def _call(self, message: Message) -> Message | None:
         assign_id(message)

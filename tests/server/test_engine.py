@@ -1,5 +1,11 @@
 """Flower's own engines, seen through the interface of the direct link."""
 
+from collections.abc import Callable, Iterable, Mapping
+
+import pytest
+from flwr.app import ConfigRecord, Error, Message, RecordDict
+
+from fedmx.link.flower import SERVER_NODE_ID, Envelope, may_differ, rebuild_reply
 from server.engine import FlowerEngine, adapt
 from tests.fedmx.link.loopback import Hub
 from tests.server.nodes import LocalGrid, NullNode
@@ -29,9 +35,87 @@ def test_a_node_of_a_flower_engine_has_joined_when_it_was_first_listed() -> None
     assert again == first
     assert newer.since >= first.since
     del grid.nodes[7]
-    assert roster.nodes() == [newer]
+    gone, stayed = roster.nodes()
+    assert stayed == newer
+    assert (gone.node_id, gone.is_present, gone.description) == (7, False, None)
+    assert gone.since >= newer.since
+    grid.nodes[7] = NullNode()
+    back, _ = roster.nodes()
+    assert back.is_ready
+    assert back.since >= gone.since
 
 
-def test_a_flower_engine_shows_nothing_of_an_exchange() -> None:
-    engine = adapt(LocalGrid({}))
-    assert (engine.list_unanswered(), engine.count_answered(), engine.progress(7)) == (None, None, "")
+class SlowGrid(LocalGrid):
+    """A grid that returns one reply at a time, and calls `between` before each look."""
+
+    def __init__(self, nodes: Mapping[int, NullNode], between: Callable[["SlowGrid"], None]) -> None:
+        super().__init__(nodes)
+        self._between = between
+        self.silent: set[int] = set()
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        sent = list(messages)
+        super().push_messages(sent)
+        return [message.metadata.message_id for message in sent]
+
+    def pull_messages(self, _: Iterable[str]) -> Iterable[Message]:
+        self._between(self)
+        ready = [each for each in self._replies if each.metadata.src_node_id not in self.silent]
+        for reply in ready[:1]:
+            self._replies.remove(reply)
+        return ready[:1]
+
+
+def ask(engine: FlowerEngine, *node_ids: int, timeout: float | None = None) -> list[Message]:
+    """Ask nodes to describe themselves."""
+    config = ConfigRecord({"with-arrays": False, "seed": 0})
+    messages = [Message(RecordDict({"config": config}), each, "query", group_id="0") for each in node_ids]
+    return list(engine.send_and_receive(messages, timeout=timeout))
+
+
+def test_while_replies_are_awaited_an_engine_knows_whose_are_missing() -> None:
+    known: list[tuple[int, list[int]]] = []
+    grid = SlowGrid({5: NullNode(), 7: NullNode()}, lambda _: note())
+    engine = FlowerEngine(grid)
+
+    def note() -> None:
+        known.append((engine.count_answered(), engine.list_unanswered()))
+
+    replies = ask(engine, 5, 7)
+    assert [reply.metadata.src_node_id for reply in replies] == [5, 7]
+    assert known == [(0, [5, 7]), (1, [7])]
+    assert (engine.count_answered(), engine.list_unanswered(), engine.progress(7)) == (2, [], "")
+
+
+def test_a_node_that_is_gone_for_longer_than_the_grace_is_not_awaited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("server.engine._LISTED_EVERY_S", 0.0)
+
+    def leave(grid: SlowGrid) -> None:
+        grid.silent.add(7)
+        grid.nodes.pop(7, None)
+
+    engine = FlowerEngine(SlowGrid({5: NullNode(), 7: NullNode()}, leave), grace_s=0.05)
+    assert len(engine.roster.nodes()) == 2
+    assert [reply.metadata.src_node_id for reply in ask(engine, 5, 7)] == [5]
+    assert (engine.progress(5), engine.progress(7)) == ("", None)
+
+
+def test_a_reply_that_does_not_come_in_time_is_left_out() -> None:
+    engine = FlowerEngine(SlowGrid({7: NullNode()}, lambda grid: grid.silent.add(7)))
+    assert ask(engine, 7, timeout=0.1) == []
+    assert (engine.list_unanswered(), engine.progress(7)) == ([7], "")
+
+
+def test_an_error_that_the_engine_replies_with_counts_as_the_nodes() -> None:
+    def replace(grid: SlowGrid) -> None:
+        (reply,) = grid._replies
+        about = reply.metadata
+        envelope = Envelope(about.run_id, about.message_type, about.group_id, SERVER_NODE_ID)
+        lost = Error(5, "Error: Node Unavailable")
+        grid._replies = [rebuild_reply(envelope, about.reply_to_message_id, lost)]
+
+    (reply,) = ask(FlowerEngine(SlowGrid({7: NullNode()}, replace)), 7)
+    assert (reply.metadata.src_node_id, reply.error.code) == (7, 5)
+    assert may_differ(reply.error), "the round is tried again"
