@@ -12,6 +12,7 @@ import numpy.testing  # noqa: F401 - imported for MXNet
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
+from client.app import app
 from client.settings import load_settings
 from fedmx import log
 from fedmx.link.node import LinkOptions, NodeLink
@@ -44,16 +45,16 @@ def main(port: str, first: str, count: str) -> None:
     settings = load_settings()
     log.configure("ERROR", settings.log_format)
     links = [_join(Address("127.0.0.1", int(port)), int(first) + i) for i in range(int(count))]
-    from client import app  # noqa: PLC0415 - imports MXNet
+    from client import messages  # noqa: PLC0415 - imports MXNet
 
-    app.prepare()
-    shared = SharedApp(app.app)
+    messages.prepare()
+    shared = SharedApp(app)
     threads = []
     for link in links:
         welcome = link.await_welcome()
         if welcome is None:
             continue
-        description = app.describe(welcome.task_options)
+        description = messages.describe(welcome.task_options)
         threads.append(threading.Thread(target=link.serve, args=(shared, description)))
         threads[-1].start()
     for thread in threads:
