@@ -60,7 +60,8 @@ build: .docker ## Build the images of the server and the client
 # cannot read, such as CLIENTS=two, stops nothing.
 up: .docker ## Train in containers: a server and CLIENTS=2 clients
 	@docker compose config --quiet
-	@docker compose up || { code=$$?; docker compose stop server client; exit $$code; }
+	@trap 'echo "stopped: if the run is unfinished, the same command resumes it"' INT; docker compose up || { code=$$?; docker compose stop server client; exit $$code; }
+	@echo 'the runs: `make runs FROM=containers`; a model as a file: `make export FROM=containers RUN=latest`'
 
 gpu: .docker ## Train in containers with CUDA clients
 	@docker compose --profile gpu config --quiet

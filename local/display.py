@@ -1,5 +1,6 @@
 """What `make run` shows: a screen of the run on a terminal, lines elsewhere, and at the end tables."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -35,16 +36,17 @@ class Display:
         if self._screen:
             self._screen.__exit__()
 
-    def follow(self, url: str, folder: Path) -> None:
+    def follow(self, url: str, folder: Path, rename: Callable[[str], str]) -> None:
         """Show a run from now on.
 
         Args:
             url: the page that shows it; empty if there is none.
             folder: of the run.
+            rename: replaces names of settings that the user did not set by those that the user can.
         """
         if self._screen:
             self._screen.url = url
-            self._feed = Feed(url, folder, self._screen.show)
+            self._feed = Feed(url, folder, self._screen.show, rename)
 
     def announce(self, url: str) -> None:
         """Print the URL of the page of the run, unless the screen shows it."""

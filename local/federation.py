@@ -137,7 +137,7 @@ class Federation:
         self._rounds_before = len(read_rounds(self.run_dir))
         self._url = server.ready.url
         self._show_early_lines()
-        self._display.follow(self._url, self.run_dir)
+        self._display.follow(self._url, self.run_dir, self._plan.rename)
         if self._url:
             self._display.announce(self._url)
         return server, str(server.ready.address.reachable_locally())

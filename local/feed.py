@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from server.overview import read_overview
@@ -19,11 +20,15 @@ class Feed:
         url: the server's page; if empty, the run's folder is read instead.
         folder: of the run.
         show: called with each snapshot.
+        rename: replaces names of settings in what the run waits for.
     """
 
-    def __init__(self, url: str, folder: Path, show: Callable[[Snapshot], None]) -> None:
+    def __init__(
+        self, url: str, folder: Path, show: Callable[[Snapshot], None], rename: Callable[[str], str]
+    ) -> None:
         self._read = StatusPage(url).read if url else _Folder(folder).read
         self._show = show
+        self._rename = rename
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
         self._thread.start()
@@ -36,8 +41,16 @@ class Feed:
         while not self._is_over.is_set():
             # The server may have ended: the previous snapshot stays on the screen.
             with suppress(NoStatusError):
-                self._show(self._read())
+                self._show(_rename_settings(self._read(), self._rename))
             self._is_over.wait(_INTERVAL_S)
+
+
+def _rename_settings(snapshot: Snapshot, rename: Callable[[str], str]) -> Snapshot:
+    activity = snapshot.activity
+    fields = {
+        name: rename(value) if isinstance(value, str) else value for name, value in activity.fields.items()
+    }
+    return replace(snapshot, activity=replace(activity, fields=fields, hint=rename(activity.hint)))
 
 
 class _Folder:

@@ -103,7 +103,7 @@ def test_a_terminal_shows_what_is_awaited_the_rounds_and_the_page_and_ends_with_
     environment = make_environment(free_address, tmp_path, **settings)
     terminal = Terminal([sys.executable, "-m", "local"], environment, ROOT, (200, 24))
     try:
-        assert terminal.read_until(lambda text: "nodes are ready" in text)
+        assert terminal.read_until(lambda text: "nodes are ready (CLIENTS)" in text)
         assert terminal.read_until(lambda text: "awaited: client-" in text)
         assert terminal.read_until(lambda text: "round 2 of 3" in text)
         url = re.search(r"page (http://127\.0\.0\.1:[0-9]+/)", terminal.screen.text)
