@@ -18,7 +18,9 @@ from fedmx.values import Address
 CONNECTION = "fleet"
 """The name of the connection in the configuration."""
 _UNAVAILABLE = "Connection to the SuperLink is unavailable"
-_QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1", "NO_COLOR": "1"}
+_QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
+# Where the output is no terminal, tables would be cut off after 80 characters.
+_WIDTH = "160"
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ class Flwr:
 
     def environment(self) -> dict[str, str]:
         """Return the environment of `flwr`."""
-        return {**environment(), **_QUIET, "FLWR_HOME": str(self.folder)}
+        width = {} if sys.stdout.isatty() else {"COLUMNS": _WIDTH}
+        return {**environment(), **_QUIET, **width, "FLWR_HOME": str(self.folder)}
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         """Start a command; its output can be read, and standard error is this program's."""

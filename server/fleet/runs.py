@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from fedmx.errors import StopSignal, TrainingFailedError, UnreachableError
+from fedmx.errors import SettingsError, StopSignal, TrainingFailedError, UnreachableError
 from fedmx.fields import describe
 from fedmx.log import printable
 from fedmx.run_settings import RunSettings
@@ -16,6 +16,7 @@ from server.run_commands.find import find_run, read_document
 from server.run_commands.showing import show_lines
 
 _STARTED = re.compile(r"\brun (?:started|resumed)\b.*?\brun=(\S+)")
+_OVER = "finished"
 _COMPLETED, _STOPPED = "finished:completed", "finished:stopped"
 # A run is over a moment after the last line of its log.
 _END_TIMEOUT_S = 60.0
@@ -40,9 +41,18 @@ class FleetRun:
         """Submit a run of the apps in a folder.
 
         Raises:
+            SettingsError: another run is not over; both would write in the folder of the runs.
             RefusedError: the SuperLink refused it.
             UnreachableError: no SuperLink answers.
         """
+        for run in flwr.ask("list")["runs"]:
+            if not run["status"].startswith(_OVER):
+                number = run["run-id"]
+                raise SettingsError(
+                    f"run {number}: {run['status']}; expected no other run: wait for its end"
+                    f" (`make superlink ARGS='follow {number}'`) or stop it"
+                    f" (`make superlink ARGS='stop {number}'`)"
+                )
         path = flwr.folder / "run.toml"
         path.write_text("".join(f"{line}\n" for line in _write_run_config(settings)))
         answer = flwr.ask("run", str(app), "--run-config", str(path))
@@ -77,7 +87,7 @@ class FleetRun:
                 if is_last:
                     raise
             else:
-                if is_last or found["status"].startswith("finished"):
+                if is_last or found["status"].startswith(_OVER):
                     return found["status"], found["status-details"]
             time.sleep(_POLL_S)
 

@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 PATIENCE_S = 400.0
 """Seconds after which a test gives up waiting, on a machine that others use too."""
 PROJECT = f"fedmx-test-{os.getpid()}"
+FLEET = "compose.superlink.yml"
 _OF_MAKE = (
     "Makefile",
     "server",
@@ -31,7 +32,7 @@ _OF_MAKE = (
     "deploy",
     "requirements",
     "docker-compose.yml",
-    "compose.superlink.yml",
+    FLEET,
 )
 """What a folder needs in which make is run."""
 PROGRAMS = ("server", "client", "client-gpu", "model", "tensorboard")
@@ -118,6 +119,7 @@ class Stack:
         environment: settings, as a shell would export them.
         override: the text of a second compose file.
         root: the folder of the compose file: the project's or a bundle's.
+        overlays: names of further compose files in it.
     """
 
     name: str
@@ -126,9 +128,10 @@ class Stack:
     override: str = ""
     port: int = field(default_factory=find_free_port)
     root: Path = ROOT
+    overlays: tuple[str, ...] = ()
 
     def command(self, *arguments: str) -> list[str]:
-        files = [self.root / "docker-compose.yml"]
+        files = [self.root / name for name in ("docker-compose.yml", *self.overlays)]
         if self.override:
             files.append(self.folder / "override.yml")
             files[-1].write_text(self.override)
@@ -271,6 +274,9 @@ class Stack:
 
     def end(self) -> None:
         """Remove the project's containers, volumes, networks and images."""
-        profiles = ("--profile", "gpu", "--profile", "tools")
+        profiles = ("--profile", "*")
+        # It is part of a project, but of no bundle.
+        if (self.root / FLEET).exists():
+            self.overlays = (FLEET,)
         self.run(*profiles, "down", "--volumes", "--timeout", "1", "--remove-orphans")
         remove_images(self.name)

@@ -15,7 +15,9 @@ from fedmx.fields import describe, explain
 from fedmx.settings import NOT_COMPARED, ServerSettings
 from server.status.json_text import encode
 
-_FOLDER = Path(__file__).parent
+# Flower sends no files of these kinds with an app. A ServerApp on one of its engines reads those that are
+# installed where its process was started.
+_FOLDERS = (Path(__file__).parent, Path("server/status/page"))
 # Each script uses definitions of those before it.
 _SCRIPTS = (
     "dom.js",
@@ -58,7 +60,7 @@ def _fill(data: Mapping[str, Any], allowed: Iterable[str]) -> str:
         "script": _read_script(),
         "data": _embed({**data, "settings": _describe_settings()}),
     }
-    text = (_FOLDER / "index.html").read_text(encoding="utf-8")
+    text = _read("index.html")
     # The data comes last: a placeholder in it must not be replaced.
     for name in ("policy", "style", "script", "data"):
         before, _, after = text.partition(f"{{{{{name}}}}}")
@@ -82,15 +84,20 @@ def _hash(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
+def _read(name: str) -> str:
+    folder = next((folder for folder in _FOLDERS if (folder / name).exists()), _FOLDERS[0])
+    return (folder / name).read_text(encoding="utf-8")
+
+
 @cache
 def _read_style() -> str:
-    return (_FOLDER / "page.css").read_text(encoding="utf-8")
+    return _read("page.css")
 
 
 @cache
 def _read_script() -> str:
     """Return all scripts as one, in a scope of its own."""
-    parts = [(_FOLDER / name).read_text(encoding="utf-8") for name in _SCRIPTS]
+    parts = [_read(name) for name in _SCRIPTS]
     return '(() => {\n"use strict";\n' + "\n".join(parts) + "})();\n"
 
 
