@@ -32,8 +32,10 @@ PACKAGE_OF = {
     "dp_accounting": "dp-accounting",
     "google": "protobuf",
     "grpc": "grpcio",
+    "kubernetes_validate": "kubernetes-validate",
     "prometheus_client": "prometheus-client",
     "tensorboardX": "tensorboardx",
+    "yaml": "pyyaml",
 }
 
 

@@ -1,0 +1,89 @@
+"""The pods of deploy/kubernetes train on Docker's engine, with what a kubelet would give them."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fedmx import __version__
+from tests.compose.pods import Cluster, read_folder
+from tests.compose.stack import PATIENCE_S, PROJECT, ROOT, name_image
+from tests.kubernetes.manifests import find_workload, read_rendered
+from tests.small_mnist import write_small_mnist
+
+pytestmark = pytest.mark.compose
+
+OBJECTS = read_rendered("sites")
+SITES = ("hospital-a", "hospital-b")
+SERVER = find_workload(OBJECTS, "Job/server")
+CLIENTS = {site: find_workload(OBJECTS, f"Deployment/client-{site}") for site in SITES}
+RUNS = find_workload(OBJECTS, "Deployment/runs")
+# What a kustomization of one's own adds to the ConfigMaps.
+SETTINGS = {"NUM_ROUNDS": "2", "LOCAL_EPOCHS": "1", "JOIN_WINDOW": "0"}
+IMAGES = {f"fedmx-{program}:{__version__}": name_image(program) for program in ("server", "client")}
+
+
+@pytest.fixture
+def cluster(images: None, tmp_path: Path) -> Iterator[Cluster]:
+    """A network, and the Secrets and volumes of the overlay `sites`."""
+    for command in (["ensure"], *(["site", site] for site in SITES)):
+        subprocess.run(
+            [sys.executable, "-m", "server", "pki", *command],
+            cwd=ROOT,
+            env={**os.environ, "PKI_DIR": str(tmp_path / "pki")},
+            capture_output=True,
+            check=True,
+        )
+    write_small_mnist(tmp_path / "data")
+    made = Cluster(f"{PROJECT}-pods", OBJECTS, IMAGES, SETTINGS)
+    made.begin()
+    try:
+        made.add_secret("server-certificate", read_folder(tmp_path / "pki" / "server"), SERVER)
+        made.add_claim("runs", SERVER)
+        for site, client in CLIENTS.items():
+            made.add_secret(f"site-{site}", read_folder(tmp_path / "pki" / "sites" / site), client)
+            made.add_claim(f"data-{site}", client, read_folder(tmp_path / "data"))
+        yield made
+    finally:
+        made.end()
+
+
+def wait_for(cluster: Cluster, pod: str, text: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while text not in (log := cluster.log(pod)):
+        assert time.monotonic() < deadline, log
+        # The engine cannot follow a log until a certain line.
+        time.sleep(0.1)
+
+
+def test_pods_with_kubernetes_mounts_train_and_a_replaced_server_resumes(cluster: Cluster) -> None:
+    [container] = SERVER.containers
+    # No name `server` exists yet, as in a cluster where no server is ready.
+    for site, client in CLIENTS.items():
+        cluster.start(site, client)
+    for site in SITES:
+        wait_for(cluster, site, "still connecting")
+    cluster.start("server-1", SERVER, "server")
+    check = container["startupProbe"]["exec"]["command"]
+    while cluster.run_in("server-1", check).returncode:
+        assert cluster.is_running("server-1"), cluster.log("server-1")
+    assert cluster.run_in("server-1", container["livenessProbe"]["exec"]["command"]).returncode == 0
+    wait_for(cluster, "server-1", "round finished")
+    assert cluster.stop("server-1", SERVER) == 143, cluster.log("server-1")
+    # What a Job does next.
+    cluster.start("server-2", SERVER, "server")
+    assert cluster.wait("server-2") == 0, cluster.log("server-2")
+    for site in SITES:
+        assert cluster.wait(site) == 0, cluster.log(site)
+    cluster.start("runs", RUNS)
+    shown = cluster.run_in("runs", ["python", "-m", "server", "runs", "show", "latest", "--json"])
+    run = json.loads(shown.stdout)
+    assert (run["status"], run["rounds"]) == ("finished", 2), run
+    assert {node["name"] for node in run["nodes"]} == {f"{site}.client" for site in SITES}
+    copied = cluster.run_in("runs", ["test", "-s", "/runs/latest/model.params"])
+    assert copied.returncode == 0
