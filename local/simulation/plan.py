@@ -19,8 +19,6 @@ _OF_RAY = {
     # Ray keeps messages in files below RAY_TMPDIR if /dev/shm is small, which needs no WARNING of ten lines.
     "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE": "1",
     "RAY_COLOR_PREFIX": "0",
-    # Without a network, each process would log that it found no address but that of this machine.
-    "RAY_BACKEND_LOG_LEVEL": "error",
 }
 
 

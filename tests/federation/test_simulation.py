@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -86,6 +87,13 @@ def simulation(tmp_path: Path) -> Iterator[Simulation]:
     made = Simulation(tmp_path)
     yield made
     made.end()
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder for Ray's sockets, whose paths have at most 107 characters."""
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def list_descendants(pid: int) -> list[psutil.Process]:
@@ -178,6 +186,13 @@ def test_a_killed_worker_is_replaced_and_the_model_is_the_same(simulation: Simul
     assert simulation.facts["model_sha256"] == undisturbed["model_sha256"]
 
 
+def test_a_task_that_raises_an_exception_ends_the_run_with_its_reason(simulation: Simulation) -> None:
+    code, output = simulation.run(TASK="raising_task", NODES=3)
+    assert code == 4, output
+    assert "TASK=raising_task" in output.splitlines()[-1]
+    assert "Traceback" not in output
+
+
 def test_more_partitions_than_examples_are_one_line_that_names_nodes(simulation: Simulation) -> None:
     code, output = simulation.run(NODES=501, SIMULATION_CPUS=2)
     assert code in (2, 4), output
@@ -197,30 +212,29 @@ def test_a_cluster_that_does_not_answer_and_a_missing_gpu_are_one_line_each(simu
 
 
 @pytest.mark.slow
-def test_a_running_cluster_trains_the_same_model_and_goes_on(simulation: Simulation) -> None:
+def test_a_running_cluster_trains_the_same_model_and_goes_on(
+    simulation: Simulation, short_folder: Path
+) -> None:
     port = find_free_port()
     ray = Path(simulation.python).with_name("ray")
-    environ = make_environment({"RAY_USAGE_STATS_ENABLED": 0, "RAY_TMPDIR": simulation.folder})
+    environ = make_environment({"RAY_USAGE_STATS_ENABLED": 0, "RAY_TMPDIR": short_folder})
+    options = ["--head", f"--port={port}", "--num-cpus=2", "--include-dashboard=false", "--block"]
+    # By default, workers have a range of ports, and no other port may be in it.
+    options += ["--min-worker-port=0", "--max-worker-port=0"]
     head = subprocess.Popen(
-        [
-            str(ray),
-            "start",
-            "--head",
-            f"--port={port}",
-            "--num-cpus=2",
-            "--include-dashboard=false",
-            "--block",
-        ],
+        [str(ray), "start", *options],
         cwd=simulation.folder,
         env=environ,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     try:
         deadline = time.monotonic() + HANG_S
         code, output = simulation.run(RAY_ADDRESS=f"127.0.0.1:{port}")
         while code == 5:
             assert time.monotonic() < deadline
+            assert head.poll() is None, head.communicate()
             code, output = simulation.run(RAY_ADDRESS=f"127.0.0.1:{port}")
         assert code == 0, output
         digest = simulation.facts["model_sha256"]
@@ -231,4 +245,4 @@ def test_a_running_cluster_trains_the_same_model_and_goes_on(simulation: Simulat
         assert simulation.facts["model_sha256"] == digest
     finally:
         head.terminate()
-        head.wait()
+        head.communicate()
