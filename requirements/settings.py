@@ -1,7 +1,8 @@
 """Write what follows from the settings classes: `make settings`, or `--check` to report what is out of date.
 
 That is `.env`; the lists between `# settings:begin KINDS` and `# settings:end` in docker-compose.yml and
-pyproject.toml; and the tables between `<!-- settings:KINDS -->` and `<!-- /settings -->` in the documents.
+pyproject.toml; the tables between `<!-- settings:KINDS -->` and `<!-- /settings -->` in the documents; and
+`server/status/page/bundle.json`, which has the other files of its folder.
 """
 # ruff: noqa: INP001 - a program of its own
 
@@ -69,6 +70,8 @@ MOUNTED = ("CERTS_DIR", "PKI_DIR")
 _USED_BY_COMPOSE = ("COMPOSE_PROJECT_NAME", "FEDMX_VERSION")
 """What the compose file reads in other places as well, so that its lines are written by hand."""
 
+_PAGE = "server/status/page"
+
 _MARKED = re.compile(
     r"^(?P<indent> *)(?P<begin># settings:begin (?P<list>.*)|<!-- settings:(?P<table>.*) -->)\n"
     r"(?:.*\n)*?"
@@ -129,6 +132,14 @@ def generate(root: Path) -> Iterator[tuple[Path, str]]:
         yield root / name, fill((root / name).read_text(), Path(name).suffix)
     for page in sorted((root / "docs").rglob("*.md")):
         yield page, fill(page.read_text(), page.suffix)
+    yield root / _PAGE / "bundle.json", _bundle_page(root / _PAGE)
+
+
+def _bundle_page(folder: Path) -> str:
+    """Return the files of the status page as JSON, which a Flower App Bundle may contain."""
+    files = sorted(path for path in folder.iterdir() if path.suffix in (".css", ".html", ".js"))
+    texts = {path.name: path.read_text(encoding="utf-8") for path in files}
+    return json.dumps(texts, indent=0, ensure_ascii=False) + "\n"
 
 
 def fill(text: str, suffix: str) -> str:

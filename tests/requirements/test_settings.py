@@ -1,5 +1,6 @@
 """What `make settings` writes into the files of this repository."""
 
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -28,7 +29,9 @@ def run(root: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A copy of the files that are written."""
+    """A copy of the files that are written, and of those of the status page."""
+    page = Path("server/status/page")
+    shutil.copytree(ROOT / page, tmp_path / page, ignore=shutil.ignore_patterns("__pycache__"))
     for path, _ in generate(ROOT):
         copy = tmp_path / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)

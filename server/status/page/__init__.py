@@ -1,11 +1,13 @@
 """Builds the page of a run, live or as a report: one HTML document without outside resources.
 
 The live page polls `status.json` from the server. A report contains the documents of its runs and can be sent
-as one file. Both use the template, styles and scripts in this folder.
+as one file. Both use the template, styles and scripts in this folder. `bundle.json` has all of them, and
+`make settings` writes it.
 """
 
 import base64
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -99,6 +101,16 @@ def _read_script() -> str:
     """Return all scripts as one, in a scope of its own."""
     parts = [_read(name) for name in _SCRIPTS]
     return '(() => {\n"use strict";\n' + "\n".join(parts) + "})();\n"
+
+
+def _read(name: str) -> str:
+    """Return the text of a file of this folder."""
+    path = _FOLDER / name
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    # A Flower App Bundle cannot contain files of these kinds.
+    text: str = json.loads((_FOLDER / "bundle.json").read_text(encoding="utf-8"))[name]
+    return text
 
 
 @cache
