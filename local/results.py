@@ -128,16 +128,16 @@ class Totals:
         name: its name.
         rounds: in how many its update was admitted.
         examples: how many it trained on, counted once per round.
-        bytes_up: bytes that it sent.
-        bytes_down: bytes that it received.
+        bytes_up: bytes that it sent; None where they are not measured, as in a simulation.
+        bytes_down: bytes that it received; None likewise.
         rejected: how many of its replies were rejected.
     """
 
     name: str
     rounds: int
     examples: float
-    bytes_up: int
-    bytes_down: int
+    bytes_up: int | None
+    bytes_down: int | None
     rejected: int
 
     @classmethod

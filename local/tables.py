@@ -64,7 +64,7 @@ def make_totals_table(nodes: Sequence[Totals]) -> Table:
         table.add_column(heading, justify="right")
     for node in sorted(nodes, key=lambda node: -node.rejected)[:_MOST_NODES]:
         measured = (node.bytes_up, node.bytes_down) if is_measured else ()
-        sizes = (f"{size / 1e6:.1f}" for size in measured)
+        sizes = ("-" if size is None else f"{size / 1e6:.1f}" for size in measured)
         table.add_row(
             Text(node.name), str(node.rounds), _show_count(node.examples), *sizes, str(node.rejected)
         )

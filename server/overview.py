@@ -37,8 +37,8 @@ class _Node:
     examples: float | None = None
     examples_total: float = 0.0
     seconds: float | None = None
-    bytes_up: int = 0
-    bytes_down: int = 0
+    bytes_up: int | None = 0
+    bytes_down: int | None = 0
     rejected: int = 0
     missing: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -48,8 +48,8 @@ class _Node:
         """Add the node's entry of one round."""
         self.site = entry.get("site")
         self.partition = entry.get("partition")
-        self.bytes_up += entry["bytes_up"]
-        self.bytes_down += entry["bytes_down"]
+        self.bytes_up = _add([self.bytes_up, entry["bytes_up"]])
+        self.bytes_down = _add([self.bytes_down, entry["bytes_down"]])
         if entry.get("examples") is not None:
             self.rounds += 1
             self.examples = entry["examples"]
@@ -206,8 +206,8 @@ def _list_values(line: Line, entries: Sequence[Line]) -> dict[str, float | None]
     values: dict[str, float | None] = {
         "learning_rate": line.get("learning_rate"),
         "nodes": len(line["nodes"]),
-        "bytes_up": sum(entry["bytes_up"] for entry in entries),
-        "bytes_down": sum(entry["bytes_down"] for entry in entries),
+        "bytes_up": _add(entry["bytes_up"] for entry in entries),
+        "bytes_down": _add(entry["bytes_down"] for entry in entries),
     }
     if line.get("privacy"):
         values["epsilon"] = line["privacy"]["epsilon"]
@@ -215,6 +215,12 @@ def _list_values(line: Line, entries: Sequence[Line]) -> dict[str, float | None]
         metrics = (line.get(step) or {}).get("metrics", {})
         values |= {f"{step}.{name}": value for name, value in metrics.items()}
     return values | {f"seconds.{part}": value for part, value in line["seconds"].items()}
+
+
+def _add(numbers: Iterable[int | None]) -> int | None:
+    """Return the sum; None if a number is not known."""
+    numbers = list(numbers)
+    return None if None in numbers else sum(number or 0 for number in numbers)
 
 
 def _sum_sites(nodes: Iterable[_Node]) -> list[dict[str, Any]]:
@@ -237,5 +243,5 @@ def _sum_sites(nodes: Iterable[_Node]) -> list[dict[str, Any]]:
         site["rounds"] = max(site["rounds"], node.rounds)
         site["examples"] += node.examples_total
         for total in ("bytes_up", "bytes_down", "rejected"):
-            site[total] += getattr(node, total)
+            site[total] = _add([site[total], getattr(node, total)])
     return sorted(sites.values(), key=lambda site: str(site["site"]))

@@ -104,8 +104,8 @@ class NodeReport:
         evaluate: its evaluation, without undefined metrics; None if none was admitted. With many classes, the
             confusion matrix is left out.
         seconds: from the train request to the reply.
-        bytes_up: bytes that the node sent.
-        bytes_down: bytes that were sent to the node.
+        bytes_up: bytes that the node sent; None where they are not measured, as on Flower's engines.
+        bytes_down: bytes that were sent to the node; None likewise.
     """
 
     name: str
@@ -115,8 +115,8 @@ class NodeReport:
     metrics: Mapping[str, float]
     evaluate: StepReport | None
     seconds: float
-    bytes_up: int
-    bytes_down: int
+    bytes_up: int | None
+    bytes_down: int | None
 
     @classmethod
     def build(
@@ -137,8 +137,8 @@ class NodeReport:
             {} if trained is None else trained.defined_metrics,
             None if evaluated is None else _describe_evaluation(evaluated),
             round(math.fsum(transfer.seconds for transfer in trainings), 4),
-            sum(transfer.bytes_up for transfer in transfers),
-            sum(transfer.bytes_down for transfer in transfers),
+            sum(transfer.bytes_up for transfer in transfers) if transfers else None,
+            sum(transfer.bytes_down for transfer in transfers) if transfers else None,
         )
 
 

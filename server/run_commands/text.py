@@ -30,8 +30,10 @@ def show_number(value: object) -> str:
     return printable(str(value))
 
 
-def show_bytes(size: float) -> str:
+def show_bytes(size: float | None) -> str:
     """Format bytes with a decimal unit: 1 kB is 1000 bytes."""
+    if size is None:
+        return "-"
     if size < _KILOBYTE:
         return f"{size:.0f} B"
     power = min(int(math.log10(size)) // 3, len(_UNITS))

@@ -137,7 +137,7 @@ class Metrics:
             self._phases.labels(phase).observe(line["seconds"][phase])
         entries = [*line["nodes"], *line.get("only_evaluated", ())]
         for direction in ("up", "down"):
-            self._bytes.labels(direction).inc(sum(entry[f"bytes_{direction}"] for entry in entries))
+            self._bytes.labels(direction).inc(sum(entry[f"bytes_{direction}"] or 0 for entry in entries))
         for rejection in line["rejected"]:
             self._rejected.labels(categorize(rejection["reason"])).inc()
         self._missing.inc(len(line["missing"]))

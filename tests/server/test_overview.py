@@ -103,6 +103,16 @@ def test_a_node_and_its_site_have_totals_over_all_rounds() -> None:
     assert document["rejections"] == [{"round": 2, **rejection}]
 
 
+def test_bytes_that_are_not_measured_are_unknown_and_not_none_at_all() -> None:
+    unknown = {"bytes_up": None, "bytes_down": None}
+    document = describe(
+        line(1, [entry("a", "east", **unknown), entry("b", "west")]), line(2, [entry("a", "east")])
+    )
+    assert document["curves"]["bytes_up"] == [None, 10]
+    assert [(node["bytes_up"], node["bytes_down"]) for node in document["nodes"]] == [(None, None), (10, 20)]
+    assert [site["bytes_up"] for site in document["sites"]] == [None, 10]
+
+
 def test_the_document_of_a_real_run_has_what_its_history_has(federation: Federation) -> None:
     federation.run({"a": NullNode(shift(1.0)), "b": NullNode()}, num_rounds=3)
     document = read_overview(federation.folder)
