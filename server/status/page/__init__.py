@@ -17,9 +17,7 @@ from fedmx.fields import describe, explain
 from fedmx.settings import NOT_COMPARED, ServerSettings
 from server.status.json_text import encode
 
-# Flower sends no files of these kinds with an app. A ServerApp on one of its engines reads those that are
-# installed where its process was started.
-_FOLDERS = (Path(__file__).parent, Path("server/status/page"))
+_FOLDER = Path(__file__).parent
 # Each script uses definitions of those before it.
 _SCRIPTS = (
     "dom.js",
@@ -84,11 +82,6 @@ def _list_rules() -> list[str]:
 
 def _hash(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
-
-
-def _read(name: str) -> str:
-    folder = next((folder for folder in _FOLDERS if (folder / name).exists()), _FOLDERS[0])
-    return (folder / name).read_text(encoding="utf-8")
 
 
 @cache
