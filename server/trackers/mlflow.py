@@ -112,7 +112,7 @@ class MLflow(Reporter):
             return None
         found = self._tracker.find_run(run_id)
         if found is not None:
-            self._tracker.update_run(run_id, "RUNNING")
+            self._tracker.update_run(run_id, "RUNNING", run_name=_name(opening))
         return found
 
     def _create(self, opening: Opening) -> Any:
@@ -126,7 +126,7 @@ class MLflow(Reporter):
         }
         return self._tracker.create_run(
             self._tracker.find_experiment(self._experiment),
-            str(settings.get("RUN_NAME") or opening.run_id),
+            _name(opening),
             _in_ms(facts["started"]),
             {name: text for name, text in tags.items() if text},
         )
@@ -179,6 +179,11 @@ class MLflow(Reporter):
     def _end(self, status: str) -> None:
         if self._run_id:
             self._tracker.update_run(self._run_id, status, end_time=int(1000 * time.time()))
+
+
+def _name(opening: Opening) -> str:
+    """Return the name of a run in MLflow."""
+    return str(opening.settings.get("RUN_NAME") or opening.run_id)
 
 
 def _list_metrics(line: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -168,9 +168,11 @@ def test_a_resumed_run_is_one_run_with_each_round_once(server: str, federation: 
     [failed] = read(server, "resumed")
     assert failed["status"] == "FAILED"
     assert failed["metrics"] == expect_metrics(federation.history)
-    federation.run({"a": NullNode()}, num_rounds=4, learning_rate=0.5, resume="force", **tracker)
+    federation.run(
+        {"a": NullNode()}, num_rounds=4, learning_rate=0.5, run_name="again", resume="force", **tracker
+    )
     [run] = read(server, "resumed")
-    assert run["status"] == "FINISHED"
+    assert (run["name"], run["status"]) == ("again", "FINISHED")
     # The history has lost how long the checkpoint of round 2 took, which the first server has sent.
     measured = ("seconds/checkpoint", "seconds/total")
     assert {key: points for key, points in run["metrics"].items() if key not in measured} == {
@@ -229,26 +231,28 @@ def test_a_server_that_stores_no_artifacts_is_one_warning_and_has_the_rest(
     assert "--serve-artifacts" in warning
 
 
-def test_a_tracker_that_never_answers_costs_one_warning_and_no_round(
+def test_a_tracker_that_never_answers_costs_a_warning_then_and_at_the_end_and_no_round(
     federation: Federation, warnings: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("server.trackers.mlflow_api.LIMIT_S", 0.2)
     with hanging_server() as url:
         federation.run({"a": NullNode()}, num_rounds=5, mlflow_tracking_uri=url)
     assert (federation.facts["status"], len(federation.history)) == ("finished", 5)
-    [warning] = list_warnings(warnings)
+    [warning, end] = list_warnings(warnings)
+    assert "end of the run" in end
     assert "no answer within" in warning
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500, 302])
-def test_a_tracker_that_refuses_costs_one_warning_and_no_round(
+def test_a_tracker_that_refuses_costs_a_warning_then_and_at_the_end_and_no_round(
     status: int, federation: Federation, warnings: pytest.LogCaptureFixture
 ) -> None:
     with recording_server(*[status] * 20, body=b"<html>") as web:
         address = web.url.replace("//", "//me:s3cret@")
         federation.run({"a": NullNode()}, num_rounds=5, mlflow_tracking_uri=f"{address}/mlflow")
     assert (federation.facts["status"], len(federation.history)) == ("finished", 5)
-    [warning] = list_warnings(warnings)
+    [warning, end] = list_warnings(warnings)
+    assert "end of the run" in end
     assert f"HTTP {status}" in warning
     assert web.url in warning
     assert "s3cret" not in warnings.text
@@ -257,23 +261,25 @@ def test_a_tracker_that_refuses_costs_one_warning_and_no_round(
     assert web.received[0].path.startswith("/mlflow/api/2.0/mlflow/")
 
 
-def test_an_address_of_something_else_is_one_warning(
+def test_an_address_of_something_else_is_a_warning_then_and_at_the_end(
     federation: Federation, warnings: pytest.LogCaptureFixture
 ) -> None:
     with recording_server(body=b"<html>") as web:
         federation.run({"a": NullNode()}, mlflow_tracking_uri=web.url)
-    [warning] = list_warnings(warnings)
+    [warning, end] = list_warnings(warnings)
+    assert "end of the run" in end
     assert "expected the address of an MLflow server" in warning
 
 
-def test_an_address_where_nothing_listens_is_one_warning(
+def test_an_address_where_nothing_listens_is_a_warning_then_and_at_the_end(
     federation: Federation, warnings: pytest.LogCaptureFixture
 ) -> None:
     with recording_server() as web:
         pass
     federation.run({"a": NullNode()}, num_rounds=3, mlflow_tracking_uri=web.url)
     assert len(federation.history) == 3
-    [warning] = list_warnings(warnings)
+    [warning, end] = list_warnings(warnings)
+    assert "end of the run" in end
     assert "refused" in warning
 
 
