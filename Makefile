@@ -9,6 +9,8 @@
 require = test "$$$(1)" || { echo 'make $@: $(1) is not set; expected the $(2)' >&2; exit 2; }
 BUNDLE ?= bundle
 export BUNDLE
+# The services of a fleet and those of docker-compose.yml have one project, but are in different lists.
+export COMPOSE_IGNORE_ORPHANS ?= true
 # A bundle contains its project's name. COMPOSE_PROJECT_NAME in the environment belongs to a server on this machine and is
 # ignored; on make's command line, it takes precedence.
 own_project = $(if $(filter command,$(origin COMPOSE_PROJECT_NAME)),,env -u COMPOSE_PROJECT_NAME)
@@ -98,7 +100,7 @@ shell: .docker ## Open a shell in a client container
 
 clean: ## Remove .venv, caches, containers and images; runs remain, in runs/ and in the volume
 	@rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info && find . -name __pycache__ -prune -exec rm -rf {} +
-	@! docker version >/dev/null 2>&1 || docker compose --profile gpu --profile model --profile tools down --rmi all
+	@! docker version >/dev/null 2>&1 || { deploy/superlink/superlink.sh down && docker compose --profile gpu --profile model --profile tools down --rmi all; }
 
 ##@ Certificates
 pki-init: .docker ## Create the federation's authority; the first `make up` does so, too

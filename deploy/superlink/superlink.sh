@@ -15,6 +15,14 @@ in_container() {
     if [ -t 0 ] && [ -t 1 ]; then terminal=; fi
     compose run --rm --no-deps $terminal flwr "$@"
 }
+update() {
+    compose up --detach --no-recreate register || return
+    container=$(compose ps --all --quiet register)
+    [ "$(docker wait "$container")" = 0 ] && return
+    compose logs --no-log-prefix --tail 1 register >&2
+    echo "the fleet was not updated; \`deploy/superlink/superlink.sh update\` tries again" >&2
+    return 2
+}
 start() {
     for service in pki supernode; do
         image=$(compose config --images "$service" 2>/dev/null | head -n 1)
@@ -33,7 +41,7 @@ start() {
 case ${1:-} in
     "") start && in_container run /opt/app ;;
     down) [ ! -f compose.superlink.yml ] || compose --profile flwr down ;;
-    update) ! is_running || compose up --detach --no-recreate register ;;
+    update) ! is_running || update ;;
     *)
         if ! is_running; then
             echo "make superlink: no fleet is running; expected one that \`make superlink\` has started" >&2

@@ -5,16 +5,18 @@ registered here.
 """
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedmx.errors import DataError
+from fedmx.errors import DataError, UnreachableError
 from fedmx.files import atomic_write, disk_errors
 from fedmx.log import event
 from server.fleet.flwr import Flwr
 
 _GONE = ("unregistered", "deleted")
+_PATIENCE_S = 60.0
 _PARTS = 3
 """The kind, the key, and the name of a public key in the form of OpenSSH."""
 
@@ -54,7 +56,7 @@ class Membership:
         """
         wanted = dict(_read_keys(members_file))
         registered = self._read()
-        listed = self._flwr.ask("supernode", "list")["nodes"]
+        listed = self._list()
         known = {str(node["node-id"]) for node in listed if node["status"] not in _GONE}
         # Another command may have unregistered a SuperNode.
         registered = {key: one for key, one in registered.items() if one.node_id in known}
@@ -68,6 +70,18 @@ class Membership:
                 registered[key] = Member(self._register(key, site), site)
                 self._write(registered)
                 event("supernode registered", site=site, node_id=registered[key].node_id)
+
+    def _list(self) -> list[Mapping[str, str]]:
+        """Return the SuperNodes; a SuperLink that has just started may not answer at once."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                found: list[Mapping[str, str]] = self._flwr.ask("supernode", "list")["nodes"]
+            except UnreachableError:
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                return found
 
     def _register(self, key: str, site: str) -> str:
         path = self._flwr.folder / f"{site}.pub"

@@ -174,7 +174,9 @@ class Stack:
         """Run a service, or a command in its container, without the other services."""
         return self.run("run", "--rm", "--no-deps", "--no-TTY", *command, **settings)
 
-    def make(self, *arguments: str, folder: Path = ROOT) -> "subprocess.CompletedProcess[str]":
+    def make(
+        self, *arguments: str, folder: Path = ROOT, timeout_s: float = PATIENCE_S
+    ) -> "subprocess.CompletedProcess[str]":
         """Run a target of make on this project, in `folder`."""
         variables = {"COMPOSE_PROJECT_NAME": self.name, "COMPOSE_FILE": str(self.root / "docker-compose.yml")}
         for name in _OF_MAKE:
@@ -187,7 +189,7 @@ class Stack:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=PATIENCE_S,
+            timeout=timeout_s,
             check=False,
         )
 
