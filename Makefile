@@ -1,7 +1,7 @@
 # Every setting can be set on the command line (`make run CLIENTS=4 PARTITION=labels:5`) or in the environment: make
 # exports both to the programs. docs/reference/settings.md lists the settings.
 .DEFAULT_GOAL := help
-.PHONY: .task help run simulate runs events export tensorboard docs test test-slow lint settings bench lock audit sbom proto build up down logs status watch ps gpu client superlink superlink-down shell check-gpu fuzz chaos clean .docker \
+.PHONY: .task help run simulate runs events export tensorboard docs test test-slow lint settings bench lock audit sbom proto build up down logs status watch ps gpu client superlink superlink-down shell swarm swarm-down check-gpu fuzz chaos clean .docker \
 	pki-init pki-server pki-site pki-sign pki-list pki-revoke pki-renew bundle
 
 # Check in a recipe that a variable is set: @$(call require,NAME,name of the site). Recipes read variables through the
@@ -18,11 +18,11 @@ own_project = $(if $(filter command,$(origin COMPOSE_PROJECT_NAME)),,env -u COMP
 # Reject names that are not settings, on make's command line and in the .env that compose reads, before anything starts.
 # The runs of `make up` are in a volume, which only a container can read.
 from_volume = $(if $(filter containers,$(FROM)),events export runs tensorboard)
-of_make = ARGS BEST BUNDLE FORMAT FROM NAME OUTPUT REQUEST REQUIRE_AUDIT REQUIRE_ENGINE RUN SECONDS SITE MAKEFLAGS SHELL $(of_simulation)
+of_make = ARGS BEST BUNDLE CLIENT_IMAGE FORMAT FROM NAME OUTPUT REQUEST REQUIRE_AUDIT REQUIRE_ENGINE RUN SECONDS SERVER_IMAGE SITE MAKEFLAGS SHELL $(of_simulation)
 # Compose does not know these settings, so that they are in no list of a compose file.
 of_simulation = $(if $(filter simulate,$(MAKECMDGOALS)),NODES FRACTION SIMULATION_CPUS SIMULATION_GPUS RAY_ADDRESS)
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
-env_file := $(if $(filter client,$(MAKECMDGOALS)),$(BUNDLE)/.env,$(if $(filter build bundle gpu pki-% shell superlink up $(from_volume),$(MAKECMDGOALS)),.env))
+env_file := $(if $(filter client,$(MAKECMDGOALS)),$(BUNDLE)/.env,$(if $(filter build bundle gpu pki-% shell superlink swarm up $(from_volume),$(MAKECMDGOALS)),.env))
 quoted = '$(subst ','\'',$(1))'
 unknown := $(if $(given)$(env_file),$(shell requirements/names.sh '$(of_make)' $(call quoted,$(env_file)) $(foreach name,$(given),$(call quoted,$(name))) >&2 || echo found))
 $(if $(unknown),$(error unknown names; docs/reference/settings.md lists the settings; prefix your own names in .env with X_, or set them before `make`))
@@ -97,6 +97,12 @@ ps: ## List the containers
 
 shell: .docker ## Open a shell in a client container
 	@docker compose run --rm --no-deps client bash
+
+swarm: .docker ## Deploy a server and CLIENTS=2 clients to a swarm, or update them; ARGS="-f FILE.yml" adds a file
+	@deploy/swarm/deploy.sh $(ARGS)
+
+swarm-down: .docker ## Remove the stack from the swarm; runs, models and certificates are kept
+	@deploy/swarm/remove.sh
 
 clean: ## Remove .venv, caches, containers and images; runs remain, in runs/ and in the volume
 	@rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info && find . -name __pycache__ -prune -exec rm -rf {} +

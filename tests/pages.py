@@ -28,7 +28,8 @@ _COMMAND = re.compile(r"^\$ (.*(?:\n> .*)*)\n?((?:(?!\$ ).*\n)*)", re.MULTILINE)
 _FILE = re.compile(r"# ((?:\w[\w-]*/)*\w[\w.-]*\.\w+)\b")
 _ENGINE = re.compile(
     r"\bdocker |FROM=containers|"
-    r"\bmake (?:build|up|gpu|client|down|logs|ps|shell|pki-\w+|bundle|watch|status|superlink(?:-down)?)\b"
+    r"\bmake (?:build|up|gpu|client|down|logs|ps|shell|pki-\w+|bundle|watch|status)\b|"
+    r"\bmake (?:superlink|swarm)(?:-down)?\b"
 )
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from fedmx import __version__
 from tests.compose.stack import PATIENCE_S, PROGRAMS, PROJECT, ROOT, Stack, name_image, remove_images
+from tests.compose.swarm import hold_swarm
 
 _numbers = itertools.count(1)
 
@@ -82,3 +83,10 @@ def shared_stack(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
     made = make_stack(tmp_path_factory.mktemp("stack"))
     yield made
     made.end()
+
+
+@pytest.fixture(scope="module")
+def swarm(engine: None) -> Iterator[None]:
+    """A swarm whose only node is this engine, or the one that it manages already."""
+    with hold_swarm():
+        yield

@@ -57,6 +57,9 @@ class Workshop:
             r"\bhospital-client:1\b": name_image("client", f"{name}-hospital"),
             r"COMPOSE_PROJECT_NAME=other\b": f"COMPOSE_PROJECT_NAME={name}-other",
             r"\bROUNDS=\d+": "ROUNDS=1",
+            # Services and volumes of a stack, and their stack.
+            r"\bfedmx_(server|client|runs)\b": rf"{name}_\1",
+            r"\bnamespace=fedmx\b": f"namespace={name}",
             **(ONE_SITE if str(page.relative_to(ROOT)) in SITES else {}),
         }
         settings = self.stack.variables(COMPOSE_PROJECT_NAME=name, FEDMX_VERSION=__version__, ROUNDS=1)
@@ -87,8 +90,13 @@ def workshop(images: None, tmp_path: Path) -> Iterator[Workshop]:
 
 @pytest.mark.parametrize("page", CONTAINERS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_commands_of_a_page_run_in_order_and_print_what_it_shows(
-    page: Path, workshop: Workshop, record_property: Callable[[str, object], None]
+    page: Path,
+    workshop: Workshop,
+    record_property: Callable[[str, object], None],
+    request: pytest.FixtureRequest,
 ) -> None:
+    if page.name == "swarm.md":
+        request.getfixturevalue("swarm")
     walk = workshop.walk(page)
     walk.check()
     record_property("commands_run", sum(len(each.commands) for each in list_blocks(page) if is_run(each)))
