@@ -117,12 +117,12 @@ pki-server: .docker ## Issue the server's certificate; SERVER_NAMES=fl.example.o
 
 pki-site: .docker ## Issue a site's key and certificate: NAME=hospital-a
 	@$(call require,NAME,name of the site)
-	@server/authority/pki.sh site "$$NAME"
+	@server/authority/pki.sh site "$$NAME" && deploy/superlink/superlink.sh update
 
 pki-sign: .docker ## Sign a site's certificate request: NAME=hospital-a REQUEST=hospital-a.csr
 	@$(call require,NAME,name of the site)
 	@$(call require,REQUEST,file that `client pki request` wrote at the site)
-	@server/authority/pki.sh sign "$$NAME" - <"$$REQUEST"
+	@server/authority/pki.sh sign "$$NAME" - <"$$REQUEST" && deploy/superlink/superlink.sh update
 
 pki-list: .docker ## List the certificates and their validity
 	@server/authority/pki.sh list
@@ -135,7 +135,7 @@ pki-renew: .docker ## Renew the certificates that expire soon
 	@server/authority/pki.sh renew
 
 bundle: .docker ## Create a site's bundle: SITE=hospital-a SERVER_ADDRESS=fl.example.org:8080 [REQUEST=hospital-a.csr]
-	@server/authority/bundle.sh
+	@server/authority/bundle.sh && deploy/superlink/superlink.sh update
 
 ##@ Development
 docs: .venv-docs/ok ## Build the documentation site in build/docs, which opens without a server or a network

@@ -33,7 +33,7 @@ start() {
     done
     compose up --detach && return
     # A service that ends at once says why in one line.
-    compose logs --no-log-prefix --tail 1 pki register >&2
+    compose logs --no-log-prefix --tail 1 register >&2
     echo "make superlink: the fleet did not start; \`docker compose -f docker-compose.yml -f compose.superlink.yml logs\` has more" >&2
     return 2
 }

@@ -92,8 +92,12 @@ class Authority:
         self._register.publish_revocations()
         return issued
 
-    def issue_site(self, name: str) -> Issued:
-        """Issue a site's key and certificate.
+    def issue_site(self, name: str, key: ec.EllipticCurvePrivateKey | None = None) -> Issued:
+        """Issue a site's certificate, and its key.
+
+        Args:
+            name: name of the site.
+            key: the key that it has already; None for a new one.
 
         Raises:
             DataError: the site keeps its own key.
@@ -105,7 +109,7 @@ class Authority:
                 f"site {name}: it keeps its own key; expected its request, or its certificate revoked:"
                 f" `python -m server pki revoke {name}`"
             )
-        return self._issue(Subject(SITE, name), signing.generate_key())
+        return self._issue(Subject(SITE, name), key or signing.generate_key())
 
     def sign(self, request: bytes, expected: str) -> Issued:
         """Issue the certificate of a site that keeps its own key.

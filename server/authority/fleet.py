@@ -12,11 +12,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
 from fedmx.errors import DataError
 from fedmx.files import atomic_write, disk_errors
 from fedmx.pki import ssh
 from fedmx.pki.authority import LOCAL_SITE, Authority
-from fedmx.pki.certificates import AUTHORITY_FILE, SITE, read_certificate
+from fedmx.pki.certificates import AUTHORITY_FILE, SITE, UNREADABLE, read_certificate
 from fedmx.pki.credentials import read_certificates
 from fedmx.pki.register import Issued
 
@@ -34,7 +37,8 @@ def issue(authority: Authority, count: int) -> list[Issued]:
     """Issue missing and expiring certificates of the SuperNodes on this machine, unless they were revoked."""
     names = (f"{PREFIX}{number}" for number in range(1, count + 1))
     return [
-        authority.issue_site(name)
+        # A SuperNode that runs would be refused with the key of a certificate that was replaced.
+        authority.issue_site(name, _read_key(authority.folder_of(SITE, name) / "site.key"))
         for name in names
         if not authority.is_revoked(name) and authority.find_need(SITE, name)
     ]
@@ -90,6 +94,15 @@ def _list_members(authority: Authority) -> Iterator[tuple[str, str]]:
         except DataError:
             continue
         yield name, ssh.encode_public(certificate)
+
+
+def _read_key(path: Path) -> ec.EllipticCurvePrivateKey | None:
+    """Return a site's key; None if it has none that is valid."""
+    try:
+        key = load_pem_private_key(path.read_bytes(), password=None)
+    except (OSError, *UNREADABLE):
+        return None
+    return key if isinstance(key, ec.EllipticCurvePrivateKey) else None
 
 
 def _share_secret(*folders: Path) -> None:

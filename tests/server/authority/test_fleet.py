@@ -109,12 +109,18 @@ def test_sites_with_a_valid_certificate_may_join_and_the_direct_links_own_site_i
     assert read_members(folder) == []
 
 
-def test_a_renewed_certificate_has_a_new_key_which_replaces_the_old_one(
+def test_a_supernode_keeps_its_key_when_its_certificate_is_renewed_but_not_when_it_was_revoked(
     command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command("fleet", "--supernodes", "1")
     (old,) = command("ssh-key", "supernode-1")
     monkeypatch.setenv("RENEW_DAYS", "400")
+    lines = command("fleet", "--supernodes", "1")
+    assert sum("site supernode-1," in line for line in lines) == 1
+    assert command("ssh-key", "supernode-1") == [old]
+    monkeypatch.delenv("RENEW_DAYS")
+    command("revoke", "supernode-1")
+    command("site", "supernode-1")
     command("fleet", "--supernodes", "1")
     (new,) = command("ssh-key", "supernode-1")
     assert new != old
