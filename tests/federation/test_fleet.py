@@ -36,7 +36,9 @@ def superlink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
     """A SuperLink and two SuperNodes."""
     status = f"127.0.0.1:{find_free_port()}"
-    made = Fleet(tmp_path, {"STATUS_ADDRESS": status, "DATA_CACHE": tmp_path / "cache", "LEASE_GRACE": 5})
+    folders = {"DATA_DIR": tmp_path / "data", "DATA_CACHE": tmp_path / "cache"}
+    folders["DATA_DIR"].mkdir()
+    made = Fleet(tmp_path, {"STATUS_ADDRESS": status, "LEASE_GRACE": 5, **folders})
     made.start_superlink()
     for _ in range(2):
         made.start_supernode()
@@ -111,7 +113,9 @@ def test_a_run_is_the_one_of_the_direct_link_and_shows_itself_while_it_trains(
     run.wait_for("run started", 5 * HANG_S)
     shown = read_status(fleet)
     assert shown["status"] == "running"
-    assert [node["state"] for node in shown["nodes"]] == ["present", "present"] or shown["nodes"]
+    assert {node["name"]: node["state"] for node in shown["nodes"]} == dict.fromkeys(
+        fleet.facts["nodes"], "ready"
+    )
     assert run.wait(5 * HANG_S) == 0
     facts, history = fleet.facts, fleet.history
     assert facts["status"] == "finished"
