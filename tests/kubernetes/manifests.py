@@ -31,6 +31,27 @@ def render(folder: Path) -> list[Object]:
     return _parse(run_kustomize(folder))
 
 
+class _ComposeLoader(yaml.SafeLoader):
+    """Reads a compose file, whose tags say how values of two files are merged."""
+
+
+def _read_tagged(loader: yaml.SafeLoader, _: str, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True)
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    return None
+
+
+_ComposeLoader.add_multi_constructor("!", _read_tagged)
+
+
+def read_compose(name: str) -> Object:
+    """Return the content of a compose file of the project."""
+    found: Object = yaml.load((ROOT / name).read_text(), _ComposeLoader)  # noqa: S506 - a safe loader
+    return found
+
+
 def run_kustomize(folder: Path) -> str:
     """Return what `kubectl kustomize` prints.
 
@@ -81,8 +102,13 @@ class Workload:
 
     @property
     def volumes(self) -> dict[str, Object]:
-        """Its volumes by their names."""
-        return {volume["name"]: volume for volume in self.pod.get("volumes", ())}
+        """Its volumes by their names, with those of claim templates."""
+        found = {volume["name"]: volume for volume in self.pod.get("volumes", ())}
+        for template in self.facts["spec"].get("volumeClaimTemplates", ()):
+            name = template["metadata"]["name"]
+            claim = f"{name}-{self.facts['metadata']['name']}-0"
+            found[name] = {"name": name, "persistentVolumeClaim": {"claimName": claim}}
+        return found
 
 
 def list_workloads(objects: Sequence[Object]) -> list[Workload]:

@@ -21,6 +21,7 @@ from tests.kubernetes.manifests import (
     list_probes,
     list_workloads,
     name_of,
+    read_compose,
     read_environment,
     read_rendered,
     render,
@@ -30,8 +31,13 @@ from tests.tools import ROOT
 
 # Definitions of resources that are no part of Kubernetes; test_cert_manager.py is about them.
 _OTHERS = "cert-manager.io/v1"
-_SETTINGS: Mapping[str, type] = {"server": ServerSettings, "client": ClientSettings}
-_SECRETS = re.compile(r"server-certificate|site-[a-z0-9-]+")
+_SETTINGS: Mapping[str, type] = {
+    "server": ServerSettings,
+    "serverapp": ServerSettings,
+    "client": ClientSettings,
+    "clientapp": ClientSettings,
+}
+_SECRETS = re.compile(r"server-certificate|fleet|supernode-\d+|site-[a-z0-9-]+")
 _DOCKERFILES = {program: (ROOT / f"Dockerfile.{program}").read_text() for program in ("server", "client")}
 
 
@@ -75,6 +81,9 @@ def test_objects_have_names_of_their_own(objects: list[Object]) -> None:
 
 def test_what_pods_refer_to_exists_or_is_a_secret_that_the_docs_create(objects: list[Object]) -> None:
     names = {name_of(each) for each in objects}
+    for each in objects:
+        for template in each.get("spec", {}).get("volumeClaimTemplates", ()):
+            names.add(f"PersistentVolumeClaim/{template['metadata']['name']}-{each['metadata']['name']}-0")
     for workload, container in list_containers(objects):
         for source in container.get("envFrom", ()):
             assert f"ConfigMap/{source['configMapRef']['name']}" in names
@@ -161,7 +170,7 @@ def test_every_variable_is_a_setting_of_its_program_with_a_valid_value(objects: 
             assert not container.get("envFrom")
             continue
         unknown = [name for name in variables if name not in list_names(kind)]
-        assert [name for name in unknown if not name.startswith("X_")] == []
+        assert [name for name in unknown if not name.startswith(("X_", "FLWR_"))] == []
         assert parse(kind, variables)[1] == []
         # A variable of the container would hide the user's choice in the ConfigMap.
         maps = read_environment(objects, {"envFrom": container["envFrom"]})
@@ -230,6 +239,29 @@ def test_probes_ask_what_the_images_health_check_asks() -> None:
     assert "command" not in server
     assert json.dumps("/tmp/serving") in _DOCKERFILES["server"].rpartition("\nCMD ")[2]  # noqa: S108 - in the image
     assert len(list(list_probes(server))) == 3
+
+
+@pytest.mark.parametrize(
+    ("workload", "service"),
+    [
+        ("StatefulSet/superlink", "superlink"),
+        ("Job/register", "register"),
+        ("Deployment/serverapp", "superexec-serverapp"),
+    ],
+)
+def test_a_fleet_runs_the_commands_of_the_compose_file(workload: str, service: str) -> None:
+    [container] = find_workload(read_rendered("superlink"), workload).containers
+    assert container["command"] == read_compose("compose.superlink.yml")["services"][service]["command"]
+
+
+def test_the_key_of_a_site_is_not_mounted_for_its_client_apps() -> None:
+    for number in (1, 2):
+        workload = find_workload(read_rendered("superlink"), f"Deployment/supernode-{number}")
+        supernode, client_app = workload.containers
+        assert {mount["name"] for mount in supernode["volumeMounts"]} == {"key", "tmp-of-supernode"}
+        assert {mount["name"] for mount in client_app["volumeMounts"]} == {"secret", "tmp"}
+        [item] = workload.volumes["secret"]["secret"]["items"]
+        assert item["key"] == "superexec.secret"
 
 
 def test_a_run_is_not_repeated_after_an_exit_code_that_would_come_again() -> None:

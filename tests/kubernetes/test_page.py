@@ -54,5 +54,5 @@ def test_every_secret_that_a_command_creates_is_mounted_by_a_pod() -> None:
         for volume in workload.volumes.values()
         if "secret" in volume
     }
-    created = set(re.findall(r"create secret generic ([a-z-]+)", PAGE.read_text()))
+    created = set(re.findall(r"create secret generic ([a-z0-9-]+)", PAGE.read_text()))
     assert created == mounted
