@@ -33,12 +33,14 @@ class Cluster:
         objects: the manifest.
         images: image in the manifest -> image to run.
         settings: variables that the user's kustomization adds.
+        hosts: names of services whose address stays, with the address.
     """
 
     name: str
     objects: Sequence[Object]
     images: Mapping[str, str]
     settings: Mapping[str, str]
+    hosts: dict[str, str] = field(default_factory=dict)
     _volumes: list[str] = field(default_factory=list)
     _containers: list[str] = field(default_factory=list)
 
@@ -55,22 +57,18 @@ class Cluster:
                 subprocess.run(["docker", kind, "rm", *names], capture_output=True, check=False)
 
     def add_secret(self, name: str, files: Mapping[str, bytes], workload: Workload) -> None:
-        """Create a volume as a kubelet mounts a Secret: links into a folder that an update replaces."""
+        """Create the volumes of a pod that have a Secret.
+
+        A kubelet mounts links into a folder, which it replaces when the Secret changes.
+        """
         group = workload.pod["securityContext"]["fsGroup"]
-        [mode] = {
-            volume["secret"]["defaultMode"]
-            for volume in workload.volumes.values()
-            if volume.get("secret", {}).get("secretName") == name
-        }
-        written = "..2026_11_26_18_00_00.000000001"
-        archive = _Archive(group)
-        archive.add_folder(".", 0o3777)
-        archive.add_folder(written, 0o2755)
-        for file, content in files.items():
-            archive.add_file(f"{written}/{file}", content, mode)
-            archive.add_link(file, f"..data/{file}")
-        archive.add_link("..data", written)
-        self._add_volume(name, archive)
+        for volume in workload.volumes.values():
+            secret = volume.get("secret", {})
+            if secret.get("secretName") == name:
+                items = secret.get("items") or [{"key": file, "path": file} for file in files]
+                content = {item["path"]: files[item["key"]] for item in items}
+                archive = _write_secret(content, secret["defaultMode"], group)
+                self._add_volume(f"{name}-{volume['name']}", archive)
 
     def add_claim(self, name: str, workload: Workload, files: Mapping[str, bytes] | None = None) -> None:
         """Create a volume as a kubelet mounts a disk, which has a folder that only root may read."""
@@ -82,19 +80,31 @@ class Cluster:
         self._add_volume(name, archive)
 
     def start(self, name: str, workload: Workload, *aliases: str) -> None:
-        """Start a pod with one container."""
-        [container] = workload.containers
-        environment = {**read_environment(self.objects, container), **self.settings}
-        options = [
+        """Start a pod; its containers are `name`, and `name-CONTAINER` for each further one."""
+        first, *others = workload.containers
+        network = [
             *("--network", self.name),
             *(word for alias in aliases for word in ("--network-alias", alias)),
-            *(word for name_, text in environment.items() for word in ("--env", f"{name_}={text}")),
+            *(word for host, address in self.hosts.items() for word in ("--add-host", f"{host}:{address}")),
+        ]
+        self._start_container(name, workload, first, network)
+        for container in others:
+            shared = ["--network", f"container:{self._name(name)}"]
+            self._start_container(f"{name}-{container['name']}", workload, container, shared)
+
+    def _start_container(
+        self, name: str, workload: Workload, container: Object, network: Sequence[str]
+    ) -> None:
+        environment = {**read_environment(self.objects, container), **self.settings}
+        options = [
+            *network,
+            *(word for key, text in environment.items() for word in ("--env", f"{key}={text}")),
             *_list_limits(workload.pod, container),
             *(word for mount in container["volumeMounts"] for word in self._mount(workload, mount)),
         ]
-        command = container.get("command", ())
         self._containers.append(self._name(name))
         image = self.images[container["image"]]
+        command = container.get("command", ())
         run_docker("run", "--detach", "--name", self._name(name), *options, image, *command)
 
     def run_in(self, name: str, command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
@@ -106,6 +116,11 @@ class Cluster:
             timeout=PATIENCE_S,
             check=False,
         )
+
+    def find_address(self, name: str) -> str:
+        """Return the address of a pod."""
+        template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        return run_docker("inspect", "--format", template, self._name(name)).strip()
 
     def is_running(self, name: str) -> bool:
         """Return whether a pod has not ended."""
@@ -155,7 +170,7 @@ class Cluster:
         name = (
             volume["persistentVolumeClaim"]["claimName"]
             if "persistentVolumeClaim" in volume
-            else volume["secret"]["secretName"]
+            else f"{volume['secret']['secretName']}-{mount['name']}"
         )
         access = "ro" if mount.get("readOnly") else "rw"
         return ["--volume", f"{self._name(name)}:{path}:{access},nocopy"]
@@ -195,6 +210,18 @@ class _Archive:
         entry.mode = mode
         entry.gid = self._group
         return entry
+
+
+def _write_secret(files: Mapping[str, bytes], mode: int, group: int) -> _Archive:
+    written = "..2026_11_26_18_00_00.000000001"
+    archive = _Archive(group)
+    archive.add_folder(".", 0o3777)
+    archive.add_folder(written, 0o2755)
+    for file, content in files.items():
+        archive.add_file(f"{written}/{file}", content, mode)
+        archive.add_link(file, f"..data/{file}")
+    archive.add_link("..data", written)
+    return archive
 
 
 def _list_limits(pod: Object, container: Object) -> list[str]:
