@@ -7,6 +7,7 @@ share count once.
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,7 @@ class Measured:
         engine: its name.
         seconds: from the start of the first program to the end of the last.
         rounds_s: seconds of each round.
+        cpu_s: CPU seconds of all processes, which other programs on the machine affect less.
         peak_bytes: the largest sum of the processes' PSS.
         processes: the number of processes at that moment.
         sha256: of the model.
@@ -44,6 +46,7 @@ class Measured:
     engine: str
     seconds: float
     rounds_s: Sequence[float]
+    cpu_s: float
     peak_bytes: int
     processes: int
     sha256: str
@@ -123,10 +126,12 @@ def _watch(
 ) -> Measured:
     """Read the memory of all processes until a program has ended."""
     peak, processes = 0, 0
+    cpu: dict[int, float] = {}
     while program.poll() is None:
         if time.monotonic() - started > options.limit:
             raise MeasurementError(f"{engine}: not finished after {options.limit:g} s")
         pids = children.find()
+        cpu.update((pid, _read_cpu(pid)) for pid in pids)
         total = sum(_read_pss(pid) for pid in pids)
         if total > peak:
             peak, processes = total, len(pids)
@@ -138,7 +143,7 @@ def _watch(
     folder = children.folder / "runs" / "latest"
     rounds = [json.loads(line)["seconds"]["total"] for line in (folder / "history.jsonl").open()]
     digest = json.loads((folder / "run.json").read_text())["model_sha256"]
-    return Measured(engine, seconds, rounds, peak, processes, digest)
+    return Measured(engine, seconds, rounds, sum(cpu.values()), peak, processes, digest)
 
 
 def _read_pss(pid: int) -> int:
@@ -148,14 +153,22 @@ def _read_pss(pid: int) -> int:
     return 0
 
 
+def _read_cpu(pid: int) -> float:
+    with suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
 def _show(measured: Sequence[Measured]) -> None:
     table = Table()
-    for heading in ("engine", "total s", "rounds s", "peak MB", "processes", "model_sha256"):
+    for heading in ("engine", "total s", "rounds s", "CPU s", "peak MB", "processes", "model_sha256"):
         table.add_column(heading, justify="right")
     for run in measured:
         rounds = ", ".join(f"{seconds:.1f}" for seconds in run.rounds_s)
         peak = f"{run.peak_bytes / _MEGABYTE:.0f}"
-        row = (run.engine, f"{run.seconds:.1f}", rounds, peak, str(run.processes), run.sha256[:12])
+        cpu = f"{run.cpu_s:.1f}"
+        row = (run.engine, f"{run.seconds:.1f}", rounds, cpu, peak, str(run.processes), run.sha256[:12])
         table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else 120).print(table)
 

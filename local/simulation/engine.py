@@ -27,7 +27,8 @@ from fedmx.readiness import Ready, report_ready
 from fedmx.settings import ClientSettings, ServerSettings, SimulationSettings, environment, load
 from fedmx.values import Address
 from local.simulation.grid import SimulationGrid
-from local.simulation.ray_cluster import Setup, connect
+from local.simulation.probe import check_nodes
+from local.simulation.ray_cluster import Setup, connect, count_workers
 from local.simulation.worker import WorkerApp
 from server.federation import federate
 from server.problems import find_problems
@@ -56,6 +57,7 @@ def main() -> None:
         start = resume.choose_run(settings)
         with Engine(setup) as grid:
             report_ready(Ready(_NO_ADDRESS, settings.runs_dir / start.run_id, reporters.url or ""))
+            check_nodes(grid, settings, count_workers(setup.simulation))
             federate(grid, settings, start, reporters)
 
 

@@ -187,16 +187,18 @@ def test_a_killed_worker_is_replaced_and_the_model_is_the_same(simulation: Simul
 
 
 def test_a_task_that_raises_an_exception_ends_the_run_with_its_reason(simulation: Simulation) -> None:
-    code, output = simulation.run(TASK="raising_task", NODES=3)
+    code, output = simulation.run(TASK="raising_task")
     assert code == 4, output
     assert "TASK=raising_task" in output.splitlines()[-1]
     assert "Traceback" not in output
 
 
-def test_more_partitions_than_examples_are_one_line_that_names_nodes(simulation: Simulation) -> None:
+def test_more_nodes_than_examples_are_one_line_before_the_run(simulation: Simulation) -> None:
     code, output = simulation.run(NODES=501, SIMULATION_CPUS=2)
-    assert code in (2, 4), output
-    assert "500" in output.splitlines()[-1]
+    assert code == 2, output
+    assert "NODES=501: " in output.splitlines()[-1]
+    assert "rejected" not in output
+    assert not (simulation.folder / "simulated" / "latest").exists()
 
 
 def test_a_cluster_that_does_not_answer_and_a_missing_gpu_are_one_line_each(simulation: Simulation) -> None:
