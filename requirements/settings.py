@@ -1,6 +1,6 @@
 """Write what follows from the settings classes: `make settings`, or `--check` to report what is out of date.
 
-That is `.env`; the lists between `# settings:begin KINDS` and `# settings:end` in docker-compose.yml and
+That is `.env`; the lists between `# settings:begin KINDS` and `# settings:end` in the compose files and
 pyproject.toml; the tables between `<!-- settings:KINDS -->` and `<!-- /settings -->` in the documents; and
 `server/status/page/bundle.json`, which has the other files of its folder.
 """
@@ -128,7 +128,7 @@ def generate(root: Path) -> Iterator[tuple[Path, str]]:
     """Yield each file with the text that it should have."""
     path = root / ".env"
     yield path, env_file.update(path.read_text() if path.exists() else "", dict(_list_sections()))
-    for name in ("docker-compose.yml", "pyproject.toml", "README.md"):
+    for name in ("docker-compose.yml", "compose.superlink.yml", "pyproject.toml", "README.md"):
         yield root / name, fill((root / name).read_text(), Path(name).suffix)
     for page in sorted((root / "docs").rglob("*.md")):
         yield page, fill(page.read_text(), page.suffix)

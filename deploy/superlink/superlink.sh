@@ -31,6 +31,8 @@ start() {
             compose build server client || return
         fi
     done
+    # A service whose settings or image are new is created anew, which would end a run.
+    if is_running; then in_container idle || return; fi
     compose up --detach && return
     # A service that ends at once says why in one line.
     compose logs --no-log-prefix --tail 1 register >&2

@@ -13,7 +13,7 @@ from fedmx.settings import ModelSettings, ServerSettings, load
 from fedmx.values import Address
 from server.fleet.flwr import Flwr, SuperLink
 from server.fleet.membership import Membership
-from server.fleet.runs import FleetRun
+from server.fleet.runs import FleetRun, check_idle
 from server.problems import find_problems
 
 _Action = Callable[[Flwr, argparse.Namespace], None]
@@ -44,6 +44,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     registering.add_argument("registered", type=Path, help="file with what was registered")
     running = add("run", _run, "submit a run, follow it, and print its result")
     running.add_argument("app", type=Path, help="folder of the apps")
+    add("idle", _check_idle, "check that no run is going on")
     following = add("follow", _follow, "follow a run, and print its result")
     following.add_argument("number", help="id of the run, as `flwr list` prints it")
     passing = add("flwr", _flwr, "run a command of flwr, such as list, stop or supernode list")
@@ -73,6 +74,10 @@ def _run(flwr: Flwr, arguments: argparse.Namespace) -> None:
     run = FleetRun.submit(flwr, arguments.app, settings)
     print(f"submitted run {run.number}", flush=True)
     _finish(run)
+
+
+def _check_idle(flwr: Flwr, _: argparse.Namespace) -> None:
+    check_idle(flwr)
 
 
 def _follow(flwr: Flwr, arguments: argparse.Namespace) -> None:

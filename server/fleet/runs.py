@@ -41,18 +41,11 @@ class FleetRun:
         """Submit a run of the apps in a folder.
 
         Raises:
-            SettingsError: another run is not over; both would write in the folder of the runs.
+            SettingsError: another run is not over.
             RefusedError: the SuperLink refused it.
             UnreachableError: no SuperLink answers.
         """
-        for run in flwr.ask("list")["runs"]:
-            if not run["status"].startswith(_OVER):
-                number = run["run-id"]
-                raise SettingsError(
-                    f"run {number}: {run['status']}; expected no other run: wait for its end"
-                    f" (`make superlink ARGS='follow {number}'`) or stop it"
-                    f" (`make superlink ARGS='stop {number}'`)"
-                )
+        check_idle(flwr)
         path = flwr.folder / "run.toml"
         path.write_text("".join(f"{line}\n" for line in _write_run_config(settings)))
         answer = flwr.ask("run", str(app), "--run-config", str(path))
@@ -116,6 +109,24 @@ class FleetRun:
         if document is not None and document["exit_code"]:
             error.exit_code = document["exit_code"]
         raise error
+
+
+def check_idle(flwr: Flwr) -> None:
+    """Check that no run is going on: two would write in one folder, and an update of the fleet would end it.
+
+    Raises:
+        SettingsError: one is.
+        RefusedError: the SuperLink refused to list the runs.
+        UnreachableError: no SuperLink answers.
+    """
+    for run in flwr.ask("list")["runs"]:
+        if not run["status"].startswith(_OVER):
+            number = run["run-id"]
+            raise SettingsError(
+                f"run {number}: {run['status']}; expected no other run: wait for its end"
+                f" (`make superlink ARGS='follow {number}'`) or stop it"
+                f" (`make superlink ARGS='stop {number}'`)"
+            )
 
 
 def _write_run_config(settings: RunSettings) -> Iterator[str]:

@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.compose.conftest import make_stack
-from tests.compose.stack import FLEET, PATIENCE_S, Stack
+from tests.compose.stack import FLEET, PATIENCE_S, ROOT, Stack
 from tests.federation.programs import Federation
 from tests.ports import find_free_port
 
@@ -137,6 +139,27 @@ def test_another_run_uses_the_standing_fleet(fleet: Fleet) -> None:
     assert fleet.list_nodes() == ["online", "online"]
     statuses = [run["status"] for run in fleet.list_runs()]
     assert statuses == ["finished:completed", "finished:stopped", "finished:completed"]
+
+
+def test_a_site_with_a_bundle_joins_a_running_fleet(fleet: Fleet, tmp_path: Path) -> None:
+    command = ("bundle", "SITE=hospital-a", "SERVER_ADDRESS=server:8000")
+    made = fleet.stack.make(*command, folder=tmp_path)
+    assert made.returncode == 0, made.stderr
+    with tarfile.open(tmp_path / "hospital-a.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    shutil.copy(ROOT / "deploy" / "superlink" / "site.yml", tmp_path / "hospital-a")
+    site = Stack(f"{fleet.stack.name}-hospital-a", tmp_path, root=tmp_path / "hospital-a")
+    site.overlays = ("site.yml",)
+    site.environment["SUPERLINK_ADDRESS"] = "server:8000"
+    # The port is published on loopback only.
+    site.override = f"networks: {{default: {{external: true, name: {fleet.stack.name}_fleet}}}}"
+    try:
+        up = site.run("up", "--detach")
+        assert up.returncode == 0, up.stdout
+        site.wait_for("SuperNode ID: ", "supernode")
+        assert fleet.list_nodes() == ["online"] * 3
+    finally:
+        site.end()
 
 
 def test_a_setting_that_is_not_valid_is_reported_before_a_run_is_submitted(fleet: Fleet) -> None:
