@@ -1,5 +1,8 @@
 """The ClientApp on Flower's engines: what a site gets wrong is the reason of its reply."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +13,9 @@ from client.settings import load_settings
 from fedmx.errors import SettingsError
 from fedmx.link.flower import ERROR_CODE_BASE, Envelope, rebuild_request, set_identity
 from fedmx.log import logger
+from fedmx.settings import environment
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +32,14 @@ def ask(kind: str, **config: int | str) -> Message:
     set_identity(run_id=1, node_id=7)
     request = rebuild_request(Envelope(1, kind, "3", 7), RecordDict({"config": ConfigRecord({**config})}))
     return app(request, Context(1, 7, node_config={}, state=RecordDict(), run_config={"num-rounds": 3}))
+
+
+def test_importing_the_app_imports_neither_mxnet_nor_settings() -> None:
+    script = "import sys, client.app; print({'mxnet', 'client.settings', 'client.messages'} & {*sys.modules})"
+    environ = environment() | {"DEVICE": "tpu"}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 def test_invalid_settings_are_the_reason_of_the_reply_and_one_line_of_the_log(

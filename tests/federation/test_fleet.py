@@ -12,11 +12,12 @@ from typing import Any
 import psutil
 import pytest
 
+from fedmx import __version__
 from fedmx.run_state import STOPPED
 from server.record.runs import RunsFolder
 from tests.bounds import HANG_S
 from tests.federation.fleet import Fleet
-from tests.federation.programs import Federation, Program
+from tests.federation.programs import TASKS, Federation, Program
 from tests.ports import find_free_port
 
 # Longer than any test stops a run after.
@@ -166,14 +167,19 @@ def is_server_app(process: psutil.Process, runs_dir: Path) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.timeout(20 * HANG_S)
-def test_a_node_that_left_is_replaced_and_one_that_fails_is_named_with_its_reason(fleet: Fleet) -> None:
+def test_a_node_that_left_is_replaced_and_one_with_other_packages_is_refused_by_name(
+    fleet: Fleet, tmp_path: Path
+) -> None:
     run = fleet.start_run(num_rounds=_MANY, min_updates=1)
     wait_for_round(fleet, run)
-    # A third node waits, and cannot train.
-    fleet.start_supernode(DEVICE="tpu")
+    # A third node waits for a partition, with another version of fedmx.
+    package = tmp_path / "other" / "fedmx-0.0.7.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: fedmx\nVersion: 0.0.7\n")
+    fleet.start_supernode(PYTHONPATH=os.pathsep.join([str(TASKS), str(package.parent)]))
     fleet.programs[1].stop()
-    line = run.wait_for(r"WARNING rejected a reply.*", 8 * HANG_S)
-    assert "DEVICE='tpu'" in line
+    line = run.wait_for(r"WARNING rejected a reply.*fedmx 0\.0\.7 is installed.*", 8 * HANG_S)
+    assert f"expected fedmx {__version__}" in line
     newcomer = next(word for word in line.split() if word.startswith("node=")).removeprefix("node=")
     assert newcomer not in {node["name"] for node in fleet.history[0]["nodes"]}
     assert "Traceback" not in run.log
