@@ -9,7 +9,7 @@
 require = test "$$$(1)" || { echo 'make $@: $(1) is not set; expected the $(2)' >&2; exit 2; }
 BUNDLE ?= bundle
 export BUNDLE
-# The services of a fleet and those of docker-compose.yml have one project, but are in different lists.
+# A fleet's services are in the same project, but not in docker-compose.yml: Compose would report them as orphans.
 export COMPOSE_IGNORE_ORPHANS ?= true
 # A bundle contains its project's name. COMPOSE_PROJECT_NAME in the environment belongs to a server on this machine and is
 # ignored; on make's command line, it takes precedence.
@@ -19,7 +19,7 @@ own_project = $(if $(filter command,$(origin COMPOSE_PROJECT_NAME)),,env -u COMP
 # The runs of `make up` are in a volume, which only a container can read.
 from_volume = $(if $(filter containers,$(FROM)),events export runs tensorboard)
 of_make = ARGS BEST BUNDLE CLIENT_IMAGE FORMAT FROM NAME OUTPUT REQUEST REQUIRE_AUDIT REQUIRE_ENGINE RUN SECONDS SERVER_IMAGE SITE MAKEFLAGS SHELL $(of_simulation)
-# Compose does not know these settings, so that they are in no list of a compose file.
+# No compose file lists these settings, so names.sh does not know them.
 of_simulation = $(if $(filter simulate,$(MAKECMDGOALS)),NODES FRACTION SIMULATION_CPUS SIMULATION_GPUS RAY_ADDRESS)
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 env_file := $(if $(filter client,$(MAKECMDGOALS)),$(BUNDLE)/.env,$(if $(filter build bundle gpu pki-% shell superlink swarm up $(from_volume),$(MAKECMDGOALS)),.env))
@@ -27,7 +27,7 @@ quoted = '$(subst ','\'',$(1))'
 unknown := $(if $(given)$(env_file),$(shell requirements/names.sh '$(of_make)' $(call quoted,$(env_file)) $(foreach name,$(given),$(call quoted,$(name))) >&2 || echo found))
 $(if $(unknown),$(error unknown names; docs/reference/settings.md lists the settings; prefix your own names in .env with X_, or set them before `make`))
 
-# Make expands `$` in a value that it exports, but a value such as ON_END_COMMAND='echo $FEDMX_RUN_ID' is the user's own.
+# Make would expand `$` in a value that it exports, such as ON_END_COMMAND='echo $FEDMX_RUN_ID', which is for the shell.
 $(foreach name,$(filter-out MAKEFLAGS SHELL,$(given)),$(eval override export $(name) := $$(value $(name))))
 
 ##@ Train
@@ -74,7 +74,7 @@ client: .docker ## Start only clients, with a site's bundle: BUNDLE=bundle
 	@test -f "$$BUNDLE/certs/site.crt" || { echo "make client: no bundle in $$BUNDLE; expected one that \`make bundle\` wrote on the server's machine, unpacked there, or BUNDLE=FOLDER" >&2; exit 2; }
 	@cd "$$BUNDLE" && $(own_project) docker compose up
 
-superlink: .docker ## Train on a SuperLink fleet with SUPERNODES=2, which then stands; ARGS=list, ARGS="follow RUN" or "stop RUN"
+superlink: .docker ## Train on a SuperLink fleet with SUPERNODES=2, which keeps running; ARGS=list, ARGS="follow RUN" or "stop RUN"
 	@deploy/superlink/superlink.sh $(ARGS)
 
 superlink-down: ## Stop and remove the fleet; its database, runs, models and certificates are kept
@@ -182,7 +182,7 @@ chaos: .venv/dev.ok ## Kill, disconnect and stall federations for a while; ARGS=
 .venv/%.ok: requirements/%.txt requirements/venv.sh .venv/bin/python $(if $(wildcard requirements/task.txt .venv/task.in),.task)
 	@requirements/venv.sh $*
 
-# A task's packages are in it, too.
+# Workers of a simulation import the task, so its packages are installed here, too.
 .venv-simulation/ok: $(if $(wildcard requirements/task.txt .venv-simulation/task.in),.task)
 
 # Each tool has an environment of its own.

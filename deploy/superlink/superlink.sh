@@ -27,14 +27,14 @@ start() {
     for service in pki supernode; do
         image=$(compose config --images "$service" 2>/dev/null | head -n 1)
         if [ -z "$image" ] || ! docker image inspect "$image" >/dev/null 2>&1; then
-            # Of all services, these have a recipe.
+            # Only these services have a `build` section.
             compose build server client || return
         fi
     done
-    # A service whose settings or image are new is created anew, which would end a run.
+    # Compose recreates services whose settings or image have changed, which would end a run.
     if is_running; then in_container idle || return; fi
     compose up --detach && return
-    # A service that ends at once says why in one line.
+    # The reason is most often the last line of this service.
     compose logs --no-log-prefix --tail 1 register >&2
     echo "make superlink: the fleet did not start; \`docker compose -f docker-compose.yml -f compose.superlink.yml logs\` has more" >&2
     return 2

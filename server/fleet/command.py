@@ -44,7 +44,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     registering.add_argument("registered", type=Path, help="file with what was registered")
     running = add("run", _run, "submit a run, follow it, and print its result")
     running.add_argument("app", type=Path, help="folder of the apps")
-    add("idle", _check_idle, "check that no run is going on")
+    add("idle", _check_idle, "check that no run is in progress")
     following = add("follow", _follow, "follow a run, and print its result")
     following.add_argument("number", help="id of the run, as `flwr list` prints it")
     passing = add("flwr", _flwr, "run a command of flwr, such as list, stop or supernode list")
@@ -89,7 +89,7 @@ def _finish(run: FleetRun) -> None:
         run.follow()
     except StopSignal:
         print(
-            f"\nrun {run.number} goes on; `make superlink ARGS='follow {run.number}'` follows it again,"
+            f"\nrun {run.number} continues; `make superlink ARGS='follow {run.number}'` follows it again,"
             f" `make superlink ARGS='stop {run.number}'` stops it, `make superlink ARGS=list` lists all runs"
         )
         raise
