@@ -104,7 +104,9 @@ class FleetRun:
         if status == _COMPLETED:
             return
         if status == _STOPPED:
-            raise TrainingFailedError(f"run {self.number}: stopped; the same settings with RESUME=force resume it")
+            raise TrainingFailedError(
+                f"run {self.number}: stopped; RESUME=force with the same settings resumes it"
+            )
         error = TrainingFailedError(f"run {self.number}: {status}: {printable(details)}")
         if document is not None and document["exit_code"]:
             error.exit_code = document["exit_code"]
