@@ -19,7 +19,7 @@ hosts=$(docker node ls --quiet --filter node.label=fedmx.server=true | wc -l) ||
 [ "$hosts" -eq 1 ] ||
     fail "$hosts nodes have the label fedmx.server=true; expected one, which has the runs: \`docker node update --label-add fedmx.server=true NODE\`; \`docker node ls\` lists the nodes"
 
-# The keys pass through memory.
+# Keys are written to memory only, where there is a tmpfs.
 umask 077
 folder=$(TMPDIR=$(test -w /dev/shm && echo /dev/shm || echo "${TMPDIR:-/tmp}") mktemp -d) || exit 2
 trap 'rm -rf "$folder"' EXIT
@@ -40,37 +40,37 @@ compose "$@" config server client >"$folder/resolved.yml" || exit
 name=$(sed -n 's/^name: //p' "$folder/resolved.yml")
 clients=$(sed -n 's/^ *replicas: //p' "$folder/resolved.yml" | head -n 1)
 [ "${clients:-0}" -ge 1 ] || fail "CLIENTS=${CLIENTS-$clients}: expected an integer of at least 1"
-# Compose writes numbers as no stack may have them.
+# `docker stack deploy` needs a version, ports as numbers, and cores as strings.
 sed -e '1i version: "3.9"' -e '/^name: /d' -e 's/^\( *published: \)"\(.*\)"$/\1\2/' \
     -e 's/^\( *cpus: \)"\{0,1\}\([^"]*\)"\{0,1\}$/\1"\2"/' "$folder/resolved.yml" >"$folder/stack.yml"
 
-# Images without a registry's name are on each host. The engine would ask Docker Hub for them.
+# Images without a registry in their name are on each host already. The engine would look for them on Docker Hub.
 resolve=changed
 compose "$@" config --images server client >"$folder/images" || exit
 grep -qv / "$folder/images" && resolve=never
 
-# The engine refuses to remove those in use. The ones before them stay until the next update, for `docker service rollback`.
+# The engine refuses to remove those in use, so the version that this deployment replaces stays, for `docker service rollback`.
 stack=label=com.docker.stack.namespace=$name
 for kind in secret config; do
     docker "$kind" ls --quiet --filter "$stack" | xargs -r docker "$kind" rm >/dev/null 2>&1
 done
 
-# If the server has ended, all is created again, as `docker compose up` starts or resumes a run. An update would start the
-# clients one by one.
+# If the server has ended, everything is recreated, so that a run starts or is resumed. An update would start the clients one
+# by one.
 running=$(docker service ps --quiet --filter desired-state=running --filter desired-state=ready "${name}_server" 2>/dev/null)
 [ "$running" ] || docker service ls --quiet --filter "$stack" | xargs -r docker service rm >/dev/null || exit
 find_newest() { docker service ps --quiet "${name}_server" 2>/dev/null | head -n 1; }
 read_template() { docker service inspect --format '{{json .Spec.TaskTemplate}}' "${name}_server" 2>/dev/null; }
 before=$(find_newest)
 template=$(read_template)
-# Newer engines wait by default, or print that they will.
+# Newer engines wait for the services by default, or announce that they will.
 detach=$(docker stack deploy --help | grep -q -e --detach && echo --detach)
 docker stack deploy $detach --prune --with-registry-auth --resolve-image "$resolve" --compose-file "$folder/stack.yml" "$name" || exit
 
 if [ "$(read_template)" != "$template" ]; then
     while [ "$(find_newest)" = "$before" ]; do sleep 0.2; done
 fi
-# Until the server serves or has ended. Its host may have to load the image first.
+# Wait until the server is ready or has ended. Its host may have to pull the image first.
 while :; do
     found=$(docker service ps --format '{{.CurrentState}} {{.Error}}' "${name}_server" | head -n 1)
     case $found in
