@@ -1,6 +1,7 @@
 """A node's share of the data: which examples of a set are in it, and how they are loaded."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,18 +43,30 @@ def load_rows(data: AnyDataset, chosen: Indices, device: mx.Context, *, is_own: 
     return Share(Dataset(inputs, data.labels[chosen]), np.arange(len(chosen)))
 
 
-def choose_rows(train: AnyDataset, test: AnyDataset, share: DataShare) -> tuple[Indices, Indices]:
-    """Return the indices of a share's training and test examples."""
-    if share.partition is None:
-        return np.arange(len(train)), np.arange(len(test))
-    number = share.num_partitions
-    if not 0 <= share.partition < number:
-        raise DataError(
-            f"partition {share.partition} of {number}; expected an index below the number of partitions"
-        )
-    # Only the number of labels counts for a random division, so those of a lazy dataset are not read.
-    labels = np.zeros(len(train)) if share.rule.kind == "iid" else list_labels(train, "training set")
-    return (
-        split_indices(labels, share.rule, number, share.seed)[share.partition],
-        split_test_indices(len(test), number, share.seed)[share.partition],
-    )
+class Division:
+    """How a training and a test set are divided; kept for the next share of the same sets."""
+
+    def __init__(self) -> None:
+        self._share: DataShare | None = None
+        self._parts: tuple[Sequence[Indices], Sequence[Indices]] = ((), ())
+
+    def choose_rows(self, train: AnyDataset, test: AnyDataset, share: DataShare) -> tuple[Indices, Indices]:
+        """Return the indices of a share's training and test examples."""
+        if share.partition is None:
+            return np.arange(len(train)), np.arange(len(test))
+        number = share.num_partitions
+        if not 0 <= share.partition < number:
+            raise DataError(
+                f"partition {share.partition} of {number}; expected an index below the number of partitions"
+            )
+        whole = replace(share, partition=None)
+        if whole != self._share:
+            # Only the number of labels counts for a random division, so those of a lazy dataset are not read.
+            labels = np.zeros(len(train)) if share.rule.kind == "iid" else list_labels(train, "training set")
+            self._parts = (
+                split_indices(labels, share.rule, number, share.seed),
+                split_test_indices(len(test), number, share.seed),
+            )
+            self._share = whole
+        chosen, tested = (parts[share.partition] for parts in self._parts)
+        return chosen, tested

@@ -21,7 +21,7 @@ from client.metrics import COUNT
 from client.mx import mx
 from client.network import Network
 from client.seeding import seed_all, seed_call
-from client.shares import DataShare, choose_rows, load_rows
+from client.shares import DataShare, Division, load_rows
 from client.task import Task, load_task
 from fedmx.hyperparameters import Hyperparameters
 from fedmx.log import event
@@ -60,6 +60,7 @@ class Trainer:
         # Freed once the first share is loaded, but kept from the second one on.
         self._sets: Sets | None = self._load_sets()
         self._shares = 0
+        self._division = Division()
         sets = self._sets
         data_checks.check_numbers(task.name, sets)
         # A task's own loops may read items that form no batch, such as sentences of different lengths.
@@ -130,7 +131,9 @@ class Trainer:
         own = (self.task.train, self.task.evaluate)
         self._data = tuple(
             load_rows(data, chosen, devices[0], is_own=function is not None)
-            for data, chosen, function in zip(sets, choose_rows(*sets, share), own, strict=True)
+            for data, chosen, function in zip(
+                sets, self._division.choose_rows(*sets, share), own, strict=True
+            )
         )
         self._share = share
 
