@@ -47,7 +47,7 @@ class FleetRun:
         """
         check_idle(flwr)
         path = flwr.folder / "run.toml"
-        path.write_text("".join(f"{line}\n" for line in _write_run_config(settings)))
+        path.write_text("".join(f"{line}\n" for line in write_run_config(settings)), encoding="utf-8")
         answer = flwr.ask("run", str(app), "--run-config", str(path))
         return cls(flwr, str(answer["run-id"]))
 
@@ -131,11 +131,12 @@ def check_idle(flwr: Flwr) -> None:
             )
 
 
-def _write_run_config(settings: RunSettings) -> Iterator[str]:
+def write_run_config(settings: RunSettings) -> Iterator[str]:
     """Yield the lines of Flower's run config, which is TOML without tables."""
     names = {field.name.upper() for field in dataclasses.fields(RunSettings)}
     for name, value in describe(settings).items():
         if name not in names:
             continue
-        text = json.dumps(json.dumps(value) if isinstance(value, dict) else value)
+        # TOML rejects the surrogate pairs of JSON's escapes.
+        text = json.dumps(json.dumps(value) if isinstance(value, dict) else value, ensure_ascii=False)
         yield f"{name.lower().replace('_', '-')} = {text}"

@@ -52,18 +52,25 @@ def flwr(tmp_path: Path) -> Iterator[Flwr]:
     port = find_free_port()
     superlink = start_superlink(tmp_path, port)
     authority = tmp_path / "pki" / "fleet" / "superlink" / "authority.crt"
-    with SuperLink(Address("127.0.0.1", port), authority).configured() as made:
-        deadline = time.monotonic() + HANG_S
-        while True:
-            try:
-                made.ask("list")
-                break
-            except UnreachableError:
-                assert superlink.poll() is None, (tmp_path / "superlink.log").read_text()
-                assert time.monotonic() < deadline
-        yield made
-    superlink.terminate()
-    superlink.wait(HANG_S)
+    try:
+        with SuperLink(Address("127.0.0.1", port), authority).configured() as made:
+            wait_for_answer(made, superlink, tmp_path / "superlink.log")
+            yield made
+    finally:
+        superlink.terminate()
+        superlink.wait(HANG_S)
+
+
+def wait_for_answer(flwr: Flwr, superlink: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + HANG_S
+    while True:
+        try:
+            flwr.ask("list")
+        except UnreachableError:
+            assert superlink.poll() is None, log.read_text()
+            assert time.monotonic() < deadline
+        else:
+            return
 
 
 def start_supernode(folder: Path, flwr: Flwr, site: str) -> "subprocess.CompletedProcess[str]":
