@@ -72,7 +72,7 @@ def _register(flwr: Flwr, arguments: argparse.Namespace) -> None:
 def _run(flwr: Flwr, arguments: argparse.Namespace) -> None:
     settings = load(ServerSettings, find_problems)
     run = FleetRun.submit(flwr, arguments.app, settings)
-    print(f"submitted run {run.number}", flush=True)
+    print(f"submitted run {run.number}; Ctrl-C stops following it, {_explain_stop(run)}", flush=True)
     _finish(run)
 
 
@@ -90,10 +90,14 @@ def _finish(run: FleetRun) -> None:
     except StopSignal:
         print(
             f"\nrun {run.number} continues; `make superlink ARGS='follow {run.number}'` follows it again,"
-            f" `make superlink ARGS='stop {run.number}'` stops it, `make superlink ARGS=list` lists all runs"
+            f" {_explain_stop(run)}, `make superlink ARGS=list` lists all runs"
         )
         raise
     run.sum_up(load(ModelSettings).runs_dir)
+
+
+def _explain_stop(run: FleetRun) -> str:
+    return f"`make superlink ARGS='stop {run.number}'` stops it"
 
 
 def _flwr(flwr: Flwr, arguments: argparse.Namespace) -> None:

@@ -1,6 +1,10 @@
 #!/bin/sh
 # Print the URL of the page of the server in containers: `server/status/url.sh`.
 published=$(docker compose port server 8081 2>/dev/null)
+if [ -z "$published" ] && [ -f compose.superlink.yml ]; then
+    # A fleet's page is that of its ServerApp.
+    published=$(docker compose -f docker-compose.yml -f compose.superlink.yml port superexec-serverapp 8081 2>/dev/null)
+fi
 case $published in
     # Compose prints port 0 for a container that has ended.
     "" | *:0)
