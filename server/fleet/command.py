@@ -14,7 +14,6 @@ from fedmx.values import Address
 from server.fleet.flwr import Flwr, SuperLink
 from server.fleet.membership import Membership
 from server.fleet.runs import FleetRun, check_idle
-from server.problems import find_problems
 
 _Action = Callable[[Flwr, argparse.Namespace], None]
 
@@ -70,6 +69,8 @@ def _register(flwr: Flwr, arguments: argparse.Namespace) -> None:
 
 
 def _run(flwr: Flwr, arguments: argparse.Namespace) -> None:
+    from server.problems import find_problems  # noqa: PLC0415 - imports Flower, which other commands do not need
+
     settings = load(ServerSettings, find_problems)
     run = FleetRun.submit(flwr, arguments.app, settings)
     print(f"submitted run {run.number}; Ctrl-C stops following it, {_explain_stop(run)}", flush=True)
