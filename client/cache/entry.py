@@ -1,7 +1,8 @@
 """An entry of the cache on disk: a folder of .npy files, and a manifest with the digest of each.
 
 The folder is renamed into its place once it is complete, so that processes which write at the same time do
-not disturb each other, nor those that read. Arrays are mapped into memory: processes share their pages.
+not disturb each other, nor those that read. Arrays are mapped into memory: processes share their pages. A
+digest finds damage by chance, not by intent, so a folder in which another user can write is not used.
 """
 
 import hashlib
@@ -56,6 +57,7 @@ class Entry:
             DamagedError: a file is not what was written.
         """
         try:
+            _check_owner(self.slot)
             digests = json.loads((self.folder / _MANIFEST).read_bytes())
             if not isinstance(digests, dict):
                 raise DamagedError(f"{_MANIFEST} is not a JSON object")
@@ -74,6 +76,7 @@ class Entry:
             OSError: they cannot be written; there is no trace of them then.
         """
         self.slot.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_owner(self.slot)
         part = Path(tempfile.mkdtemp(prefix=f".{self.key[:16]}-", dir=self.slot))
         try:
             _write_sets(part, sets)
@@ -112,6 +115,17 @@ class Entry:
             is_part = other.name.startswith(".")
             if other != self.folder and not (is_part and now - other.lstat().st_mtime < _STALE_S):
                 _remove(other)
+
+
+def _check_owner(folder: Path) -> None:
+    """Check that no other user can write in a folder.
+
+    Raises:
+        OSError: another user can, or the folder does not exist.
+    """
+    found = folder.stat()
+    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise OSError(f"{folder}: another user can write in it; expected a folder of this user alone")
 
 
 def _write_sets(folder: Path, sets: Sequence[Dataset]) -> None:

@@ -171,6 +171,18 @@ def test_a_folder_that_cannot_be_written_costs_a_warning_and_no_data(
     assert "DATA_CACHE" in caplog.text
 
 
+def test_a_folder_in_which_other_users_can_write_is_not_trusted(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.load()
+    site.list_entries()[0].parent.chmod(0o770)
+    train, _ = site.load()
+    assert (site.reads, len(train)) == (2, 4)
+    assert "another user can write" in caplog.text
+    site.load()
+    assert site.reads == 3
+
+
 def test_remains_of_a_killed_writer_are_removed_later_and_those_of_a_living_one_stay(site: Site) -> None:
     site.load()
     slot = site.list_entries()[0].parent
