@@ -19,7 +19,7 @@ from fedmx.errors import DataError
 from fedmx.files import atomic_write, disk_errors
 from fedmx.pki import ssh
 from fedmx.pki.authority import LOCAL_SITE, Authority
-from fedmx.pki.certificates import AUTHORITY_FILE, SITE, UNREADABLE, read_certificate
+from fedmx.pki.certificates import AUTHORITY_FILE, SITE, UNREADABLE, read_certificate, read_key
 from fedmx.pki.credentials import read_certificates
 from fedmx.pki.register import Issued
 
@@ -53,10 +53,10 @@ def write(authority: Authority, folder: Path) -> list[str]:
     Raises:
         DataError: a file cannot be read or written.
     """
-    certificate = (authority.folder / "authority" / AUTHORITY_FILE).read_bytes()
+    root = (authority.folder / "authority" / AUTHORITY_FILE).read_bytes()
     members = dict(_list_members(authority))
     for part in ("superlink", "supernodes"):
-        _write(folder / part / AUTHORITY_FILE, certificate, 0o644)
+        _write(folder / part / AUTHORITY_FILE, root, 0o644)
     _write(
         folder / "superlink" / MEMBERS_FILE, "".join(f"{key}\n" for key in members.values()).encode(), 0o644
     )
@@ -65,7 +65,9 @@ def write(authority: Authority, folder: Path) -> list[str]:
         key = authority.folder_of(SITE, name) / "site.key"
         number = name.removeprefix(PREFIX)
         if name.startswith(PREFIX) and number.isdecimal() and key.exists():
-            _write(folder / "supernodes" / number / KEY_FILE, ssh.encode_private(key.read_bytes()), 0o600)
+            certificate = read_certificate(key.with_name("site.crt"), _EXPECTED)
+            pem, _ = read_key(key, certificate, _EXPECTED)
+            _write(folder / "supernodes" / number / KEY_FILE, ssh.encode_private(pem), 0o600)
             _share_secret(folder / "supernodes" / number, folder / "clientapps" / number)
     return list(members)
 

@@ -127,6 +127,19 @@ def test_a_supernode_keeps_its_key_when_its_certificate_is_renewed_but_not_when_
     assert (folder / "fleet" / "superlink" / MEMBERS_FILE).read_text() == f"{new}\n"
 
 
+def test_a_damaged_key_is_replaced_or_named_in_one_line(command: Command, folder: Path) -> None:
+    command("fleet", "--supernodes", "2")
+    key = open_authority(folder).folder_of(SITE, "supernode-2") / "site.key"
+    key.write_text("damaged")
+    command("fleet", "--supernodes", "2")
+    path = folder / "fleet" / "supernodes" / "2" / KEY_FILE
+    certificate = load(key.with_name("site.crt"))
+    assert load_ssh_private_key(path.read_bytes(), None).public_key() == certificate.public_key()
+    key.write_text("damaged")
+    with pytest.raises(DataError, match=r"supernode-2/site\.key: not a valid PEM private key"):
+        command("fleet", "--supernodes", "1")
+
+
 def test_wrong_arguments_are_reported_in_one_line(command: Command) -> None:
     with pytest.raises(SettingsError, match="--supernodes"):
         command("fleet", "--supernodes", "many")
