@@ -2,7 +2,7 @@
 
 That is `.env`; the lists between `# settings:begin KINDS` and `# settings:end` in the compose files and
 pyproject.toml; the tables between `<!-- settings:KINDS -->` and `<!-- /settings -->` in the documents; and
-`server/status/page/bundle.json`, which has the other files of its folder.
+`server/status/page/bundle.json`, which contains the other files of its folder.
 """
 # ruff: noqa: INP001 - a program of its own
 

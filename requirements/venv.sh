@@ -1,8 +1,8 @@
 #!/bin/sh
 # Set up .venv from a lock: `requirements/venv.sh run`, or export, dev, server, client. A tool (docs, tensorboard, mlflow) has
-# an environment of its own, such as .venv-docs, and so has the simulation, which needs Ray. `make` calls this if an environment is older than its lock. All missing
-# system packages are named before anything is installed. Packages in requirements/task.txt, the user's file, are installed
-# with every lock that has MXNet.
+# an environment of its own, such as .venv-docs, and so has the simulation, which needs Ray. `make` calls this if an
+# environment is older than its lock. All missing system packages are named before anything is installed. Packages in
+# requirements/task.txt, the user's file, are installed with every lock that has MXNet.
 set -eu
 unset CDPATH PYTHONHOME PYTHONPATH
 cd "$(dirname "$0")/.."

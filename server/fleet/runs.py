@@ -114,7 +114,7 @@ class FleetRun:
 
 
 def check_idle(flwr: Flwr) -> None:
-    """Check that no run is going on: two would write in one folder, and an update of the fleet would end it.
+    """Check that no run is in progress: two would share a folder, and an update of the fleet would end it.
 
     Raises:
         SettingsError: one is.
