@@ -141,7 +141,8 @@ def _watch(
         raise MeasurementError(f"{engine}: {children.tail(name)}")
     seconds = time.monotonic() - started
     folder = children.folder / "runs" / "latest"
-    rounds = [json.loads(line)["seconds"]["total"] for line in (folder / "history.jsonl").open()]
+    lines = (folder / "history.jsonl").read_text().splitlines()
+    rounds = [json.loads(line)["seconds"]["total"] for line in lines]
     digest = json.loads((folder / "run.json").read_text())["model_sha256"]
     return Measured(engine, seconds, rounds, sum(cpu.values()), peak, processes, digest)
 

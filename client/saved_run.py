@@ -169,7 +169,7 @@ def _find_folder(name: str | Path) -> Path:
     folders = sorted((path.parent for path in runs_dir.glob("*/run.json")), reverse=True)
     folders = [folder for folder in folders if not folder.is_symlink()]
     found = [folder for folder in folders if _read_name(folder) == str(name)]
-    found = found or [folder for folder in folders if folder.name.startswith(str(name))]
+    found = found or [folder for folder in folders if str(name) and folder.name.startswith(str(name))]
     if len(found) == 1:
         return found[0]
     if found:

@@ -47,7 +47,7 @@ class Division:
     """How a training and a test set are divided; kept for the next share of the same sets."""
 
     def __init__(self) -> None:
-        self._share: DataShare | None = None
+        self._divided: tuple[DataShare, int, int] | None = None
         self._parts: tuple[Sequence[Indices], Sequence[Indices]] = ((), ())
 
     def choose_rows(self, train: AnyDataset, test: AnyDataset, share: DataShare) -> tuple[Indices, Indices]:
@@ -59,14 +59,15 @@ class Division:
             raise DataError(
                 f"partition {share.partition} of {number}; expected an index below the number of partitions"
             )
-        whole = replace(share, partition=None)
-        if whole != self._share:
+        # A set that is read again may have another length.
+        divided = replace(share, partition=None), len(train), len(test)
+        if divided != self._divided:
             # Only the number of labels counts for a random division, so those of a lazy dataset are not read.
             labels = np.zeros(len(train)) if share.rule.kind == "iid" else list_labels(train, "training set")
             self._parts = (
                 split_indices(labels, share.rule, number, share.seed),
                 split_test_indices(len(test), number, share.seed),
             )
-            self._share = whole
+            self._divided = divided
         chosen, tested = (parts[share.partition] for parts in self._parts)
         return chosen, tested

@@ -127,6 +127,8 @@ def test_a_run_is_found_by_its_run_name_and_by_the_beginning_of_its_id(workplace
     for given, listed in {"deep": "x, 2026-b", "2026": "2026-b, 2026-a"}.items():
         with pytest.raises(DataError, match=f"{given}: matches 2 runs; .*{listed}"):
             find_run(given)
+    with pytest.raises(DataError, match=r"not a run"):
+        find_run("")
 
 
 def test_an_unfinished_run_is_named_with_its_status_even_if_it_has_written_its_model(
