@@ -34,7 +34,7 @@ _OF_MAKE = (
     "docker-compose.yml",
     FLEET,
 )
-"""What a folder needs in which make is run."""
+"""What make needs in the folder in which it runs."""
 PROGRAMS = ("server", "client", "client-gpu", "model", "tensorboard")
 
 

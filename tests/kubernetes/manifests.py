@@ -32,7 +32,7 @@ def render(folder: Path) -> list[Object]:
 
 
 class _ComposeLoader(yaml.SafeLoader):
-    """Reads a compose file, whose tags say how values of two files are merged."""
+    """Reads a compose file, whose tags define how the values of two files are merged."""
 
 
 def _read_tagged(loader: yaml.SafeLoader, _: str, node: yaml.Node) -> Any:
