@@ -7,6 +7,7 @@ from pathlib import Path
 from fedmx.command_line import add_command, add_commands
 from fedmx.errors import RefusedError, SettingsError, StopSignal
 from fedmx.hyperparameters import Hyperparameters
+from fedmx.log import printable
 from fedmx.program import ArgumentParser
 from fedmx.run_settings import RunSettings
 from fedmx.settings import ModelSettings, ServerSettings, load
@@ -45,7 +46,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     running.add_argument("app", type=Path, help="folder of the apps")
     add("idle", _check_idle, "check that no run is in progress")
     following = add("follow", _follow, "follow a run, and print its result")
-    following.add_argument("number", help="id of the run, as `flwr list` prints it")
+    following.add_argument("number", type=_parse_number, help="id of the run, as `flwr list` prints it")
     passing = add("flwr", _flwr, "run a command of flwr, such as list, stop or supernode list")
     passing.add_argument("arguments", nargs=argparse.REMAINDER, help="its arguments")
 
@@ -95,6 +96,13 @@ def _finish(run: FleetRun) -> None:
         )
         raise
     run.sum_up(load(ModelSettings).runs_dir)
+
+
+def _parse_number(text: str) -> str:
+    # `flwr` reports another text in a box of several lines.
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{printable(text)}: expected the number that `flwr list` prints")
+    return text
 
 
 def _explain_stop(run: FleetRun) -> str:

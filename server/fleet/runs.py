@@ -15,7 +15,8 @@ from server.fleet.flwr import Flwr
 from server.run_commands.find import find_run, read_document
 from server.run_commands.showing import show_lines
 
-_STARTED = re.compile(r"\brun (?:started|resumed)\b.*?\brun=(\S+)")
+# LOG_FORMAT is text or json.
+_STARTED = re.compile(r'\brun (?:started|resumed)\b.*?\brun(?:=|": ")([^\s"]+)')
 _OVER = "finished"
 _COMPLETED, _STOPPED = "finished:completed", "finished:stopped"
 # A run is over a moment after the last line of its log.
@@ -62,8 +63,7 @@ class FleetRun:
                 assert log.stdout is not None  # noqa: S101 - for mypy: it is a pipe
                 for line in log.stdout:
                     print(line, end="", flush=True)
-                    if found := _STARTED.search(line):
-                        self.run_id = found[1]
+                    self.run_id = find_run_id(line) or self.run_id
             except StopSignal:
                 log.kill()
                 raise
@@ -111,6 +111,12 @@ class FleetRun:
         if document is not None and document["exit_code"]:
             error.exit_code = document["exit_code"]
         raise error
+
+
+def find_run_id(line: str) -> str | None:
+    """Return the id of a run in RUNS_DIR if a line of the ServerApp's log has it."""
+    found = _STARTED.search(line)
+    return found[1] if found else None
 
 
 def check_idle(flwr: Flwr) -> None:
