@@ -249,7 +249,7 @@ class ContainerSettings:
     superlink_publish: str = setting(
         "127.0.0.1:8000",
         str,
-        "host:port at which this machine publishes a SuperLink; whoever reaches it can submit runs",
+        "host:port at which this machine publishes a SuperLink; anyone who can reach it can submit runs",
     )
     supernodes: int = setting(
         2, parsing.integer(at_least=1, at_most=MAX_CLIENTS), "SuperNodes that `make superlink` starts"
