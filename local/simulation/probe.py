@@ -21,15 +21,21 @@ def check_nodes(grid: Grid, settings: ServerSettings, workers: int) -> None:
         FederationError: a node cannot train.
     """
     event("loading the model and the data", workers=workers)
-    asked = list(grid.get_node_ids())[:workers]
-    messages = [_build_query(node_id, number, settings) for number, node_id in enumerate(asked)]
+    nodes = list(grid.get_node_ids())
+    # NUM_PARTITIONS=0 is one for each node.
+    partitions = settings.num_partitions or len(nodes)
+    messages = [
+        _build_query(node_id, (min(number, partitions - 1), partitions), settings)
+        for number, node_id in enumerate(nodes[:workers])
+    ]
     for reply in grid.send_and_receive(messages):
         if reply.has_error():
             raise _explain(reply)
 
 
-def _build_query(node_id: int, partition: int, settings: ServerSettings) -> Message:
-    """Build a query like that of a run, with the first partitions."""
+def _build_query(node_id: int, partition: tuple[int, int], settings: ServerSettings) -> Message:
+    """Build a query like that of a run, with a partition, and the number of partitions."""
+    index, count = partition
     config = ConfigRecord(
         {
             "task-options": settings.hyperparameters.to_config()["task-options"],
@@ -37,8 +43,8 @@ def _build_query(node_id: int, partition: int, settings: ServerSettings) -> Mess
             "with-arrays": False,
             "seed": settings.seed,
             "partition-rule": str(settings.partition),
-            "partition": min(partition, settings.num_partitions - 1),
-            "num-partitions": settings.num_partitions,
+            "partition": index,
+            "num-partitions": count,
         }
     )
     return Message(RecordDict({"config": config}), node_id, MessageType.QUERY, group_id="0")
