@@ -90,7 +90,7 @@ def number(
 
 
 def share(*, is_needed: bool) -> Callable[[str], float]:
-    """Return a parser of shares of a device: a part of one, or several whole ones.
+    """Return a parser of shares of a device: a fraction of one, or a number of devices.
 
     Args:
         is_needed: whether 0 is invalid.

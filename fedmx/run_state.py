@@ -22,7 +22,7 @@ INTERRUPTED = "interrupted"
 KILLED = "the server was killed, or its machine went down"
 """The reason of an interrupted run whose server could not record one."""
 STOPPED = "it was stopped, as by `flwr stop`"
-"""The reason of an interrupted run that somebody stopped on an engine of Flower's."""
+"""The reason of an interrupted run that was stopped on one of Flower's engines."""
 _LOCK = ".lock"
 
 
@@ -82,7 +82,7 @@ def note_interrupted(runs_dir: Path) -> None:
 
 
 def note_stopped(runs_dir: Path) -> None:
-    """Record that somebody stopped the newest run, which was interrupted. The caller holds the lock."""
+    """Record that the newest run, which was interrupted, was stopped by a user. The caller holds the lock."""
     _note(runs_dir, INTERRUPTED, STOPPED)
 
 

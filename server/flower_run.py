@@ -36,7 +36,7 @@ def run(grid: Grid, run_config: Mapping[str, object]) -> None:
 
 @contextmanager
 def _noting_stop(runs_dir: Path) -> Iterator[None]:
-    """Record that the run was stopped if its engine is still there: then somebody asked the engine for it."""
+    """Record that the run was stopped if its engine is still there: then a user asked the engine for it."""
     engine = os.getppid()
     try:
         yield

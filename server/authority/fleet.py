@@ -24,7 +24,7 @@ from fedmx.pki.credentials import read_certificates
 from fedmx.pki.register import Issued
 
 PREFIX = "supernode-"
-"""What the names of the sites begin with whose SuperNodes are on this machine."""
+"""The beginning of the names of sites whose SuperNodes are on this machine."""
 MEMBERS_FILE = "members.txt"
 """The public keys of all sites that may join, in the form of OpenSSH, one per line."""
 KEY_FILE = "node.key"
@@ -84,7 +84,7 @@ def encode_key(authority: Authority, name: str) -> str:
 def _list_members(authority: Authority) -> Iterator[tuple[str, str]]:
     """Yield each site that may join, and its public key.
 
-    The site of the direct link's clients on this machine is none: its key is theirs.
+    The site of the direct link's clients on this machine is left out: they use its key.
     """
     now = datetime.now(UTC)
     for name in sorted({one.name for one in authority.list() if one.role == SITE}):

@@ -56,7 +56,7 @@ class FleetRun:
         """Print the log until the run is over.
 
         Raises:
-            StopSignal: this program was stopped; the run goes on.
+            StopSignal: this program was stopped; the run continues.
         """
         with self._flwr.start("log", self.number) as log:
             try:

@@ -132,7 +132,7 @@ class NewestRun:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether somebody stopped the run on an engine of Flower's."""
+        """Whether the run was stopped on one of Flower's engines."""
         return self.status == run_state.INTERRUPTED and self.facts.get("reason") == run_state.STOPPED
 
     @property
