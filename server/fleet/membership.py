@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedmx.errors import DataError, UnreachableError
+from fedmx.errors import DataError, RefusedError, UnreachableError
 from fedmx.files import atomic_write, disk_errors
 from fedmx.log import event
 from server.fleet.flwr import Flwr
@@ -51,7 +51,7 @@ class Membership:
 
         Raises:
             DataError: a file cannot be read or written, or is not valid.
-            RefusedError: the SuperLink refused a command.
+            RefusedError: the SuperLink refused a command, or keys of sites; all others are registered.
             UnreachableError: no SuperLink answers.
         """
         wanted = dict(_read_keys(members_file))
@@ -65,11 +65,33 @@ class Membership:
             self._flwr.ask("supernode", "unregister", one.node_id)
             self._write(registered)
             event("supernode unregistered", site=one.site, node_id=one.node_id)
+        self._register_missing(wanted, registered)
+
+    def _register_missing(self, wanted: Mapping[str, str], registered: dict[str, Member]) -> None:
+        """Register the sites that are not registered yet.
+
+        Raises:
+            RefusedError: the SuperLink refused keys of sites; all others are registered.
+        """
+        refused: dict[str, RefusedError] = {}
         for key, site in wanted.items():
-            if key not in registered:
+            if key in registered:
+                continue
+            try:
                 registered[key] = Member(self._register(key, site), site)
-                self._write(registered)
-                event("supernode registered", site=site, node_id=registered[key].node_id)
+            # One site must not keep the others out.
+            except RefusedError as error:
+                refused[site] = error
+                continue
+            self._write(registered)
+            event("supernode registered", site=site, node_id=registered[key].node_id)
+        if refused:
+            site, error = next(iter(refused.items()))
+            raise RefusedError(
+                f"{error}; cannot register {', '.join(refused)}: Flower refuses a key for good once it was"
+                f" unregistered; expected a new key (`make pki-revoke NAME={site}`, then `make pki-site"
+                f" NAME={site}` or the site's new request)"
+            )
 
     def _list(self) -> list[Mapping[str, str]]:
         """Return the SuperNodes; a SuperLink that has just started may not answer at once."""

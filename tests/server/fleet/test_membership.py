@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from fedmx.errors import DataError, UnreachableError
+from fedmx.errors import DataError, RefusedError, UnreachableError
 from fedmx.pki import ssh
+from fedmx.pki.certificates import SITE
 from fedmx.settings import environment
 from fedmx.values import Address
 from server.authority import fleet
@@ -119,6 +122,16 @@ def test_sites_are_registered_once_and_unregistered_when_they_are_revoked(
         refused = start_supernode(tmp_path, flwr, site)
         assert refused.returncode != 0
         assert "Failed to initialize the connection" in refused.stdout + refused.stderr
+
+    # Flower refuses a key that was unregistered, which must not keep out another site.
+    key = load_pem_private_key((authority.folder_of(SITE, "south") / "site.key").read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    authority.issue_site("south", key)
+    authority.issue_site("west")
+    fleet.write(authority, tmp_path / "pki" / "fleet")
+    with pytest.raises(RefusedError, match=r"cannot register south: .*NAME=south"):
+        membership.update(members)
+    assert {one["site"] for one in json.loads(registered.read_text()).values()} == {"north", "east", "west"}
 
 
 def test_a_superlink_that_is_not_up_is_reported_in_one_line(tmp_path: Path) -> None:
