@@ -86,9 +86,9 @@ class Membership:
             self._write(registered)
             event("supernode registered", site=site, node_id=registered[key].node_id)
         if refused:
-            site, error = next(iter(refused.items()))
+            site, reason = next(iter(refused.items()))
             raise RefusedError(
-                f"{error}; cannot register {', '.join(refused)}: Flower refuses a key for good once it was"
+                f"{reason}; cannot register {', '.join(refused)}: Flower refuses a key for good once it was"
                 f" unregistered; expected a new key (`make pki-revoke NAME={site}`, then `make pki-site"
                 f" NAME={site}` or the site's new request)"
             )
