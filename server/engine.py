@@ -5,6 +5,7 @@ node is its id, and nothing is known of it but whether it is listed, and whether
 """
 
 import math
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -149,6 +150,7 @@ class FlowerNodes:
     """The nodes that a grid of Flower's has listed. One describes itself only when it is asked.
 
     A node that is no longer listed has left: an engine keeps a node whose connection was lost for a while.
+    Only the thread that creates it asks the engine.
     """
 
     def __init__(self, grid: Grid) -> None:
@@ -156,11 +158,12 @@ class FlowerNodes:
         self._views: dict[int, NodeView] = {}
         self._is_waiting = False
         self._due = 0.0
+        self._owner = threading.get_ident()
 
     def nodes(self) -> list[NodeView]:
-        """List every node that was ever listed, in order of first being listed."""
-        # While replies are awaited, the thread that waits lists the nodes, and another one reports.
-        if not self._is_waiting:
+        """List every node that was ever listed, in order of first being listed; any thread may call this."""
+        # Others, such as that of the status page, must neither wait for the engine nor fail with it.
+        if threading.get_ident() == self._owner and not self._is_waiting:
             self._refresh()
         return list(self._views.values())
 
@@ -173,7 +176,7 @@ class FlowerNodes:
 
     @contextmanager
     def listed_by_wait(self) -> Iterator[None]:
-        """Leave it to the thread in the `with` block to list the nodes, by `refresh_if_due`."""
+        """List the nodes in the `with` block only by `refresh_if_due`."""
         self._is_waiting = True
         self._due = time.monotonic() + _LISTED_EVERY_S
         try:

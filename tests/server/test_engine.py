@@ -1,6 +1,7 @@
 """Flower's own engines, seen through the interface of the direct link."""
 
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from flwr.app import ConfigRecord, Error, Message, RecordDict
@@ -43,6 +44,16 @@ def test_a_node_of_a_flower_engine_has_joined_when_it_was_first_listed() -> None
     back, _ = roster.nodes()
     assert back.is_ready
     assert back.since >= gone.since
+
+
+def test_another_thread_reads_the_nodes_without_asking_the_engine() -> None:
+    grid = LocalGrid({7: NullNode()})
+    roster = FlowerEngine(grid).roster
+    known = roster.nodes()
+    grid.nodes[5] = NullNode()
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(roster.nodes).result() == known
+    assert [view.node_id for view in roster.nodes()] == [7, 5]
 
 
 class SlowGrid(LocalGrid):
