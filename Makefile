@@ -18,9 +18,10 @@ own_project = $(if $(filter command,$(origin COMPOSE_PROJECT_NAME)),,env -u COMP
 # Reject names that are not settings, on make's command line and in the .env that compose reads, before anything starts.
 # The runs of `make up` are in a volume, which only a container can read.
 from_volume = $(if $(filter containers,$(FROM)),events export runs tensorboard)
-of_make = ARGS BEST BUNDLE CLIENT_IMAGE FORMAT FROM NAME OUTPUT REQUEST REQUIRE_AUDIT REQUIRE_ENGINE RUN SECONDS SERVER_IMAGE SITE MAKEFLAGS SHELL $(of_simulation)
+of_make = ARGS BEST BUNDLE FORMAT FROM NAME OUTPUT REQUEST REQUIRE_AUDIT REQUIRE_ENGINE RUN SECONDS SITE MAKEFLAGS SHELL $(of_simulation) $(of_swarm)
 # No compose file lists these settings, so names.sh does not know them.
 of_simulation = $(if $(filter simulate,$(MAKECMDGOALS)),NODES FRACTION SIMULATION_CPUS SIMULATION_GPUS RAY_ADDRESS)
+of_swarm = $(if $(filter swarm,$(MAKECMDGOALS)),CLIENT_IMAGE SERVER_IMAGE)
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 env_file := $(if $(filter client,$(MAKECMDGOALS)),$(BUNDLE)/.env,$(if $(filter build bundle gpu pki-% shell superlink swarm up $(from_volume),$(MAKECMDGOALS)),.env))
 quoted = '$(subst ','\'',$(1))'

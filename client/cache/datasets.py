@@ -74,7 +74,7 @@ def _write(entry: Entry, sets: Sets) -> None:
     except OSError as error:
         warn("cannot keep a dataset in DATA_CACHE", folder=entry.slot, reason=error.strerror or error)
     else:
-        event("kept a dataset in DATA_CACHE", folder=entry.folder)
+        event("dataset cached", folder=entry.folder)
 
 
 def _find_key(task: Task, data_dir: Path, others: tuple[str, ...]) -> str | None:
