@@ -69,7 +69,11 @@ class FleetRun:
                 raise
 
     def find_status(self) -> tuple[str, str]:
-        """Return how the run ended, and why; wait a moment for it."""
+        """Return how the run ended, and why; wait a moment for it.
+
+        Raises:
+            UnreachableError: no SuperLink answers, or the run has not ended.
+        """
         deadline = time.monotonic() + _END_TIMEOUT_S
         while True:
             is_last = time.monotonic() > deadline
@@ -80,8 +84,13 @@ class FleetRun:
                 if is_last:
                     raise
             else:
-                if is_last or found["status"].startswith(_OVER):
+                if found["status"].startswith(_OVER):
                     return found["status"], found["status-details"]
+                if is_last:
+                    raise UnreachableError(
+                        f"run {self.number}: {found['status']}, but its log has ended; `make superlink"
+                        f" ARGS='follow {self.number}'` follows it again"
+                    )
             time.sleep(_POLL_S)
 
     def sum_up(self, runs_dir: Path) -> None:
