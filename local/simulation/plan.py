@@ -111,6 +111,10 @@ def _find_problems(
         yield (
             f"FRACTION={settings.fraction:g}: STRATEGY_ARGS has fraction_train too; expected only one of them"
         )
+    yield from _find_problems_of_workers(settings)
+
+
+def _find_problems_of_workers(settings: _AllSettings) -> Iterator[str]:
     if settings.client_threads > max(1.0, settings.simulation_cpus):
         yield (
             f"CLIENT_THREADS={settings.client_threads}: a worker has"
