@@ -72,7 +72,7 @@ class Simulation:
         deadline = time.monotonic() + HANG_S
         while not is_true():
             assert time.monotonic() < deadline
-            assert self.started[-1].poll() is None, self.started[-1].stdout
+            assert self.started[-1].poll() is None, self.started[-1].communicate()
             time.sleep(0.1)
 
     def end(self) -> None:
@@ -178,7 +178,9 @@ def test_a_killed_worker_is_replaced_and_the_model_is_the_same(simulation: Simul
     assert code == 0, output
     process = simulation.start(**settings)
     simulation.wait_until(lambda: simulation.history)
-    for worker in list_workers(process.pid):
+    workers = list_workers(process.pid)
+    assert workers, "none is left to be killed"
+    for worker in workers:
         worker.kill()
     output, _ = process.communicate(timeout=2 * HANG_S)
     assert process.returncode == 0, output
