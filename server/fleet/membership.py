@@ -6,7 +6,7 @@ registered here.
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ class Member:
     """A registered SuperNode.
 
     Attributes:
-        node_id: the id that Flower gave it.
+        node_id: the id that Flower gave it; empty while it is being registered.
         site: the site whose key it has.
     """
 
@@ -55,11 +55,8 @@ class Membership:
             UnreachableError: no SuperLink answers.
         """
         wanted = dict(_read_keys(members_file))
-        registered = self._read()
-        listed = self._list()
-        known = {str(node["node-id"]) for node in listed if node["status"] not in _GONE}
-        # Another command may have unregistered a SuperNode.
-        registered = {key: one for key, one in registered.items() if one.node_id in known}
+        registered = _complete(self._read(), self._list())
+        self._write(registered)
         for key in registered.keys() - wanted.keys():
             one = registered.pop(key)
             self._flwr.ask("supernode", "unregister", one.node_id)
@@ -77,14 +74,18 @@ class Membership:
         for key, site in wanted.items():
             if key in registered:
                 continue
+            # If this program is killed, the next one finds out whether the SuperLink has the key.
+            registered[key] = Member("", site)
+            self._write(registered)
             try:
                 registered[key] = Member(self._register(key, site), site)
             # One site must not keep the others out.
             except RefusedError as error:
                 refused[site] = error
-                continue
+                del registered[key]
+            else:
+                event("supernode registered", site=site, node_id=registered[key].node_id)
             self._write(registered)
-            event("supernode registered", site=site, node_id=registered[key].node_id)
         if refused:
             site, reason = next(iter(refused.items()))
             raise RefusedError(
@@ -128,6 +129,23 @@ class Membership:
         values = {key: {"node_id": one.node_id, "site": one.site} for key, one in registered.items()}
         with atomic_write(self._path, 0o644) as file:
             file.write(json.dumps(values, indent=2).encode())
+
+
+def _complete(registered: Mapping[str, Member], listed: Iterable[Mapping[str, str]]) -> dict[str, Member]:
+    """Return the SuperNodes that the SuperLink still has, by their keys.
+
+    Another command may have unregistered one. A registration that was interrupted has the newest SuperNode
+    that was not registered by a complete one, if there is any.
+    """
+    created = {str(node["node-id"]): node["created-at"] for node in listed if node["status"] not in _GONE}
+    known = {key: one for key, one in registered.items() if one.node_id in created}
+    others = created.keys() - {one.node_id for one in known.values()}
+    for key, one in registered.items():
+        if not one.node_id and others:
+            newest = max(others, key=created.__getitem__)
+            others.remove(newest)
+            known[key] = Member(newest, one.site)
+    return known
 
 
 def _read_keys(path: Path) -> Iterator[tuple[str, str]]:

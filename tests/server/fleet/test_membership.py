@@ -111,6 +111,13 @@ def test_sites_are_registered_once_and_unregistered_when_they_are_revoked(
     assert registered.read_text() == before
     assert len(flwr.ask("supernode", "list")["nodes"]) == 2
 
+    # As if the program had been killed after the SuperLink had registered the key.
+    interrupted = json.loads(before)
+    next(one for one in interrupted.values() if one["site"] == "south")["node_id"] = ""
+    registered.write_text(json.dumps(interrupted))
+    membership.update(members)
+    assert json.loads(registered.read_text()) == json.loads(before)
+
     authority = open_authority(tmp_path / "pki")
     authority.revoke("south")
     fleet.write(authority, tmp_path / "pki" / "fleet")
