@@ -1,5 +1,6 @@
 """`python -m local.simulation`: the program behind `make simulate`. Its exit code is the simulation's."""
 
+import os
 import tempfile
 
 from fedmx.command_line import Program, parse
@@ -37,7 +38,9 @@ def main() -> None:
     # Not in TMPDIR: the path of a socket below it has at most 107 characters.
     with (
         find_room(environ, ROOT) as room,
-        tempfile.TemporaryDirectory(prefix="fedmx-", dir="/tmp", ignore_cleanup_errors=True) as folder,
+        tempfile.TemporaryDirectory(
+            prefix=f"fedmx-{os.getpid()}-", dir="/tmp", ignore_cleanup_errors=True
+        ) as folder,
     ):
         if (runs := room.get("RUNS_DIR", FIRST_FOLDER)) != FIRST_FOLDER:
             print_line(console, f"{FIRST_FOLDER} is in use by another run; this run is written to {runs}")

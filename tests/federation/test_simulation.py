@@ -117,17 +117,18 @@ def is_alive(process: psutil.Process) -> bool:
     return False
 
 
-def list_temporary_folders() -> set[Path]:
-    return {path.parent for path in Path("/tmp").glob("fedmx-*/ray")}  # noqa: S108 - where the launcher creates them
+def list_temporary_folders(pid: int) -> list[Path]:
+    return list(Path("/tmp").glob(f"fedmx-{pid}-*"))  # noqa: S108 - where the launcher creates them
 
 
 def test_two_nodes_train_the_same_model_as_on_the_direct_link_and_nothing_remains(
     simulation: Simulation, federation: Federation
 ) -> None:
-    before = list_temporary_folders()
-    code, output = simulation.run()
-    assert code == 0, output
-    assert not list_temporary_folders() - before
+    process = simulation.start()
+    simulation.wait_until(lambda: list_temporary_folders(process.pid))
+    output, _ = process.communicate(timeout=2 * HANG_S)
+    assert process.returncode == 0, output
+    assert not list_temporary_folders(process.pid)
     assert federation.run(NUM_ROUNDS=2, client_settings={"DATA_DIR": simulation.data}) == 0, federation.logs
     assert simulation.facts["model_sha256"] == federation.facts["model_sha256"]
     assert f"model_sha256: {federation.facts['model_sha256']}" in output
