@@ -57,7 +57,7 @@ def main() -> None:
     options = _parse_options()
     measured = []
     for engine, measure in (("simulation", _simulate), ("direct link", _link)):
-        if engine.split()[-1] in options.only.split(","):
+        if options.only in (None, engine.split()[-1]):
             print(f"measuring: {engine}, {options.nodes} nodes", flush=True)
             measured.append(measure(options))
     _show(measured)
@@ -73,7 +73,7 @@ def _parse_options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="rounds")
     parser.add_argument("--fraction", type=float, default=0.1, help="fraction of nodes that train in a round")
     parser.add_argument("--processes", type=int, default=2, help="processes that hold the nodes, and workers")
-    parser.add_argument("--only", default="simulation,link", help="simulation,link")
+    parser.add_argument("--only", choices=["simulation", "link"], help="measure one of the two engines")
     parser.add_argument("--limit", type=float, default=1800.0, help="seconds after which a run is stopped")
     return parser.parse_args()
 

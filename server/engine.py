@@ -93,14 +93,19 @@ class FlowerEngine:
         accepted = {*self._grid.push_messages(sent)}
         ids = {message.metadata.message_id: message.metadata.dst_node_id for message in sent}
         self._awaited = {each: node_id for each, node_id in ids.items() if each in accepted}
+        # Each message holds a model.
+        del messages, sent
         self._answered = 0
         self._given_up = set()
         deadline = time.monotonic() + (math.inf if timeout is None else timeout)
         replies: list[Message] = []
         pause_s = _SHORTEST_PAUSE_S
         with self.roster.listed_by_wait():
-            while self._awaited and time.monotonic() < deadline:
+            while self._awaited:
                 replies.extend(self._pull())
+                # What arrived in the last pause counts.
+                if time.monotonic() >= deadline:
+                    break
                 if self._awaited:
                     time.sleep(max(0.0, min(pause_s, deadline - time.monotonic())))
                 pause_s = min(_LONGEST_PAUSE_S, 1.5 * pause_s)

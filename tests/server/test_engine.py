@@ -8,6 +8,7 @@ from flwr.app import ConfigRecord, Error, Message, RecordDict
 
 from fedmx.link.flower import SERVER_NODE_ID, Envelope, may_differ, rebuild_reply
 from server.engine import FlowerEngine, adapt
+from tests.bounds import HANG_S
 from tests.fedmx.link.loopback import Hub
 from tests.server.nodes import LocalGrid, NullNode
 
@@ -96,6 +97,19 @@ def test_while_replies_are_awaited_an_engine_knows_whose_are_missing() -> None:
     assert [reply.metadata.src_node_id for reply in replies] == [5, 7]
     assert known == [(0, [5, 7]), (1, [7])]
     assert (engine.count_answered(), engine.list_unanswered(), engine.progress(7)) == (2, [], "")
+
+
+def test_a_reply_that_arrives_in_the_last_pause_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.engine._SHORTEST_PAUSE_S", HANG_S)
+    looks: list[int] = []
+
+    def reply_at_the_second_look(grid: SlowGrid) -> None:
+        grid.silent = set() if looks else {7}
+        looks.append(len(looks))
+
+    engine = FlowerEngine(SlowGrid({7: NullNode()}, reply_at_the_second_look))
+    assert [reply.metadata.src_node_id for reply in ask(engine, 7, timeout=0.1)] == [7]
+    assert looks == [0, 1]
 
 
 def test_a_node_that_is_gone_for_longer_than_the_grace_is_not_awaited(
