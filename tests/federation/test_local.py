@@ -61,6 +61,18 @@ def test_a_federation_on_one_machine_trains_mnist_and_shows_the_path_of_the_mode
         assert sum(model[name].size for name in model) == 784 * 256 + 256 + 256 * 64 + 64 + 64 * 10 + 10
 
 
+def begin(address: str, runs_dir: Path, **settings: str) -> "subprocess.Popen[str]":
+    """Start the program of `make run`; its lines are read through a pipe."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "local"],
+        cwd=ROOT,
+        env=make_environment(address, runs_dir, **settings),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
 def test_two_at_once_with_no_settings_train_the_same_model_in_separate_folders(tmp_path: Path) -> None:
     # The launcher finds its root from its own file.
     shutil.copytree(ROOT / "local", tmp_path / "local", ignore=shutil.ignore_patterns("__pycache__"))
@@ -123,14 +135,7 @@ def test_a_terminal_shows_what_is_awaited_the_rounds_and_the_page_and_ends_with_
 def test_a_client_that_is_killed_is_started_again_and_no_round_is_without_it(
     free_address: str, tmp_path: Path
 ) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "local"],
-        cwd=ROOT,
-        env=make_environment(free_address, tmp_path / "runs", ROUNDS="6"),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = begin(free_address, tmp_path / "runs", ROUNDS="6")
     assert process.stdout
     while "round finished round=1 " not in (line := process.stdout.readline()):
         assert line, "the run ended before its first round"
@@ -204,14 +209,7 @@ def test_three_sites_with_a_folder_each_train_under_their_names_and_the_same_com
     write_sites(tmp_path / "data", names, 200)
     data_dir = str(tmp_path / "data" / "hospital-{n}")
     settings = {"DATA_DIR": data_dir, "CLIENTS": "3", "ROUNDS": "60"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "local"],
-        cwd=ROOT,
-        env=make_environment(free_address, tmp_path / "runs", **settings),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = begin(free_address, tmp_path / "runs", **settings)
     assert process.stdout
     while "round finished round=1 " not in (line := process.stdout.readline()):
         assert line, "the run ended before its first round"
