@@ -8,6 +8,11 @@ from typing import Any, Self
 from server.status.page import CONTENT_SECURITY_POLICY, build_page
 
 
+class Server(ThreadingHTTPServer):
+    # A browser opens several connections at once; beyond the five by default, a busy machine drops some.
+    request_queue_size = 128
+
+
 class MadeUpServer:
     """Serves the page, a status, and documents of runs.
 
@@ -24,19 +29,21 @@ class MadeUpServer:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 content = outer._find(self.path)
+                body = (content or "").encode()
                 self.send_response(404 if content is None else 200)
                 is_page = self.path == "/"
                 self.send_header(
                     "Content-Type", "text/html; charset=utf-8" if is_page else "application/json"
                 )
+                self.send_header("Content-Length", str(len(body)))
                 self.send_header("Content-Security-Policy", CONTENT_SECURITY_POLICY)
                 self.end_headers()
-                self.wfile.write((content or "").encode())
+                self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server = Server(("127.0.0.1", port), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     @property
