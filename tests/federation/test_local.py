@@ -46,6 +46,18 @@ def launch(address: str, runs_dir: Path, **settings: str) -> "subprocess.Complet
     )
 
 
+def begin(address: str, runs_dir: Path, **settings: str) -> "subprocess.Popen[str]":
+    """Start the program of `make run`; its lines are read through a pipe."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "local"],
+        cwd=ROOT,
+        env=make_environment(address, runs_dir, **settings),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
 def test_a_federation_on_one_machine_trains_mnist_and_shows_the_path_of_the_model(
     free_address: str, tmp_path: Path
 ) -> None:
@@ -59,18 +71,6 @@ def test_a_federation_on_one_machine_trains_mnist_and_shows_the_path_of_the_mode
     assert float(row[4]) > 0.9
     with np.load(folder / "model.npz") as model:
         assert sum(model[name].size for name in model) == 784 * 256 + 256 + 256 * 64 + 64 + 64 * 10 + 10
-
-
-def begin(address: str, runs_dir: Path, **settings: str) -> "subprocess.Popen[str]":
-    """Start the program of `make run`; its lines are read through a pipe."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "local"],
-        cwd=ROOT,
-        env=make_environment(address, runs_dir, **settings),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
 
 
 def test_two_at_once_with_no_settings_train_the_same_model_in_separate_folders(tmp_path: Path) -> None:
