@@ -38,6 +38,16 @@ class RunSettings(Hyperparameters):
     round_timeout: float = setting(
         600.0, parsing.seconds_or_unlimited, "seconds to wait for the replies to a message; 0: no limit"
     )
+    quorum: float = setting(
+        1.0,
+        parsing.number(above=0, at_most=1),
+        "fraction of the nodes that were asked whose replies are enough; 1: all",
+    )
+    quorum_grace: float = setting(
+        30.0,
+        parsing.seconds,
+        "seconds that the other nodes have once QUORUM has replied",
+    )
     lr_schedule: LearningRateSchedule = setting(
         LearningRateSchedule(),
         LearningRateSchedule.parse,

@@ -168,13 +168,14 @@ class _Query:
 
     def _note_unfit(self, asked: list[Participant], replies: dict[int, Message]) -> None:
         present = {node.node_id for node in self.nodes.all() if node.is_present}
+        missing = self.nodes.explain_missing([who for who in asked if who.node_id not in replies])
         for who in asked:
             reply = replies.get(who.node_id)
             if reply is None and who.node_id not in present and who.name not in self._left:
                 self._left.add(who.name)
                 warn("a node left before round 1", node=who.name)
             elif reply is None:
-                self._unfit[who.name] = reason = self.nodes.explain_missing(who)
+                self._unfit[who.name] = reason = missing[who.name]
                 warn("no answer", step=MessageType.QUERY, node=who.name, reason=reason)
             elif reply.has_error():
                 reason = printable(reply.error.reason or "an error without a reason")

@@ -3,20 +3,23 @@
 import random
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from statistics import fmean
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 
 from fedmx.errors import TrainingFailedError
 from fedmx.link.flower import may_differ
-from fedmx.log import printable, warn
+from fedmx.link.quorum import Cause, Quorum, count_enough
+from fedmx.listing import shorten
+from fedmx.log import event, printable, warn
 from fedmx.round_news import RoundNews
 from fedmx.settings import ServerSettings
 from server import memory
 from server.admission import RejectedError, admit
 from server.custom_strategy import find_problem_in_messages
 from server.engine import Engine
+from server.few_lines import FewLines
 from server.frozen_view import FrozenView
 from server.leases import Participant
 from server.model import GlobalModel
@@ -75,18 +78,72 @@ class Collector:
             replies.learning_rate = _average_rate(messages) or replies.learning_rate
             self._warn_of_memory(replies.wanted)
         asked = {id_: candidates[id_] for id_ in (message.metadata.dst_node_id for message in messages)}
+        self._ask(step, number, messages, asked, replies)
+        self._note_absent(step, number, asked.values(), replies, round(time.monotonic() - started, 1))
+        replies.seconds += time.monotonic() - started
+
+    def _ask(
+        self,
+        step: str,
+        number: int,
+        messages: Collection[Message],
+        asked: dict[int, Participant],
+        replies: Replies,
+    ) -> None:
+        """Send the messages, and add the replies to `replies`; nodes that do not reply stay in `asked`."""
         settings = self._settings
         question = Question(
-            number, step, self._explain_end(step), settings.round_timeout, settings.lease_grace
+            number,
+            step,
+            self._explain_end(step),
+            settings.round_timeout,
+            settings.lease_grace,
+            self._choose_quorum(step, len(messages), replies),
         )
+        rejections = FewLines("rejected a reply", number=number, step=step)
         for reply in ask(self._engine, messages, asked, question, self._nodes.activity):
-            self._admit_or_reject(step, number, asked.pop(reply.metadata.src_node_id), reply, replies)
-        for who in asked.values():
-            reason = self._nodes.explain_missing(who)
-            replies.miss(who, reason)
-            elapsed_s = round(time.monotonic() - started, 1)
-            warn("no answer", round=number, step=step, node=who.name, elapsed_s=elapsed_s, reason=reason)
-        replies.seconds += time.monotonic() - started
+            who = asked.pop(reply.metadata.src_node_id)
+            if reason := self._admit_or_reject(step, number, who, reply, replies):
+                rejections.warn(node=who.name, reason=reason)
+        rejections.end()
+
+    def _choose_quorum(self, step: str, asked: int, replies: Replies) -> Quorum | None:
+        """Return how many of the nodes that are asked have to reply; None: all of them.
+
+        A quorum never ends a step with fewer updates than the round needs.
+        """
+        if self._settings.quorum == 1:
+            return None
+        admitted = len(replies.admitted)
+        count = count_enough(self._settings.quorum, admitted + asked)
+        if step == MessageType.TRAIN:
+            count = max(count, self._settings.least_updates, self._plan.least_nodes)
+        return Quorum(min(max(count - admitted, 1), asked), self._settings.quorum_grace)
+
+    def _note_absent(
+        self, step: str, number: int, absent: Collection[Participant], replies: Replies, elapsed_s: float
+    ) -> None:
+        """Note and log the nodes that did not reply, and those that a quorum went on without."""
+        left_out = {who: None for who in absent if self._is_left_out(who)}
+        missing = self._nodes.explain_missing([who for who in absent if who not in left_out])
+        replies.leave_out(left_out)
+        if left_out:
+            event(
+                "nodes left out",
+                round=number,
+                step=step,
+                nodes=shorten([who.name for who in left_out]),
+                elapsed_s=elapsed_s,
+                limit=f"QUORUM_GRACE={self._settings.quorum_grace:g}",
+            )
+        lines = FewLines("no answer", number=number, step=step)
+        for name, reason in missing.items():
+            replies.miss(name, reason)
+            lines.warn(node=name, elapsed_s=elapsed_s, reason=reason)
+        lines.end()
+
+    def _is_left_out(self, who: Participant) -> bool:
+        return self._engine.find_absence(who.node_id).cause is Cause.LEFT_OUT
 
     def _configure(
         self, step: str, number: int, attempt: int, candidates: Mapping[int, Participant]
@@ -136,7 +193,8 @@ class Collector:
 
     def _admit_or_reject(
         self, step: str, number: int, who: Participant, reply: Message, replies: Replies
-    ) -> None:
+    ) -> str:
+        """Add a node's reply to `replies`; return why it was rejected, or an empty text."""
         replies.note_transfer(who, self._engine.transfer(reply))
         try:
             update = admit(reply, who, step, self._model.layout)
@@ -144,10 +202,10 @@ class Collector:
             # Training is deterministic: it helps to repeat a request only if its reply was lost.
             is_lost = reply.has_error() and may_differ(reply.error)
             replies.reject(who, printable(str(error)), is_final=not is_lost)
-            warn("rejected a reply", round=number, step=step, node=who.name, reason=error)
-        else:
-            replies.admit(update)
-            self._warn_of_undefined(step, number, update)
+            return str(error)
+        replies.admit(update)
+        self._warn_of_undefined(step, number, update)
+        return ""
 
     def _warn_of_undefined(self, step: str, number: int, update: Update) -> None:
         """Log each undefined metric of a node once per run: it is often undefined in every round."""

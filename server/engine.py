@@ -7,7 +7,7 @@ node is its id, and nothing is known of it but whether it is listed, and whether
 import math
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
@@ -17,6 +17,7 @@ from flwr.serverapp import Grid
 
 from fedmx.link.flower import make_error_reply
 from fedmx.link.member import NodeView
+from fedmx.link.quorum import Absence, Cause, Grace, Quorum
 from fedmx.link.requests import Transfer
 
 # Between two looks for replies: short at first, for a simulation, and no burden for a SuperLink.
@@ -48,21 +49,32 @@ class Engine(Protocol):
         """The nodes that joined."""
 
     def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
+        self, messages: Iterable[Message], *, timeout: float | None = None, quorum: Quorum | None = None
     ) -> Iterable[Message]:
-        """Send messages and wait for their replies, at most `timeout` seconds."""
+        """Send messages and wait for their replies.
+
+        Args:
+            messages: one for each node.
+            timeout: seconds that each node has.
+            quorum: how many replies are enough; None: all.
+        """
 
     def transfer(self, reply: Message) -> Transfer | None:
         """Return the cost of a reply; None where it is not measured."""
 
-    def progress(self, node_id: int) -> str | None:
-        """Return how far an exchange got that took too long; None for a node whose connection was lost."""
+    def find_absence(self, node_id: int) -> Absence:
+        """Return why a node did not reply to the newest messages."""
 
-    def list_unanswered(self) -> list[int] | None:
-        """Return the ids of the nodes whose replies are awaited; None where it is not known."""
+    @property
+    def deadlines(self) -> Mapping[int, float]:
+        """Until when each reply is awaited that has not arrived: node id -> monotonic seconds."""
 
-    def count_answered(self) -> int | None:
-        """Return how many nodes have replied; None where it is not known."""
+    @property
+    def grace_ends(self) -> float:
+        """When the step goes on without the replies that are awaited; infinity before there is a quorum."""
+
+    def count_answered(self) -> int:
+        """Return how many nodes have replied."""
 
 
 class FlowerEngine:
@@ -79,53 +91,77 @@ class FlowerEngine:
         self.roster = FlowerNodes(grid)
         # Message id -> node id, while replies are awaited.
         self._awaited: dict[str, int] = {}
+        self._deadline = math.inf
+        self._grace = Grace(None)
         self._answered = 0
-        self._given_up: set[int] = set()
+        # Node id -> why it did not reply; the others had no time left.
+        self._absences: dict[int, Absence] = {}
 
     def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
+        self, messages: Iterable[Message], *, timeout: float | None = None, quorum: Quorum | None = None
     ) -> Iterable[Message]:
         """Send messages and wait for their replies, at most `timeout` seconds.
 
         Flower's own `send_and_receive` looks for replies every 3 s, and does not show which are missing.
+        A message to a node that is left out cannot be withdrawn: the node works on it, then on the next.
         """
+        self._answered = 0
+        self._absences = {}
         sent = list(messages)
         accepted = {*self._grid.push_messages(sent)}
         ids = {message.metadata.message_id: message.metadata.dst_node_id for message in sent}
+        self._deadline = time.monotonic() + (math.inf if timeout is None else timeout)
+        self._grace = Grace(quorum)
         self._awaited = {each: node_id for each, node_id in ids.items() if each in accepted}
         # Each message holds a model.
         del messages, sent
-        self._answered = 0
-        self._given_up = set()
-        deadline = time.monotonic() + (math.inf if timeout is None else timeout)
-        replies: list[Message] = []
-        pause_s = _SHORTEST_PAUSE_S
         with self.roster.listed_by_wait():
-            while self._awaited:
-                replies.extend(self._pull())
-                # What arrived in the last pause counts.
-                if time.monotonic() >= deadline:
-                    break
-                if self._awaited:
-                    time.sleep(max(0.0, min(pause_s, deadline - time.monotonic())))
-                pause_s = min(_LONGEST_PAUSE_S, 1.5 * pause_s)
-                self._give_up_lost()
+            replies = self._collect()
+        if time.monotonic() >= self._grace.ends <= self._deadline:
+            self._absences.update(dict.fromkeys(self._awaited.values(), Absence(Cause.LEFT_OUT)))
+        self._awaited = {}
         return replies
 
     def transfer(self, _: Message) -> None:
         """Flower's engines do not measure."""
 
-    def progress(self, node_id: int) -> str | None:
-        """Return an empty text: how far an exchange got is not known; None for a node that is gone."""
-        return None if node_id in self._given_up else ""
+    def find_absence(self, node_id: int) -> Absence:
+        """Return why a node did not reply to the newest messages."""
+        return self._absences.get(node_id, Absence(Cause.LATE))
 
-    def list_unanswered(self) -> list[int]:
-        """Return the ids of the nodes whose replies are awaited."""
-        return list(self._awaited.values())
+    @property
+    def deadlines(self) -> Mapping[int, float]:
+        """Until when each reply is awaited that has not arrived."""
+        return dict.fromkeys(self._awaited.copy().values(), self._deadline)
+
+    @property
+    def grace_ends(self) -> float:
+        """When the step goes on without the replies that are awaited."""
+        return self._grace.ends
 
     def count_answered(self) -> int:
         """Return how many nodes have replied."""
         return self._answered
+
+    def _collect(self) -> list[Message]:
+        """Look for replies until all have arrived or the time is over."""
+        replies: list[Message] = []
+        succeeded = 0
+        pause_s = _SHORTEST_PAUSE_S
+        while self._awaited:
+            arrived = list(self._pull())
+            replies.extend(arrived)
+            succeeded += sum(not reply.has_error() for reply in arrived)
+            self._grace.note(succeeded)
+            ends = min(self._deadline, self._grace.ends)
+            # What arrived in the last pause counts.
+            if time.monotonic() >= ends:
+                break
+            if self._awaited:
+                time.sleep(max(0.0, min(pause_s, ends - time.monotonic())))
+            pause_s = min(_LONGEST_PAUSE_S, 1.5 * pause_s)
+            self._give_up_lost()
+        return replies
 
     def _pull(self) -> Iterator[Message]:
         for reply in self._grid.pull_messages(list(self._awaited)):
@@ -147,7 +183,7 @@ class FlowerEngine:
             for node in self.roster.nodes()
             if not node.is_present and now - node.since >= self._grace_s
         }
-        self._given_up |= lost & set(self._awaited.values())
+        self._absences.update(dict.fromkeys(lost & set(self._awaited.values()), Absence(Cause.LOST)))
         self._awaited = {each: node for each, node in self._awaited.items() if node not in lost}
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fedmx.errors import SettingsError, TooFewNodesError
 from fedmx.link.member import NodeView
+from fedmx.link.quorum import Cause
 from fedmx.log import event, warn
 from fedmx.settings import ServerSettings
 from server import leases
@@ -124,19 +125,24 @@ class Nodes:
         self._log_changes(before)
         return leases.participants(self._leases, nodes)
 
-    def explain_missing(self, who: Participant) -> str:
-        """Return why a node that was asked did not reply."""
-        limit = f"within ROUND_TIMEOUT={self._settings.round_timeout:g}"
-        node = next((node for node in self.all() if node.node_id == who.node_id), None)
+    def explain_missing(self, asked: Collection[Participant]) -> dict[str, str]:
+        """Return why nodes that were asked did not reply, by name; no quorum went on without them."""
+        views = {node.node_id: node for node in self.all()}
+        return {who.name: self._explain(who, views.get(who.node_id)) for who in asked}
+
+    def _explain(self, who: Participant, node: NodeView | None) -> str:
         if node is not None and node.is_expelled:
             return "its site's certificate was revoked or has expired"
-        progress = self._engine.progress(who.node_id)
-        if progress is None:
+        absence = self._engine.find_absence(who.node_id)
+        if absence.cause is Cause.LOST:
             return (
                 f"its connection was lost and not restored within LEASE_GRACE={self._settings.lease_grace:g}"
             )
         is_present = node is not None and node.is_present
-        return f"{progress or 'no reply'} {limit}{'' if is_present else ', and it is not connected'}"
+        return (
+            f"{absence.progress or 'no reply'} within ROUND_TIMEOUT={self._settings.round_timeout:g}"
+            f"{'' if is_present else ', and it is not connected'}"
+        )
 
     def _list_sites(self) -> list[Participant]:
         return leases.participants_of_sites(

@@ -41,6 +41,7 @@ class _Node:
     bytes_down: int | None = 0
     rejected: int = 0
     missing: int = 0
+    left_out: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
     train: Mapping[str, float] = field(default_factory=dict)
 
@@ -97,6 +98,8 @@ class Overview:
             self._rejections.append({"round": number, **rejection})
         for name in line["missing"]:
             self._node(name).missing += 1
+        for name in line.get("left_out", ()):
+            self._node(name).left_out += 1
 
     def describe(self, facts: Line) -> dict[str, Any]:
         """Return the document.
@@ -188,7 +191,8 @@ def _is_round(line: object) -> bool:
         and 0 <= line["round"] < _MOST_ROUNDS
         and all(map(_is_entry, (*line["nodes"], *line["rejected"])))
         and all(isinstance(one.get("reason"), str) for one in line["rejected"])
-        and all(isinstance(name, str) for name in line["missing"])
+        and isinstance(line.get("left_out", []), list)
+        and all(isinstance(name, str) for name in (*line["missing"], *line.get("left_out", ())))
     )
 
 

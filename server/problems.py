@@ -1,8 +1,10 @@
 """Finds settings of the server that contradict each other, though each of them is valid by itself."""
 
+import math
 from collections.abc import Iterator
 
 from fedmx import parsing
+from fedmx.link.quorum import count_enough
 from fedmx.settings import ServerSettings
 from server import custom_strategy, privacy, strategies
 
@@ -11,7 +13,8 @@ def find_problems(settings: ServerSettings) -> list[str]:
     """Return a line for each problem; no strategy is built for it."""
     problems = strategies.find_problems(settings)
     stopping = () if problems else _find_problems_in_stopping(settings)
-    return [*problems, *_find_problems_in_schedule(settings), *stopping]
+    quorum = () if problems else _find_problems_in_quorum(settings)
+    return [*problems, *_find_problems_in_schedule(settings), *stopping, *quorum]
 
 
 def _find_problems_in_schedule(settings: ServerSettings) -> Iterator[str]:
@@ -55,3 +58,20 @@ def _find_problems_in_stopping(settings: ServerSettings) -> Iterator[str]:
                 f"{name}={value}: needs every node's evaluation, and STRATEGY_ARGS has"
                 f" fraction_evaluate={fraction}; expected 1"
             )
+
+
+def _find_problems_in_quorum(settings: ServerSettings) -> Iterator[str]:
+    """Yield why a quorum would be too few updates; without NUM_PARTITIONS, its size is not known yet."""
+    nodes = settings.num_partitions
+    # A strategy that asks fewer nodes lowers the minimum too.
+    if settings.quorum == 1 or not nodes or settings.strategy_args.get("fraction_train", 1) != 1:
+        return
+    count = count_enough(settings.quorum, nodes)
+    least = settings.least_updates
+    if count < least:
+        name = "MIN_UPDATES" if settings.min_updates else "MIN_CLIENTS"
+        yield (
+            f"QUORUM={settings.quorum:g}: {count} of NUM_PARTITIONS={nodes} nodes, but a round needs"
+            f" {name}={least} updates; expected at least {math.ceil(100 * least / nodes) / 100:g}, or a"
+            " smaller MIN_UPDATES"
+        )

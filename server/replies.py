@@ -1,8 +1,10 @@
 """The replies to one step of a round, over all its attempts."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fedmx.link.requests import Transfer
+from fedmx.listing import list_names
 from server.leases import Participant
 from server.report import NodeReport, Rejection, Undefined
 from server.update import Update
@@ -19,6 +21,7 @@ class Replies:
         rejected: node name -> why its newest reply was rejected; an error is a reason too.
         failed: names of nodes with a rejected reply that would send the same reply if they were asked again.
         missing: node name -> why there was no reply when it was last asked.
+        left_out: names of nodes that a quorum went on without when they were last asked.
         seconds: from sending to the last reply, all attempts together.
         transfers: of each node, by name.
         learning_rate: that the nodes were sent, averaged; None if none was.
@@ -30,9 +33,11 @@ class Replies:
     rejected: dict[str, str] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
     missing: dict[str, str] = field(default_factory=dict)
+    left_out: set[str] = field(default_factory=set)
     seconds: float = 0.0
     transfers: dict[str, list[Transfer]] = field(default_factory=dict)
     learning_rate: float | None = None
+    _partitions: set[int] = field(default_factory=set)
 
     def in_order(self) -> list[Update]:
         """Return the updates by partition, then node name, whichever node replied first."""
@@ -43,9 +48,7 @@ class Replies:
 
     def has_update_of(self, who: Participant) -> bool:
         """Whether a node, or another that held its partition before it, was admitted already."""
-        return who in self.admitted or (
-            who.partition is not None and who.partition in {other.partition for other in self.admitted}
-        )
+        return who in self.admitted or who.partition in self._partitions
 
     def can_use(self, who: Participant) -> bool:
         """Whether a reply of a node is wanted and may be admitted."""
@@ -58,10 +61,11 @@ class Replies:
 
     def admit(self, update: Update) -> None:
         """Add an update; what was held against its node before is settled."""
-        name = update.participant.name
-        self.missing.pop(name, None)
-        self.rejected.pop(name, None)
-        self.admitted[update.participant] = update
+        who = update.participant
+        self._settle(who.name)
+        self.admitted[who] = update
+        if who.partition is not None:
+            self._partitions.add(who.partition)
 
     def reject(self, who: Participant, reason: str, *, is_final: bool) -> None:
         """Note why a node's reply was rejected.
@@ -71,15 +75,27 @@ class Replies:
             reason: why.
             is_final: whether the node would send the same reply again.
         """
-        self.missing.pop(who.name, None)
+        self._settle(who.name)
         self.rejected[who.name] = reason
         if is_final:
             self.failed.add(who.name)
 
-    def miss(self, who: Participant, reason: str) -> None:
+    def miss(self, name: str, reason: str) -> None:
         """Note why there is no reply of a node."""
-        self.rejected.pop(who.name, None)
-        self.missing[who.name] = reason
+        self._settle(name)
+        self.missing[name] = reason
+
+    def leave_out(self, nodes: Iterable[Participant]) -> None:
+        """Note nodes that a quorum went on without."""
+        for who in nodes:
+            self._settle(who.name)
+            self.left_out.add(who.name)
+
+    def _settle(self, name: str) -> None:
+        """Forget how an earlier attempt ended for a node."""
+        self.missing.pop(name, None)
+        self.rejected.pop(name, None)
+        self.left_out.discard(name)
 
     def are_complete(self, partitions: int) -> bool:
         """Whether every partition was admitted; with data of the sites' own, every site."""
@@ -93,10 +109,12 @@ class Replies:
     def explain(self) -> str:
         """Return why replies were not admitted: each reason once, with its nodes."""
         nodes: dict[str, list[str]] = {}
-        for name, reason in [*sorted(self.rejected.items()), *sorted(self.missing.items())]:
-            nodes.setdefault(reason, []).append(name)
+        left_out = dict.fromkeys(self.left_out, "no reply by the end of QUORUM_GRACE")
+        for kind in (self.rejected, self.missing, left_out):
+            for name, reason in sorted(kind.items()):
+                nodes.setdefault(reason, []).append(name)
         reasons = [
-            f"node{'s' if len(names) > 1 else ''} {', '.join(names)}: {reason}"
+            f"node{'s' if len(names) > 1 else ''} {list_names(names)}: {reason}"
             for reason, names in nodes.items()
         ]
         return "; ".join(reasons) or f"nodes present: {self.present}"

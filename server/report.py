@@ -193,6 +193,7 @@ class RoundReport:
         rejected: the replies that were rejected, with their nodes and reasons.
         undefined: metrics without a finite value.
         missing: names of nodes that did not reply.
+        left_out: names of nodes that a quorum went on without.
         privacy: epsilon and delta spent so far; None without differential privacy.
         seconds: how long its parts took.
         is_complete: whether the evaluation covers every partition, or every site.
@@ -211,6 +212,7 @@ class RoundReport:
     rejected: list[Rejection]
     undefined: list[Undefined]
     missing: list[str]
+    left_out: list[str]
     privacy: Mapping[str, float] | None
     seconds: Seconds
     is_complete: bool

@@ -113,6 +113,7 @@ class RoundLoop:
             rejected=[*trained.list_rejections("train"), *evaluated.list_rejections("evaluate")],
             undefined=[*trained.list_undefined("train"), *evaluated.list_undefined("evaluate")],
             missing=sorted(trained.missing.keys() | evaluated.missing.keys()),
+            left_out=sorted(trained.left_out | evaluated.left_out),
             privacy=privacy,
             seconds=Seconds(
                 train=round(trained.seconds, 4),

@@ -1,7 +1,6 @@
 """Logs every wait of the server: what it waits for, since when, until when, and what happens then."""
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -11,6 +10,7 @@ from datetime import datetime, timedelta
 
 from flwr.app import Message
 
+from fedmx.link.quorum import Quorum
 from fedmx.log import event
 from server.activity import Activity
 from server.engine import Engine
@@ -92,8 +92,9 @@ class Question:
         round: its number; 0 before round 1.
         step: `query`, `train` or `evaluate`.
         then: what happens when nodes have not answered in time.
-        timeout_s: how long the server waits for the replies (ROUND_TIMEOUT).
-        lease_grace_s: how long it waits for a node that is gone (LEASE_GRACE).
+        timeout_s: how long each node has (ROUND_TIMEOUT).
+        lease_grace_s: how long the server waits for a node that is gone (LEASE_GRACE).
+        quorum: how many replies are enough (QUORUM); None: all.
     """
 
     round: int
@@ -101,6 +102,7 @@ class Question:
     then: str
     timeout_s: float
     lease_grace_s: float
+    quorum: Quorum | None = None
 
 
 def ask(
@@ -110,7 +112,7 @@ def ask(
     question: Question,
     activity: Activity,
 ) -> Iterable[Message]:
-    """Send messages and wait for their replies, for at most the question's `timeout_s`.
+    """Send messages and wait for their replies.
 
     Args:
         engine: reaches the nodes.
@@ -122,12 +124,34 @@ def ask(
     activity.begin(question.step, question.round)
     replies = _Awaited(engine, asked, question, time.monotonic() + question.timeout_s)
     with Wait("waiting for replies", activity, quiet_s=_REPORT_S).reported(replies.look):
-        return engine.send_and_receive(messages, timeout=question.timeout_s)
+        return engine.send_and_receive(messages, timeout=question.timeout_s, quorum=question.quorum)
+
+
+@dataclass(frozen=True)
+class _End:
+    """Until when the server waits for a node.
+
+    Attributes:
+        until: monotonic seconds.
+        limit: the setting that ends the wait.
+        is_present: whether the node is connected.
+    """
+
+    until: float
+    limit: str
+    is_present: bool = True
 
 
 @dataclass(frozen=True)
 class _Awaited:
-    """The replies to a question, while the server waits for them."""
+    """The replies to a question, while the server waits for them.
+
+    Attributes:
+        engine: knows which are missing.
+        asked: the nodes by id.
+        question: what they are asked.
+        deadline: monotonic seconds at which ROUND_TIMEOUT is over, before the engine knows better.
+    """
 
     engine: Engine
     asked: Mapping[int, Participant]
@@ -137,7 +161,12 @@ class _Awaited:
     def look(self) -> Outlook:
         """Return which nodes have not answered, and how long the server waits for them."""
         ends = self._list_ends()
-        until = max((end for end, _ in ends.values()), default=self.deadline)
+        then = self.question.then
+        last = max(ends.values(), key=lambda end: end.until, default=_End(self.deadline, "ROUND_TIMEOUT"))
+        grace_ends = self.engine.grace_ends
+        if grace_ends < last.until:
+            last = _End(grace_ends, "QUORUM_GRACE")
+            then = "the step goes on without these nodes"
         return Outlook(
             {
                 "round": self.question.round or None,
@@ -145,23 +174,21 @@ class _Awaited:
                 "answered": self.engine.count_answered(),
                 "awaited": sorted(ends),
             },
-            until=until,
-            limit="ROUND_TIMEOUT" if until == self.deadline else "LEASE_GRACE",
-            then=self.question.then,
-            gone=[name for name, (_, is_present) in ends.items() if not is_present],
+            until=last.until,
+            limit=last.limit,
+            then=then,
+            gone=[name for name, end in ends.items() if not end.is_present],
         )
 
-    def _list_ends(self) -> dict[str, tuple[float, bool]]:
-        """Return until when the server waits for each node, and whether the node is present."""
-        names = {node_id: who.name for node_id, who in self.asked.items()}
-        unanswered = self.engine.list_unanswered()
-        if unanswered is None:
-            return dict.fromkeys(names.values(), (self.deadline, True))
+    def _list_ends(self) -> dict[str, _End]:
+        """Return until when the server waits for each node that has not answered."""
         gone = {view.node_id: view.since for view in self.engine.roster.nodes() if not view.is_present}
         ends = {}
-        for node_id in unanswered:
-            grace_ends = gone[node_id] + self.question.lease_grace_s if node_id in gone else math.inf
-            ends[names[node_id]] = (min(self.deadline, grace_ends), node_id not in gone)
+        for node_id, deadline in self.engine.deadlines.items():
+            end = _End(deadline, "ROUND_TIMEOUT", node_id not in gone)
+            if node_id in gone and (grace_ends := gone[node_id] + self.question.lease_grace_s) < deadline:
+                end = _End(grace_ends, "LEASE_GRACE", is_present=False)
+            ends[self.asked[node_id].name] = end
         return ends
 
 

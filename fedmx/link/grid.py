@@ -1,12 +1,12 @@
 """A Flower `Grid` over the direct link: the nodes as a ServerApp sees them."""
 
-import concurrent.futures
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
+from fedmx.link.awaiting import Awaiting
 from fedmx.link.flower import (
     SERVER_NODE_ID,
     Envelope,
@@ -17,6 +17,7 @@ from fedmx.link.flower import (
     rebuild_reply,
     set_identity,
 )
+from fedmx.link.quorum import Absence, Cause, Quorum
 from fedmx.link.requests import Answer, Request, Transfer
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
@@ -37,7 +38,8 @@ class LinkGrid(Grid):
         self._server = server
         self._open: dict[str, tuple[Message, Request]] = {}
         self._transfers: dict[str, Transfer] = {}
-        self._progress: dict[int, str] = {}
+        self._awaiting = Awaiting()
+        self._absences: Mapping[int, Absence] = {}
         self.set_run(empty_run(run_id))
         break_record_cycles()
 
@@ -100,48 +102,54 @@ class LinkGrid(Grid):
         return replies
 
     def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
+        self, messages: Iterable[Message], *, timeout: float | None = None, quorum: Quorum | None = None
     ) -> Iterable[Message]:
-        """Send messages and wait until each is answered or its node is given up, at most `timeout` seconds.
+        """Send messages and wait until each is answered or its node is given up.
+
+        Args:
+            messages: one for each node.
+            timeout: seconds that each node has; None: no limit.
+            quorum: how many replies are enough; None: all.
 
         Raises:
             ValueError: a message cannot be sent; then none is.
         """
         self._transfers.clear()
-        self._progress.clear()
+        self._awaiting = Awaiting()
         message_ids = list(self.push_messages(messages))
         requests = [self._open[message_id][1] for message_id in message_ids]
+        self._awaiting = Awaiting(requests, math.inf if timeout is None else timeout, quorum)
         try:
-            limit_s = None if timeout == math.inf else timeout
-            concurrent.futures.wait([request.done for request in requests], limit_s)
-            self._progress.update((r.node_id, r.progress()) for r in requests if not r.done.done())
+            self._awaiting.wait()
+            self._absences = self._awaiting.find_absences()
             return list(self.pull_messages(message_ids))
         finally:
+            self._awaiting.end()
             self._server.withdraw(requests)
             for message_id in message_ids:
                 self._open.pop(message_id, None)
 
-    def list_unanswered(self) -> list[int]:
-        """Return the ids of the nodes whose replies are awaited; any thread may call this."""
-        waiting = list(self._open.values())
-        return [message.metadata.dst_node_id for message, request in waiting if not request.done.done()]
+    @property
+    def deadlines(self) -> Mapping[int, float]:
+        """Until when each reply is awaited that has not arrived; any thread may read it."""
+        return self._awaiting.find_deadlines()
+
+    @property
+    def grace_ends(self) -> float:
+        """When the step goes on without the replies that are awaited; any thread may read it."""
+        return self._awaiting.grace_ends
 
     def count_answered(self) -> int:
         """Return how many nodes have replied, without those that were given up; any thread may call this."""
-        done = [request.done for _, request in list(self._open.values()) if request.done.done()]
-        return sum(future.result() is not None for future in done)
+        return self._awaiting.answered
 
     def transfer(self, reply: Message) -> Transfer | None:
         """Return what a reply of the latest `send_and_receive` cost."""
         return self._transfers.get(reply.metadata.message_id)
 
-    def progress(self, node_id: int) -> str | None:
-        """Return how far an exchange got that took too long, in the latest `send_and_receive`.
-
-        Returns:
-            None for a node whose exchange did not take too long: it answered, or its connection was lost.
-        """
-        return self._progress.get(node_id)
+    def find_absence(self, node_id: int) -> Absence:
+        """Return why a node did not reply in the latest `send_and_receive`."""
+        return self._absences.get(node_id, Absence(Cause.LOST))
 
     def _make_reply(self, message: Message, answer: Answer) -> Message:
         metadata = message.metadata

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from flwr.app import Error, RecordDict
 
+from fedmx.link.quorum import Absence, Cause
 from fedmx.protocol.encode import EncodedMessage
 from fedmx.sizes import show_megabytes
 
@@ -33,7 +34,18 @@ class Answer:
 
 @dataclass(eq=False)
 class Request:
-    """A message on its way to a node and back."""
+    """A message on its way to a node and back.
+
+    Attributes:
+        node_id: the node's.
+        message: what it is sent.
+        done: receives the answer; None if the node was given up.
+        asked_at: monotonic seconds.
+        bytes_down: bytes of frames that were written.
+        reply_arrived: array bytes of the reply that arrived.
+        reply_total: array bytes of the reply; 0 before it begins.
+        absence: why the node was given up.
+    """
 
     node_id: int
     message: EncodedMessage
@@ -42,6 +54,7 @@ class Request:
     bytes_down: int = 0
     reply_arrived: int = 0
     reply_total: int = 0
+    absence: Absence | None = None
 
     @property
     def request_id(self) -> str:
@@ -56,10 +69,16 @@ class Request:
         size = self.message.arrays.size
         return f"{_show(sent, size)} of the request had been sent" if sent < size else ""
 
-    def settle(self, answer: Answer | None) -> None:
-        """End the wait with an answer, or with None because the node is gone."""
+    def settle(self, answer: Answer) -> None:
+        """End the wait with an answer."""
         if not self.done.done():
             self.done.set_result(answer)
+
+    def give_up(self, cause: Cause) -> None:
+        """End the wait without an answer."""
+        if not self.done.done():
+            self.absence = Absence(cause, self.progress())
+            self.done.set_result(None)
 
 
 def _show(part: int, whole: int) -> str:
@@ -135,8 +154,8 @@ class Requests:
             request.settle(Answer(content, Transfer(request.bytes_down, bytes_up, seconds)))
         return bool(equal)
 
-    def give_up(self, node_id: int) -> None:
-        """End the wait for all answers of a node that is gone."""
+    def give_up(self, node_id: int, cause: Cause = Cause.LOST) -> None:
+        """End the wait for all answers of a node."""
         for equal in self._waiting.pop(node_id, {}).values():
             for request in equal:
-                request.settle(None)
+                request.give_up(cause)

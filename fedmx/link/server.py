@@ -23,6 +23,7 @@ from fedmx.errors import SettingsError
 from fedmx.event_log import EventLog
 from fedmx.link import channel, session
 from fedmx.link.channel import ServicerContext
+from fedmx.link.quorum import Cause
 from fedmx.link.requests import Request
 from fedmx.link.roster import Roster
 from fedmx.link.session import Session
@@ -185,7 +186,7 @@ class LinkServer:
         for request in requests:
             member = self.roster.find(request.node_id)
             if member is None or self._shared.is_given_up(member):
-                request.settle(None)
+                request.give_up(Cause.LOST)
                 continue
             is_first = self._shared.requests.add(request)
             if is_first and member.stream is not None and member.stream.is_ready:

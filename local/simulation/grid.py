@@ -1,13 +1,15 @@
 """The grid of Flower's simulation engine as a run works on it: with names of nodes, and with progress."""
 
+import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedmx.link.flower import Run
 from fedmx.link.member import NodeView
+from fedmx.link.quorum import Absence, Cause, Grace, Quorum
 from fedmx.pki.authority import LOCAL_SITE
 
 _TICK_S = 0.05
@@ -65,6 +67,9 @@ class SimulationGrid(Grid):
         # Message -> node.
         self._awaited: dict[str, int] = {}
         self._answered = 0
+        self._deadline = math.inf
+        self._grace = Grace(None)
+        self._left_out: set[int] = set()
 
     def set_run(self, run: Run) -> None:
         """Set the run that messages belong to."""
@@ -99,33 +104,58 @@ class SimulationGrid(Grid):
         return self._grid.pull_messages(message_ids)
 
     def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
+        self, messages: Iterable[Message], *, timeout: float | None = None, quorum: Quorum | None = None
     ) -> Iterable[Message]:
-        """Send messages and wait for their replies, at most `timeout` seconds."""
+        """Send messages and wait for their replies, at most `timeout` seconds.
+
+        A message to a node that is left out cannot be withdrawn: a worker still trains the node.
+        """
+        self._answered = 0
+        self._left_out = set()
         sent = list(messages)
         ids = self.push_messages(sent)
-        self._answered = 0
+        self._deadline = math.inf if timeout is None else time.monotonic() + timeout
+        self._grace = Grace(quorum)
         self._awaited = {
             message_id: message.metadata.dst_node_id for message_id, message in zip(ids, sent, strict=True)
         }
         # Each message holds a model.
         del messages, sent
-        deadline = float("inf") if timeout is None else time.monotonic() + timeout
+        replies = self._collect()
+        if time.monotonic() >= self._grace.ends <= self._deadline:
+            self._left_out.update(self._awaited.values())
+        self._awaited = {}
+        return replies
+
+    def _collect(self) -> list[Message]:
+        """Look for replies until all have arrived or the time is over."""
         replies: list[Message] = []
-        while self._awaited and time.monotonic() < deadline:
+        succeeded = 0
+        while self._awaited:
             self._check()
             arrived = list(self.pull_messages(self._awaited))
             self._answered += len(arrived)
             replies.extend(arrived)
             for reply in arrived:
                 self._awaited.pop(reply.metadata.reply_to_message_id, None)
+                succeeded += not reply.has_error()
+            self._grace.note(succeeded)
+            # What arrived in the last pause counts.
+            if time.monotonic() >= min(self._deadline, self._grace.ends):
+                break
             if not arrived:
                 time.sleep(_TICK_S)
         return replies
 
-    def list_unanswered(self) -> list[int]:
-        """Return the ids of the nodes whose replies are awaited; any thread may call this."""
-        return list(self._awaited.values())
+    @property
+    def deadlines(self) -> Mapping[int, float]:
+        """Until when each reply is awaited that has not arrived; any thread may read it."""
+        return dict.fromkeys(self._awaited.copy().values(), self._deadline)
+
+    @property
+    def grace_ends(self) -> float:
+        """When the step goes on without the replies that are awaited."""
+        return self._grace.ends
 
     def count_answered(self) -> int:
         """Return how many nodes have replied; any thread may call this."""
@@ -134,6 +164,6 @@ class SimulationGrid(Grid):
     def transfer(self, _: Message) -> None:
         """Nothing travels through a network."""
 
-    def progress(self, _: int) -> str:
-        """Workers do not report how far they are."""
-        return ""
+    def find_absence(self, node_id: int) -> Absence:
+        """Return why a node did not reply: workers do not report how far they are."""
+        return Absence(Cause.LEFT_OUT if node_id in self._left_out else Cause.LATE)

@@ -21,6 +21,7 @@ _NODE_HEADER = (
     "RECEIVED",
     "REJECTED",
     "MISSING",
+    "LEFT OUT",
 )
 _SITE_HEADER = ("SITE", "NODES", "ROUNDS", "EXAMPLES", "SENT", "RECEIVED", "REJECTED")
 _MODELS = ("model.npz", "model.params", "best.npz", "best.params")
@@ -107,6 +108,7 @@ def _list_nodes(document: Document) -> Iterator[str]:
             text.show_bytes(node["bytes_down"]),
             str(node["rejected"] or ""),
             str(node["missing"] or ""),
+            str(node["left_out"] or ""),
         )
         for node in document["nodes"]
     ]

@@ -60,6 +60,9 @@ class Metrics:
         )
         self._rejected = self._count("updates_rejected", "Replies of nodes that were rejected.", "reason")
         self._missing = self._count("updates_missing", "Replies of nodes that did not come.")
+        self._left_out = self._count(
+            "updates_left_out", "Replies that a quorum of the other nodes did not wait for."
+        )
         self._evaluation = self._gauge("evaluation", "Metrics of the newest evaluation.", "metric")
         self._training = self._gauge("training", "Metrics of the newest training.", "metric")
         self._learning_rate = self._gauge("learning_rate", "Learning rate of the newest round.")
@@ -141,6 +144,7 @@ class Metrics:
         for rejection in line["rejected"]:
             self._rejected.labels(categorize(rejection["reason"])).inc()
         self._missing.inc(len(line["missing"]))
+        self._left_out.inc(len(line.get("left_out", ())))
         # A round without an evaluation keeps the metrics of an earlier one.
         for step, gauge in (("evaluate", self._evaluation), ("train", self._training)):
             if line.get(step):

@@ -49,7 +49,7 @@ class Nodes:
 
     def _rank(self, node: Node) -> tuple[int, int]:
         """Return the rank of a node: first those with problems, then those that are awaited."""
-        problems = node.rejected + node.missing
+        problems = node.rejected + node.missing + node.left_out
         if node.is_absent and not self._has_ended:
             return 0, -problems
         if problems:
@@ -83,6 +83,7 @@ class Nodes:
         for heading, counts in (
             ("rejected", [node.rejected for node in nodes]),
             ("missing", [node.missing for node in nodes]),
+            ("left out", [node.left_out for node in nodes]),
         ):
             if any(counts):
                 styles = ["yellow" if count else "" for count in counts]

@@ -40,6 +40,7 @@ class Node:
         metrics: of its newest evaluation.
         rejected: how many of its updates were rejected.
         missing: in how many rounds it did not answer.
+        left_out: in how many rounds a quorum did not wait for it.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Node:
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     rejected: int = 0
     missing: int = 0
+    left_out: int = 0
 
     @property
     def is_absent(self) -> bool:
@@ -230,6 +232,7 @@ def _parse_node(name: str, live: Fields | None, done: Fields) -> Node:
         metrics=done.numbers("metrics"),
         rejected=done.count("rejected"),
         missing=done.count("missing"),
+        left_out=done.count("left_out"),
     )
 
 

@@ -19,6 +19,7 @@ def make_report(number: int, loss: float | None = 0.5, **replaced: Any) -> Round
         "rejected": [],
         "undefined": [],
         "missing": [],
+        "left_out": [],
         "privacy": None,
         "seconds": Seconds(0.0, 0.0, 0.0, 0.0, 0.0),
         "is_complete": True,

@@ -7,7 +7,8 @@ import pytest
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 
 from fedmx.link.flower import SERVER_NODE_ID, Envelope, may_differ, rebuild_reply
-from server.engine import FlowerEngine, adapt
+from fedmx.link.quorum import Absence, Cause, Quorum
+from server.engine import Engine, FlowerEngine, adapt
 from tests.bounds import HANG_S
 from tests.fedmx.link.loopback import Hub
 from tests.server.nodes import LocalGrid, NullNode
@@ -78,11 +79,13 @@ class SlowGrid(LocalGrid):
         return ready[:1]
 
 
-def ask(engine: FlowerEngine, *node_ids: int, timeout: float | None = None) -> list[Message]:
+def ask(
+    engine: Engine, *node_ids: int, timeout: float | None = None, quorum: Quorum | None = None
+) -> list[Message]:
     """Ask nodes to describe themselves."""
     config = ConfigRecord({"with-arrays": False, "seed": 0})
     messages = [Message(RecordDict({"config": config}), each, "query", group_id="0") for each in node_ids]
-    return list(engine.send_and_receive(messages, timeout=timeout))
+    return list(engine.send_and_receive(messages, timeout=timeout, quorum=quorum))
 
 
 def test_while_replies_are_awaited_an_engine_knows_whose_are_missing() -> None:
@@ -91,12 +94,12 @@ def test_while_replies_are_awaited_an_engine_knows_whose_are_missing() -> None:
     engine = FlowerEngine(grid)
 
     def note() -> None:
-        known.append((engine.count_answered(), engine.list_unanswered()))
+        known.append((engine.count_answered(), list(engine.deadlines)))
 
     replies = ask(engine, 5, 7)
     assert [reply.metadata.src_node_id for reply in replies] == [5, 7]
     assert known == [(0, [5, 7]), (1, [7])]
-    assert (engine.count_answered(), engine.list_unanswered(), engine.progress(7)) == (2, [], "")
+    assert (engine.count_answered(), engine.deadlines) == (2, {})
 
 
 def test_a_reply_that_arrives_in_the_last_pause_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,13 +127,13 @@ def test_a_node_that_is_gone_for_longer_than_the_grace_is_not_awaited(
     engine = FlowerEngine(SlowGrid({5: NullNode(), 7: NullNode()}, leave), grace_s=0.05)
     assert len(engine.roster.nodes()) == 2
     assert [reply.metadata.src_node_id for reply in ask(engine, 5, 7)] == [5]
-    assert (engine.progress(5), engine.progress(7)) == ("", None)
+    assert engine.find_absence(7) == Absence(Cause.LOST)
 
 
 def test_a_reply_that_does_not_come_in_time_is_left_out() -> None:
     engine = FlowerEngine(SlowGrid({7: NullNode()}, lambda grid: grid.silent.add(7)))
     assert ask(engine, 7, timeout=0.1) == []
-    assert (engine.list_unanswered(), engine.progress(7)) == ([7], "")
+    assert (engine.deadlines, engine.find_absence(7)) == ({}, Absence(Cause.LATE))
 
 
 def test_an_error_that_the_engine_replies_with_counts_as_the_nodes() -> None:

@@ -46,7 +46,7 @@ def hub(request: pytest.FixtureRequest) -> Iterator[Hub]:
 def explain(hub: Hub) -> str:
     """Return why there is no reply of the node."""
     settings = ServerSettings(round_timeout=12.0, lease_grace=3.0)
-    return Nodes(hub.grid, settings).explain_missing(Participant(hub.node_id("raw"), "raw", 0))
+    return Nodes(hub.grid, settings).explain_missing([Participant(hub.node_id("raw"), "raw", 0)])["raw"]
 
 
 def test_the_reason_for_a_node_that_is_present_is_the_timeout(hub: Hub) -> None:

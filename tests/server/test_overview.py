@@ -87,14 +87,14 @@ def test_a_node_and_its_site_have_totals_over_all_rounds() -> None:
     rejection = {"name": "b", "step": "train", "reason": "NaN in w"}
     document = describe(
         line(1, [entry("a", "east"), entry("b", "east")]),
-        line(2, [entry("a", "east", 50.0)], rejected=[rejection], missing=["c"]),
+        line(2, [entry("a", "east", 50.0)], rejected=[rejection], missing=["c"], left_out=["a"]),
     )
     a, b, c = document["nodes"]
     assert (a["rounds"], a["examples"], a["examples_total"]) == (2, 50.0, 150.0)
     # Two epochs of 50 examples in 4 seconds.
     assert a["examples_per_second"] == 25.0
     assert (a["bytes_up"], a["bytes_down"], a["rejected"]) == (20, 40, 0)
-    assert (b["rounds"], b["rejected"], c["missing"]) == (1, 1, 1)
+    assert (b["rounds"], b["rejected"], c["missing"], a["left_out"]) == (1, 1, 1, 1)
     assert c["examples_per_second"] is None
     east = next(site for site in document["sites"] if site["site"] == "east")
     assert east["examples"] == 250.0
@@ -144,6 +144,7 @@ def test_lines_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
         {"nodes": [{**entry("a"), "name": 5}]},
         {"rejected": [{"name": "a", "reason": 5}]},
         {"missing": [5]},
+        {"left_out": [5]},
         {"seconds": None},
     ],
 )

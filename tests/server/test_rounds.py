@@ -301,6 +301,7 @@ def test_a_line_of_the_history_has_the_documented_keys(federation: Federation) -
         "rejected",
         "undefined",
         "missing",
+        "left_out",
         "seconds",
         "time",
     ]

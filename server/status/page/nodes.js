@@ -15,9 +15,10 @@ class NodeTables {
   update(run, roster) {
     const rows = joinRoster(asList(run.nodes), roster);
     const optional = (column) => (rows.some((row) => column.sort(row) !== null) ? [column] : []);
-    const columns = nodeColumns().flatMap((column) => (column.isOptional ? optional(column) : [column]));
+    const all = [...nodeColumns(), ...metricColumns(rows), ...effortColumns()];
+    const columns = all.flatMap((column) => (column.isOptional ? optional(column) : [column]));
     this.nodes.setCaption(`Nodes (${formatCount(rows.length)})`);
-    this.nodes.update([...columns, ...metricColumns(rows), ...effortColumns()], rows, (row) => row.name);
+    this.nodes.update(columns, rows, (row) => row.name);
     const sites = asList(run.sites);
     this.sites.element.hidden = sites.length === 0;
     this.sites.update(siteColumns(), sites, (row) => String(row.site));
@@ -63,6 +64,7 @@ function effortColumns() {
     column("bytes_down", "To node", formatBytes),
     column("rejected", "Rejected", formatCount),
     column("missing", "Missing", formatCount),
+    column("left_out", "Left out", formatCount, { isOptional: true, read: (row) => row.left_out || null }),
   ];
 }
 

@@ -10,6 +10,7 @@ from flwr.app import Message, RecordDict
 
 from fedmx import arrays
 from fedmx.link import session
+from fedmx.link.quorum import Absence, Cause
 from fedmx.protocol import link_pb2 as pb
 from tests.federation.chaos.cable import Cable
 from tests.fedmx.link.loopback import FOREVER_S, PATIENCE_S, Hub, Node, RawNode, Worker
@@ -308,25 +309,19 @@ def test_the_progress_of_an_exchange_that_took_too_long_is_known(
     hub.start(address=cable.address)
     cable.after(way, MODEL // 2, lambda: cable.stall(6))
     assert hub.ask(hub.message(large()), timeout=3) == []
-    found = re.fullmatch(
-        rf"([\d.]+) MB of 20\.0 MB of the {part} had .*", hub.grid.progress(hub.node_id()) or ""
-    )
+    absence = hub.grid.find_absence(hub.node_id())
+    assert absence.cause is Cause.LATE
+    found = re.fullmatch(rf"([\d.]+) MB of 20\.0 MB of the {part} had .*", absence.progress)
     assert found is not None
     assert 0 <= float(found[1]) < 20
     assert len(hub.ask(hub.message(number=2))) == 1
-
-
-def test_a_finished_exchange_has_no_progress(hub: Hub) -> None:
-    hub.start()
-    assert len(hub.ask(hub.message(large()))) == 1
-    assert hub.grid.progress(hub.node_id()) is None
 
 
 def test_the_progress_of_a_node_that_still_works_is_empty(hub: Hub) -> None:
     node = hub.start()
     node.worker.gate.clear()
     assert hub.ask(timeout=0.5) == []
-    assert hub.grid.progress(hub.node_id()) == ""
+    assert hub.grid.find_absence(hub.node_id()) == Absence(Cause.LATE)
     node.worker.gate.set()
 
 

@@ -1,0 +1,81 @@
+"""The wait for the replies to the requests of one step, which the thread of the streams settles."""
+
+import math
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+
+from flwr.app import Error
+
+from fedmx.link.quorum import Absence, Cause, Grace, Quorum
+from fedmx.link.requests import Answer, Request
+
+
+class Awaiting:
+    """The replies that a step awaits.
+
+    Args:
+        requests: one for each reply.
+        timeout_s: how long each reply is awaited; may be infinite.
+        quorum: how many replies are enough; None: all.
+    """
+
+    def __init__(
+        self, requests: Sequence[Request] = (), timeout_s: float = math.inf, quorum: Quorum | None = None
+    ) -> None:
+        self._requests = requests
+        self._ends = time.monotonic() + timeout_s
+        self._grace = Grace(quorum)
+        self._changed = threading.Condition()
+        self._open = len(requests)
+        self._succeeded = 0
+        # All answers, errors included.
+        self.answered = 0
+        for request in requests:
+            request.done.add_done_callback(self._note)
+
+    @property
+    def grace_ends(self) -> float:
+        """Monotonic seconds at which the wait ends although replies are missing; may be infinite."""
+        return self._grace.ends
+
+    def wait(self) -> None:
+        """Return once every request is answered or given up, or the time is over."""
+        with self._changed:
+            while self._open and (left_s := self._find_end() - time.monotonic()) > 0:
+                self._changed.wait(None if left_s == math.inf else left_s)
+
+    def find_deadlines(self) -> dict[int, float]:
+        """Return until when each reply is awaited that has not arrived: node id -> monotonic seconds."""
+        return {request.node_id: self._ends for request in self._requests if not request.done.done()}
+
+    def find_absences(self) -> Mapping[int, Absence]:
+        """Return why each reply is missing, by node id. Called after the wait."""
+        is_left_out = time.monotonic() >= self._grace.ends <= self._ends
+        cause = Cause.LEFT_OUT if is_left_out else Cause.LATE
+        absences = {}
+        for request in self._requests:
+            if not request.done.done():
+                absences[request.node_id] = Absence(cause, request.progress())
+            elif request.absence is not None:
+                absences[request.node_id] = request.absence
+        return absences
+
+    def end(self) -> None:
+        """Release the requests, each of which holds a model and refers to this wait."""
+        self._requests = ()
+
+    def _note(self, done: "Future[Answer | None]") -> None:
+        answer = done.result()
+        with self._changed:
+            self._open -= 1
+            if answer is not None:
+                self.answered += 1
+                self._succeeded += not isinstance(answer.content, Error)
+            # The waiting thread is woken only if its wait ends, or ends at another time.
+            if self._grace.note(self._succeeded) or not self._open:
+                self._changed.notify()
+
+    def _find_end(self) -> float:
+        return min(self._ends, self._grace.ends)
