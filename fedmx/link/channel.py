@@ -44,6 +44,15 @@ KEEPALIVE: tuple[Option, ...] = (
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
 )
 
+# What a node may send before the server has read it. It fills 100 Mbit/s at a round trip of 100 ms: through
+# such a line an update travels at 98 % of the rate of plain TCP, with 1 MiB at 90 %, with gRPC's 64 KiB at
+# 46 %. By default gRPC measures the line and sets the window to 4 MiB or more, which every stream may fill
+# while the server is busy: 72 MB for 20 nodes, against 43 MB. A node has one stream and keeps that default.
+_SERVER_WINDOW: tuple[Option, ...] = (
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 5 * 256 * 1024),
+)
+
 
 class Call(Protocol):
     """The node's end of a stream, a class of gRPC without a public name: the frames that arrive."""
@@ -71,6 +80,7 @@ def server_options(frame_bytes: int) -> list[Option]:
     """
     return [
         *options(frame_bytes),
+        *_SERVER_WINDOW,
         ("grpc.server_handshake_timeout_ms", _IDLE_MS),
         ("grpc.max_connection_idle_ms", _IDLE_MS),
         # Per connection: each node has one stream on a connection of its own.
