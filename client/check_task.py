@@ -169,7 +169,7 @@ class _Check:
         for node in range(self._nodes):
             self._load(node)
             counter = self._trainer.make_counter()
-            arrays_sent = ArrayRecord({**average})
+            arrays_sent = arrays.make_record(average)
             found.append(self._trainer.evaluate(arrays_sent, self._how, 1, [0, 1, node], counter))
             counted.append(None if counter is None else counter.read())
         averaged = _average_metrics(found)

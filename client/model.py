@@ -164,7 +164,9 @@ def is_trained(parameter: gluon.Parameter) -> bool:
 
 def read(parameters: Parameters) -> ArrayRecord:
     """Copy all parameters into a record, in order; of several devices, the first one's."""
-    return ArrayRecord({name: arrays.pack(p.list_data()[0].asnumpy()) for name, p in parameters.items()})
+    return arrays.make_record(
+        {name: arrays.pack(p.list_data()[0].asnumpy()) for name, p in parameters.items()}
+    )
 
 
 def write(parameters: Parameters, record: Mapping[str, Array]) -> None:

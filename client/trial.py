@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flwr.app import ArrayRecord
 from numpy.typing import NDArray
 
 from client.device import find_devices
@@ -68,7 +67,7 @@ def run_trial(
     for number in range(1, rounds + 1):
         update, metrics = trainer.train(model, how, number, [0, number, 0])
         # Frozen arrays are in no update.
-        model = ArrayRecord({**model, **update})
+        model = arrays.make_record({**model, **update})
         training.append(metrics)
     evaluation = trainer.evaluate(model, how, rounds, [0, rounds, 0])
     trained = {name: arrays.view(array) for name, array in model.items()}

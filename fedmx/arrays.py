@@ -1,9 +1,11 @@
-"""Flower's `Array` as numpy without a copy. A regular expression parses its npy header, which is not trusted.
+"""Flower's `Array` as numpy without a copy, and arrays that stay in memory as numpy.
 
-The expression accepts what numpy writes and nothing else. numpy itself evaluates it as a Python literal:
-hostile bytes make that fail in many ways, and two threads cannot do it at once before Python 3.11.9. A Flower
-`Array` holds a whole npy file as bytes, and states `dtype` and `shape` once more beside it; neither is used
-before the header agrees with the number of bytes.
+A Flower `Array` holds a whole npy file as bytes, and states `dtype` and `shape` once more beside it; neither
+is used before the header agrees with the number of bytes. A regular expression parses the header, which is
+not trusted: it accepts what numpy writes and nothing else. numpy itself evaluates it as a Python literal:
+hostile bytes make that fail in many ways, and two threads cannot do it at once before Python 3.11.9.
+
+A `HeldArray` has no npy file until somebody asks for one. Build records of them with `make_record`.
 """
 
 import hashlib
@@ -11,10 +13,10 @@ import io
 import math
 import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from flwr.app import Array
+from flwr.app import Array, ArrayRecord
 from numpy.typing import NDArray
 
 _NUMPY_STYPE = "numpy.ndarray"
@@ -32,7 +34,60 @@ _HEADER = re.compile(
 _LENGTH_BYTES = {b"\x93NUMPY\x01\x00": 2, b"\x93NUMPY\x02\x00": 4}
 _MAX_HEADER_BYTES = 4096
 
+# Of two arrays that training changed, the first values differ.
+_FIRST_BYTES = 4096
+
 _Order = Literal["C", "F"]
+
+
+class HeldArray(Array):
+    """An `Array` whose values are in memory as numpy.
+
+    Args:
+        values: contiguous in C order, little endian; they become read-only and are not copied.
+    """
+
+    def __init__(self, values: NDArray[np.generic]) -> None:
+        values.flags.writeable = False
+        # Flower's own __init__ serializes the values.
+        self.__dict__["_values"] = values
+        self.dtype = values.dtype.name
+        self.shape = values.shape
+        self.stype = _NUMPY_STYPE
+
+    @property
+    def values(self) -> NDArray[np.generic]:
+        """The values, read-only."""
+        held: NDArray[np.generic] = self.__dict__["_values"]
+        return held
+
+    @property
+    def data(self) -> bytes:  # type: ignore[override]  # Flower's is an attribute
+        """The npy file, which is built at each access."""
+        file = io.BytesIO()
+        header = {"descr": np.dtype(self.dtype).str, "fortran_order": False, "shape": self.shape}
+        np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
+        file.write(_as_sent(self.values))
+        return file.getvalue()
+
+    def numpy(self) -> NDArray[Any]:
+        """Return a copy of the values, which Flower's strategies write to."""
+        return self.values.copy()
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other array has the same dtype, shape and bytes."""
+        return are_equal(self, other) if isinstance(other, Array) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # as Flower's
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the values, which Ray sends without a copy."""
+        return HeldArray, (self.values,)
+
+
+# Flower's engines write the name of an object's class into its message, and build the object that it names at
+# the other end (flwr/supercore/inflatable/inflatable_object.py).
+HeldArray.__qualname__ = Array.__qualname__
 
 
 def byte_count(dtype: str, shape: tuple[int, ...]) -> int:
@@ -57,6 +112,8 @@ def view(array: Array) -> NDArray[np.generic]:
     Raises:
         ValueError: the bytes are not an npy file of numbers, or not as long as its header says.
     """
+    if isinstance(array, HeldArray):
+        return array.values
     if array.stype != _NUMPY_STYPE:
         raise ValueError(f"serialization {array.stype!r}, expected {_NUMPY_STYPE!r}")
     return view_npy(array.data)
@@ -76,26 +133,52 @@ def view_npy(data: bytes | bytearray) -> NDArray[np.generic]:
 
 
 def pack(values: NDArray[np.generic]) -> Array:
-    """Build an `Array` from numpy values with one copy of them; `Array(values)` makes two or three."""
-    file = new_file(values.dtype.name, values.shape)
-    file.write(_as_sent(values))
-    return close_file(file, values.dtype.name, values.shape)
+    """Return an `Array` of numpy values, which the caller no longer writes to.
 
-
-def new_file(dtype: str, shape: tuple[int, ...]) -> io.BytesIO:
-    """Open an npy file in memory with the header for these values; no memory is reserved for the values.
-
-    It grows by an eighth at a time, a large one by moving pages, and `getvalue` returns its buffer uncopied.
+    They are copied only if they are not contiguous or not little endian; `Array(values)` makes two or three
+    copies.
     """
-    file = io.BytesIO()
-    header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
-    return file
+    # `ascontiguousarray` would turn a scalar into an array of one dimension.
+    return HeldArray(np.asarray(values, dtype=values.dtype.newbyteorder("<"), order="C"))
 
 
-def close_file(file: io.BytesIO, dtype: str, shape: tuple[int, ...]) -> Array:
-    """Turn a filled npy file in memory into an `Array`."""
-    return Array(dtype=dtype, shape=shape, stype=_NUMPY_STYPE, data=file.getvalue())
+def make_record(named: Mapping[str, Array]) -> ArrayRecord:
+    """Return a record of these arrays themselves; `ArrayRecord(named)` copies each of them."""
+    record = ArrayRecord()
+    for name, array in named.items():
+        record[name] = array
+    return record
+
+
+def digest(array: Array) -> bytes:
+    """Return an array's digest: SHA-256 over dtype, shape and bytes. A `HeldArray` keeps it."""
+    known: bytes | None = array.__dict__.get("_digest")
+    if known is None:
+        values = view(array)
+        computed = hashlib.sha256(f"{values.dtype.name}\0{values.shape}\0".encode())
+        computed.update(_as_sent(values))
+        known = computed.digest()
+        if isinstance(array, HeldArray):
+            set_digest(array, known)
+    return known
+
+
+def set_digest(array: Array, known: bytes) -> None:
+    """Set an array's digest, which is then not computed."""
+    array.__dict__["_digest"] = known
+
+
+def are_equal(one: Array, other: Array) -> bool:
+    """Return whether two arrays have the same dtype, shape and bytes: -0.0 is not 0.0, NaN equals itself."""
+    if one is other:
+        return True
+    first, second = view(one), view(other)
+    if first.dtype != second.dtype or first.shape != second.shape:
+        return False
+    sent, also = _as_sent(first), _as_sent(second)
+    if sent[:_FIRST_BYTES] != also[:_FIRST_BYTES]:
+        return False
+    return bool(np.array_equal(np.frombuffer(sent, np.uint8), np.frombuffer(also, np.uint8)))
 
 
 def raw_bytes(array: Array) -> memoryview:

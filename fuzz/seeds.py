@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Error, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Error, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
 from fedmx import arrays
@@ -74,7 +74,7 @@ def _greet(hello: Hello) -> bytes:
 
 
 def _make_contents() -> list[RecordDict | Error]:
-    record = ArrayRecord({name: arrays.pack(values) for name, values in _NAMED.items()})
+    record = arrays.make_record({name: arrays.pack(values) for name, values in _NAMED.items()})
     metrics = MetricRecord({"loss": 0.5, "num-examples": 10, "losses": [0.5, 0.25], "counts": [1, 2]})
     config = ConfigRecord(
         {"yes": True, "text": "x", "raw": b"\xff", "flags": [True], "texts": ["a", "b"], "octets": [b"c"]}
@@ -94,5 +94,4 @@ def _message(content: RecordDict | Error) -> encode.EncodedMessage:
 
 
 def _header_of(message: encode.EncodedMessage) -> bytes:
-    _, chunk = message.head_frames
-    return pb.Frame.FromString(chunk).chunk
+    return message.header

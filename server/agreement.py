@@ -245,4 +245,4 @@ def _check_initial(
             f"nodes {', '.join(others)} built different initial arrays than node {first} from"
             f" SEED={settings.seed}; expected the same task, pretrained weights and packages on every node"
         )
-    return ArrayRecord({name: initial[name] for name in layout.arrays})
+    return arrays.make_record({name: initial[name] for name in layout.arrays})

@@ -70,7 +70,7 @@ class InitialModel:
             )
         if problem := _find_problem(found, layout):
             raise SettingsError(f"INITIAL_MODEL={self.given}: {problem}")
-        return ArrayRecord({name: found[name] for name in layout.arrays})
+        return arrays.make_record({name: found[name] for name in layout.arrays})
 
 
 def _locate(given: Path) -> Path:

@@ -110,11 +110,11 @@ class Layout:
 
     def pick_trained(self, record: Mapping[str, Array]) -> ArrayRecord:
         """Return the trained arrays alone, in the model's order; nothing is copied."""
-        return ArrayRecord({name: record[name] for name in self.arrays if name in self.trained})
+        return arrays.make_record({name: record[name] for name in self.arrays if name in self.trained})
 
     def leave_out_frozen(self, record: Mapping[str, Array]) -> ArrayRecord:
         """Return the arrays that an update has as well, in the model's order; nothing is copied."""
-        return ArrayRecord({name: record[name] for name in self.updated})
+        return arrays.make_record({name: record[name] for name in self.updated})
 
     def merge(
         self, trained: Mapping[str, Array], running: Mapping[str, Array], frozen: Mapping[str, Array]

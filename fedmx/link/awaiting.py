@@ -67,7 +67,8 @@ class Awaiting:
         self._requests = ()
 
     def _note(self, done: "Future[Answer | None]") -> None:
-        answer = done.result()
+        # After an error of this server, whoever pulls the replies gets it.
+        answer = None if done.exception() else done.result()
         with self._changed:
             self._open -= 1
             if answer is not None:

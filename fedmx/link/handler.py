@@ -1,10 +1,14 @@
 """Turns a request into the reply of a node: the app's, or an error in its place."""
 
-from flwr.app import Context, Error, Message, RecordDict
+from collections.abc import Callable
+
+from flwr.app import Array, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from fedmx import arrays
 from fedmx.errors import FederationError, SettingsError, StopSignal
 from fedmx.link.flower import APP_RAISED, Envelope, error_of, rebuild_request, set_identity
+from fedmx.link.reply_cache import Reply
 from fedmx.log import logger, printable, warn
 from fedmx.protocol import encode
 from fedmx.protocol import link_pb2 as pb
@@ -34,8 +38,8 @@ def call_app(app: ClientApp, request: Received, node_id: int) -> RecordDict | Er
     return reply.error if reply.has_error() else reply.content
 
 
-def encode_reply(request: Received, content: RecordDict | Error, limit: int) -> list[bytes]:
-    """Return the frames of a reply, or of an error if the reply cannot be sent.
+def encode_reply(request: Received, content: RecordDict | Error, limit: int) -> Reply:
+    """Encode a reply, or an error if the reply cannot be sent.
 
     Args:
         request: the request that is answered.
@@ -49,9 +53,12 @@ def encode_reply(request: Received, content: RecordDict | Error, limit: int) -> 
         run_id=request.header.run_id,
     )
     try:
-        encoded = encode.NO_ARRAYS if isinstance(content, Error) else encode.encode_arrays(content)
+        encoded = encode.NO_ARRAYS
+        if not isinstance(content, Error):
+            encoded = encode.encode_arrays(content, _find_unchanged(request.content))
         if encoded.size <= limit:
-            return list(encode.encode(header, content, encoded).frames())
+            message = encode.encode(header, content, encoded)
+            return Reply(request.header, message, encoded.known)
         problem = error_of(
             SettingsError(f"MAX_MODEL_BYTES={limit} on the server: the arrays have {encoded.size} bytes")
         )
@@ -59,6 +66,22 @@ def encode_reply(request: Received, content: RecordDict | Error, limit: int) -> 
         problem = Error(APP_RAISED, f"a reply that cannot be sent: {error}")
     _warn(header, problem.reason or "")
     return encode_reply(request, problem, limit)
+
+
+def _find_unchanged(request: RecordDict | Error) -> Callable[[str, Array], bytes]:
+    """Return a function that returns an array's digest if the request has the same array."""
+    sent: dict[str, Array] = {}
+    if not isinstance(request, Error):
+        for record in request.array_records.values():
+            sent.update(record)
+
+    def find_digest(name: str, array: Array) -> bytes:
+        before = sent.get(name)
+        if before is None or not arrays.are_equal(array, before):
+            return b""
+        return arrays.digest(before)
+
+    return find_digest
 
 
 def _warn(header: pb.Header, reason: str) -> None:

@@ -12,6 +12,8 @@ class Inbox:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._waiting: dict[str, Received] = {}
+        # Those of a stream that broke, until the server repeats or withdraws them.
+        self._suspended: dict[str, Received] = {}
         self._working_on: str | None = None
         self._is_over = False
         self._error: FederationError | None = None
@@ -23,15 +25,34 @@ class Inbox:
                 self._waiting[request.request_id] = request
                 self._changed.notify()
 
+    def list_requests(self) -> list[str]:
+        """Return the ids of the requests that are here: worked on, queued, or suspended."""
+        with self._changed:
+            working_on = [] if self._working_on is None else [self._working_on]
+            return [*working_on, *self._waiting, *self._suspended]
+
+    def repeat(self, request_id: str) -> bool:
+        """Note that a request is still awaited; return whether it is here."""
+        with self._changed:
+            if request_id in self._suspended:
+                self._waiting[request_id] = self._suspended.pop(request_id)
+                self._changed.notify()
+            return request_id == self._working_on or request_id in self._waiting
+
     def withdraw(self, request_id: str) -> None:
         """Remove a request that is no longer awaited; one that is worked on is finished."""
         with self._changed:
             self._waiting.pop(request_id, None)
+            self._suspended.pop(request_id, None)
 
-    def forget(self) -> None:
-        """Remove all requests that are queued: a server that is gone cannot withdraw them."""
+    def suspend(self) -> None:
+        """Do not begin requests that are queued: a server that is gone cannot withdraw them.
+
+        Those that were suspended before are removed: the server had a stream to repeat them on.
+        """
         with self._changed:
-            self._waiting.clear()
+            self._suspended = self._waiting
+            self._waiting = {}
 
     def end(self, error: FederationError | None) -> None:
         """End the work; requests that are queued are not begun.

@@ -14,21 +14,23 @@ from flwr.app import ConfigRecord, Error
 from flwr.clientapp import ClientApp
 
 from fedmx import parsing
+from fedmx.array_store import ArrayStore
 from fedmx.errors import FederationError, ProtocolError, RefusedError
 from fedmx.link import channel
 from fedmx.link.backoff import Backoff, Wait
 from fedmx.link.flower import break_record_cycles
 from fedmx.link.handler import call_app, encode_reply
+from fedmx.link.held import Held
 from fedmx.link.inbox import Inbox
 from fedmx.link.node_stream import LinkOptions, NodeStream
 from fedmx.link.reply_cache import ReplyCache
 from fedmx.log import event, logger, warn
 from fedmx.pki import tls_diagnosis
 from fedmx.pki.tls_patience import TlsPatience
-from fedmx.protocol import control
+from fedmx.protocol import control, encode
 from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.control import Welcome
-from fedmx.protocol.decode import Assembler, Received
+from fedmx.protocol.decode import Assembler, Lacking, Received
 
 _WELCOME_TIMEOUT_S = 10.0
 _NOT_WELCOMED = Welcome(name="", node_id=0, max_model_bytes=0)
@@ -66,8 +68,10 @@ class NodeLink:
         self._hello = options.hello
         self._inbox = Inbox()
         self._tls_patience = TlsPatience()
-        # Used by the main thread alone.
         self._reply_cache = ReplyCache()
+        # The arrays of the newest request, which the link's thread alone uses.
+        self._held = Held()
+        self._store = ArrayStore()
         # Bytes of the request that is arriving, which the link's thread counts.
         self._bytes_down = 0
         # Shared with the link's thread. The lock guards the stream and everything that is sent on it.
@@ -135,25 +139,25 @@ class NodeLink:
 
     def _answer(self, app: ClientApp, request: Received) -> Exchange | None:
         """Send the reply to a request; return their sizes unless the reply was cached."""
-        frames = self._reply_cache.find(request.header)
-        is_new = frames is None
-        if frames is None:
+        reply = self._reply_cache.find(request.request_id)
+        is_new = reply is None
+        if reply is None:
             self._reply_cache.make_room(request.header)
             content = call_app(app, request, self._welcome.node_id)
-            frames = encode_reply(request, content, self._welcome.max_model_bytes)
+            reply = encode_reply(request, content, self._welcome.max_model_bytes)
             # Errors are not cached: if the server repeats the request, the app is called again.
             if not isinstance(content, Error):
-                self._reply_cache.add(request.header, frames)
+                self._reply_cache.add(reply)
         # The order matters: a repeated request that arrives before `finish()` is answered by the frames sent
         # below, on the newest stream; one that arrives later is answered from the cache.
         self._inbox.finish()
         with self._lock:
             # If there is no stream, the server repeats the request on the next one.
             if self._stream is not None:
-                self._stream.send(frames)
+                self._stream.send(reply.frames())
         if not is_new:
             return None
-        return Exchange(request.round, request.frame_bytes, sum(map(len, frames)))
+        return Exchange(request.round, request.frame_bytes, reply.wire_bytes)
 
     def _stay_joined(self) -> None:
         """Reconnect until the membership ends, then notify the inbox of the end or the error."""
@@ -227,37 +231,74 @@ class NodeLink:
         """Join, and read until the stream ends; return whether the run is finished."""
         stream = NodeStream(self._options)
         stream.send([control.build_hello(self._hello)])
-        assembler = Assembler(self._hello.max_model_bytes)
+        assembler = Assembler(
+            self._hello.max_model_bytes,
+            self._store.open,
+            find_array=lambda header, digest: self._held.find(header.run_id, digest),
+        )
         with stream.open(patience_s) as frames:
-            for frame in frames:
-                if frame.WhichOneof("kind") == "goodbye":
-                    self.result = frame.goodbye.result
-                    stream.let_end()
-                    control.check_goodbye(frame.goodbye)
+            for data in frames:
+                chunk = encode.read_chunk(data)
+                if chunk is not None:
+                    self._bytes_down += len(data)
+                    self._take(stream, assembler.feed(chunk))
+                elif self._handle(encode.parse_frame(data), stream, assembler):
                     return True
-                self._handle(frame, stream, assembler)
-                del frame
+                # A chunk is up to 1 MiB: release it before waiting for the next.
+                del data, chunk
         return False
 
-    def _handle(self, frame: pb.Frame, stream: NodeStream, assembler: Assembler) -> None:
-        # A method of its own, so that no local variable holds a request while the app works on it.
+    def _handle(self, frame: pb.Frame, stream: NodeStream, assembler: Assembler) -> bool:
+        """Handle a frame that is not a chunk; return whether it ends the membership."""
         kind = frame.WhichOneof("kind")
         if kind == "welcome":
             stream.confirm()
             self._join(stream, control.parse_welcome(frame.welcome))
         elif kind == "begin":
             self._bytes_down = frame.ByteSize()
-            assembler.begin(frame.begin)
-        elif kind == "chunk":
-            self._bytes_down += frame.ByteSize()
-            request = assembler.feed(frame.chunk)
-            if request is not None:
-                self._inbox.put(replace(request, frame_bytes=self._bytes_down))
+            self._take(stream, assembler.begin(frame.begin))
+        elif kind == "repeat":
+            self._repeat(stream, frame.repeat.request_id)
+        elif kind == "missing":
+            self._send_again(stream, frame.missing)
         elif kind == "withdraw":
             self._inbox.withdraw(frame.withdraw.request_id)
             assembler.forget(frame.withdraw.request_id)
-        else:
+        elif kind == "goodbye":
+            self.result = frame.goodbye.result
+            stream.let_end()
+            control.check_goodbye(frame.goodbye)
+            return True
+        elif kind != "alive":
             raise ProtocolError(f"the server sent an unexpected frame {kind}")
+        return False
+
+    def _take(self, stream: NodeStream, result: Received | Lacking | None) -> None:
+        """Take what a frame completed: a request, or the knowledge that arrays of it are not here."""
+        # A method of its own, so that no local variable holds a request while the app works on it.
+        if isinstance(result, Lacking):
+            stream.send([control.build_missing(result.request_id, result.places)])
+        elif result is not None:
+            self._held = Held.of(result) or self._held
+            self._inbox.put(replace(result, frame_bytes=self._bytes_down))
+
+    def _repeat(self, stream: NodeStream, request_id: str) -> None:
+        """Answer a request that the server believes to be here, or ask for it if it is not."""
+        if self._inbox.repeat(request_id):
+            return
+        reply = self._reply_cache.find(request_id)
+        if reply is None:
+            stream.send([control.build_missing(request_id, [])])
+        else:
+            reply.leave_out_all()
+            stream.send(reply.frames())
+
+    def _send_again(self, stream: NodeStream, missing: pb.Missing) -> None:
+        """Send a reply with the arrays that the server lacks, if it is still cached."""
+        reply = self._reply_cache.find(missing.request_id)
+        if reply is not None:
+            reply.left_out -= set(missing.arrays)
+            stream.send(reply.frames())
 
     def _join(self, stream: NodeStream, welcome: Welcome) -> None:
         if self.is_member and welcome.task_options != self._welcome.task_options:
@@ -274,13 +315,14 @@ class NodeLink:
             self._stream = stream
             self._has_begun.set()
             if self._ready:
-                stream.send(self._ready)
+                requests = [*self._inbox.list_requests(), *self._reply_cache.list_requests()]
+                stream.send([self._held.build_frame(requests), *self._ready])
 
     def _leave_stream(self) -> bool:
         """Forget the stream; return whether the server had welcomed this node on it."""
-        # The server repeats the requests that it still awaits on the next stream.
-        self._inbox.forget()
         with self._lock:
             was_joined = self._stream is not None
             self._stream = None
-            return was_joined
+        if was_joined:
+            self._inbox.suspend()
+        return was_joined

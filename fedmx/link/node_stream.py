@@ -3,7 +3,7 @@
 import contextlib
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import grpc
@@ -12,7 +12,6 @@ from fedmx.link import channel, silence
 from fedmx.link.silence import Silence, Watchdog
 from fedmx.pki.credentials import Credentials
 from fedmx.protocol import control, encode
-from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.control import Hello
 from fedmx.values import Address
 
@@ -47,11 +46,11 @@ class NodeStream:
     def __init__(self, options: LinkOptions) -> None:
         self._options = options
         self._silence = Silence(lambda ages: silence.find_age(ages, options.nearest))
-        self._outbox: queue.SimpleQueue[list[bytes] | None] = queue.SimpleQueue()
+        self._outbox: queue.SimpleQueue[Iterable[bytes] | None] = queue.SimpleQueue()
         self._timer: threading.Timer
         self._call: channel.Call
 
-    def send(self, frames: list[bytes]) -> None:
+    def send(self, frames: Iterable[bytes]) -> None:
         """Write frames after those that are queued; any thread may call this."""
         self._outbox.put(frames)
 
@@ -62,15 +61,15 @@ class NodeStream:
             # A reply is a model: release it before waiting for the next.
             del frames
 
-    def _next(self) -> list[bytes] | None:
+    def _next(self) -> Iterable[bytes] | None:
         try:
             return self._outbox.get(timeout=silence.SIGN_AFTER_S)
         except queue.Empty:
             return [control.ALIVE]
 
     @contextlib.contextmanager
-    def open(self, patience_s: float) -> Iterator[Iterator[pb.Frame]]:
-        """Dial, and yield the frames that arrive, without signs of life.
+    def open(self, patience_s: float) -> Iterator[Iterator[bytes]]:
+        """Dial, and yield the frames that arrive.
 
         Args:
             patience_s: the stream is cancelled unless `confirm` is called within this time.
@@ -107,11 +106,9 @@ class NodeStream:
         """Let the server end the stream after its goodbye."""
         channel.let_end(self._call)
 
-    def _read(self) -> Iterator[pb.Frame]:
+    def _read(self) -> Iterator[bytes]:
         for data in self._call:
             self._silence.end()
-            frame = encode.parse_frame(data)
-            if frame.WhichOneof("kind") != "alive":
-                yield frame
+            yield data
             # A chunk is up to 1 MiB: release it before waiting for the next.
-            del data, frame
+            del data

@@ -19,11 +19,23 @@ class Quota:
         self._began = clock()
         # One more than was asked: the node may owe a reply from an earlier stream.
         self._replies_left = 1
+        self._lacking: set[str] = set()
         self._signs_of_life = 0
         self._bytes_up = 0
 
     def count_request(self) -> None:
         """Count a request, which entitles the node to one reply."""
+        self._replies_left += 1
+
+    def count_missing(self, request_id: str) -> None:
+        """Count a message that lacked arrays of the other end, which entitles the node to send it again.
+
+        Raises:
+            ProtocolError: it lacked arrays before.
+        """
+        if request_id in self._lacking:
+            raise ProtocolError("a message that lacks arrays again")
+        self._lacking.add(request_id)
         self._replies_left += 1
 
     def count_reply(self) -> None:

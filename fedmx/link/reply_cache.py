@@ -1,39 +1,82 @@
 """A node's latest replies, from which repeated requests are answered, so that no training runs twice."""
 
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 from flwr.app import MessageType
 
 from fedmx.protocol import link_pb2 as pb
+from fedmx.protocol.encode import EncodedMessage
+
+
+@dataclass
+class Reply:
+    """A reply, ready to be sent as often as it is asked for.
+
+    Attributes:
+        request: the header of the request that it answers.
+        message: the reply.
+        left_out: the places of the arrays that the server has.
+    """
+
+    request: pb.Header
+    message: EncodedMessage
+    left_out: frozenset[int]
+
+    def frames(self) -> Iterator[bytes]:
+        """Yield the frames without the arrays that the server has."""
+        return self.message.frames(self.left_out)
+
+    @property
+    def wire_bytes(self) -> int:
+        """About how many bytes the frames have."""
+        return self.message.count_bytes(self.left_out)
+
+    def leave_out_all(self) -> None:
+        """Refer to every array: the server asks for those that it has not received yet."""
+        self.message = self.message.with_digests()
+        self.left_out = frozenset(range(len(self.message.arrays.arrays)))
 
 
 class ReplyCache:
-    """The latest reply of each message type, as frames; of train and evaluate, those of one round alone.
+    """The latest reply of each message type; of train and evaluate, those of one round alone.
 
     A server that was restarted first queries each node, then repeats the requests whose replies it lost. So a
     query releases nothing but the reply to the query before it. One of the replies is an update, as large as
-    the model; the others are small.
+    the model; the others are small. The main thread adds replies, and the link's thread sends them again.
     """
 
     def __init__(self) -> None:
-        self._replies: dict[str, tuple[pb.Header, list[bytes]]] = {}
+        self._lock = threading.Lock()
+        self._replies: dict[str, Reply] = {}
 
-    def find(self, request: pb.Header) -> list[bytes] | None:
+    def find(self, request_id: str) -> Reply | None:
         """Return the reply to a request that was answered before, if it is still cached."""
-        header, frames = self._replies.get(request.message_type, (None, None))
-        return frames if header is not None and header.request_id == request.request_id else None
+        with self._lock:
+            replies = list(self._replies.values())
+        return next((reply for reply in replies if reply.request.request_id == request_id), None)
+
+    def list_requests(self) -> list[str]:
+        """Return the ids of the requests whose replies are cached."""
+        with self._lock:
+            return [reply.request.request_id for reply in self._replies.values()]
 
     def make_room(self, request: pb.Header) -> None:
         """Release the replies that will not be asked for again once this request was made."""
         kind = request.message_type
         is_query = kind == MessageType.QUERY
-        self._replies = {
-            other: reply
-            for other, reply in self._replies.items()
-            if other != kind and (is_query or _round_of(reply[0]) == _round_of(request))
-        }
+        with self._lock:
+            self._replies = {
+                other: reply
+                for other, reply in self._replies.items()
+                if other != kind and (is_query or _round_of(reply.request) == _round_of(request))
+            }
 
-    def add(self, request: pb.Header, frames: list[bytes]) -> None:
+    def add(self, reply: Reply) -> None:
         """Add the reply to a request."""
-        self._replies[request.message_type] = (request, frames)
+        with self._lock:
+            self._replies[reply.request.message_type] = reply
 
 
 def _round_of(header: pb.Header) -> tuple[int, str]:

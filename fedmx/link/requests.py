@@ -5,11 +5,13 @@ Only the futures may be touched by more than one thread.
 
 import concurrent.futures
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from flwr.app import Error, RecordDict
+from flwr.app import Array, Error, RecordDict
 
+from fedmx import arrays
+from fedmx.errors import FederationError
 from fedmx.link.quorum import Absence, Cause
 from fedmx.protocol.encode import EncodedMessage
 from fedmx.sizes import show_megabytes
@@ -41,10 +43,11 @@ class Request:
         message: what it is sent.
         done: receives the answer; None if the node was given up.
         asked_at: monotonic seconds.
-        bytes_down: bytes of frames that were written.
+        bytes_down: bytes of frames that were written, repetitions included.
         reply_arrived: array bytes of the reply that arrived.
         reply_total: array bytes of the reply; 0 before it begins.
         absence: why the node was given up.
+        arrived: the complete arrays of a reply whose stream broke.
     """
 
     node_id: int
@@ -55,6 +58,7 @@ class Request:
     reply_arrived: int = 0
     reply_total: int = 0
     absence: Absence | None = None
+    arrived: list[Array] = field(default_factory=list)
 
     @property
     def request_id(self) -> str:
@@ -127,15 +131,42 @@ class Requests:
         """Return what has to be sent to a node, in the order in which it was added."""
         return [equal[0] for equal in self._waiting.get(node_id, {}).values()]
 
-    def frames(self, node_id: int, request_id: str) -> Iterator[bytes]:
-        """Yield a request's frames when its turn to be written comes; none if it is not awaited by then.
+    def find(self, node_id: int, request_id: str) -> Request | None:
+        """Return a request that is awaited; None if it is not."""
+        equal = self._waiting.get(node_id, {}).get(request_id)
+        return equal[0] if equal else None
 
-        Until then nothing here refers to the frames, which are a model.
+    def find_array(self, node_id: int, request_id: str, digest: bytes) -> Array | None:
+        """Return an array to which the reply to a request may refer: one that this node was sent or has sent.
+
+        Nothing else is searched: otherwise a site could test a guess of what another one has.
+        """
+        request = self.find(node_id, request_id)
+        if request is None:
+            return None
+        sent = request.message.arrays.find(digest)
+        if sent is not None:
+            return sent
+        return next((array for array in request.arrived if arrays.digest(array) == digest), None)
+
+    def keep_arrived(self, node_id: int, request_id: str, received: Iterable[Array]) -> None:
+        """Keep the complete arrays of a reply whose stream broke, so that they are not sent again."""
+        request = self.find(node_id, request_id)
+        if request is not None:
+            request.arrived.extend(received)
+
+    def frames(self, node_id: int, request_id: str, left_out: Collection[int] = ()) -> Iterator[bytes]:
+        """Yield a request's frames; none if it is not awaited.
+
+        Args:
+            node_id: the node's.
+            request_id: the request's.
+            left_out: the places of the arrays that the node has.
         """
         equal = self._waiting.get(node_id, {}).get(request_id)
         if not equal:
             return
-        for frame in equal[0].message.frames():
+        for frame in equal[0].message.frames(left_out):
             for request in equal:
                 request.bytes_down += len(frame)
             yield frame
@@ -153,6 +184,14 @@ class Requests:
             seconds = self._clock() - request.asked_at
             request.settle(Answer(content, Transfer(request.bytes_down, bytes_up, seconds)))
         return bool(equal)
+
+    def fail(self, error: FederationError) -> None:
+        """End the wait for all answers with an error of this server."""
+        waiting, self._waiting = self._waiting, {}
+        for of_node in waiting.values():
+            for request in (request for equal in of_node.values() for request in equal):
+                if not request.done.done():
+                    request.done.set_exception(error)
 
     def give_up(self, node_id: int, cause: Cause = Cause.LOST) -> None:
         """End the wait for all answers of a node."""

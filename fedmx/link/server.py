@@ -19,6 +19,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from fedmx.array_store import ArrayStore
 from fedmx.errors import SettingsError
 from fedmx.event_log import EventLog
 from fedmx.link import channel, session
@@ -48,6 +49,7 @@ class LinkServer:
         roster: is notified of every node that joins, gets ready or leaves.
         max_model_bytes: the largest set of arrays accepted from a node.
         lease_grace_s: how long a node whose stream broke may take to reconnect before it is given up.
+        store: receives the arrays of replies; by default, all stay in memory.
         task_options: TASK_OPTIONS, a JSON object that every welcome contains.
         verifier: decides by certificate who may join; None is plain text.
         events: records who joins, leaves and is refused; None to record nothing.
@@ -60,13 +62,15 @@ class LinkServer:
         *,
         max_model_bytes: int,
         lease_grace_s: float,
+        store: ArrayStore | None = None,
         task_options: str = "{}",
         verifier: PeerVerifier | None = None,
         events: EventLog | None = None,
     ) -> None:
         self.address = address
         self.roster = roster
-        self._shared = Shared(roster, max_model_bytes, lease_grace_s, task_options, verifier, events)
+        store = store or ArrayStore()
+        self._shared = Shared(roster, max_model_bytes, lease_grace_s, store, task_options, verifier, events)
         # In the order in which they were opened.
         self._sessions: dict[Session, None] = {}
         self._watch = Watch(self._sessions, self._shared)

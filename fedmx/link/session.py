@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import grpc.aio
 
-from fedmx.errors import FederationError, ProtocolError, RefusedError, SettingsError
+from fedmx.errors import DataError, FederationError, ProtocolError, RefusedError, SettingsError
 from fedmx.link import silence
 from fedmx.link.channel import ServicerContext
+from fedmx.link.delivery import Delivery
 from fedmx.link.flower import error_of
 from fedmx.link.member import Member
 from fedmx.link.outbox import Outbox
@@ -21,7 +22,7 @@ from fedmx.pki.access import PeerVerifier, Site
 from fedmx.protocol import control, encode
 from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.control import Welcome
-from fedmx.protocol.decode import Assembler
+from fedmx.protocol.decode import Assembler, Lacking, Received
 
 GOODBYE_TIMEOUT_S = 2.0
 _HELLO_TIMEOUT_S = 10.0
@@ -63,6 +64,7 @@ class Session:
         self._is_expelled = False
         self._cause: str | None = None
         self._quota = Quota()
+        self._delivery = Delivery(shared.requests, self._outbox, self._quota)
 
     async def serve(self) -> None:
         """Read and write until either side ends the stream."""
@@ -71,7 +73,10 @@ class Session:
         try:
             await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
             error = None if reading.cancelled() or not reading.done() else reading.exception()
-            if isinstance(error, FederationError):
+            if isinstance(error, DataError):
+                # The disk cannot hold replies: this is no fault of the node's.
+                self._shared.requests.fail(error)
+            elif isinstance(error, FederationError):
                 self._refuse(error)
                 await asyncio.wait({writing}, timeout=GOODBYE_TIMEOUT_S)
         finally:
@@ -90,11 +95,7 @@ class Session:
             error = SettingsError(f"MAX_MODEL_BYTES={limit} on this node: the arrays have {size} bytes")
             self._shared.requests.settle(request.node_id, request.request_id, error_of(error), 0)
             return
-        self._quota.count_request()
-        # Frames are serialized once: all sessions that carry the same arrays write the same bytes objects.
-        # This is why the link uses a generic handler that sends bytes. A stub generated from link.proto would
-        # serialize the model again for each node.
-        self._outbox.send(self._shared.requests.frames(request.node_id, request.request_id))
+        self._delivery.ask(request)
 
     def withdraw(self, request_id: str) -> None:
         """Notify the node that a request is no longer awaited, and drop what has arrived of the reply."""
@@ -140,25 +141,44 @@ class Session:
 
     async def _read_all(self) -> None:
         member = await self._greet()
+        requests = self._shared.requests
         assembler = self._assembler = Assembler(
             self._shared.max_model_bytes,
-            lambda header: self._shared.requests.is_waiting(member.node_id, header.request_id),
+            self._shared.store.open,
+            lambda header: requests.is_waiting(member.node_id, header.request_id),
+            lambda header, digest: requests.find_array(member.node_id, header.request_id, digest),
         )
-        while (frame := await self._read()) is not None:
-            kind = frame.WhichOneof("kind")
-            if kind == "ready" and not self.is_ready:
-                self._get_ready(member, frame.ready)
-            elif kind == "begin":
-                if not self.is_ready:
-                    raise ProtocolError("a reply from a node that is not ready")
-                self._quota.count_reply()
-                assembler.begin(frame.begin, is_kept=self._shared.requests.awaits(member.node_id))
-            elif kind == "chunk":
-                self._feed(member, assembler, frame.chunk)
-            elif kind == "alive":
-                self._quota.count_sign_of_life()
-            else:
-                raise ProtocolError(f"unexpected frame {kind} from a joined node")
+        try:
+            while (data := await self._read()) is not None:
+                chunk = encode.read_chunk(data)
+                if chunk is not None:
+                    self._take(member, assembler, assembler.feed(chunk))
+                else:
+                    self._handle(member, assembler, encode.parse_frame(data))
+                # A chunk is up to 1 MiB: release it before waiting for the next.
+                del data, chunk
+        finally:
+            requests.keep_arrived(member.node_id, *assembler.take_complete())
+
+    def _handle(self, member: Member, assembler: Assembler, frame: pb.Frame) -> None:
+        """Handle a frame that is not a chunk."""
+        kind = frame.WhichOneof("kind")
+        if kind == "ready" and not self.is_ready:
+            self._get_ready(member, frame.ready)
+        elif kind == "holding" and not self.is_ready:
+            self._delivery.note(control.parse_holding(frame.holding))
+        elif kind == "begin":
+            if not self.is_ready:
+                raise ProtocolError("a reply from a node that is not ready")
+            self._quota.count_reply()
+            is_kept = self._shared.requests.awaits(member.node_id)
+            self._take(member, assembler, assembler.begin(frame.begin, is_kept=is_kept))
+        elif kind == "missing" and self.is_ready:
+            self._delivery.ask_again(member.node_id, frame.missing)
+        elif kind == "alive":
+            self._quota.count_sign_of_life()
+        else:
+            raise ProtocolError(f"unexpected frame {kind} from a joined node")
 
     async def _greet(self) -> Member:
         """Wait for the node's hello and welcome it."""
@@ -169,11 +189,11 @@ class Session:
             self._site = shared.verifier.identify(certificate)
         try:
             async with asyncio.timeout(_HELLO_TIMEOUT_S):
-                frame = await self._read(control.MAX_HELLO_BYTES)
+                data = await self._read(control.MAX_HELLO_BYTES)
         except TimeoutError:
             raise _NoHelloError(f"no hello within {_HELLO_TIMEOUT_S:g} s") from None
         self.is_greeting = False
-        hello = control.parse_hello(frame)
+        hello = control.parse_hello(None if data is None else encode.parse_frame(data))
         member, replaced = shared.join(hello, self._site, self)
         if replaced is not None:
             replaced.drop()
@@ -185,11 +205,11 @@ class Session:
         shared.note("node joined", self._peer, self._site, member, **hello.log_fields())
         return member
 
-    async def _read(self, at_most: int = encode.FRAME_BYTES) -> pb.Frame | None:
+    async def _read(self, at_most: int = encode.FRAME_BYTES) -> bytes | None:
         """Read the next frame of at most `at_most` bytes; return None at the end of the stream.
 
         Raises:
-            ProtocolError: the bytes are not a frame, or there are too many.
+            ProtocolError: there are too many.
         """
         data = await self._context.read()
         if data is grpc.aio.EOF:
@@ -198,7 +218,8 @@ class Session:
             raise ProtocolError(f"a frame of {len(data)} bytes; expected at most {at_most}")
         self._silence.end()
         self._quota.count_bytes(len(data))
-        return encode.parse_frame(data)
+        received: bytes = data
+        return received
 
     def _get_ready(self, member: Member, message: pb.Ready) -> None:
         ready = control.parse_ready(message)
@@ -209,18 +230,20 @@ class Session:
         for request in self._shared.requests.of_node(member.node_id):
             self.ask(request)
 
-    def _feed(self, member: Member, assembler: Assembler, chunk: bytes) -> None:
+    def _take(self, member: Member, assembler: Assembler, result: Received | Lacking | None) -> None:
+        """Take what a frame completed: a reply, or the knowledge that arrays of it are not here."""
         # A method of its own, so that no local variable holds the last reply while the next is awaited.
         requests = self._shared.requests
-        received = assembler.feed(chunk)
+        if isinstance(result, Lacking):
+            self._quota.count_missing(result.request_id)
+            self._outbox.send([control.build_missing(result.request_id, result.places)])
+            return
         if not assembler.is_idle:
             if (arrived := assembler.arrived) is not None:
                 requests.note_arrival(member.node_id, *arrived)
             return
         bytes_up = self._quota.take_bytes_up()
-        if received is None or not requests.settle(
-            member.node_id, received.request_id, received.content, bytes_up
-        ):
+        if result is None or not requests.settle(member.node_id, result.request_id, result.content, bytes_up):
             event("dropped a reply that is no longer awaited", node=member.name)
 
     def _refuse(self, error: FederationError) -> None:

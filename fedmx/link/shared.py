@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from fedmx.array_store import ArrayStore
 from fedmx.event_log import EventLog
 from fedmx.link import silence
 from fedmx.link.member import Member, Stream
@@ -23,6 +24,7 @@ class Shared:
         roster: is notified of every node that joins, gets ready or leaves.
         max_model_bytes: the largest set of arrays accepted from a node.
         lease_grace_s: how long a node may take to reconnect before its requests are given up.
+        store: receives the arrays of replies.
         task_options: TASK_OPTIONS, a JSON object that every welcome contains.
         verifier: decides by certificate who may join; None is plain text.
         events: records who joins, leaves and is refused; None to record nothing.
@@ -33,6 +35,7 @@ class Shared:
     roster: Roster
     max_model_bytes: int
     lease_grace_s: float
+    store: ArrayStore
     task_options: str = "{}"
     verifier: PeerVerifier | None = None
     events: EventLog | None = None

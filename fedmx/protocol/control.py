@@ -1,6 +1,7 @@
 """Every frame beside requests and replies, from hello to goodbye, is built and parsed here."""
 
 import secrets
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -18,7 +19,7 @@ from fedmx.protocol.records import decode_config, encode_record, find_problem_in
 # frames, another request digest, another name or meaning of an entry that the programs exchange in records.
 # (A new hyperparameter is one: a client that does not know it would train without it.) A new field that the
 # other end may ignore does not need a new version, nor does a release of the package.
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 
 # A granted name is longer than NODE_NAME: the site precedes it and a counter may follow.
 LONGEST_NAME = 128
@@ -26,6 +27,8 @@ MAX_HELLO_BYTES = 1024
 _LONGEST_INSTANCE = 64
 _LONGEST_VERSION = 40
 LONGEST_DEVICE = 64
+# As many as there is room for in a frame.
+_MOST_DIGESTS = 16_384
 
 ALIVE = pb.Frame(alive=pb.Alive()).SerializeToString()
 
@@ -174,6 +177,51 @@ def parse_ready(message: pb.Ready) -> Ready:
             " characters"
         )
     return Ready(decode_config(message.description), device)
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What a node has from an earlier stream, so that it is not sent again.
+
+    Attributes:
+        run_id: the run that it belongs to.
+        request_ids: the requests that it works on, is going to work on, or has a reply to.
+        digests: of the arrays of the newest message that it received.
+    """
+
+    run_id: int = 0
+    request_ids: frozenset[str] = frozenset()
+    digests: frozenset[bytes] = frozenset()
+
+
+def build_holding(holding: Holding) -> bytes:
+    """Build the frame with which a node reports what it has."""
+    message = pb.Holding(
+        run_id=holding.run_id,
+        request_ids=sorted(holding.request_ids),
+        digests=sorted(holding.digests)[:_MOST_DIGESTS],
+    )
+    return pb.Frame(holding=message).SerializeToString()
+
+
+def parse_holding(message: pb.Holding) -> Holding:
+    """Parse the report of what a node has."""
+    return Holding(message.run_id, frozenset(message.request_ids), frozenset(message.digests))
+
+
+def build_repeat(request_id: str) -> bytes:
+    """Build the notice that a request, which the node has, is still awaited."""
+    return pb.Frame(repeat=pb.Repeat(request_id=request_id)).SerializeToString()
+
+
+def build_missing(request_id: str, places: Iterable[int]) -> bytes:
+    """Build the demand to send a message again.
+
+    Args:
+        request_id: the digest of the request that the message is, or answers.
+        places: of the arrays that may not be left out of it.
+    """
+    return pb.Frame(missing=pb.Missing(request_id=request_id, arrays=places)).SerializeToString()
 
 
 def build_withdraw(request_id: str) -> bytes:

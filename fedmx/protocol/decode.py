@@ -1,14 +1,14 @@
 """Decodes frames into Flower records, within limits.
 
-Memory grows with the bytes that have arrived, not with those that were announced. npy headers are written
-here and not received, because a Flower `Array` believes its header.
+Memory grows with the bytes that have arrived, not with those that were announced. Arrays are received where
+they stay: each frame's bytes are copied once.
 """
 
-import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
-from flwr.app import Array, ArrayRecord, Error, RecordDict
+from flwr.app import Array, Error, RecordDict
 
 from fedmx import arrays
 from fedmx.errors import ProtocolError
@@ -16,6 +16,30 @@ from fedmx.log import printable
 from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.encode import CHUNK_BYTES, MAX_HEADER_BYTES, parse
 from fedmx.protocol.records import decode_config, decode_metrics, find_problem
+
+
+class Slot(Protocol):
+    """An array that is being received; an `ArrayStore` opens them."""
+
+    @property
+    def left(self) -> int:
+        """How many bytes are missing."""
+
+    def write(self, data: memoryview) -> None:
+        """Add bytes, at most those that are missing."""
+
+    def close(self) -> Array:
+        """Return the array."""
+
+    def discard(self) -> None:
+        """Release the array, which is not needed."""
+
+
+OpenSlot = Callable[[str, tuple[int, ...]], Slot]
+"""Opens a slot for an array of a dtype and a shape."""
+
+FindArray = Callable[[pb.Header, bytes], Array | None]
+"""Returns the array of a digest that a message leaves out, if the message may refer to it."""
 
 
 @dataclass(frozen=True)
@@ -44,28 +68,52 @@ class Received:
         return int(group) if group.isascii() and group.isdecimal() else None
 
 
+@dataclass(frozen=True)
+class Lacking:
+    """A message that left out arrays that are not here, so that it has to be sent again with them.
+
+    Attributes:
+        request_id: the digest of the request that the message is, or answers.
+        places: of these arrays among all of the message.
+    """
+
+    request_id: str
+    places: list[int]
+
+
 def _want_all(_header: pb.Header) -> bool:
     return True
 
 
+def _find_none(_header: pb.Header, _digest: bytes) -> None:
+    return None
+
+
 class Assembler:
-    """Assembles messages from the chunks of one stream, one after the other.
+    """Assembles messages from the frames of one stream, one after the other.
 
     Args:
         max_model_bytes: the largest set of arrays accepted.
+        open_slot: opens a slot for each array.
         is_wanted: is called with the header before any array is received; if it returns False, the message is
             read and dropped.
+        find_array: finds an array that a message leaves out.
     """
 
-    def __init__(self, max_model_bytes: int, is_wanted: Callable[[pb.Header], bool] = _want_all) -> None:
+    def __init__(
+        self,
+        max_model_bytes: int,
+        open_slot: OpenSlot,
+        is_wanted: Callable[[pb.Header], bool] = _want_all,
+        find_array: FindArray = _find_none,
+    ) -> None:
         self._limit = max_model_bytes
+        self._open_slot = open_slot
         self._is_wanted = is_wanted
+        self._find_array = find_array
         # Bytes that are missing of the current part: the header, then the arrays.
         self._left = 0
-        # The array bytes that follow the header.
-        self._array_bytes = 0
-        # The array bytes of the current message.
-        self._total = 0
+        self._begin = pb.Begin()
         self._header: bytearray | None = None
         self._body: _Body | None = None
 
@@ -79,10 +127,11 @@ class Assembler:
         """The request id of the message whose arrays are arriving, their bytes so far and in all."""
         if self._body is None:
             return None
-        return self._body.header.request_id, self._total - self._left, self._total
+        total = self._begin.array_bytes
+        return self._body.header.request_id, total - self._left, total
 
-    def begin(self, begin: pb.Begin, *, is_kept: bool = True) -> None:
-        """Start a message.
+    def begin(self, begin: pb.Begin, *, is_kept: bool = True) -> Received | Lacking | None:
+        """Start a message; return it if it is complete and wanted, or what it lacks.
 
         Args:
             begin: the other end's announcement.
@@ -93,19 +142,21 @@ class Assembler:
         """
         if not self.is_idle:
             raise ProtocolError("a message began inside another one")
-        if not 0 < begin.header_bytes <= MAX_HEADER_BYTES:
-            raise ProtocolError(f"a header of {begin.header_bytes} bytes; at most {MAX_HEADER_BYTES}")
+        header_bytes = len(begin.header) or begin.header_bytes
+        if not 0 < header_bytes <= MAX_HEADER_BYTES or (begin.header and begin.header_bytes):
+            raise ProtocolError(f"a header of {header_bytes} bytes; at most {MAX_HEADER_BYTES}")
         if begin.array_bytes > self._limit:
             raise ProtocolError(
                 f"arrays of {begin.array_bytes} bytes; MAX_MODEL_BYTES={self._limit} is the limit here"
             )
+        self._begin = begin
+        self._body = None
+        self._header = bytearray(begin.header) if is_kept else None
         self._left = begin.header_bytes
-        self._array_bytes = begin.array_bytes
-        self._total = begin.array_bytes
-        self._header = bytearray() if is_kept else None
+        return None if self._left else self._end_header()
 
-    def feed(self, chunk: bytes) -> Received | None:
-        """Add a chunk; return the message if it is complete and wanted.
+    def feed(self, chunk: memoryview) -> Received | Lacking | None:
+        """Add a chunk; return the message if it is complete and wanted, or what it lacks.
 
         All chunks but a part's last must be full, so that the other end cannot keep this one busy with few
         bytes.
@@ -119,47 +170,70 @@ class Assembler:
         if len(chunk) != expected:
             raise ProtocolError(f"a chunk of {len(chunk)} bytes; expected {expected}")
         self._left -= expected
-        if self._body is not None:
-            self._body.feed(chunk)
-        elif self._header is not None:
-            self._header += chunk
-        return None if self._left else self._end_part()
+        if self._begin.header_bytes:
+            if self._header is not None:
+                self._header += chunk
+            return None if self._left else self._end_header()
+        if self._body is None:
+            return None
+        self._body.feed(chunk)
+        return None if self._left else self._take_body()
 
     def forget(self, request_id: str) -> None:
         """Release the current message if it is, or answers, this request; the rest of it is dropped."""
         if self._body is not None and self._body.header.request_id == request_id:
+            self._body.discard()
             self._body = None
 
-    def _end_part(self) -> Received | None:
-        if self._header is not None:
-            header = parse(pb.Header, bytes(self._header))
-            self._header = None
-            _check(header, self._array_bytes)
-            self._body = _Body(header) if self._is_wanted(header) else None
-        self._left = self._array_bytes
-        self._array_bytes = 0
-        if self._left or self._body is None:
+    def take_complete(self) -> tuple[str, list[Array]]:
+        """Release the current message; return its request id and those of its arrays that are complete."""
+        body, self._body = self._body, None
+        return ("", []) if body is None else (body.header.request_id, body.take_complete())
+
+    def _end_header(self) -> Received | Lacking | None:
+        data, self._header = self._header, None
+        self._left = self._begin.array_bytes
+        # From here on, chunks are those of arrays.
+        self._begin.header_bytes = 0
+        if data is None:
             return None
-        body = self._body
-        self._body = None
-        return body.take()
+        header = parse(pb.Header, bytes(data))
+        left_out = _check(header, self._begin)
+        if not self._is_wanted(header):
+            return None
+        found = ((place, self._find_array(header, head.digest)) for place, head in left_out.items())
+        known = {place: array for place, array in found if array is not None}
+        if lacking := [place for place in left_out if place not in known]:
+            return Lacking(header.request_id, lacking)
+        self._body = _Body(header, known, self._open_slot)
+        return None if self._left else self._take_body()
+
+    def _take_body(self) -> Received | None:
+        body, self._body = self._body, None
+        return None if body is None else body.take()
 
 
 class _Body:
-    """A message whose header is complete; the bytes that follow fill the arrays that it declares."""
+    """A message whose header is complete; the bytes that follow fill the arrays that are not left out."""
 
-    def __init__(self, header: pb.Header) -> None:
+    def __init__(self, header: pb.Header, known: dict[int, Array], open_slot: OpenSlot) -> None:
         self.header = header
+        self._known = known
+        self._open_slot = open_slot
         self._records: dict[str, dict[str, Array]] = {record.name: {} for record in header.array_records}
-        self._heads = iter([(record.name, head) for record in header.array_records for head in record.arrays])
-        self._open: _OpenArray | None = None
+        self._received: list[Array] = []
+        self._heads = enumerate(_list_heads(header))
+        self._current: tuple[str, pb.Array] = ("", pb.Array())
+        self._slot: Slot | None = None
         self._open_next()
 
-    def feed(self, chunk: bytes) -> None:
-        rest = memoryview(chunk)
-        while self._open is not None and rest.nbytes:
-            rest = self._open.fill(rest)
-            if not self._open.left:
+    def feed(self, chunk: memoryview) -> None:
+        rest = chunk
+        while self._slot is not None and rest.nbytes:
+            taken = min(self._slot.left, rest.nbytes)
+            self._slot.write(rest[:taken])
+            rest = rest[taken:]
+            if not self._slot.left:
                 self._open_next()
 
     def take(self) -> Received:
@@ -168,57 +242,67 @@ class _Body:
             return Received(header, Error(code=header.error.code, reason=printable(header.error.reason)))
         content = RecordDict()
         for name, record in self._records.items():
-            content[name] = ArrayRecord(record)
+            content[name] = arrays.make_record(record)
         for message in header.metric_records:
             content[message.name] = decode_metrics(message)
         for message in header.config_records:
             content[message.name] = decode_config(message)
         return Received(header, content)
 
+    def take_complete(self) -> list[Array]:
+        self.discard()
+        return self._received
+
+    def discard(self) -> None:
+        if self._slot is not None:
+            self._slot.discard()
+            self._slot = None
+
     def _open_next(self) -> None:
-        """Close the current array and open the next one that has bytes."""
+        """Close the current array and open the next one that has bytes to come."""
         self._close()
-        for record_name, head in self._heads:
-            self._open = _OpenArray(record_name, head)
-            if self._open.left:
+        for place, (record_name, head) in self._heads:
+            if (array := self._known.get(place)) is not None:
+                self._records[record_name][head.name] = array
+                continue
+            self._current = record_name, head
+            try:
+                self._slot = self._open_slot(head.dtype, tuple(head.shape))
+            except MemoryError:
+                raise ProtocolError(f"array {head.name!r}: no memory for its {_size(head)} bytes") from None
+            if self._slot.left:
                 return
             self._close()
 
     def _close(self) -> None:
-        if self._open is not None:
-            self._records[self._open.record_name][self._open.name] = self._open.close()
-            self._open = None
+        if self._slot is None:
+            return
+        record_name, head = self._current
+        array = self._slot.close()
+        self._slot = None
+        self._records[record_name][head.name] = array
+        self._received.append(array)
 
 
-class _OpenArray:
-    """An array that is being filled."""
-
-    def __init__(self, record_name: str, head: pb.Array) -> None:
-        self.record_name = record_name
-        self.name = head.name
-        self.left = _size(head)
-        self._dtype = head.dtype
-        self._shape = tuple(head.shape)
-        self._file: io.BytesIO = arrays.new_file(self._dtype, self._shape)
-
-    def fill(self, data: memoryview) -> memoryview:
-        """Add the bytes that fit and return the rest."""
-        taken = data[: self.left]
-        self._file.write(taken)
-        self.left -= taken.nbytes
-        return data[taken.nbytes :]
-
-    def close(self) -> Array:
-        return arrays.close_file(self._file, self._dtype, self._shape)
-
-
-def _check(header: pb.Header, array_bytes: int) -> None:
-    """Check what a header declares, before memory is allocated for it."""
+def _check(header: pb.Header, begin: pb.Begin) -> dict[int, pb.Array]:
+    """Check what a header declares, before memory is allocated for it; return what is left out, by place."""
     if problem := find_problem(header):
         raise ProtocolError(problem)
-    declared = sum(_size(head) for record in header.array_records for head in record.arrays)
-    if declared != array_bytes:
-        raise ProtocolError(f"arrays of {declared} bytes in the header, {array_bytes} announced")
+    heads = [head for _, head in _list_heads(header)]
+    places = list(begin.left_out)
+    if places != sorted(set(places)) or not all(place < len(heads) for place in places):
+        raise ProtocolError("arrays left out that are not in the message")
+    left_out = {place: heads[place] for place in places}
+    if not all(head.digest for head in left_out.values()):
+        raise ProtocolError("an array left out without its digest")
+    declared = sum(_size(head) for place, head in enumerate(heads) if place not in left_out)
+    if declared != begin.array_bytes:
+        raise ProtocolError(f"arrays of {declared} bytes in the header, {begin.array_bytes} announced")
+    return left_out
+
+
+def _list_heads(header: pb.Header) -> Iterator[tuple[str, pb.Array]]:
+    return ((record.name, head) for record in header.array_records for head in record.arrays)
 
 
 def _size(head: pb.Array) -> int:

@@ -1,15 +1,17 @@
 """Encodes Flower records into frames of at most 1 MiB.
 
-A message is a header (everything but the arrays) and the arrays' raw bytes. Arrays are encoded apart from the
-header, so that one encoding serves every node of a broadcast. `decode` is the way back.
+A message is a header (everything but the arrays) and the arrays' raw bytes. Frames are cut from the arrays'
+memory when their turn to be written comes, so a message that waits needs no memory beside its arrays, which
+every message of a broadcast shares. `decode` is the way back.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
-from flwr.app import Error, RecordDict
+from flwr.app import Array, Error, RecordDict
 from google.protobuf.message import DecodeError
 
 from fedmx import arrays
@@ -23,55 +25,138 @@ FRAME_BYTES = 1024 * 1024
 MAX_HEADER_BYTES = 4 * 1024 * 1024
 # Leaves room for the frame's own fields.
 CHUNK_BYTES = FRAME_BYTES - 64
+# A larger header travels in chunks. The begin frame may also list all arrays as left out.
+_MAX_INLINE_HEADER_BYTES = 512 * 1024
+# Protobuf's tag of `chunk`: field 5, length-delimited.
+_CHUNK_TAG = 5 << 3 | 2
+_VARINT_BITS = 7
+_VARINT_MORE = 1 << _VARINT_BITS
 
 
 @dataclass(frozen=True)
 class EncodedArrays:
-    """The arrays of a message as frames, ready for any number of streams."""
+    """The arrays of a message, shared with every message that carries the same.
+
+    Attributes:
+        records: their names, dtypes and shapes, with the digests that are known.
+        arrays: all of them, in the records' order.
+        sizes: the bytes of each.
+        digests: of each; empty where it is not known.
+    """
 
     records: list[pb.ArrayRecord]
-    frames: list[bytes] = field(repr=False)
-    size: int
-    digest: bytes
+    arrays: list[Array] = field(repr=False)
+    sizes: list[int]
+    digests: list[bytes]
+
+    @property
+    def size(self) -> int:
+        """The bytes of all arrays."""
+        return sum(self.sizes)
+
+    @cached_property
+    def _places(self) -> dict[bytes, int]:
+        return {digest: place for place, digest in enumerate(self.digests) if digest}
+
+    @cached_property
+    def all_digests(self) -> frozenset[bytes]:
+        """The digests that are known."""
+        return frozenset(self._places)
+
+    @property
+    def known(self) -> frozenset[int]:
+        """The places of the arrays whose digest is known."""
+        return frozenset(place for place, digest in enumerate(self.digests) if digest)
+
+    def find(self, digest: bytes) -> Array | None:
+        """Return the array of a digest."""
+        place = self._places.get(digest)
+        return None if place is None else self.arrays[place]
+
+    def find_known(self, digests: Collection[bytes]) -> frozenset[int]:
+        """Return the places of the arrays whose digest is one of these."""
+        return frozenset(place for place, digest in enumerate(self.digests) if digest and digest in digests)
 
 
-NO_ARRAYS = EncodedArrays([], [], 0, b"")
+NO_ARRAYS = EncodedArrays([], [], [], [])
 
 
 @dataclass(frozen=True)
 class EncodedMessage:
-    """A message as frames; the arrays' are shared with every message that carries them."""
+    """A message as a header and arrays, from which frames are cut.
+
+    Attributes:
+        request_id: the digest of the request that this is, or answers.
+        run_id: of the run that it belongs to.
+        header: everything but the arrays, serialized.
+        arrays: the arrays.
+    """
 
     request_id: str
-    head_frames: list[bytes] = field(repr=False)
+    run_id: int
+    header: bytes = field(repr=False)
     arrays: EncodedArrays
 
-    def frames(self) -> Iterator[bytes]:
-        """Yield the frames, serialized, in order."""
-        yield from self.head_frames
-        yield from self.arrays.frames
+    def frames(self, left_out: Collection[int] = ()) -> Iterator[bytes]:
+        """Yield the frames in order.
+
+        Args:
+            left_out: the places of the arrays that the receiver has.
+        """
+        is_inline = len(self.header) <= _MAX_INLINE_HEADER_BYTES
+        sent = [place for place in range(len(self.arrays.arrays)) if place not in left_out]
+        begin = pb.Begin(
+            header=self.header if is_inline else b"",
+            header_bytes=0 if is_inline else len(self.header),
+            array_bytes=sum(self.arrays.sizes[place] for place in sent),
+            left_out=sorted(left_out),
+        )
+        yield pb.Frame(begin=begin).SerializeToString()
+        if not is_inline:
+            yield from _cut([memoryview(self.header)])
+        yield from _cut(arrays.raw_bytes(self.arrays.arrays[place]) for place in sent)
+
+    def count_bytes(self, left_out: Collection[int] = ()) -> int:
+        """Return about how many bytes the frames have: those of the header and of the arrays."""
+        sizes = enumerate(self.arrays.sizes)
+        return len(self.header) + sum(size for place, size in sizes if place not in left_out)
+
+    def with_digests(self) -> "EncodedMessage":
+        """Return the same message with the digests of all arrays."""
+        header = pb.Header.FromString(self.header)
+        heads = [head for record in header.array_records for head in record.arrays]
+        digests = [arrays.digest(array) for array in self.arrays.arrays]
+        for head, digest in zip(heads, digests, strict=True):
+            head.digest = digest
+        encoded = replace(self.arrays, records=list(header.array_records), digests=digests)
+        return replace(self, header=header.SerializeToString(), arrays=encoded)
 
 
-def encode_arrays(content: RecordDict) -> EncodedArrays:
+def encode_arrays(
+    content: RecordDict, find_digest: Callable[[str, Array], bytes] = lambda _, array: arrays.digest(array)
+) -> EncodedArrays:
     """Encode all arrays of a message.
+
+    Args:
+        content: the message's records.
+        find_digest: returns the digest of an array by its name, or nothing if it is not known; by default it
+            is computed.
 
     Raises:
         ValueError: an array is not a numpy array of numbers.
     """
-    records = []
-    views = []
-    digest = hashlib.sha256()
+    encoded = EncodedArrays([], [], [], [])
     for record_name, record in content.array_records.items():
         heads = []
         for name, array in record.items():
             values = arrays.view(array)
-            raw = arrays.raw_bytes(array)
-            digest.update(raw)
-            views.append(raw)
-            heads.append(pb.Array(name=name, dtype=values.dtype.name, shape=values.shape))
-        records.append(pb.ArrayRecord(name=record_name, arrays=heads))
-    frames = [pb.Frame(chunk=chunk).SerializeToString() for chunk in _cut(views)]
-    return EncodedArrays(records, frames, sum(map(len, views)), digest.digest())
+            digest = find_digest(name, array)
+            encoded.arrays.append(array)
+            encoded.sizes.append(values.nbytes)
+            encoded.digests.append(digest)
+            heads.append(pb.Array(name=name, dtype=values.dtype.name, shape=values.shape, digest=digest))
+        encoded.records.append(pb.ArrayRecord(name=record_name, arrays=heads))
+    return encoded
 
 
 def encode(header: pb.Header, content: RecordDict | Error, encoded: EncodedArrays) -> EncodedMessage:
@@ -95,15 +180,28 @@ def encode(header: pb.Header, content: RecordDict | Error, encoded: EncodedArray
     if problem := find_problem(header):
         raise ValueError(problem)
     if not header.request_id:
-        identity = hashlib.sha256(header.SerializeToString(deterministic=True) + encoded.digest)
-        header.request_id = identity.hexdigest()
+        # The arrays' digests are in the header.
+        header.request_id = hashlib.sha256(header.SerializeToString(deterministic=True)).hexdigest()
     data = header.SerializeToString()
     if len(data) > MAX_HEADER_BYTES:
         raise ValueError(f"records of {len(data)} bytes beside the arrays; at most {MAX_HEADER_BYTES}")
-    begin = pb.Frame(begin=pb.Begin(header_bytes=len(data), array_bytes=encoded.size))
-    chunks = (pb.Frame(chunk=chunk) for chunk in _cut([memoryview(data)]))
-    head_frames = [frame.SerializeToString() for frame in (begin, *chunks)]
-    return EncodedMessage(header.request_id, head_frames, encoded)
+    return EncodedMessage(header.request_id, header.run_id, data, encoded)
+
+
+def read_chunk(data: bytes) -> memoryview | None:
+    """Return the bytes of a chunk without a copy; None if the frame is not a chunk in its plainest encoding.
+
+    Protobuf would copy them twice.
+    """
+    if not data or data[0] != _CHUNK_TAG:
+        return None
+    length = shift = 0
+    for start, byte in enumerate(data[1:5], 2):
+        length |= (byte & ~_VARINT_MORE) << shift
+        shift += _VARINT_BITS
+        if not byte & _VARINT_MORE:
+            return memoryview(data)[start:] if len(data) - start == length else None
+    return None
 
 
 def parse_frame(data: bytes) -> pb.Frame:
@@ -131,7 +229,7 @@ def parse(kind: Any, data: bytes) -> Any:
 
 
 def _cut(views: Iterable[memoryview]) -> Iterator[bytes]:
-    """Yield the views' bytes, joined end to end, in chunks."""
+    """Yield the views' bytes, joined end to end, as chunk frames; each byte is copied once."""
     pending: list[memoryview] = []
     room = CHUNK_BYTES
     for view in views:
@@ -142,8 +240,18 @@ def _cut(views: Iterable[memoryview]) -> Iterator[bytes]:
             room -= len(taken)
             start += len(taken)
             if not room:
-                yield b"".join(pending)
+                yield _make_chunk(pending, CHUNK_BYTES)
                 pending = []
                 room = CHUNK_BYTES
     if pending:
-        yield b"".join(pending)
+        yield _make_chunk(pending, CHUNK_BYTES - room)
+
+
+def _make_chunk(parts: list[memoryview], length: int) -> bytes:
+    """Serialize a chunk frame by hand: protobuf would copy its bytes twice."""
+    head = bytearray([_CHUNK_TAG])
+    while length >= _VARINT_MORE:
+        head.append(length & ~_VARINT_MORE & 0xFF | _VARINT_MORE)
+        length >>= _VARINT_BITS
+    head.append(length)
+    return b"".join([head, *parts])

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Frame(_message.Message):
-    __slots__ = ("hello", "welcome", "ready", "begin", "chunk", "goodbye", "withdraw", "alive")
+    __slots__ = ("hello", "welcome", "ready", "begin", "chunk", "goodbye", "withdraw", "alive", "holding", "repeat", "missing")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
@@ -17,6 +17,9 @@ class Frame(_message.Message):
     GOODBYE_FIELD_NUMBER: _ClassVar[int]
     WITHDRAW_FIELD_NUMBER: _ClassVar[int]
     ALIVE_FIELD_NUMBER: _ClassVar[int]
+    HOLDING_FIELD_NUMBER: _ClassVar[int]
+    REPEAT_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     welcome: Welcome
     ready: Ready
@@ -25,7 +28,10 @@ class Frame(_message.Message):
     goodbye: Goodbye
     withdraw: Withdraw
     alive: Alive
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., ready: _Optional[_Union[Ready, _Mapping]] = ..., begin: _Optional[_Union[Begin, _Mapping]] = ..., chunk: _Optional[bytes] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., withdraw: _Optional[_Union[Withdraw, _Mapping]] = ..., alive: _Optional[_Union[Alive, _Mapping]] = ...) -> None: ...
+    holding: Holding
+    repeat: Repeat
+    missing: Missing
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., ready: _Optional[_Union[Ready, _Mapping]] = ..., begin: _Optional[_Union[Begin, _Mapping]] = ..., chunk: _Optional[bytes] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., withdraw: _Optional[_Union[Withdraw, _Mapping]] = ..., alive: _Optional[_Union[Alive, _Mapping]] = ..., holding: _Optional[_Union[Holding, _Mapping]] = ..., repeat: _Optional[_Union[Repeat, _Mapping]] = ..., missing: _Optional[_Union[Missing, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("package_version", "name", "is_name_given", "instance", "max_model_bytes", "protocol_version")
@@ -63,6 +69,30 @@ class Ready(_message.Message):
     device: str
     def __init__(self, description: _Optional[_Union[Record, _Mapping]] = ..., device: _Optional[str] = ...) -> None: ...
 
+class Holding(_message.Message):
+    __slots__ = ("run_id", "request_ids", "digests")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_IDS_FIELD_NUMBER: _ClassVar[int]
+    DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    run_id: int
+    request_ids: _containers.RepeatedScalarFieldContainer[str]
+    digests: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, run_id: _Optional[int] = ..., request_ids: _Optional[_Iterable[str]] = ..., digests: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class Repeat(_message.Message):
+    __slots__ = ("request_id",)
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    def __init__(self, request_id: _Optional[str] = ...) -> None: ...
+
+class Missing(_message.Message):
+    __slots__ = ("request_id", "arrays")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ARRAYS_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    arrays: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, request_id: _Optional[str] = ..., arrays: _Optional[_Iterable[int]] = ...) -> None: ...
+
 class Goodbye(_message.Message):
     __slots__ = ("outcome", "reason", "result")
     class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
@@ -94,12 +124,16 @@ class Alive(_message.Message):
     def __init__(self) -> None: ...
 
 class Begin(_message.Message):
-    __slots__ = ("header_bytes", "array_bytes")
+    __slots__ = ("header_bytes", "array_bytes", "header", "left_out")
     HEADER_BYTES_FIELD_NUMBER: _ClassVar[int]
     ARRAY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     header_bytes: int
     array_bytes: int
-    def __init__(self, header_bytes: _Optional[int] = ..., array_bytes: _Optional[int] = ...) -> None: ...
+    header: bytes
+    left_out: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, header_bytes: _Optional[int] = ..., array_bytes: _Optional[int] = ..., header: _Optional[bytes] = ..., left_out: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Header(_message.Message):
     __slots__ = ("request_id", "message_type", "group_id", "run_id", "array_records", "metric_records", "config_records", "error")
@@ -130,14 +164,16 @@ class ArrayRecord(_message.Message):
     def __init__(self, name: _Optional[str] = ..., arrays: _Optional[_Iterable[_Union[Array, _Mapping]]] = ...) -> None: ...
 
 class Array(_message.Message):
-    __slots__ = ("name", "dtype", "shape")
+    __slots__ = ("name", "dtype", "shape", "digest")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
     name: str
     dtype: str
     shape: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, name: _Optional[str] = ..., dtype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ...) -> None: ...
+    digest: bytes
+    def __init__(self, name: _Optional[str] = ..., dtype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., digest: _Optional[bytes] = ...) -> None: ...
 
 class Record(_message.Message):
     __slots__ = ("name", "entries")

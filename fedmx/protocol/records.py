@@ -13,6 +13,7 @@ from fedmx.protocol import link_pb2 as pb
 LONGEST_NAME = 256
 # Of one message, in all its records. Even an empty array costs a kilobyte of memory.
 MAX_RECORDS = 1_024
+DIGEST_BYTES = 32
 MAX_ARRAYS = 16_384
 MAX_ENTRIES = 16_384
 MAX_ITEMS = 65_536
@@ -43,6 +44,9 @@ def find_problem(header: pb.Header) -> str | None:
     for name in (header.request_id, header.message_type, header.group_id):
         if problem := _find_problem_in_name(name):
             return problem
+    digests = [head.digest for record in header.array_records for head in record.arrays]
+    if not all(len(digest) in (0, DIGEST_BYTES) for digest in digests):
+        return f"an array's digest that does not have {DIGEST_BYTES} bytes"
     named = [[record.name for kind in kinds for record in kind]]
     named += [[head.name for head in record.arrays] for record in header.array_records]
     return _find_problem_in_names(named, "arrays or records") or find_problem_in_records(

@@ -6,8 +6,9 @@ ROUNDS = 4
 
 # A server calls this for its query, then for the steps of its first round.
 _SUBMIT = "fedmx.link.server:LinkServer.submit"
-# A server calls these for two queries, two trainings and two evaluations.
+# A server calls this only for the requests that its nodes do not have from the server before it.
 _FRAMES = "fedmx.link.requests:Requests.frames"
+# A server calls this for two queries, two trainings and two evaluations.
 _SETTLE = "fedmx.link.requests:Requests.settle"
 _CONFIGURE = "server.collect:Collector._configure"
 _AGGREGATE = "server.rounds:RoundLoop._aggregate"
@@ -24,14 +25,14 @@ OF_SERVER = (
     # round 1: configure, send, wait, aggregate
     Kill("before", _CONFIGURE, about="train 1"),
     Kill("before", _SUBMIT, call=2),
-    Kill(1, _FRAMES, call=3),
-    Kill(0, _FRAMES, call=4),
+    Kill(1, _FRAMES),
+    Kill(0, _FRAMES, call=2),
     Kill("after", _SETTLE, call=3),
     Kill("before", _AGGREGATE, about="1"),
     Kill("after", _AGGREGATE, about="1"),
     # its evaluation
     Kill("before", _SUBMIT, call=3),
-    Kill(0, _FRAMES, call=6),
+    Kill(0, _FRAMES, call=2),
     Kill("after", _SETTLE, call=5),
     # its checkpoint
     Kill("before", "server.record.checkpoint:save"),

@@ -14,7 +14,7 @@ from flwr.app import Message, MessageType, MetricRecord, RecordDict
 from fedmx.memory import share_heap
 from fedmx.values import Address
 from tests.bounds import HANG_S
-from tests.fedmx.link.loopback import Hub, Node, Worker
+from tests.fedmx.link.loopback import Hub, Node, Worker, change
 from tests.fedmx.protocol.wire import pack, unpack
 
 SIZE = 200_000_000
@@ -34,7 +34,7 @@ def be_node(port: int) -> None:
 
     def work(message: Message) -> RecordDict:
         if message.metadata.group_id == "1":
-            return message.content
+            return change(message)
         return RecordDict({"memory": MetricRecord({"after": rss() - before, "peak": peak() - before})})
 
     node = Node(Address("127.0.0.1", port), worker=Worker(work), wait_timeout_s=TIMEOUT_S).serve()
@@ -63,7 +63,7 @@ def exchange(hub: Hub) -> dict[str, object]:
     record = pack({name: np.full(SIZE, number, np.uint8) for number, name in enumerate("abc")})
     message = Message(RecordDict({"arrays": record}), hub.node_id(), MessageType.TRAIN, group_id="1")
     (reply,) = hub.ask(message, timeout=TIMEOUT_S)
-    assert unpack(reply.content.array_records["arrays"]["c"])[-1] == 2
+    assert unpack(reply.content.array_records["arrays"]["c"])[-1] == 3
     transfer = hub.grid.transfer(reply)
     assert transfer is not None
     return {"bytes_down": transfer.bytes_down, "bytes_up": transfer.bytes_up, "seconds": transfer.seconds}

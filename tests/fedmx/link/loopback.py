@@ -13,6 +13,7 @@ import numpy as np
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 from flwr.clientapp import ClientApp
 
+from fedmx import arrays
 from fedmx.errors import FederationError
 from fedmx.link import channel
 from fedmx.link.grid import LinkGrid
@@ -21,7 +22,7 @@ from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.protocol import control, encode
 from fedmx.protocol import link_pb2 as pb
-from fedmx.protocol.control import Hello
+from fedmx.protocol.control import Hello, Holding
 from fedmx.values import Address
 from tests.bounds import HANG_S
 from tests.federation.chaos.cable import Cable
@@ -36,6 +37,14 @@ RUN_ID = 7
 
 def echo(message: Message) -> RecordDict:
     return message.content
+
+
+def change(message: Message) -> RecordDict:
+    """Change every array, as training does: what is unchanged is not sent back."""
+    changed = RecordDict()
+    for name, record in message.content.array_records.items():
+        changed[name] = pack({key: np.add(arrays.view(array), np.uint8(1)) for key, array in record.items()})
+    return changed
 
 
 class Worker:
@@ -214,10 +223,18 @@ class RawNode:
         introduction = {"is_name_given": False, "max_model_bytes": GIGABYTE, **changes}
         self.send(control.build_hello(Hello(name, **introduction)))
 
-    def get_ready(self, name: str = "raw", description: ConfigRecord | None = None, **changes: Any) -> None:
+    def get_ready(
+        self,
+        name: str = "raw",
+        description: ConfigRecord | None = None,
+        holding: Holding | None = None,
+        **changes: Any,
+    ) -> None:
         """Join as a node whose model and data are loaded."""
         self.send_hello(name, **changes)
         assert self.receive("welcome").name == name
+        if holding is not None:
+            self.send(control.build_holding(holding))
         self.send(control.build_ready(description or ConfigRecord()))
 
     def receive(self, kind: str) -> Any:
@@ -228,12 +245,11 @@ class RawNode:
         return getattr(frame, kind)
 
     def receive_header(self) -> pb.Header:
-        """Return the header of the next message, which has to fit into one chunk."""
-        self.receive("begin")
-        header = pb.Header.FromString(self.receive("chunk"))
-        if header.array_records:
+        """Return the header of the next message, whose arrays have to fit into one chunk."""
+        begin = self.receive("begin")
+        if begin.array_bytes:
             self.receive("chunk")
-        return header
+        return pb.Header.FromString(begin.header)
 
     def expect_end(self) -> None:
         assert self._received.get(timeout=PATIENCE_S) is None

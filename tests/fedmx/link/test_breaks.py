@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from flwr.app import Message, RecordDict
 
-from fedmx import arrays
+from fedmx.array_store import ArrayStore
 from fedmx.link import session
 from fedmx.link.quorum import Absence, Cause
 from fedmx.protocol import link_pb2 as pb
 from tests.federation.chaos.cable import Cable
-from tests.fedmx.link.loopback import FOREVER_S, PATIENCE_S, Hub, Node, RawNode, Worker
+from tests.fedmx.link.loopback import FOREVER_S, PATIENCE_S, Hub, Node, RawNode, Worker, change
 from tests.fedmx.protocol.wire import encode, pack
 
 # Bytes: more than the sockets' buffers hold.
@@ -98,10 +98,10 @@ def test_a_request_whose_error_was_lost_in_transit_is_tried_again(hub: Hub, cabl
 def test_a_message_that_was_cut_off_halfway_is_sent_again(
     way: str, hub: Hub, cable: Cable, log: io.StringIO
 ) -> None:
-    node = hub.start(address=cable.address)
+    node = hub.start(address=cable.address, worker=Worker(change))
     cable.after(way, MODEL // 2, cable.cut)
     (reply,) = hub.ask(hub.message(large()))
-    assert reply.content == large()
+    assert reply.content == large(2)
     assert node.worker.asked == ["1"]
     assert count_of("node left", log) == 1
 
@@ -306,7 +306,7 @@ def test_a_late_reply_is_dropped_and_logged_in_one_line(hub: Hub, log: io.String
 def test_the_progress_of_an_exchange_that_took_too_long_is_known(
     way: str, part: str, hub: Hub, cable: Cable
 ) -> None:
-    hub.start(address=cable.address)
+    hub.start(address=cable.address, worker=Worker(change))
     cable.after(way, MODEL // 2, lambda: cable.stall(6))
     assert hub.ask(hub.message(large()), timeout=3) == []
     absence = hub.grid.find_absence(hub.node_id())
@@ -332,7 +332,7 @@ def test_a_reply_that_is_not_awaited_is_not_stored(
     unasked = encode(large(), request_id="unasked")
     raw = RawNode(hub.address)
     raw.get_ready()
-    monkeypatch.setattr(arrays, "new_file", stored.append)
+    monkeypatch.setattr(ArrayStore, "open", stored.append)
     for frame in unasked.frames():
         raw.send(frame)
     await_line(hub, log, "dropped a reply")

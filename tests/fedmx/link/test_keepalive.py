@@ -14,7 +14,7 @@ from fedmx.link import channel, silence, watch
 from fedmx.protocol import link_pb2 as pb
 from tests.bounds import HANG_S
 from tests.federation.chaos.cable import Cable
-from tests.fedmx.link.loopback import Hub, RawNode, Worker
+from tests.fedmx.link.loopback import Hub, RawNode, Worker, change
 from tests.fedmx.protocol.wire import pack
 
 EXPECTED = {
@@ -93,7 +93,7 @@ def noticing(request: pytest.FixtureRequest, hasty: float, monkeypatch: pytest.M
 def test_each_end_notices_a_line_that_died_even_in_the_middle_of_a_message(
     way: str, hub: Hub, cable: Cable, log: io.StringIO, noticing: str
 ) -> None:
-    hub.start(address=cable.address)
+    hub.start(address=cable.address, worker=Worker(change))
 
     def break_down() -> None:
         cable.loses_up = cable.loses_down = True

@@ -4,17 +4,20 @@ import threading
 import weakref
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 from flwr.app import Error, RecordDict
 
-from fedmx.errors import FederationError, TrainingFailedError, UnreachableError
+from fedmx import arrays
+from fedmx.errors import DataError, FederationError, TrainingFailedError, UnreachableError
 from fedmx.link.inbox import Inbox
-from fedmx.link.reply_cache import ReplyCache
+from fedmx.link.reply_cache import Reply, ReplyCache
 from fedmx.link.requests import Answer, Request, Requests, Transfer
 from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.decode import Received
-from fedmx.protocol.encode import EncodedArrays, EncodedMessage
+from fedmx.protocol.encode import EncodedMessage
 from tests.bounds import HANG_S
+from tests.fedmx.protocol.wire import encode, pack
 
 
 @dataclass
@@ -39,8 +42,11 @@ def book() -> Book:
 
 
 def make_request(node_id: int, request_id: str) -> Request:
-    arrays = EncodedArrays([], [b"333", b"4444"], 7, b"")
-    return Request(node_id, EncodedMessage(request_id, [b"1", b"22"], arrays))
+    return Request(node_id, make_message(request_id))
+
+
+def make_message(request_id: str) -> EncodedMessage:
+    return encode(RecordDict({"arrays": pack({"a": np.ones(3), "b": np.zeros(2)})}), request_id=request_id)
 
 
 def received(request_id: str) -> Received:
@@ -65,25 +71,26 @@ def test_one_request_to_two_nodes_is_two_requests(book: Book) -> None:
 
 def test_an_answer_carries_its_transfer(book: Book) -> None:
     request = book.ask(2, "a")
-    list(book.requests.frames(2, "a"))
+    sent = sum(map(len, book.requests.frames(2, "a")))
     book.now = 52.5
     content = Error(1, "no")
     book.requests.settle(2, "a", content, 9)
-    assert request.done.result() == Answer(content, Transfer(bytes_down=10, bytes_up=9, seconds=2.5))
+    assert sent > request.message.arrays.size
+    assert request.done.result() == Answer(content, Transfer(bytes_down=sent, bytes_up=9, seconds=2.5))
 
 
 def test_requests_to_a_node_are_sent_in_order(book: Book) -> None:
     for request_id in "cab":
         book.ask(2, request_id)
     assert [request.request_id for request in book.requests.of_node(2)] == ["c", "a", "b"]
-    assert list(book.requests.frames(2, "a")) == [b"1", b"22", b"333", b"4444"]
+    assert list(book.requests.frames(2, "a")) == list(make_message("a").frames())
+    assert list(book.requests.frames(2, "a", {0})) == list(make_message("a").frames({0}))
 
 
 def test_frames_that_are_sent_twice_are_counted_twice(book: Book) -> None:
     request = book.ask(2, "a")
-    for _ in range(2):
-        list(book.requests.frames(2, "a"))
-    assert request.bytes_down == 20
+    sent = [len(frame) for _ in range(2) for frame in book.requests.frames(2, "a")]
+    assert request.bytes_down == sum(sent)
 
 
 def test_a_request_that_is_withdrawn_before_its_turn_is_not_sent(book: Book) -> None:
@@ -136,6 +143,41 @@ def test_the_requests_of_a_node_that_is_given_up_end_without_an_answer(book: Boo
     assert [request.done.result(0) for request in lost] == [None, None]
     assert not other.done.done()
     book.requests.give_up(2)
+
+
+def test_a_reply_may_refer_to_what_its_node_was_sent_or_has_sent_and_to_nothing_else(book: Book) -> None:
+    request = book.ask(2, "a")
+    other = Request(3, encode(RecordDict({"arrays": pack({"c": np.full(4, 7.0)})}), request_id="a"))
+    book.requests.add(other)
+    sent, secret = request.message.arrays.arrays[0], other.message.arrays.arrays[0]
+    arrived = arrays.pack(np.full(5, 2.0))
+    book.requests.keep_arrived(2, "a", [arrived])
+    for array in (sent, arrived):
+        assert book.requests.find_array(2, "a", arrays.digest(array)) is array
+        assert book.requests.find_array(3, "a", arrays.digest(array)) is None
+    assert book.requests.find_array(2, "a", arrays.digest(secret)) is None
+    assert book.requests.find_array(2, "b", arrays.digest(sent)) is None
+
+
+def test_what_arrived_of_a_reply_is_released_with_its_request(book: Book) -> None:
+    request = book.ask(2, "a")
+    array = arrays.pack(np.ones(3))
+    kept = weakref.ref(array)
+    book.requests.keep_arrived(2, "a", [array])
+    del array
+    assert kept() is not None
+    book.requests.withdraw(request)
+    del request
+    assert kept() is None
+
+
+def test_an_error_of_the_server_ends_every_wait(book: Book) -> None:
+    lost = [book.ask(2, "a"), book.ask(3, "b")]
+    book.requests.fail(DataError("RUNS_DIR=/full: No space left on device"))
+    for request in lost:
+        with pytest.raises(DataError, match="No space left"):
+            request.done.result(0)
+    assert not book.requests.awaits(2)
 
 
 # The node's side
@@ -197,18 +239,31 @@ def test_requests_that_are_queued_at_the_end_are_not_begun() -> None:
     assert inbox.take() is None
 
 
-def test_queued_requests_are_forgotten_with_their_stream_and_may_be_repeated() -> None:
+def test_queued_requests_of_a_broken_stream_wait_until_the_server_repeats_them() -> None:
     inbox = Inbox()
-    for request_id in "ab":
+    for request_id in "abc":
         inbox.put(received(request_id))
     take(inbox)
-    inbox.forget()
+    inbox.suspend()
+    assert inbox.list_requests() == ["a", "b", "c"]
     # It is worked on: its answer goes to the stream that is up by then.
-    inbox.put(received("a"))
-    inbox.put(received("c"))
-    inbox.put(received("b"))
+    assert inbox.repeat("a")
+    assert inbox.repeat("c")
+    assert not inbox.repeat("unknown")
+    inbox.withdraw("b")
+    inbox.put(received("d"))
     inbox.finish()
-    assert [take(inbox), take(inbox)] == ["c", "b"]
+    assert [take(inbox), take(inbox)] == ["c", "d"]
+    assert inbox.list_requests() == ["d"]
+
+
+def test_a_request_that_was_not_repeated_on_one_stream_is_forgotten_on_the_next() -> None:
+    inbox = Inbox()
+    inbox.put(received("a"))
+    inbox.suspend()
+    inbox.suspend()
+    assert not inbox.repeat("a")
+    assert inbox.list_requests() == []
 
 
 @pytest.mark.parametrize("error", [UnreachableError("gone"), TrainingFailedError("lost")])
@@ -245,14 +300,18 @@ def header(step: str, number: int, request_id: str = "", run_id: int = 1) -> pb.
     )
 
 
+def is_cached(cache: ReplyCache, request: pb.Header) -> bool:
+    return cache.find(request.request_id) is not None
+
+
 def answer(cache: ReplyCache, *headers: pb.Header) -> list[bool]:
-    """Answer requests as a node does; return for each whether its reply was cachedd."""
+    """Answer requests as a node does; return for each whether its reply was cached."""
     hits = []
     for request in headers:
-        hits.append(cache.find(request) is not None)
+        hits.append(is_cached(cache, request))
         if not hits[-1]:
             cache.make_room(request)
-            cache.add(request, [b"frame"])
+            cache.add(Reply(request, make_message(request.request_id), frozenset()))
     return hits
 
 
@@ -271,14 +330,14 @@ def test_an_evaluation_of_another_round_or_run_releases_the_update() -> None:
     for other in (header("evaluate", 2), header("evaluate", 1, run_id=2)):
         cache = ReplyCache()
         assert answer(cache, TRAIN, other) == [False, False]
-        assert cache.find(TRAIN) is None
+        assert not is_cached(cache, TRAIN)
 
 
 def test_a_query_releases_nothing_but_the_query_before() -> None:
     cache = ReplyCache()
     other = header("query", 0, run_id=2)
     assert answer(cache, TRAIN, EVALUATE, QUERY, QUERY, other) == [False, False, False, True, False]
-    assert cache.find(QUERY) is None
+    assert not is_cached(cache, QUERY)
     assert answer(cache, other, TRAIN, EVALUATE) == [True] * 3
 
 
@@ -286,7 +345,7 @@ def test_a_reply_that_carries_a_model_is_released_before_the_next_is_computed() 
     cache = ReplyCache()
     answer(cache, QUERY)
     cache.make_room(TRAIN)
-    assert cache.find(QUERY) is None
+    assert not is_cached(cache, QUERY)
     answer(cache, TRAIN)
     cache.make_room(header("train", 1, request_id="another partition's"))
-    assert cache.find(TRAIN) is None
+    assert not is_cached(cache, TRAIN)

@@ -9,9 +9,10 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
 from fedmx import arrays
+from fedmx.array_store import ArrayStore
 from fedmx.protocol import encode as codec
 from fedmx.protocol import link_pb2 as pb
-from fedmx.protocol.decode import Assembler, Received
+from fedmx.protocol.decode import Assembler, Lacking, Received
 from fedmx.protocol.encode import EncodedMessage
 
 GIGABYTE = 2**30
@@ -48,7 +49,7 @@ contents = st.dictionaries(names, records, max_size=4).map(RecordDict)
 
 
 def pack(named: Mapping[str, NDArray[Any]]) -> ArrayRecord:
-    return ArrayRecord({name: arrays.pack(array) for name, array in named.items()})
+    return arrays.make_record({name: arrays.pack(array) for name, array in named.items()})
 
 
 def unpack(array: Array) -> NDArray[Any]:
@@ -61,20 +62,24 @@ def encode(content: RecordDict | Error, **header: Any) -> EncodedMessage:
     return codec.encode(pb.Header(**header), content, encoded)
 
 
-def feed(assembler: Assembler, frames: Iterable[bytes]) -> list[Received | None]:
-    """Feed frames; return the result of each chunk."""
+def open_assembler(limit: int = GIGABYTE, **options: Any) -> Assembler:
+    """Return an assembler that keeps all arrays in memory."""
+    return Assembler(limit, ArrayStore().open, **options)
+
+
+def feed(assembler: Assembler, frames: Iterable[bytes]) -> list[Received | Lacking | None]:
+    """Feed frames; return the result of each."""
     results = []
     for data in frames:
-        frame = codec.parse_frame(data)
-        if frame.WhichOneof("kind") == "begin":
-            assembler.begin(frame.begin)
-        else:
-            results.append(assembler.feed(frame.chunk))
+        chunk = codec.read_chunk(data)
+        results.append(
+            assembler.begin(codec.parse_frame(data).begin) if chunk is None else assembler.feed(chunk)
+        )
     return results
 
 
 def decode(message: EncodedMessage, limit: int = GIGABYTE) -> Received:
-    *nothing, received = feed(Assembler(limit), message.frames())
+    *nothing, received = feed(open_assembler(limit), message.frames())
     assert not any(nothing)
-    assert received is not None
+    assert isinstance(received, Received)
     return received

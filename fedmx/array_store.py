@@ -1,0 +1,241 @@
+"""Keeps the arrays of updates: in memory up to a budget, and the others in one spool file.
+
+An update waits until all updates of its round have arrived, since only then is the total weight known. So
+the memory of a round would grow with its nodes. Space is reserved when an array begins to arrive, and is free
+again once nothing refers to the array.
+"""
+
+import math
+import os
+import tempfile
+import threading
+import weakref
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedmx.arrays import HeldArray, byte_count
+from fedmx.files import disk_errors
+
+
+class ArrayStore:
+    """Stores arrays; threads may share it.
+
+    Args:
+        budget: bytes of arrays in memory.
+        folder: where the spool file is; None: every array stays in memory.
+    """
+
+    def __init__(self, budget: float = math.inf, folder: Path | None = None) -> None:
+        self._budget = budget if folder is not None else math.inf
+        self._spool = None if folder is None else Spool(folder)
+        self._used = 0
+        # Reentrant: the garbage collector may release an array while the lock is held.
+        self._lock = threading.RLock()
+
+    def open(self, dtype: str, shape: tuple[int, ...]) -> "Slot":
+        """Reserve space for an array whose bytes are to arrive.
+
+        Raises:
+            DataError: the spool file cannot be created.
+            MemoryError: there is not so much memory.
+        """
+        size = byte_count(dtype, shape)
+        with self._lock:
+            if self._spool is not None and self._used + size > self._budget:
+                return Slot(_SpooledSpace(self._spool, dtype, shape), size)
+            self._used += size
+        try:
+            space = _MemorySpace(dtype, shape)
+        except MemoryError:
+            self._release(size)
+            raise
+        weakref.finalize(space.owner, self._release, size).atexit = False
+        return Slot(space, size)
+
+    def _release(self, size: int) -> None:
+        with self._lock:
+            self._used -= size
+
+
+class Slot:
+    """An array that is arriving.
+
+    Attributes:
+        left: bytes that are missing.
+    """
+
+    def __init__(self, space: "_MemorySpace | _SpooledSpace", size: int) -> None:
+        self._space: _MemorySpace | _SpooledSpace | None = space
+        self._size = size
+        self.left = size
+
+    def write(self, data: memoryview) -> None:
+        """Add bytes, at most those that are missing.
+
+        Raises:
+            DataError: they cannot be written to the spool file.
+        """
+        assert self._space is not None  # noqa: S101 - for mypy: a closed slot is not written to
+        self._space.write(self._size - self.left, data)
+        self.left -= data.nbytes
+
+    def close(self) -> HeldArray:
+        """Return the array, which is complete."""
+        assert self._space is not None  # noqa: S101 - for mypy: a slot is closed once
+        array = self._space.to_array()
+        self._space = None
+        return array
+
+    def discard(self) -> None:
+        """Release the space of an array that is not needed."""
+        self._space = None
+
+
+class StoredArray(HeldArray):
+    """An array in the spool file. Each access reads it anew, so that its values are in memory for a moment.
+
+    Args:
+        region: where it is.
+        dtype: of the values.
+        shape: of the values.
+    """
+
+    def __init__(self, region: "_Region", dtype: str, shape: tuple[int, ...]) -> None:
+        self.__dict__["_region"] = region
+        self.dtype = dtype
+        self.shape = shape
+        self.stype = "numpy.ndarray"
+
+    @property
+    def values(self) -> NDArray[np.generic]:
+        """The values, read-only."""
+        values = self._read(0, math.prod(self.shape)).reshape(self.shape)
+        values.flags.writeable = False
+        return values
+
+    def slice(self, start: int, stop: int) -> NDArray[np.generic]:
+        """Return some of the values in C order, without reading the others."""
+        return self._read(start, stop)
+
+    def numpy(self) -> NDArray[Any]:
+        """Return the values, which may be written to."""
+        return self._read(0, math.prod(self.shape)).reshape(self.shape)
+
+    def _read(self, start: int, stop: int) -> NDArray[np.generic]:
+        values: NDArray[np.generic] = np.empty(stop - start, self.dtype)
+        region: _Region = self.__dict__["_region"]
+        region.read(start * values.itemsize, _bytes_of(values))
+        return values
+
+
+# As for its base class.
+StoredArray.__qualname__ = HeldArray.__qualname__
+
+
+class Spool:
+    """One file for all arrays that are not in memory.
+
+    It has no name in the folder, so that nothing remains of it after a crash. Space is given out from its
+    start to its end; once nothing is stored, the file is empty again.
+
+    Args:
+        folder: where it is created when it is needed first.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._file: IO[bytes] | None = None
+        self._lock = threading.RLock()
+        self._live = 0
+        self._end = 0
+
+    def reserve(self, size: int) -> "_Region":
+        """Reserve space.
+
+        Raises:
+            DataError: the file cannot be created.
+        """
+        with self._lock:
+            if self._file is None:
+                with disk_errors(self.folder):
+                    self._file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115 - stays open
+            # In this order, in case that the garbage collector releases the last region in between.
+            self._live += 1
+            region = _Region(self, self._file.fileno(), self._end, size)
+            self._end += size
+        weakref.finalize(region, self._release).atexit = False
+        return region
+
+    def _release(self) -> None:
+        with self._lock:
+            self._live -= 1
+            if not self._live and self._file is not None:
+                self._end = 0
+                os.ftruncate(self._file.fileno(), 0)
+
+
+class _Region:
+    """A part of the spool file."""
+
+    def __init__(self, spool: Spool, descriptor: int, start: int, size: int) -> None:
+        self._spool = spool
+        self._descriptor = descriptor
+        self._start = start
+        self.size = size
+
+    def write(self, offset: int, data: memoryview) -> None:
+        with disk_errors(self._spool.folder):
+            while data.nbytes:
+                written = os.pwrite(self._descriptor, data, self._start + offset)
+                offset += written
+                data = data[written:]
+
+    def read(self, offset: int, buffer: memoryview) -> None:
+        with disk_errors(self._spool.folder):
+            while buffer.nbytes:
+                count = os.preadv(self._descriptor, [buffer], self._start + offset)
+                if not count:
+                    raise OSError("the spool file is shorter than what was written to it")
+                offset += count
+                buffer = buffer[count:]
+
+
+class _SpooledSpace:
+    """Where an array arrives that goes to the spool file."""
+
+    def __init__(self, spool: Spool, dtype: str, shape: tuple[int, ...]) -> None:
+        self._dtype = dtype
+        self._shape = shape
+        self._region = spool.reserve(byte_count(dtype, shape))
+
+    def write(self, offset: int, data: memoryview) -> None:
+        self._region.write(offset, data)
+
+    def to_array(self) -> HeldArray:
+        return StoredArray(self._region, self._dtype, self._shape)
+
+
+class _MemorySpace:
+    """Where an array arrives that stays in memory.
+
+    Attributes:
+        owner: lives as long as the memory is used.
+    """
+
+    def __init__(self, dtype: str, shape: tuple[int, ...]) -> None:
+        self.owner: NDArray[np.generic] = np.empty(shape, dtype)
+        self._bytes = _bytes_of(self.owner)
+
+    def write(self, offset: int, data: memoryview) -> None:
+        self._bytes[offset : offset + data.nbytes] = data
+
+    def to_array(self) -> HeldArray:
+        return HeldArray(self.owner)
+
+
+def _bytes_of(values: NDArray[np.generic]) -> memoryview:
+    # A memoryview cannot cast an empty array.
+    return values.reshape(-1).data.cast("B") if values.size else memoryview(b"")

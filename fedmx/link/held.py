@@ -1,0 +1,51 @@
+"""The arrays of the newest message that a node received, to which the next one may refer."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from flwr.app import Array, Error
+
+from fedmx import arrays
+from fedmx.protocol import control
+from fedmx.protocol.control import Holding
+from fedmx.protocol.decode import Received
+
+
+@dataclass(frozen=True)
+class Held:
+    """Arrays by digest, of one run.
+
+    Attributes:
+        run_id: the run's.
+        arrays: the arrays. They are also those of the request, so they need no memory of their own while the
+            app works on it.
+    """
+
+    run_id: int = 0
+    arrays: Mapping[bytes, Array] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, request: Received) -> "Held | None":
+        """Return the arrays of a request with the digests that the server computed; None if it has none."""
+        if isinstance(request.content, Error):
+            return None
+        held = {}
+        for record in request.header.array_records:
+            for head in record.arrays:
+                array = request.content.array_records[record.name][head.name]
+                arrays.set_digest(array, head.digest)
+                held[head.digest] = array
+        return cls(request.header.run_id, held) if held else None
+
+    def find(self, run_id: int, digest: bytes) -> Array | None:
+        """Return the array of a digest, if it belongs to this run."""
+        return self.arrays.get(digest) if run_id == self.run_id else None
+
+    def build_frame(self, request_ids: Iterable[str]) -> bytes:
+        """Build the frame that reports what this node has to a server that it reconnects to.
+
+        Args:
+            request_ids: the requests that the node has.
+        """
+        digests = frozenset(self.arrays)
+        return control.build_holding(Holding(self.run_id, frozenset(request_ids), digests))
