@@ -36,7 +36,9 @@ class RunSettings(Hyperparameters):
         300.0, parsing.seconds_or_unlimited, "seconds to wait for enough clients; 0: no limit"
     )
     round_timeout: float = setting(
-        600.0, parsing.seconds_or_unlimited, "seconds to wait for the replies to a message; 0: no limit"
+        600.0,
+        parsing.seconds_or_unlimited,
+        "seconds that a client has for a message, without the time in which bytes travel; 0: no limit",
     )
     quorum: float = setting(
         1.0,

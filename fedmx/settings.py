@@ -72,6 +72,11 @@ class ServerSettings(CommonSettings, RunSettings):
     lease_grace: float = setting(
         120.0, parsing.seconds, "seconds to wait for a client that lost its connection"
     )
+    link_stall_timeout: float = setting(
+        60.0,
+        parsing.number(at_least=1, at_most=1e9),
+        "seconds without progress after which a message to or from a client is given up",
+    )
     certs_dir: Path = setting(Path(".fedmx/pki/server"), Path, "folder of the program's certificate and key")
     runs_dir: Path = _runs_dir()
     initial_model: Path | None = setting(

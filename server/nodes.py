@@ -138,6 +138,11 @@ class Nodes:
             return (
                 f"its connection was lost and not restored within LEASE_GRACE={self._settings.lease_grace:g}"
             )
+        if absence.cause is Cause.STALLED:
+            return (
+                f"{absence.progress or 'its request was on the way'}, and nothing moved for"
+                f" LINK_STALL_TIMEOUT={self._settings.link_stall_timeout:g}"
+            )
         is_present = node is not None and node.is_present
         return (
             f"{absence.progress or 'no reply'} within ROUND_TIMEOUT={self._settings.round_timeout:g}"

@@ -80,6 +80,7 @@ def listen(settings: ServerSettings, start: Start | None = None) -> LinkServer:
         roster,
         max_model_bytes=settings.max_model_bytes,
         lease_grace_s=settings.lease_grace,
+        stall_timeout_s=settings.link_stall_timeout,
         task_options=str(settings.hyperparameters.to_config()["task-options"]),
         verifier=verifier,
         events=EventLog(settings.runs_dir),

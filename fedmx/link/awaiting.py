@@ -11,13 +11,15 @@ from flwr.app import Error
 from fedmx.link.quorum import Absence, Cause, Grace, Quorum
 from fedmx.link.requests import Answer, Request
 
+_SHORTEST_S = 0.05
+
 
 class Awaiting:
     """The replies that a step awaits.
 
     Args:
         requests: one for each reply.
-        timeout_s: how long each reply is awaited; may be infinite.
+        timeout_s: how long each reply is awaited while no bytes of it or its request travel; may be infinite.
         quorum: how many replies are enough; None: all.
     """
 
@@ -25,7 +27,8 @@ class Awaiting:
         self, requests: Sequence[Request] = (), timeout_s: float = math.inf, quorum: Quorum | None = None
     ) -> None:
         self._requests = requests
-        self._ends = time.monotonic() + timeout_s
+        self._began = time.monotonic()
+        self._timeout_s = timeout_s
         self._grace = Grace(quorum)
         self._changed = threading.Condition()
         self._open = len(requests)
@@ -44,15 +47,16 @@ class Awaiting:
         """Return once every request is answered or given up, or the time is over."""
         with self._changed:
             while self._open and (left_s := self._find_end() - time.monotonic()) > 0:
-                self._changed.wait(None if left_s == math.inf else left_s)
+                # While bytes travel, a reply's time does not run: its end is still unknown.
+                self._changed.wait(None if left_s == math.inf else max(left_s, _SHORTEST_S))
 
     def find_deadlines(self) -> dict[int, float]:
         """Return until when each reply is awaited that has not arrived: node id -> monotonic seconds."""
-        return {request.node_id: self._ends for request in self._requests if not request.done.done()}
+        return {one.node_id: self._find_deadline(one) for one in self._requests if not one.done.done()}
 
     def find_absences(self) -> Mapping[int, Absence]:
         """Return why each reply is missing, by node id. Called after the wait."""
-        is_left_out = time.monotonic() >= self._grace.ends <= self._ends
+        is_left_out = time.monotonic() >= self._grace.ends
         cause = Cause.LEFT_OUT if is_left_out else Cause.LATE
         absences = {}
         for request in self._requests:
@@ -79,4 +83,12 @@ class Awaiting:
                 self._changed.notify()
 
     def _find_end(self) -> float:
-        return min(self._ends, self._grace.ends)
+        """Return when the wait ends, as far as it is known now.
+
+        A reply whose own time is over still counts while the wait for others lasts.
+        """
+        deadlines = self.find_deadlines().values() if self._timeout_s < math.inf else ()
+        return min(max(deadlines, default=math.inf), self._grace.ends)
+
+    def _find_deadline(self, request: Request) -> float:
+        return self._began + self._timeout_s + request.travel.seconds

@@ -42,6 +42,7 @@ class Delivery:
         if request.request_id in self._holding.request_ids:
             self._outbox.send([control.build_repeat(request.request_id)])
         else:
+            self._requests.depart(request.node_id, request.request_id)
             self._outbox.send(self._cut(request))
 
     def ask_again(self, node_id: int, missing: pb.Missing) -> None:

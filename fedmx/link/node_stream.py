@@ -45,7 +45,7 @@ class NodeStream:
 
     def __init__(self, options: LinkOptions) -> None:
         self._options = options
-        self._silence = Silence(lambda ages: silence.find_age(ages, options.nearest))
+        self._silence = Silence(lambda found: silence.find_age_of_host(found, options.nearest))
         self._outbox: queue.SimpleQueue[Iterable[bytes] | None] = queue.SimpleQueue()
         self._timer: threading.Timer
         self._call: channel.Call

@@ -13,8 +13,11 @@ from flwr.app import Array, Error, RecordDict
 from fedmx import arrays
 from fedmx.errors import FederationError
 from fedmx.link.quorum import Absence, Cause
+from fedmx.link.travel import Travel, Where
 from fedmx.protocol.encode import EncodedMessage
 from fedmx.sizes import show_megabytes
+
+_SMALL_BYTES = 65_536
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,11 @@ class Request:
         message: what it is sent.
         done: receives the answer; None if the node was given up.
         asked_at: monotonic seconds.
-        bytes_down: bytes of frames that were written, repetitions included.
+        bytes_down: bytes of frames that were written, to all streams together.
+        bytes_to_send: bytes of the frames that are being written, or wait for that.
+        bytes_sent: bytes of these that were written.
+        is_written: whether all frames were written, and may still be on their way.
+        travel: whether bytes of the request or of its reply are on their way.
         reply_arrived: array bytes of the reply that arrived.
         reply_total: array bytes of the reply; 0 before it begins.
         absence: why the node was given up.
@@ -55,6 +62,10 @@ class Request:
     done: "concurrent.futures.Future[Answer | None]" = field(default_factory=concurrent.futures.Future)
     asked_at: float = 0.0
     bytes_down: int = 0
+    bytes_to_send: int = 0
+    bytes_sent: int = 0
+    is_written: bool = False
+    travel: Travel = field(default_factory=Travel)
     reply_arrived: int = 0
     reply_total: int = 0
     absence: Absence | None = None
@@ -66,12 +77,29 @@ class Request:
         return self.message.request_id
 
     def progress(self) -> str:
-        """Return how far the request or its reply got, in array bytes; empty if none are on their way."""
+        """Return how far the request or its reply got, in bytes; empty if none are on their way."""
         if self.reply_total:
             return f"{_show(self.reply_arrived, self.reply_total)} of the reply had arrived"
-        sent = self.bytes_down
-        size = self.message.arrays.size
-        return f"{_show(sent, size)} of the request had been sent" if sent < size else ""
+        if self.bytes_sent < self.bytes_to_send:
+            return f"{_show(self.bytes_sent, self.bytes_to_send)} of the request had been sent"
+        return ""
+
+    def depart(self, size: int) -> None:
+        """Note that the request is on its way to the node: so many bytes, of which none is written yet."""
+        self.bytes_to_send = size
+        self.bytes_sent = 0
+        self.is_written = False
+        self.travel.go(Where.DOWN)
+
+    def write(self, count: int) -> None:
+        """Note that so many bytes were written."""
+        self.bytes_down += count
+        self.bytes_sent += count
+
+    def arrive(self) -> None:
+        """Note that nothing of the request is left to be sent, or that its stream is gone."""
+        self.is_written = False
+        self.travel.go(Where.AT_REST)
 
     def settle(self, answer: Answer) -> None:
         """End the wait with an answer."""
@@ -119,6 +147,9 @@ class Requests:
         del of_node[request.request_id]
         return True
 
+    def _equal(self, node_id: int, request_id: str) -> list[Request]:
+        return self._waiting.get(node_id, {}).get(request_id, [])
+
     def is_waiting(self, node_id: int, request_id: str) -> bool:
         """Return whether this answer is awaited."""
         return request_id in self._waiting.get(node_id, {})
@@ -155,6 +186,11 @@ class Requests:
         if request is not None:
             request.arrived.extend(received)
 
+    def depart(self, node_id: int, request_id: str) -> None:
+        """Note that a request waits for its turn to be written, so that its node has nothing to do yet."""
+        for request in self._equal(node_id, request_id):
+            request.depart(request.message.count_bytes())
+
     def frames(self, node_id: int, request_id: str, left_out: Collection[int] = ()) -> Iterator[bytes]:
         """Yield a request's frames; none if it is not awaited.
 
@@ -163,19 +199,36 @@ class Requests:
             request_id: the request's.
             left_out: the places of the arrays that the node has.
         """
-        equal = self._waiting.get(node_id, {}).get(request_id)
+        equal = self._equal(node_id, request_id)
         if not equal:
             return
+        for request in equal:
+            request.depart(request.message.count_bytes(left_out))
         for frame in equal[0].message.frames(left_out):
             for request in equal:
-                request.bytes_down += len(frame)
+                request.write(len(frame))
             yield frame
+        for request in equal:
+            # The kernel takes this much at once, so it is not worth a look at what it has sent.
+            if request.bytes_sent <= _SMALL_BYTES:
+                request.arrive()
+            else:
+                request.is_written = True
 
     def note_arrival(self, node_id: int, request_id: str, arrived: int, total: int) -> None:
         """Note how many of an answer's array bytes have arrived."""
-        for request in self._waiting.get(node_id, {}).get(request_id, []):
+        for request in self._equal(node_id, request_id):
             request.reply_arrived = arrived
             request.reply_total = total
+            request.is_written = False
+            if request.travel.where is not Where.UP:
+                request.travel.go(Where.UP)
+
+    def rest(self, node_id: int) -> None:
+        """Note that a node's stream is gone: nothing of its requests is on its way any more."""
+        for equal in self._waiting.get(node_id, {}).values():
+            for request in equal:
+                request.arrive()
 
     def settle(self, node_id: int, request_id: str, content: RecordDict | Error, bytes_up: int) -> bool:
         """Pass an answer to all requests that await it; return whether there was any."""

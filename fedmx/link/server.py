@@ -11,6 +11,7 @@ Only the roster and the requests' futures are shared with the server program's m
 import asyncio
 import concurrent.futures
 import contextlib
+import math
 import threading
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import replace
@@ -50,6 +51,7 @@ class LinkServer:
         max_model_bytes: the largest set of arrays accepted from a node.
         lease_grace_s: how long a node whose stream broke may take to reconnect before it is given up.
         store: receives the arrays of replies; by default, all stay in memory.
+        stall_timeout_s: how long a transfer may make no progress before its stream is ended.
         task_options: TASK_OPTIONS, a JSON object that every welcome contains.
         verifier: decides by certificate who may join; None is plain text.
         events: records who joins, leaves and is refused; None to record nothing.
@@ -62,6 +64,7 @@ class LinkServer:
         *,
         max_model_bytes: int,
         lease_grace_s: float,
+        stall_timeout_s: float = math.inf,
         store: ArrayStore | None = None,
         task_options: str = "{}",
         verifier: PeerVerifier | None = None,
@@ -69,8 +72,16 @@ class LinkServer:
     ) -> None:
         self.address = address
         self.roster = roster
-        store = store or ArrayStore()
-        self._shared = Shared(roster, max_model_bytes, lease_grace_s, store, task_options, verifier, events)
+        self._shared = Shared(
+            roster,
+            max_model_bytes,
+            lease_grace_s,
+            stall_timeout_s,
+            store or ArrayStore(),
+            task_options,
+            verifier,
+            events,
+        )
         # In the order in which they were opened.
         self._sessions: dict[Session, None] = {}
         self._watch = Watch(self._sessions, self._shared)

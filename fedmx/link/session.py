@@ -1,7 +1,6 @@
 """The server's end of one node's stream, from its hello to its goodbye."""
 
 import asyncio
-import math
 from collections.abc import Callable
 
 import grpc.aio
@@ -9,14 +8,17 @@ import grpc.aio
 from fedmx.errors import DataError, FederationError, ProtocolError, RefusedError, SettingsError
 from fedmx.link import silence
 from fedmx.link.channel import ServicerContext
+from fedmx.link.connections import Connections, parse_peer
 from fedmx.link.delivery import Delivery
 from fedmx.link.flower import error_of
 from fedmx.link.member import Member
 from fedmx.link.outbox import Outbox
+from fedmx.link.progress import Progress
+from fedmx.link.quorum import Cause
 from fedmx.link.quota import Quota
 from fedmx.link.requests import Request
 from fedmx.link.shared import Shared
-from fedmx.link.silence import Ages, Silence
+from fedmx.link.silence import Silence
 from fedmx.log import event, logger, printable, warn
 from fedmx.pki.access import PeerVerifier, Site
 from fedmx.protocol import control, encode
@@ -49,8 +51,9 @@ class Session:
         self._context = context
         self._shared = shared
         self._peer = str(context.peer())
-        address = silence.parse_peer(self._peer)
-        self._silence = Silence(lambda ages: ages.get(address, math.inf))
+        address = parse_peer(self._peer)
+        self._silence = Silence(lambda found: silence.find_age(found, address))
+        self._progress = Progress(address, shared.stall_timeout_s)
         self._outbox = Outbox(context)
         self._reading: asyncio.Task[None] | None = None
         self._assembler: Assembler | None = None
@@ -118,15 +121,31 @@ class Session:
         self.is_greeting = False
         self.drop()
 
-    def check_silence(self, passed_s: float, measure: Callable[[], Ages]) -> None:
+    def check_silence(self, passed_s: float, measure: Callable[[], Connections]) -> None:
         """Drop the stream of a node from which nothing arrives.
 
         Args:
             passed_s: seconds since the previous check.
-            measure: asks the kernel for the age of the newest bytes of each connection.
+            measure: asks the kernel about all connections.
         """
         if self._member is not None and self._silence.check(passed_s, measure):
             self._cause = f"nothing arrived for {silence.LIMIT_S:g} s"
+            self.drop()
+
+    def check_progress(self, passed_s: float, measure: Callable[[], Connections]) -> None:
+        """Give up the requests of a node, and drop its stream, if a transfer makes no progress.
+
+        Args:
+            passed_s: seconds since the previous check.
+            measure: asks the kernel about all connections.
+        """
+        member = self._member
+        if member is None:
+            return
+        requests = self._shared.requests
+        if self._progress.check(requests.of_node(member.node_id), passed_s, measure):
+            requests.give_up(member.node_id, Cause.STALLED)
+            self._cause = f"a transfer made no progress for LINK_STALL_TIMEOUT={self._progress.limit_s:g}"
             self.drop()
 
     def check_access(self, verifier: PeerVerifier) -> None:
@@ -261,6 +280,7 @@ class Session:
         member = self._member
         if member is None or not self._shared.roster.leave(member, self, is_for_good=self._is_expelled):
             return
+        self._shared.requests.rest(member.node_id)
         self._shared.note("node left", self._peer, self._site, member, cause=self._cause)
         if self.is_ready or self._outbox.is_ending:
             event("node left", node=member.name, cause=self._cause)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from fedmx.array_store import ArrayStore
 from fedmx.event_log import EventLog
-from fedmx.link import silence
+from fedmx.link.connections import parse_peer
 from fedmx.link.member import Member, Stream
 from fedmx.link.repeats import Repeats
 from fedmx.link.requests import Requests
@@ -24,6 +24,7 @@ class Shared:
         roster: is notified of every node that joins, gets ready or leaves.
         max_model_bytes: the largest set of arrays accepted from a node.
         lease_grace_s: how long a node may take to reconnect before its requests are given up.
+        stall_timeout_s: how long a transfer may make no progress (LINK_STALL_TIMEOUT).
         store: receives the arrays of replies.
         task_options: TASK_OPTIONS, a JSON object that every welcome contains.
         verifier: decides by certificate who may join; None is plain text.
@@ -35,6 +36,7 @@ class Shared:
     roster: Roster
     max_model_bytes: int
     lease_grace_s: float
+    stall_timeout_s: float
     store: ArrayStore
     task_options: str = "{}"
     verifier: PeerVerifier | None = None
@@ -86,7 +88,7 @@ class Shared:
         """
         if self.events is None:
             return
-        host, port = silence.parse_peer(peer)
+        host, port = parse_peer(peer)
         self.events.note(
             event,
             source=host if member is None else member.name,

@@ -7,27 +7,18 @@ a slow line that answer queues behind all data that is already on its way. So it
 bytes, and the end that sends one receives the other's signs of life, which nothing delays.
 """
 
-import contextlib
 import math
-import os
 import socket
-import struct
 import threading
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from urllib.parse import unquote
+from collections.abc import Callable
 
+from fedmx.link import connections
+from fedmx.link.connections import Connections, Peer
 from fedmx.values import Address
 
 SIGN_AFTER_S = 10.0
 LIMIT_S = 30.0
 _CHECK_PERIOD_S = 1.0
-
-# Linux's struct tcp_info: tcpi_last_data_recv, in milliseconds, follows 8 u8 and 11 u32.
-_LAST_ARRIVAL = struct.Struct("=52xI")
-
-Ages = Mapping[tuple[str, int], float]
-"""Seconds since bytes arrived, by the host and port of the other end of each connection."""
 
 
 class Silence:
@@ -42,7 +33,7 @@ class Silence:
             sign of life, while its gRPC answers pings.
     """
 
-    def __init__(self, find: Callable[[Ages], float]) -> None:
+    def __init__(self, find: Callable[[Connections], float]) -> None:
         self._find = find
         self._seconds = 0.0
 
@@ -50,7 +41,7 @@ class Silence:
         """Note that something has arrived."""
         self._seconds = 0.0
 
-    def check(self, passed_s: float, measure: Callable[[], Ages]) -> bool:
+    def check(self, passed_s: float, measure: Callable[[], Connections]) -> bool:
         """Return whether the other end is gone.
 
         Args:
@@ -90,57 +81,28 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._is_over.wait(_CHECK_PERIOD_S):
-            if self._silence.check(_CHECK_PERIOD_S, measure):
+            if self._silence.check(_CHECK_PERIOD_S, connections.measure):
                 self.has_fired = True
                 self._end_stream()
                 return
 
 
-def parse_peer(name: str) -> tuple[str, int]:
-    """Parse gRPC's name of a peer, such as `ipv6:%5B::1%5D:50000`; the port is 0 if it has none."""
-    host, _, port = unquote(name.partition(":")[2]).rpartition(":")
-    return host.strip("[]"), int(port) if port.isdecimal() else 0
+def find_age(found: Connections, peer: Peer) -> float:
+    """Return the age of the newest bytes from a peer; infinity if there is no connection to it."""
+    return found[peer].age_s if peer in found else math.inf
 
 
-def find_age(ages: Ages, address: Address) -> float:
+def find_age_of_host(found: Connections, address: Address) -> float:
     """Return the age of the newest bytes of the connections to an address; infinity if there is none.
 
     A connection is known by the peer's numbers. Where the host's name leads to none of them any more, as
     behind a balancer that changes its addresses, the port alone decides.
     """
     try:
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        targets = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        found = []
-    peers = {(str(target[0]).removeprefix("::ffff:"), address.port) for *_, target in found}
-    of_host = [age for peer, age in ages.items() if peer in peers]
-    of_port = [age for (_, port), age in ages.items() if port == address.port]
+        targets = []
+    peers = {(str(target[0]).removeprefix("::ffff:"), address.port) for *_, target in targets}
+    of_host = [one.age_s for peer, one in found.items() if peer in peers]
+    of_port = [one.age_s for (_, port), one in found.items() if port == address.port]
     return min(of_host or of_port, default=math.inf)
-
-
-def measure() -> Ages:
-    """Ask the kernel about all connections of this process; empty on other systems than Linux."""
-    try:
-        descriptors = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
-    except OSError:
-        return {}
-    found: dict[tuple[str, int], float] = {}
-    for descriptor in descriptors:
-        with contextlib.suppress(OSError), _copy(descriptor) as connection:
-            # These raise if the descriptor is not a TCP connection, or no longer one.
-            address = connection.getpeername()
-            info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_ARRIVAL.size)
-            peer = address[0].removeprefix("::ffff:"), address[1]
-            found[peer] = min(found.get(peer, math.inf), _LAST_ARRIVAL.unpack(info)[0] / 1000.0)
-    return found
-
-
-def _copy(descriptor: int) -> socket.socket:
-    """Duplicate a descriptor as a socket: gRPC owns the original and may close it at any time."""
-    copy = os.dup(descriptor)
-    try:
-        return socket.socket(fileno=copy)
-    except OSError:
-        # It is not a socket.
-        os.close(copy)
-        raise

@@ -1,11 +1,11 @@
-"""What a server checks every two seconds: nodes that fell silent, and sites that lost their access."""
+"""What a server checks every two seconds: silent nodes, stalled transfers, sites that lost their access."""
 
 import asyncio
 import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fedmx.link import silence
+from fedmx.link import connections
 from fedmx.link.clocks import Clocks
 from fedmx.link.session import Session
 from fedmx.link.shared import Shared
@@ -35,7 +35,7 @@ class Watch:
             if self._shared.events is not None:
                 self._shared.events.report()
             sessions = list(self._sessions)
-            self._check_silence(sessions)
+            self._check_connections(sessions)
             if self._shared.verifier is not None:
                 self._clocks.check()
                 self._check_access(sessions, self._shared.verifier)
@@ -47,11 +47,12 @@ class Watch:
             self._shared.events.report_now()
         self._clocks.report_now()
 
-    def _check_silence(self, sessions: Iterable[Session]) -> None:
+    def _check_connections(self, sessions: Iterable[Session]) -> None:
         # The kernel is asked at most once for all sessions.
-        measure = functools.cache(silence.measure)
+        measure = functools.cache(connections.measure)
         for session in sessions:
             session.check_silence(PERIOD_S, measure)
+            session.check_progress(PERIOD_S, measure)
 
     def _check_access(self, sessions: Iterable[Session], verifier: PeerVerifier) -> None:
         for session in sessions:

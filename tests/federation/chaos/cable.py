@@ -68,6 +68,10 @@ class Cable:
         timer.daemon = True
         timer.start()
 
+    def flow(self) -> None:
+        """Carry bytes again after a stall."""
+        self._flows.set()
+
     def close(self) -> None:
         """Break it for good."""
         self._is_closed = True

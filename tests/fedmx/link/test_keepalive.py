@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from flwr.app import Message, RecordDict
 
-from fedmx.link import channel, silence, watch
+from fedmx.link import channel, connections, silence, watch
+from fedmx.link.connections import Connections
 from fedmx.protocol import link_pb2 as pb
 from tests.bounds import HANG_S
 from tests.federation.chaos.cable import Cable
@@ -121,13 +122,13 @@ def test_a_node_whose_grpc_answers_pings_is_present_even_without_signs_of_life(
     often = [("grpc.keepalive_time_ms", 500), *channel.KEEPALIVE[1:]]
     monkeypatch.setattr(channel, "KEEPALIVE", tuple(often))
     measured: list[int] = []
-    measure = silence.measure
+    measure = connections.measure
 
-    def note() -> silence.Ages:
+    def note() -> Connections:
         measured.append(1)
         return measure()
 
-    monkeypatch.setattr(silence, "measure", note)
+    monkeypatch.setattr(connections, "measure", note)
     busy = Hub()
     raw = RawNode(busy.address)
     raw.get_ready()

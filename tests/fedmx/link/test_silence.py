@@ -4,27 +4,33 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from fedmx.link import silence
-from fedmx.link.silence import Ages, Silence, Watchdog
+from fedmx.link import connections, silence
+from fedmx.link.connections import Connection, Connections
+from fedmx.link.silence import Silence, Watchdog
 from fedmx.values import Address
 from tests.bounds import HANG_S
 
 
-def find_newest(ages: Ages) -> float:
-    return min(ages.values(), default=math.inf)
+def found(ages: Mapping[tuple[str, int], float]) -> Connections:
+    """Return connections whose newest bytes have these ages."""
+    return {peer: Connection(age, 0, 0, 0) for peer, age in ages.items()}
 
 
-def never() -> Ages:
+def find_newest(given: Connections) -> float:
+    return min((one.age_s for one in given.values()), default=math.inf)
+
+
+def never() -> Connections:
     """Nothing has ever arrived, as far as the kernel knows."""
     return {}
 
 
-def count_checks(one: Silence, measure: Callable[[], Ages] = never) -> int:
+def count_checks(one: Silence, measure: Callable[[], Connections] = never) -> int:
     """Check every second until the other end is gone; return the number of checks."""
     return next(count for count in range(1, 1000) if one.check(1.0, measure))
 
@@ -43,17 +49,17 @@ def test_each_frame_resets_the_count() -> None:
 
 def test_recent_bytes_count_although_no_frame_is_complete() -> None:
     ages = iter([4.0, 29.0, 45.0])
-    assert count_checks(Silence(find_newest), lambda: {("x", 1): next(ages)}) == 30 + 26 + 1
+    assert count_checks(Silence(find_newest), lambda: found({("x", 1): next(ages)})) == 30 + 26 + 1
 
 
 def test_a_process_that_was_suspended_first_sees_what_arrived_meanwhile() -> None:
-    assert not Silence(find_newest).check(3600.0, lambda: {("x", 1): 0.2})
+    assert not Silence(find_newest).check(3600.0, lambda: found({("x", 1): 0.2}))
 
 
 def test_the_kernel_is_asked_only_if_no_frame_arrived() -> None:
     asked: list[int] = []
 
-    def ask() -> Ages:
+    def ask() -> Connections:
         asked.append(1)
         return {}
 
@@ -82,12 +88,12 @@ def test_the_kernel_reports_the_age_of_the_newest_bytes_from_a_peer(
     near.recv(1)
     # What is measured is time.
     time.sleep(0.5)
-    old = silence.measure()[peer]
+    old = connections.measure()[peer].age_s
     assert 0.4 < old < math.inf
     began = time.monotonic()
     far.sendall(b"x")
     near.recv(1)
-    assert silence.measure()[peer] < 0.4 + time.monotonic() - began
+    assert connections.measure()[peer].age_s < 0.4 + time.monotonic() - began
 
 
 def count_descriptors() -> int:
@@ -100,7 +106,7 @@ def test_asking_the_kernel_leaves_all_descriptors_unchanged(
     near, far = pair
     before = count_descriptors()
     for _ in range(5):
-        assert far.getsockname() in silence.measure()
+        assert far.getsockname() in connections.measure()
     assert count_descriptors() == before
     far.sendall(b"still there")
     assert near.recv(100) == b"still there"
@@ -117,7 +123,7 @@ def test_asking_the_kernel_leaves_all_descriptors_unchanged(
     ],
 )
 def test_a_peers_grpc_name_is_parsed(name: str, address: tuple[str, int]) -> None:
-    assert silence.parse_peer(name) == address
+    assert connections.parse_peer(name) == address
 
 
 @pytest.mark.parametrize(
@@ -131,13 +137,15 @@ def test_a_peers_grpc_name_is_parsed(name: str, address: tuple[str, int]) -> Non
     ],
     ids=["another host", "another port", "another address", "an address that changed", "no connection"],
 )
-def test_the_age_is_that_of_the_connection_to_the_servers_host_and_port(ages: Ages, age: float) -> None:
-    assert silence.find_age(ages, Address("127.0.0.1", 80)) == age
+def test_the_age_is_that_of_the_connection_to_the_servers_host_and_port(
+    ages: Mapping[tuple[str, int], float], age: float
+) -> None:
+    assert silence.find_age_of_host(found(ages), Address("127.0.0.1", 80)) == age
 
 
 def test_a_host_that_cannot_be_looked_up_any_more_is_found_by_its_port() -> None:
     ages = {("192.0.2.1", 80): 3.0, ("192.0.2.1", 81): 0.5}
-    assert silence.find_age(ages, Address("does-not-exist.invalid", 80)) == 3.0
+    assert silence.find_age_of_host(found(ages), Address("does-not-exist.invalid", 80)) == 3.0
 
 
 def test_a_watchdog_ends_a_silent_stream_once_and_none_after_it_was_stopped(
