@@ -2,27 +2,37 @@
 
 import argparse
 from collections.abc import Callable
+from contextlib import ExitStack
 
-from bench import floor, tax
+from bench import big, floor, scale, tax
 from bench.engines import deprecated, direct_link, superlink
-from bench.flower_app.null_app.model import SHAPES
+from bench.engines.pair import Play, Program, measure_in_turn
 from bench.machine import describe_machine
 from bench.options import choose
 from bench.outcome import Job, Outcome
 from bench.processes import MeasurementError
 from bench.report import Report
+from bench.wan import measure as wan
 from fedmx.program import ArgumentParser, run_program
 
-ENGINES: dict[str, Callable[[Job], Outcome]] = {
-    "link": direct_link.measure,
-    "tls": direct_link.measure_tls,
-    "deprecated": deprecated.measure,
-    "superlink": superlink.measure,
+# Engines whose rounds are played in turn.
+PROGRAMS: dict[str, Callable[[], Program]] = {
+    "link": direct_link.plain,
+    "tls": direct_link.tls,
+    "deprecated": deprecated.programs,
 }
-PARTS = ("floor", *ENGINES, "memory", "tax")
-ROUNDS = {"small": 30, "large": 7}
-# A round on SuperLink takes 12 s or more.
-SUPERLINK_ROUNDS = 3
+SUPERLINKS: dict[str, Callable[[Job], Outcome]] = {
+    "superlink": superlink.measure,
+    "superlink-fast": superlink.measure_with_shortest_poll,
+}
+PARTS = ("floor", *PROGRAMS, *SUPERLINKS, "memory", "tax", "scale", "wan", "big")
+SIZES = ("small", "large")
+ROUNDS = {"small": 200, "large": 7}
+# The engines take turns after so many rounds; 0: each plays all of its rounds at once.
+BLOCKS = {"small": 20, "large": 0}
+FLOOR_ROUNDS = {"small": 200, "large": 15}
+# A round on SuperLink takes 9 s or more.
+SUPERLINK_ROUNDS = 2
 
 
 def main() -> None:
@@ -41,11 +51,19 @@ def main() -> None:
 def _measure_rounds(size: str, options: argparse.Namespace, report: Report) -> None:
     if "floor" in options.only:
         _announce(f"floor, {size} model")
-        report.floors.append(floor.measure(size, options.rounds or ROUNDS[size]))
-    for engine in filter(options.only.__contains__, ENGINES):
-        job = _make_job(engine, size, options)
-        _announce(f"{engine}, {size} model, {job.rounds} rounds after the first")
-        report.outcomes.append(ENGINES[engine](job))
+        report.floors.append(floor.measure(size, options.rounds or FLOOR_ROUNDS[size]))
+    chosen = [engine for engine in PROGRAMS if engine in options.only]
+    groups = [chosen] if BLOCKS[size] else [[engine] for engine in chosen]
+    for group in filter(None, groups):
+        _announce(f"{', '.join(group)}, {size} model")
+        with ExitStack() as stack:
+            jobs = [_make_job(engine, size, options) for engine in group]
+            plays = [stack.enter_context(Play(job, PROGRAMS[job.engine]())) for job in jobs]
+            report.outcomes.extend(measure_in_turn(plays))
+    for engine in filter(options.only.__contains__, SUPERLINKS):
+        _announce(f"{engine}, {size} model")
+        job = Job(engine, size, min(options.rounds or SUPERLINK_ROUNDS, SUPERLINK_ROUNDS), options.limit)
+        report.outcomes.append(SUPERLINKS[engine](job))
 
 
 def _measure_rest(options: argparse.Namespace, report: Report) -> None:
@@ -58,26 +76,33 @@ def _measure_rest(options: argparse.Namespace, report: Report) -> None:
             report.tax = tax.measure()
         except MeasurementError as error:
             report.problems.append(f"federation tax: {error}")
+    if "scale" in options.only:
+        _announce("2 to 500 nodes")
+        report.scale.extend(scale.measure())
+    if "wan" in options.only:
+        _announce("a long line")
+        report.wan.extend(wan.measure())
+    if "big" in options.only:
+        _announce("2 GB")
+        report.big = big.measure()
 
 
 def _make_job(engine: str, size: str, options: argparse.Namespace) -> Job:
-    rounds = options.rounds or ROUNDS[size]
-    if engine == "superlink":
-        rounds = min(rounds, SUPERLINK_ROUNDS)
-    return Job(engine, size, rounds, options.limit)
+    return Job(engine, size, options.rounds or ROUNDS[size], options.limit, block=BLOCKS[size])
 
 
 def _parse_options() -> argparse.Namespace:
     parser = ArgumentParser(prog="python -m bench", description="Measure rounds on three engines.")
     parser.add_argument("--only", type=choose(PARTS), default=PARTS, help=f"parts: {','.join(PARTS)}")
+    parser.add_argument("--sizes", type=choose(SIZES), default=SIZES, help=f"sizes: {','.join(SIZES)}")
     parser.add_argument(
-        "--sizes", type=choose(tuple(SHAPES)), default=tuple(SHAPES), help="sizes: small,large"
+        "--rounds",
+        type=int,
+        default=0,
+        help=f"rounds after the first; at most {SUPERLINK_ROUNDS} on SuperLink",
     )
     parser.add_argument(
-        "--rounds", type=int, default=0, help="rounds after the first; at most 3 on SuperLink"
-    )
-    parser.add_argument(
-        "--limit", type=float, default=180.0, help="seconds after which an engine is stopped, per size"
+        "--limit", type=float, default=180.0, help="seconds after which an engine is stopped, per block"
     )
     return parser.parse_args()
 

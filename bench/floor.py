@@ -30,6 +30,7 @@ class Floor:
     size: str
     transfer_s: float
     average_s: float
+    nodes: int = NODES
 
     @property
     def total_s(self) -> float:
@@ -37,20 +38,21 @@ class Floor:
         return self.transfer_s + self.average_s
 
 
-def measure(size: str, rounds: int) -> Floor:
+def measure(size: str, rounds: int, nodes: int = NODES) -> Floor:
     """Time both parts over some rounds, after one that does not count."""
-    return Floor(size, _time_transfer(model_bytes(size), rounds), _time_average(size, rounds))
+    transfer_s = _time_transfer(model_bytes(size), rounds, nodes)
+    return Floor(size, transfer_s, _time_average(size, rounds, nodes), nodes)
 
 
-def _time_transfer(count: int, rounds: int) -> float:
+def _time_transfer(count: int, rounds: int, nodes: int) -> float:
     with Children() as children, ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         listener.settimeout(60)
         port = listener.getsockname()[1]
-        for node in range(NODES):
+        for node in range(nodes):
             children.start_module(f"node-{node}", __name__, str(port), str(count), str(rounds + 1))
-        links = [stack.enter_context(listener.accept()[0]) for _ in range(NODES)]
-        pool = stack.enter_context(ThreadPoolExecutor(NODES))
+        links = [stack.enter_context(listener.accept()[0]) for _ in range(nodes)]
+        pool = stack.enter_context(ThreadPoolExecutor(nodes))
         model, replies = memoryview(bytes(count)), [memoryview(bytearray(count)) for _ in links]
 
         def play_round() -> None:
@@ -61,14 +63,15 @@ def _time_transfer(count: int, rounds: int) -> float:
         return _time(play_round, rounds)
 
 
-def _time_average(size: str, rounds: int) -> float:
-    updates = [make_arrays(size) for _ in range(NODES)]
-    weights = [np.float32(1 / 3), np.float32(2 / 3)]
+def _time_average(size: str, rounds: int, nodes: int) -> float:
+    updates = [make_arrays(size) for _ in range(nodes)]
+    weights = [np.float32((1 + node) / 3) for node in range(nodes)]
 
     def average() -> None:
-        for first, second in zip(*updates, strict=True):
+        for first, *others in zip(*updates, strict=True):
             total = first * weights[0]
-            total += second * weights[1]
+            for other, weight in zip(others, weights[1:], strict=True):
+                total += other * weight
 
     return _time(average, rounds)
 
@@ -84,16 +87,18 @@ def _time(step: Callable[[], None], rounds: int) -> float:
 
 
 def _exchange(link: socket.socket, outgoing: memoryview, incoming: memoryview) -> None:
-    _send(link, outgoing)
-    _receive(link, incoming)
+    send(link, outgoing)
+    receive(link, incoming)
 
 
-def _send(link: socket.socket, data: memoryview) -> None:
+def send(link: socket.socket, data: memoryview) -> None:
+    """Send bytes in pieces."""
     for start in range(0, len(data), PIECE_BYTES):
         link.sendall(data[start : start + PIECE_BYTES])
 
 
-def _receive(link: socket.socket, buffer: memoryview) -> None:
+def receive(link: socket.socket, buffer: memoryview) -> None:
+    """Receive as many bytes as the buffer holds."""
     while len(buffer):
         count = link.recv_into(buffer[:PIECE_BYTES])
         if not count:
@@ -106,10 +111,10 @@ def serve_node(port: int, count: int, rounds: int) -> None:
     with socket.create_connection(("127.0.0.1", port)) as link:
         model = memoryview(bytearray(count))
         for _ in range(rounds):
-            _receive(link, model)
-            _send(link, model)
-            _receive(link, model)
-            _send(link, model[:1])
+            receive(link, model)
+            send(link, model)
+            receive(link, model)
+            send(link, model[:1])
 
 
 if __name__ == "__main__":

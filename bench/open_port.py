@@ -71,7 +71,9 @@ def main() -> None:
         wait_for_port(port)
         for node in range(NODES):
             children.start_module(
-                f"node-{node}", "bench.engines.direct_link", "node", str(port), str(node), str(pki)
+                f"node-{node}",
+                "bench.engines.direct_link",
+                *("node", str(port), "small", str(node), "1", str(pki)),
             )
         for size in ROUNDS:
             _request(server, f"{size} 3")

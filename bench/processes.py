@@ -18,6 +18,8 @@ from bench.flower_app.null_app.stopwatch import read_memory
 from fedmx.settings import environment
 
 _MARK = "FEDMX_BENCH"
+# The state in /proc/net/tcp.
+_LISTENING = "0A"
 
 
 class MeasurementError(Exception):
@@ -128,6 +130,16 @@ def wait_for_port(port: int, timeout_s: float = 60.0) -> None:
         return True
 
     wait_until(is_listening, timeout_s, f"waiting for port {port}")
+
+
+def is_listening(port: int) -> bool:
+    """Return whether a program listens on a port of this machine, without connecting to it."""
+    # gRPC listens on IPv6, also for an address of IPv4.
+    lines = [
+        line for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]
+    ]
+    rows = (line.split() for line in lines)
+    return any(row[1].endswith(f":{port:04X}") and row[3] == _LISTENING for row in rows)
 
 
 def free_port() -> int:

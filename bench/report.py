@@ -10,12 +10,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench.bars import MB, Bar, judge
+from bench.bars import MB, Bar, Measured, judge
+from bench.big import Big
 from bench.floor import Floor
 from bench.flower_app.null_app.model import model_bytes
 from bench.outcome import Outcome
 from bench.tax import Tax
+from bench.wan.crossing import Crossing
 
+# Steps of the round whose memory is shown.
+_STEPS = ("train", "aggregate", "evaluate")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -28,21 +32,28 @@ class Report:
     outcomes: list[Outcome] = field(default_factory=list)
     memory: Outcome | None = None
     tax: Tax | None = None
+    scale: list[Outcome] = field(default_factory=list)
+    wan: list[Crossing] = field(default_factory=list)
+    big: Big | None = None
     problems: list[str] = field(default_factory=list)
 
     @property
     def bars(self) -> list[Bar]:
         """The targets, compared with the measurements."""
-        return judge(self.outcomes, None if self.tax is None else self.tax.ratio)
+        tax = None if self.tax is None else self.tax.ratio
+        return judge(Measured(self.outcomes, self.floors, tax, self.scale, self.wan, self.big))
 
     def show(self) -> None:
         """Print the tables."""
         console = Console(width=None if Console().is_terminal else 150)
+        big = [] if self.big is None else [self.big.link]
         tables = (
             _table_rounds(self.outcomes),
-            _table_floors(self.floors),
+            _table_floors([*self.floors, *([] if self.big is None else [self.big.floor])]),
             _table_memory(self.memory),
             _table_tax(self.tax),
+            _table_scale([*self.scale, *big]),
+            _table_wan(self.wan),
             _table_bars(self.bars),
         )
         for table in tables:
@@ -55,15 +66,7 @@ class Report:
         """Write everything, with each round's seconds, to a file named after the time."""
         folder.mkdir(exist_ok=True)
         path = folder / time.strftime("%Y-%m-%dT%H%M%S.json")
-        content = {
-            "machine": self.machine,
-            "floors": [dataclasses.asdict(floor) for floor in self.floors],
-            "outcomes": [dataclasses.asdict(outcome) for outcome in self.outcomes],
-            "memory": None if self.memory is None else dataclasses.asdict(self.memory),
-            "tax": None if self.tax is None else dataclasses.asdict(self.tax),
-            "problems": self.problems,
-            "bars": [dataclasses.asdict(bar) for bar in self.bars],
-        }
+        content = {**dataclasses.asdict(self), "bars": [dataclasses.asdict(bar) for bar in self.bars]}
         path.write_text(json.dumps(content, indent=2) + "\n")
         return path
 
@@ -109,10 +112,59 @@ def _table_floors(floors: Sequence[Floor]) -> Table:
     return table
 
 
+def _table_scale(outcomes: Sequence[Outcome]) -> Table:
+    table = Table(title="One round of the link with other numbers of nodes")
+    for title in ("model MB", "nodes", "rounds", "median s", "ms per node", "CPU ms per node"):
+        table.add_column(title, justify="right")
+    for title in ("peak over base MB", "in models"):
+        table.add_column(title, justify="right")
+    for outcome in outcomes:
+        table.add_row(*describe_scale(outcome))
+        if outcome.failure:
+            table.add_row(outcome.failure)
+    return table
+
+
+def describe_scale(outcome: Outcome) -> list[str]:
+    """Return the cells of a row: model, nodes, rounds, seconds, per node, CPU per node, peak, in models."""
+    median, cpu, peak = outcome.median_s, outcome.cpu_s, outcome.peak_over_base
+    return [
+        _megabytes(model_bytes(outcome.size)),
+        str(outcome.nodes),
+        str(len(outcome.seconds)),
+        "-" if median is None else f"{median:.3f}",
+        "-" if median is None else f"{1000 * median / outcome.nodes:.1f}",
+        "-" if cpu is None else f"{1000 * cpu / outcome.nodes:.1f}",
+        _megabytes(peak),
+        "-" if peak is None else f"{peak / model_bytes(outcome.size):.1f}",
+    ]
+
+
+def _table_wan(crossings: Sequence[Crossing]) -> Table:
+    table = Table(title="Through a line of 100 Mbit/s and 50 ms each way")
+    for title in ("", "model MB", "down s", "up s", "down, of plain TCP", "up"):
+        table.add_column(title, justify="right" if title else "left")
+    for crossing in crossings:
+        table.add_row(*describe_crossing(crossing, crossings[0]))
+    return table
+
+
+def describe_crossing(crossing: Crossing, raw: Crossing) -> list[str]:
+    """Return the cells of a row: engine, model, seconds down and up, and both rates relative to plain TCP."""
+    fractions = crossing.compare(raw)
+    return [
+        crossing.engine,
+        _megabytes(crossing.bytes),
+        *("-" if value is None else f"{value:.2f}" for value in (crossing.down_s, crossing.up_s)),
+        *(["-", "-"] if fractions is None else [f"{fraction:.0%}" for fraction in fractions]),
+    ]
+
+
 def _table_memory(memory: Outcome | None) -> Table:
     table = Table("step", "MB", "models over base", title="The link's server: peak memory by step")
     if memory is not None:
-        for step, peak in memory.peaks.items():
+        for step in _STEPS:
+            peak = memory.peaks.get(step, 0)
             over = (peak - (memory.base_rss or 0)) / model_bytes(memory.size)
             table.add_row(step, _megabytes(peak), f"{over:.2f}")
     return table

@@ -1,47 +1,52 @@
-"""fedmx's direct link: a `LinkGrid` in the server's process, a `NodeLink` in each node's."""
+"""fedmx's direct link, as a user runs it: the project's own round, and null nodes that speak its messages.
 
+The server's program is that of `python -m server` with a reporter that holds the stopwatch. A round ends when
+its checkpoint begins, and the next one begins when the round has been reported, so that disks do not count.
+"""
+
+import gc
 import logging
 import sys
-import tempfile
+import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from flwr.app import ConfigRecord
-
-from bench.engines.pair import measure_pair
-from bench.flower_app.null_app.rounds import run_rounds
+from bench.engines import pair
+from bench.engines.null_node import BEGAN, ENDED, describe, make_app
+from bench.engines.pair import Program
+from bench.flower_app.null_app.stopwatch import Stopwatch
 from bench.outcome import Job, Outcome
 from fedmx import log
-from fedmx.link.grid import LinkGrid
 from fedmx.link.node import LinkOptions, NodeLink
-from fedmx.link.roster import Roster
-from fedmx.link.server import LinkServer
 from fedmx.memory import share_heap
-from fedmx.pki.access import PeerVerifier
 from fedmx.pki.authority import LOCAL_SITE, Authority
-from fedmx.pki.certificates import REVOKED_FILE, SERVER, SITE
-from fedmx.pki.credentials import read_credentials
-from fedmx.protocol import link_pb2 as pb
+from fedmx.pki.certificates import SITE
+from fedmx.pki.credentials import Credentials, read_credentials
 from fedmx.protocol.control import Hello
-from fedmx.settings import PkiSettings
+from fedmx.settings import PkiSettings, ServerSettings, environment, load
 from fedmx.values import Address
+from server.activity import Activity
+from server.problems import find_problems
+from server.record import resume
+from server.report import Opening, RoundReport, RunFacts
+from server.reporting.reporter import Reporter
+from server.serving import listen, run_to_goodbye
 
 MAX_MODEL_BYTES = 4 * 1024**3
-_RUN_ID = 1
 # Blocks of at least this size are mapped separately, see mallopt(3). gRPC's buffers are about as small as
 # that.
 _FREE_AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "131072"}
+_WAIT_S = 60.0
 
 
-def measure(job: Job) -> Outcome:
-    """Run a server and two nodes, and read the stopwatch."""
-    return measure_pair(job, __name__)
+def plain(**more: object) -> Program:
+    """Return the programs without TLS; arguments are further fields of `Program`."""
+    return Program(__name__, **more)  # type: ignore[arg-type]
 
 
-def measure_tls(job: Job) -> Outcome:
-    """Run a server and two nodes with mutual TLS, and read the stopwatch."""
-    with tempfile.TemporaryDirectory() as folder:
-        create_certificates(Path(folder))
-        return measure_pair(job, __name__, extra=[folder])
+def tls(**more: object) -> Program:
+    """Return the programs with mutual TLS, the default of both."""
+    return Program(__name__, prepare=_create_certificates, **more)  # type: ignore[arg-type]
 
 
 def create_certificates(folder: Path) -> None:
@@ -51,59 +56,121 @@ def create_certificates(folder: Path) -> None:
         authority.ensure()
 
 
+def _create_certificates(folder: Path) -> Sequence[str]:
+    create_certificates(folder / "pki")
+    return [str(folder / "pki")]
+
+
 def measure_steps(size: str) -> Outcome:
     """Measure the server's memory by step, with an allocator that returns freed memory at once.
 
     By default, the C library keeps freed blocks for the next round, and every step seems to need as much as
     the largest one. This setting is slow, so its seconds do not count.
     """
-    return measure_pair(Job("link", size, rounds=3, limit_s=120), __name__, _FREE_AT_ONCE)
+    return pair.measure(Job("link", size, rounds=3, limit_s=120), plain(env=_FREE_AT_ONCE))
 
 
-def serve(port: int, size: str, rounds: int, marks: Path, certs: Path | None) -> None:
-    """Run the rounds over the link; without certificates, TLS is disabled, as in the other engines."""
-    verifier = PeerVerifier(read_credentials(certs, SERVER), certs / REVOKED_FILE) if certs else None
-    roster = Roster(lambda _first, _second: None)
-    server = LinkServer(
-        Address("127.0.0.1", port),
-        roster,
-        max_model_bytes=MAX_MODEL_BYTES,
-        lease_grace_s=10.0,
-        verifier=verifier,
-    )
-    server.start()
-    run_rounds(LinkGrid(server, _RUN_ID), size, rounds, marks)
-    server.stop(pb.Goodbye.FINISHED)
+class _Steps(Activity):
+    """Tells the stopwatch what the run begins.
+
+    Args:
+        stopwatch: notes the time at which a step begins, and the peak memory of the step before.
+    """
+
+    def __init__(self, stopwatch: Stopwatch) -> None:
+        super().__init__()
+        self._stopwatch = stopwatch
+
+    def begin(self, name: str, number: int = 0) -> None:
+        """Record that the server begins something."""
+        self._stopwatch.note_step(self.look().name, name)
+        if name == "checkpoint":
+            self._stopwatch.end_round()
+        super().begin(name, number)
 
 
-def join(port: int, node: int, certs: Path | None) -> None:
-    """Act as a node until the server's goodbye."""
-    # Only nodes import the app, as only SuperNodes do.
-    from bench.flower_app.null_app.client_app import app  # noqa: PLC0415
+class _Timer(Reporter):
+    """Holds the stopwatch, and lets each round begin only when its turn has come."""
 
-    options = LinkOptions(
-        address=Address("127.0.0.1", port),
-        hello=Hello(f"node-{node}", is_name_given=True, max_model_bytes=MAX_MODEL_BYTES),
-        wait_timeout_s=60.0,
-        credentials=read_credentials(certs, SITE) if certs else None,
-    )
-    link = NodeLink(options)
-    link.start()
-    link.serve(app, ConfigRecord())
+    def __init__(self, stopwatch: Stopwatch) -> None:
+        self._stopwatch = stopwatch
+
+    def on_open(self, opening: Opening) -> None:
+        """Watch what the run does."""
+        opening.nodes.activity = _Steps(self._stopwatch)
+
+    def on_run(self, facts: RunFacts) -> None:  # noqa: ARG002 - a method of the interface
+        """Begin with round 1."""
+        self._stopwatch.mark()
+
+    def on_round(self, report: RoundReport) -> None:
+        """End a round, with the times that the nodes measured; these are exact if there is one node."""
+        if report.train is not None:
+            self._stopwatch.times |= {name: report.train.metrics[name] for name in (BEGAN, ENDED)}
+        self._stopwatch.resume()
 
 
-def main(role: str, port: str, *rest: str) -> None:
-    """Act as the server or a node."""
+def serve(arguments: Sequence[str]) -> None:
+    """Act as the server."""
+    port, _size, rounds, nodes, marks, *pki = arguments
+    path = Path(marks)
+    own = {
+        "LISTEN_ADDRESS": f"127.0.0.1:{port}",
+        "RUNS_DIR": str(path.with_name("runs")),
+        "NUM_ROUNDS": rounds,
+        "NUM_PARTITIONS": nodes,
+        "MIN_CLIENTS": nodes,
+        "MAX_MODEL_BYTES": str(MAX_MODEL_BYTES),
+        "KEEP_CHECKPOINTS": "1",
+        "STATUS_ADDRESS": "off",
+        **_choose_security(*pki),
+    }
+    settings = load(ServerSettings, find_problems, environ=environment() | own)
+    gc.freeze()
+    with Stopwatch(path) as stopwatch:
+        start = resume.choose_run(settings)
+        run_to_goodbye(listen(settings, start), settings, start, _Timer(stopwatch))
+
+
+def _choose_security(pki: str | None = None) -> Mapping[str, str]:
+    if pki is None:
+        return {"LINK_SECURITY": "insecure"}
+    return {"LINK_SECURITY": "mtls", "CERTS_DIR": str(Path(pki) / "server")}
+
+
+def join(port: str, size: str, first: str, count: str, pki: str | None = None) -> None:
+    """Act as some nodes, each on a thread of its own, until the server's goodbye.
+
+    All of them begin to send their updates at one moment.
+    """
+    credentials = None if pki is None else read_credentials(Path(pki) / "sites" / LOCAL_SITE, SITE)
+    barrier = threading.Barrier(int(count))
+    threads = []
+    for number in range(int(first), int(first) + int(count)):
+        link = NodeLink(_introduce(int(port), number, credentials))
+        link.start()
+        app = make_app(size, number, barrier.wait)
+        threads.append(threading.Thread(target=link.serve, args=(app, describe(size))))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+
+
+def _introduce(port: int, number: int, credentials: Credentials | None) -> LinkOptions:
+    hello = Hello(f"node-{number}", is_name_given=True, max_model_bytes=MAX_MODEL_BYTES)
+    return LinkOptions(Address("127.0.0.1", port), hello, _WAIT_S, credentials=credentials)
+
+
+def main(role: str, *arguments: str) -> None:
+    """Act as the server or as nodes."""
     # Both programs of fedmx do so.
     share_heap()
-    log.configure("INFO", "text")
+    log.configure("WARNING", "text")
     logging.getLogger("flwr").setLevel(logging.WARNING)
     if role == "server":
-        size, rounds, path, *pki = rest
-        serve(int(port), size, int(rounds), Path(path), Path(*pki, "server") if pki else None)
+        serve(arguments)
     else:
-        number, *pki = rest
-        join(int(port), int(number), Path(*pki, "sites", LOCAL_SITE) if pki else None)
+        join(*arguments)
 
 
 if __name__ == "__main__":

@@ -17,12 +17,27 @@ _TCP_ESTABLISHED = 1
 _TCP_INFO_BYTES = struct.Struct("<B119xQQ")
 
 
+_GATE_EVERY_S = 0.05
+
+
 class Stopwatch:
-    """Writes a line at the start, at each `mark` and at the end."""
+    """Writes a line at the start, at each `mark` and at the end.
+
+    Args:
+        path: of the file.
+
+    Attributes:
+        times: moments of the round to write with its mark, by name, in seconds of `time.perf_counter`, a
+            clock that all processes of a machine share.
+    """
 
     def __init__(self, path: Path) -> None:
+        self.times: dict[str, float] = {}
         self._file = path.open("w", buffering=1)
+        self._gate = find_gate(path)
+        self._marks = 0
         self._peaks: dict[str, int] = {}
+        self._round: dict[str, object] = {}
 
     def __enter__(self) -> Self:
         self._write(kind="start", base_rss=read_memory("VmRSS"))
@@ -40,25 +55,52 @@ class Stopwatch:
         # Resets the kernel's peak, see /proc/PID/clear_refs in proc(5).
         Path("/proc/self/clear_refs").write_text("5")
 
+    def note_step(self, before: str, after: str) -> None:
+        """Record that one step of the round ends and another begins."""
+        self.times[after] = time.perf_counter()
+        self.note_peak(before)
+
     def mark(self) -> None:
-        """Record the end of a round; the time that this takes does not count towards the next round."""
-        ended = time.perf_counter()
+        """Record the end of a round, and let the next one begin."""
+        self.end_round()
+        self.resume()
+
+    def end_round(self) -> None:
+        """Record the end of a round; time until `resume` does not count towards the next one."""
+        ended, cpu_s = time.perf_counter(), time.process_time()
         self.note_peak("rest of the round")
         received, sent = count_socket_bytes()
-        loopback = count_loopback_bytes()
-        self._write(
-            kind="mark",
-            ended=ended,
-            resumed=time.perf_counter(),
-            received=received,
-            sent=sent,
-            loopback=loopback,
-            peaks=self._peaks,
-        )
+        self._round = {
+            "ended": ended,
+            "cpu_ended": cpu_s,
+            "received": received,
+            "sent": sent,
+            "loopback": count_loopback_bytes(),
+            "peaks": self._peaks,
+        }
         self._peaks = {}
+        self._marks += 1
+
+    def resume(self) -> None:
+        """Write the round, wait until the next one may begin, and record that it does."""
+        self._write(kind="mark", **self._round, times=self.times)
+        self.times = {}
+        while not may_begin(self._gate, self._marks):
+            time.sleep(_GATE_EVERY_S)
+        self._write(kind="resume", resumed=time.perf_counter(), cpu_resumed=time.process_time())
 
     def _write(self, **fields: object) -> None:
         self._file.write(json.dumps(fields) + "\n")
+
+
+def find_gate(marks: Path) -> Path:
+    """Return the file that says how many rounds may be played, beside that of the marks."""
+    return marks.with_name("rounds")
+
+
+def may_begin(gate: Path, number: int) -> bool:
+    """Return whether a round may begin; without a file every one may."""
+    return not gate.exists() or number <= int(gate.read_text() or 0)
 
 
 def read_memory(field: str, pid: int | str = "self") -> int:

@@ -1,0 +1,1 @@
+"""The part `wan`: one node behind a line with a delay and a limited rate."""
