@@ -19,6 +19,14 @@ def federation(tmp_path: Path) -> Iterator[Federation]:
     made.end()
 
 
+@pytest.fixture
+def cold_federation(tmp_path: Path) -> Iterator[Federation]:
+    """A federation whose programs are started by their commands, with nothing imported before."""
+    made = Federation(tmp_path, find_free_port(), is_forked=False)
+    yield made
+    made.end()
+
+
 @pytest.fixture(scope="module")
 def shared_federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
     """A federation with one run for several tests."""

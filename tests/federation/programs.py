@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from fedmx.pki.authority import LOCAL_SITE, Authority
 from fedmx.settings import PkiSettings
 from tests.bounds import HANG_S
+from tests.federation.forked import Forked, Part
 
 ROOT = Path(__file__).parents[2]
 TASKS = Path(__file__).parent / "tasks"
@@ -103,10 +104,19 @@ def start_command(*arguments: str, **settings: object) -> "subprocess.Popen[str]
 
 @dataclass
 class Federation:
-    """One server's address and folder, and the programs that were started with it."""
+    """One server's address and folder, and the programs that were started with it.
+
+    Attributes:
+        folder: for logs, and runs.
+        port: of the server.
+        is_forked: whether programs are forked from a process that has imported them; else each is started by
+            its command, which takes seconds.
+        programs: in the order in which they were started.
+    """
 
     folder: Path
     port: int
+    is_forked: bool = True
     programs: list[Program] = field(default_factory=list)
 
     @property
@@ -159,16 +169,22 @@ class Federation:
                 program.process.wait()
 
     def _start(self, name: str, settings: dict[str, object]) -> Program:
-        environ = make_environment(settings)
         path = self.folder / f"{name}-{len(self.programs)}.log"
-        with path.open("wb") as log:
-            process = subprocess.Popen(
+        path.touch()
+        self.programs.append(Program(self._launch(name, settings, path), path))
+        return self.programs[-1]
+
+    def _launch(self, name: str, settings: dict[str, object], log: Path) -> Process:
+        environ = make_environment(settings)
+        # MXNet's library reads the number of threads when it is loaded.
+        if self.is_forked and "CLIENT_THREADS" not in settings:
+            return Forked(Part(name, environ, log).play)
+        with log.open("wb") as output:
+            return subprocess.Popen(
                 [sys.executable, "-m", name],
                 cwd=ROOT,
                 env=environ,
-                stdout=log,
-                stderr=log,
+                stdout=output,
+                stderr=output,
                 stdin=subprocess.DEVNULL,
             )
-        self.programs.append(Program(process, path))
-        return self.programs[-1]

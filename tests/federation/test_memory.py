@@ -8,12 +8,12 @@ MEGABYTE = 1024**2
 
 
 def test_a_run_that_does_not_fit_is_rejected_before_training_and_every_node_is_notified(
-    federation: Federation,
+    cold_federation: Federation,
 ) -> None:
-    server = federation.start_server(NUM_PARTITIONS=2)
+    server = cold_federation.start_server(NUM_PARTITIONS=2)
     limit = 512 * MEGABYTE
     resource.prlimit(server.process.pid, resource.RLIMIT_AS, (limit, limit))
-    nodes = [federation.start_client(TASK="heavy_task") for _ in range(2)]
+    nodes = [cold_federation.start_client(TASK="heavy_task") for _ in range(2)]
     assert server.wait() == 2
     assert [node.wait() for node in nodes] == [4, 4]
     [line] = [line for line in server.log.splitlines() if " ERROR " in line]
@@ -22,7 +22,7 @@ def test_a_run_that_does_not_fit_is_rejected_before_training_and_every_node_is_n
         assert text in reason
     assert all(reason in node.log for node in nodes)
     assert "round finished" not in server.log
-    facts = federation.facts
+    facts = cold_federation.facts
     assert (facts["status"], facts["exit_code"], facts["reason"]) == ("failed", 2, reason)
 
 

@@ -48,10 +48,10 @@ def test_one_client_is_enough_where_min_clients_says_so(federation: Federation) 
 
 
 def test_too_few_clients_end_the_server_with_exit_code_3_and_a_count(federation: Federation) -> None:
-    server = federation.start_server(MIN_CLIENTS=2, CLIENT_WAIT_TIMEOUT=25)
+    server = federation.start_server(MIN_CLIENTS=2, CLIENT_WAIT_TIMEOUT=10)
     client = federation.start_client(**TINY)
     assert server.wait() == 3
-    assert "1 of 2 nodes were ready within 25 s (CLIENT_WAIT_TIMEOUT)" in server.log
+    assert "1 of 2 nodes were ready within 10 s (CLIENT_WAIT_TIMEOUT)" in server.log
     assert client.wait() == 4
     assert "the server reports that the run failed: 1 of 2 nodes were ready" in client.log
     assert (federation.facts["status"], federation.facts["exit_code"]) == ("failed", 3)

@@ -24,24 +24,24 @@ def await_end_of(worker: Path) -> None:
         time.sleep(0.05)
 
 
-def test_forked_workers_load_data_and_the_model_is_the_same(federation: Federation) -> None:
+def test_forked_workers_load_data_and_the_model_is_the_same(cold_federation: Federation) -> None:
     digests = set()
     for task in ("tiny_task", "forking_task"):
-        assert federation.run(client_settings={"TASK": task}, RESUME="never", BATCH_SIZE=50) == 0, (
-            federation.logs
+        assert cold_federation.run(client_settings={"TASK": task}, RESUME="never", BATCH_SIZE=50) == 0, (
+            cold_federation.logs
         )
-        digests.add(federation.facts["model_sha256"])
+        digests.add(cold_federation.facts["model_sha256"])
     assert len(digests) == 1
-    assert "Traceback" not in federation.logs
-    for client in federation.programs[-2:]:
+    assert "Traceback" not in cold_federation.logs
+    for client in cold_federation.programs[-2:]:
         assert client.process.returncode == 0
         await_end_of(find_worker(client))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_no_worker_outlives_a_client_that_is_ended(federation: Federation, number: int) -> None:
-    federation.start_server(MIN_CLIENTS=1, NUM_PARTITIONS=1, NUM_ROUNDS=100_000)
-    client = federation.start_client(**FORKING)
+def test_no_worker_outlives_a_client_that_is_ended(cold_federation: Federation, number: int) -> None:
+    cold_federation.start_server(MIN_CLIENTS=1, NUM_PARTITIONS=1, NUM_ROUNDS=100_000)
+    client = cold_federation.start_client(**FORKING)
     worker = find_worker(client)
     client.wait_for("ready", HANG_S)
     assert worker.exists()

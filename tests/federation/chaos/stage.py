@@ -1,30 +1,15 @@
-"""A federation of programs that die at given points, start again quickly, and note what they train.
+"""A federation of programs that die at given points, start again quickly, and note what they train."""
 
-A program runs in a process forked from one that has imported all of it, in which neither gRPC nor MXNet's
-engine has started a thread.
-"""
-
-import contextlib
-import importlib
-import multiprocessing
-import os
-import signal
-import sys
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from client.settings import load_settings
 from fedmx.link import backoff
-from fedmx.program import run_program
 from server import serving
 from tests.federation.chaos.killing import note_calls
-from tests.federation.programs import TASKS, Federation, Program, make_environment
-
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["server.serving", "client.messages", __name__])
+from tests.federation.forked import Forked, Part
+from tests.federation.programs import Federation, Process, make_environment
 
 Training = tuple[int, int]
 """A round and a partition."""
@@ -35,36 +20,6 @@ class Fault(Protocol):
 
     def arm(self) -> None:
         """Apply it to this process, before the program begins."""
-
-
-class Forked:
-    """A program's process, as `subprocess.Popen` shows one."""
-
-    def __init__(self, part: "_Part") -> None:
-        self._process = _CONTEXT.Process(target=part.play, daemon=True)
-        self._process.start()
-        self.pid: int = self._process.pid or 0
-
-    @property
-    def returncode(self) -> int | None:
-        return self._process.exitcode
-
-    def poll(self) -> int | None:
-        return self._process.exitcode
-
-    def wait(self, timeout: float | None = None) -> int:
-        self._process.join(timeout)
-        if self._process.exitcode is None:
-            raise TimeoutError(f"process {self.pid} still runs after {timeout} s")
-        return self._process.exitcode
-
-    def send_signal(self, sig: int) -> None:
-        if self._process.exitcode is None:
-            with contextlib.suppress(ProcessLookupError):  # it ends just now
-                os.kill(self.pid, sig)
-
-    def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
 
 
 class Stage(Federation):
@@ -85,44 +40,26 @@ class Stage(Federation):
         """What is in the runs folder and no part of a run: halves of files that were being written."""
         return [path for path in self.runs_dir.rglob(".*") if path.name not in (".lock", ".ballast")]
 
-    def _start(self, name: str, settings: dict[str, object]) -> Program:
+    def _launch(self, name: str, settings: dict[str, object], log: Path) -> Process:
         fault: Any = settings.pop("fault", None)
-        path = self.folder / f"{name}-{len(self.programs)}.log"
-        path.touch()
         trainings = self.folder / "trainings" if name == "client" else None
-        process = Forked(_Part(name, make_environment(settings), path, fault, trainings))
-        self.programs.append(Program(process, path))
-        return self.programs[-1]
+        return Forked(_Part(name, make_environment(settings), log, fault, trainings).play)
 
 
 @dataclass(frozen=True)
-class _Part:
-    """What a process is to be: `python -m server` or `python -m client`."""
+class _Part(Part):
+    """A program with a fault, whose trainings are noted in a file."""
 
-    name: str
-    environ: Mapping[str, str]
-    log: Path
     fault: Fault | None
     trainings: Path | None
 
-    def play(self) -> None:
-        file = os.open(self.log, os.O_WRONLY | os.O_APPEND)
-        os.dup2(file, 1)
-        os.dup2(file, 2)
-        os.environ.clear()
-        os.environ.update(self.environ)
-        # The process that this one was forked from has parsed the settings of its own environment.
-        load_settings.cache_clear()
-        sys.argv = [self.name]
-        sys.path.insert(0, str(TASKS))
-        program = importlib.import_module(f"{self.name}.__main__")
+    def prepare(self) -> None:
         backoff._LONGEST_PAUSE_S = 0.2  # a server that is killed is started again at once
         serving._LINGER_S = 0.5
         if self.trainings is not None:
             note_calls("client.trainer:Trainer.train", self.trainings, _describe_training)
         if self.fault is not None:
             self.fault.arm()
-        run_program(program.main)
 
 
 def _describe_training(*args: Any) -> str:
