@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from flwr.app import Array
 from numpy.typing import NDArray
 
-from fedmx.arrays import HeldArray, byte_count
+from fedmx.arrays import HeldArray, byte_count, view
 from fedmx.files import disk_errors
 
 
@@ -54,6 +55,27 @@ class ArrayStore:
             raise
         weakref.finalize(space.owner, self._release, size).atexit = False
         return Slot(space, size)
+
+    def put(self, array: Array) -> Array:
+        """Store an array that has arrived as one of Flower's; one that was received here is stored already.
+
+        Raises:
+            DataError: it cannot be written to the spool file.
+            ValueError: it is not a numpy array of numbers.
+        """
+        if isinstance(array, HeldArray):
+            return array
+        return self.copy(view(array))
+
+    def copy(self, values: NDArray[np.generic]) -> Array:
+        """Store a copy of values.
+
+        Raises:
+            DataError: they cannot be written to the spool file.
+        """
+        slot = self.open(values.dtype.name, values.shape)
+        slot.write(_bytes_of(np.asarray(values, dtype=values.dtype.newbyteorder("<"), order="C")))
+        return slot.close()
 
     def _release(self, size: int) -> None:
         with self._lock:
@@ -162,6 +184,7 @@ class Spool:
             if self._file is None:
                 with disk_errors(self.folder):
                     self._file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115 - stays open
+                weakref.finalize(self, self._file.close)
             # In this order, in case that the garbage collector releases the last region in between.
             self._live += 1
             region = _Region(self, self._file.fileno(), self._end, size)

@@ -142,6 +142,15 @@ def pack(values: NDArray[np.generic]) -> Array:
     return HeldArray(np.asarray(values, dtype=values.dtype.newbyteorder("<"), order="C"))
 
 
+def hold(array: Array) -> Array:
+    """Return an array as one whose values are in memory as numpy; a Flower `Array` is not copied.
+
+    Raises:
+        ValueError: as in `view`.
+    """
+    return array if isinstance(array, HeldArray) else pack(view(array))
+
+
 def make_record(named: Mapping[str, Array]) -> ArrayRecord:
     """Return a record of these arrays themselves; `ArrayRecord(named)` copies each of them."""
     record = ArrayRecord()

@@ -18,6 +18,7 @@ from fedmx import __version__, parsing, texts
 from fedmx.errors import SettingsError
 from fedmx.fields import parse, setting
 from fedmx.run_settings import RunSettings
+from fedmx.sizes import parse_setting
 from fedmx.values import Address
 
 S = TypeVar("S")
@@ -76,6 +77,12 @@ class ServerSettings(CommonSettings, RunSettings):
         60.0,
         parsing.number(at_least=1, at_most=1e9),
         "seconds without progress after which a message to or from a client is given up",
+    )
+    update_memory: int | None = setting(
+        None,
+        parse_setting,
+        "bytes of updates that wait in memory, such as 512m; the others wait in a file in RUNS_DIR; empty: a"
+        " quarter of the memory that the server may use",
     )
     certs_dir: Path = setting(Path(".fedmx/pki/server"), Path, "folder of the program's certificate and key")
     runs_dir: Path = _runs_dir()

@@ -1,15 +1,28 @@
-"""Updates -> the new global arrays: trained ones by Flower's strategy, running ones as a plain average."""
+"""Updates -> the new global arrays: trained ones by Flower's strategy, running ones as a plain average.
 
-from collections.abc import Collection, Mapping
+Updates wait in a store, partly on disk. They are aggregated array by array, so that of all of them only one
+array is in memory, or less; a strategy that compares whole updates with each other gets all of them.
+"""
 
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MessageType, MetricRecord, RecordDict
 
+from fedmx import arrays
 from fedmx.link.flower import make_reply
 from fedmx.log import printable
+from server import averaging, privacy
+from server.flower_strategies import Aggregation, ByArray
 from server.layout import Layout
 from server.model import GlobalModel, average_running
 from server.strategies import Plan
-from server.update import LOSS, NUM_EXAMPLES, Update, records_of
+from server.update import LOSS, NUM_EXAMPLES, Update, records_of, weighted_means
+
+Named = Iterator[tuple[str, Array]]
 
 
 def aggregate(plan: Plan, model: GlobalModel, number: int, updates: list[Update]) -> ArrayRecord:
@@ -27,28 +40,132 @@ def aggregate(plan: Plan, model: GlobalModel, number: int, updates: list[Update]
         ArithmeticError: likewise.
     """
     layout = model.layout
-    metrics = _find_common_metrics(plan, updates)
-    replies = [_to_reply(plan, layout, number, update, metrics) for update in updates]
+    # The link needs the digest of every new array. While one is checked and hashed, which releases Python's
+    # lock, the next one is computed.
+    with ThreadPoolExecutor(1, "digest") as pool:
+        finished: dict[str, Future[Array]] = {}
+        for name, array in _aggregate_trained(plan, layout, number, updates):
+            if name in layout.trained:
+                finished[name] = pool.submit(_finish, layout, name, array)
+        weighted = [(update.arrays, update.num_examples) for update in updates]
+        for name in layout.running:
+            finished[name] = pool.submit(_finish, layout, name, average_running(layout, name, weighted))
+        return layout.merge({name: future.result() for name, future in finished.items()}, model.arrays)
+
+
+def _finish(layout: Layout, name: str, array: Array) -> Array:
+    finished = layout.finish(name, array)
+    arrays.digest(finished)
+    return finished
+
+
+def _aggregate_trained(plan: Plan, layout: Layout, number: int, updates: list[Update]) -> Named:
+    names = [name for name in layout.arrays if name in layout.trained]
+    if plan.aggregation is Aggregation.WHOLE:
+        yield from _aggregate_whole(plan, layout, number, updates)
+    elif plan.aggregation is Aggregation.BY_ELEMENT:
+        for name in names:
+            yield name, _aggregate_by_element(plan, number, name, updates)
+    elif plan.aggregation is Aggregation.PLAIN:
+        yield from _average(plan, names, updates)
+    elif isinstance(plan.strategy, ByArray):
+        yield from _aggregate_by_array(plan.strategy, plan, number, names, updates)
+    else:
+        yield from _aggregate_mean(plan, number, names, updates)
+
+
+def _average(plan: Plan, names: Sequence[str], updates: list[Update]) -> Named:
+    """Yield the means; with differential privacy, those of updates that were clipped, with noise."""
+    mechanism = plan.mechanism
+    if mechanism is None:
+        for name in names:
+            yield name, arrays.pack(averaging.average(updates, name, _weigh(updates)))
+        return
+    stddev = mechanism.start_release(len(updates), sum(update.was_clipped for update in updates))
+    # Noise is calibrated to equal weights.
+    weights = [1] * len(updates)
+    for name in names:
+        mean = averaging.average(updates, name, weights)
+        yield name, arrays.pack(privacy.add_noise(mean, stddev))
+
+
+def _aggregate_by_array(
+    strategy: ByArray, plan: Plan, number: int, names: Sequence[str], updates: list[Update]
+) -> Named:
+    """Yield what a strategy computes from the mean of each array."""
+    parts = {}
+    for name in names:
+        mean = arrays.make_record({name: arrays.pack(averaging.average(updates, name, _weigh(updates)))})
+        parts[name] = part = strategy.narrow(name)
+        yield from _call(plan, part, number, [_make_reply(updates[0], number, mean)])
+    strategy.widen(parts)
+
+
+def _aggregate_mean(plan: Plan, number: int, names: Sequence[str], updates: list[Update]) -> Named:
+    """Yield what a user's strategy computes from the mean of all arrays."""
+    mean = arrays.make_record(
+        {name: arrays.pack(averaging.average(updates, name, _weigh(updates))) for name in names}
+    )
+    reply = _make_reply(updates[0], number, mean, weighted_means(updates))
+    yield from _call(plan, plan.strategy, number, [reply])
+
+
+def _aggregate_by_element(plan: Plan, number: int, name: str, updates: list[Update]) -> Array:
+    """Return what a strategy computes from each value of an array of all updates."""
+    parts = []
+    for part in averaging.cut(updates, name):
+        replies = [
+            _make_reply(update, number, arrays.make_record({name: array}))
+            for update, array in zip(updates, part, strict=True)
+        ]
+        ((_, array),) = _call(plan, plan.strategy, number, replies)
+        parts.append(arrays.view(array))
+    if len(parts) == 1:
+        return arrays.pack(parts[0])
+    return arrays.pack(np.concatenate(parts).reshape(updates[0].arrays[name].shape))
+
+
+def _aggregate_whole(plan: Plan, layout: Layout, number: int, updates: list[Update]) -> Named:
+    """Yield what a strategy computes from all updates, whose arrays are read when it uses them."""
+    names = _find_common_metrics(plan, updates)
+    replies = [
+        _make_reply(
+            update, number, layout.pick_trained(update.arrays), _pick(update, names), update.num_examples
+        )
+        for update in updates
+    ]
+    yield from _call(plan, plan.strategy, number, replies)
+
+
+def _call(plan: Plan, strategy: Any, number: int, replies: list[Message]) -> Named:
+    """Yield the arrays that a strategy computes from replies, which it may change."""
+    with _naming_failures(plan):
+        try:
+            trained, _ = strategy.aggregate_train(number, replies)
+        finally:
+            # Flower's strategies leave reference cycles behind, which would keep every update until Python's
+            # garbage collector runs.
+            for reply in replies:
+                for record in records_of(reply.content, ArrayRecord):
+                    record.clear()
+    problem = _find_problem(trained)
+    if trained is None or problem:
+        name = type(strategy).__name__
+        raise ValueError(f"the strategy {name} returned {problem} for {len(replies)} updates")
+    yield from trained.items()
+
+
+@contextmanager
+def _naming_failures(plan: Plan) -> Iterator[None]:
+    """Turn what a user's own strategy raises into one line; in Flower's own, an error is raised as it is."""
     try:
-        trained, _ = plan.strategy.aggregate_train(number, replies)
+        yield
     except (Exception, SystemExit) as error:
         if not plan.is_custom:
             raise
         name = type(plan.strategy).__name__
         text = printable(str(error))
         raise ValueError(f"the strategy {name} raised {type(error).__name__}: {text}") from error
-    finally:
-        # Flower's strategies leave reference cycles behind, which would keep every update until Python's
-        # garbage collector runs.
-        for reply in replies:
-            for record in records_of(reply.content, ArrayRecord):
-                record.clear()
-    problem = _find_problem(trained)
-    if trained is None or problem:
-        name = type(plan.strategy).__name__
-        raise ValueError(f"the strategy {name} returned {problem} for {len(updates)} updates")
-    running = average_running(layout, [(update.arrays, update.num_examples) for update in updates])
-    return layout.merge(trained, running, model.arrays)
 
 
 def pass_evaluation(plan: Plan, number: int, updates: list[Update]) -> None:
@@ -67,7 +184,9 @@ def pass_evaluation(plan: Plan, number: int, updates: list[Update]) -> None:
             update.participant.node_id,
             MessageType.EVALUATE,
             str(number),
-            RecordDict({"metrics": _pick_metrics(update, names, update.num_examples)}),
+            RecordDict(
+                {"metrics": MetricRecord({**_pick(update, names), NUM_EXAMPLES: update.num_examples})}
+            ),
         )
         for update in updates
     ]
@@ -75,9 +194,12 @@ def pass_evaluation(plan: Plan, number: int, updates: list[Update]) -> None:
         plan.strategy.aggregate_evaluate(number, replies)
 
 
-def _pick_metrics(update: Update, names: Collection[str], weight: float) -> MetricRecord:
-    picked = {name: value for name, value in update.all_metrics.items() if name in names}
-    return MetricRecord({**picked, NUM_EXAMPLES: weight})
+def _weigh(updates: Sequence[Update]) -> list[float]:
+    return [update.num_examples for update in updates]
+
+
+def _pick(update: Update, names: Collection[str]) -> dict[str, float]:
+    return {name: value for name, value in update.all_metrics.items() if name in names}
 
 
 def _find_problem(trained: object) -> str | None:
@@ -107,10 +229,15 @@ def _find_common_metrics(plan: Plan, updates: list[Update]) -> set[str]:
     return set.intersection(*(set(update.metrics) for update in updates))
 
 
-def _to_reply(plan: Plan, layout: Layout, number: int, update: Update, names: Collection[str]) -> Message:
-    """Wrap the trained arrays and these metrics as Flower's strategies expect them, for them to change."""
-    # Noise is calibrated to equal weights.
-    weight = update.num_examples if plan.privacy is None else 1
-    arrays = layout.pick_trained(update.arrays)
-    content = RecordDict({"arrays": arrays, "metrics": _pick_metrics(update, names, weight)})
+def _make_reply(
+    update: Update,
+    number: int,
+    record: ArrayRecord,
+    metrics: Mapping[str, float] | None = None,
+    weight: float = 1,
+) -> Message:
+    """Wrap arrays and metrics as Flower's strategies expect them, for them to change."""
+    content = RecordDict(
+        {"arrays": record, "metrics": MetricRecord({**(metrics or {}), NUM_EXAMPLES: weight})}
+    )
     return make_reply(update.participant.node_id, MessageType.TRAIN, str(number), content)

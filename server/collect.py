@@ -4,10 +4,12 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 
+from fedmx import arrays
 from fedmx.errors import TrainingFailedError
 from fedmx.link.flower import may_differ
 from fedmx.link.quorum import Cause, Quorum, count_enough
@@ -24,6 +26,7 @@ from server.frozen_view import FrozenView
 from server.leases import Participant
 from server.model import GlobalModel
 from server.nodes import Nodes
+from server.privacy import clip
 from server.replies import Replies
 from server.strategies import Plan
 from server.update import Update, records_of
@@ -163,8 +166,8 @@ class Collector:
                 chosen = list(chosen)
         if self._plan.is_custom and (problem := find_problem_in_messages(chosen, candidates)):
             raise TrainingFailedError(f"{configure.__name__}() of the strategy returned {problem}")
-        arrays = self._choose_arrays()
-        return [self._complete(message, number, arrays, candidates) for message in chosen]
+        by_node = self._choose_arrays()
+        return [self._complete(message, number, by_node, candidates) for message in chosen]
 
     def _choose_arrays(self) -> Mapping[int, ArrayRecord]:
         """Return the arrays for each node: all of them, or all but the frozen ones if it has these.
@@ -179,7 +182,7 @@ class Collector:
         self,
         message: Message,
         number: int,
-        arrays: Mapping[int, ArrayRecord],
+        by_node: Mapping[int, ArrayRecord],
         candidates: Mapping[int, Participant],
     ) -> Message:
         """Replace the trained arrays by all that the node needs, and add its share of the data."""
@@ -188,7 +191,7 @@ class Collector:
         share = self._nodes.data_config(candidates[node_id])
         task = {"schema": self._model.schema, **self._model.frozen.config}
         whole = ConfigRecord({**config, **share, **task, **self.news.to_config()})
-        content = RecordDict({"arrays": arrays[node_id], "config": whole})
+        content = RecordDict({"arrays": by_node[node_id], "config": whole})
         return Message(content, node_id, message.metadata.message_type, group_id=str(number))
 
     def _admit_or_reject(
@@ -203,9 +206,21 @@ class Collector:
             is_lost = reply.has_error() and may_differ(reply.error)
             replies.reject(who, printable(str(error)), is_final=not is_lost)
             return str(error)
-        replies.admit(update)
+        replies.admit(self._clip(update) if step == MessageType.TRAIN else update)
         self._warn_of_undefined(step, number, update)
         return ""
+
+    def _clip(self, update: Update) -> Update:
+        """Clip an update where differential privacy asks for it."""
+        mechanism = self._plan.mechanism
+        if mechanism is None:
+            return update
+        trained = self._model.layout.pick_trained(update.arrays)
+        clipped, was_longer = clip(trained, mechanism.current_arrays, mechanism.clipping_norm)
+        if was_longer:
+            for name, array in clipped.items():
+                update.arrays[name] = self._engine.store.copy(arrays.view(array))
+        return replace(update, was_clipped=was_longer)
 
     def _warn_of_undefined(self, step: str, number: int, update: Update) -> None:
         """Log each undefined metric of a node once per run: it is often undefined in every round."""

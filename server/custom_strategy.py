@@ -22,6 +22,14 @@ def is_custom(name: str) -> bool:
     return ":" in name
 
 
+def is_mean_based(strategy: flower.Strategy) -> bool:
+    """Return whether a user's strategy declares that it needs only the mean of the updates.
+
+    It then gets the mean as one reply of weight 1, so that memory does not grow with nodes.
+    """
+    return getattr(strategy, "mean_based", False) is True
+
+
 def find_factory(name: str) -> Callable[..., object]:
     """Import a user's module and return the factory in it.
 

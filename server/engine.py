@@ -4,6 +4,7 @@ On the direct link nodes have names, come and go, and each transfer is measured.
 node is its id, and nothing is known of it but whether it is listed, and whether it has replied.
 """
 
+import contextlib
 import math
 import threading
 import time
@@ -15,6 +16,7 @@ from typing import Protocol, runtime_checkable
 from flwr.app import ConfigRecord, Message
 from flwr.serverapp import Grid
 
+from fedmx.array_store import ArrayStore
 from fedmx.link.flower import make_error_reply
 from fedmx.link.member import NodeView
 from fedmx.link.quorum import Absence, Cause, Grace, Quorum
@@ -47,6 +49,10 @@ class Engine(Protocol):
     @property
     def roster(self) -> NodeList:
         """The nodes that joined."""
+
+    @property
+    def store(self) -> ArrayStore:
+        """Where the arrays of replies are."""
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None, quorum: Quorum | None = None
@@ -83,9 +89,11 @@ class FlowerEngine:
     Args:
         grid: the engine's.
         grace_s: how long a reply is awaited of a node that is no longer listed (LEASE_GRACE).
+        store: receives the arrays of replies; by default, all stay in memory.
     """
 
-    def __init__(self, grid: Grid, grace_s: float = math.inf) -> None:
+    def __init__(self, grid: Grid, grace_s: float = math.inf, store: ArrayStore | None = None) -> None:
+        self.store = store or ArrayStore()
         self._grid = grid
         self._grace_s = grace_s
         self.roster = FlowerNodes(grid)
@@ -171,7 +179,7 @@ class FlowerEngine:
             self._answered += 1
             # An error that the engine itself replies with comes from the engine's own number.
             is_of_node = reply.metadata.src_node_id == node_id
-            yield reply if is_of_node else make_error_reply(node_id, reply)
+            yield store_arrays(reply, self.store) if is_of_node else make_error_reply(node_id, reply)
 
     def _give_up_lost(self) -> None:
         """Stop waiting for nodes that have not been listed for LEASE_GRACE."""
@@ -248,11 +256,22 @@ class FlowerNodes:
         self._views = views
 
 
-def adapt(grid: Grid, grace_s: float = math.inf) -> Engine:
+def store_arrays(reply: Message, store: ArrayStore) -> Message:
+    """Move a reply's arrays into the store, unless they cannot be read: these are rejected later."""
+    if not reply.has_error():
+        for record in reply.content.array_records.values():
+            for name, array in record.items():
+                with contextlib.suppress(ValueError):
+                    record[name] = store.put(array)
+    return reply
+
+
+def adapt(grid: Grid, grace_s: float = math.inf, store: ArrayStore | None = None) -> Engine:
     """Return the grid as what a run works on.
 
     Args:
         grid: an engine's.
         grace_s: LEASE_GRACE, which the direct link knows already.
+        store: receives the arrays of replies; the direct link has one already.
     """
-    return grid if isinstance(grid, Engine) else FlowerEngine(grid, grace_s)
+    return grid if isinstance(grid, Engine) else FlowerEngine(grid, grace_s, store)

@@ -12,6 +12,7 @@ from server import strategies
 from server.agreement import Agreement, agree
 from server.collect import Collector
 from server.engine import Engine, adapt
+from server.memory import open_store
 from server.nodes import Nodes
 from server.record import removal, resume
 from server.record.resume import Start
@@ -41,7 +42,8 @@ def federate(grid: Grid, settings: ServerSettings, start: Start, reporter: Repor
     else:
         record = RunRecord.resume(start.before, settings, start.done)
     try:
-        outcome = _Run(adapt(grid, settings.lease_grace), settings, plan, record, reporter).train(start)
+        engine = adapt(grid, settings.lease_grace, open_store(settings))
+        outcome = _Run(engine, settings, plan, record, reporter).train(start)
     except BaseException as error:
         outcome = _describe_end(error)
         # A disk that cannot take this either is what `error` reports already.

@@ -4,19 +4,22 @@ A strategy whose rounds depend on earlier ones has `state_dict` and `load_state_
 classes lack. Everything else in a strategy follows from its arguments or is set when a round is configured.
 """
 
+import copy
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from enum import Enum, auto
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp import strategy as flower
 from numpy.typing import NDArray
 
 from fedmx import arrays
+from fedmx.arrays import HeldArray
 from server import strategy_arguments
 from server.update import LOSS
 
@@ -36,8 +39,56 @@ class Stateful(Protocol):
         """Restore what `state_dict` returned; every value is an array."""
 
 
+class Aggregation(Enum):
+    """What a strategy needs of the updates of a round, which decides how much memory it needs.
+
+    Attributes:
+        PLAIN: their weighted mean, which is all that it computes.
+        MEAN: only their weighted mean.
+        BY_ELEMENT: each value of all updates, and no other value at the same time.
+        WHOLE: all of them.
+    """
+
+    PLAIN = auto()
+    MEAN = auto()
+    BY_ELEMENT = auto()
+    WHOLE = auto()
+
+
+@runtime_checkable
+class ByArray(Protocol):
+    """A strategy that may be called for one array of the model at a time."""
+
+    def narrow(self, name: str) -> Self:
+        """Return the strategy of one array alone, which shares nothing that it changes with this one."""
+
+    def widen(self, parts: Mapping[str, Self]) -> None:
+        """Take over the state of the strategies of all arrays, by name in the model's order."""
+
+
 class FedAvgM(flower.FedAvgM):
     """FedAvgM, which carries its momentum."""
+
+    def narrow(self, name: str) -> Self:
+        """Return the strategy of one array, with its momentum."""
+        part = copy.copy(self)
+        if self.current_arrays is not None:
+            part.current_arrays = arrays.make_record({name: self.current_arrays[name]})
+            if self.momentum_vector is not None:
+                # Flower pairs both by position.
+                place = list(self.current_arrays).index(name)
+                part.momentum_vector = [self.momentum_vector[place]]
+        return part
+
+    def widen(self, parts: Mapping[str, Self]) -> None:
+        """Take over the model and the momentum."""
+        records = [part.current_arrays for part in parts.values() if part.current_arrays is not None]
+        self.current_arrays = arrays.make_record(
+            {name: arrays.hold(array) for record in records for name, array in record.items()}
+        )
+        self.momentum_vector = [
+            values for part in parts.values() for values in part.momentum_vector or ()
+        ] or None
 
     def state_dict(self) -> State:
         """Return the momentum, one array per array of the model."""
@@ -51,8 +102,27 @@ class FedAvgM(flower.FedAvgM):
 class _Moments(flower.FedAvg):
     """The state of Flower's FedOpt classes: first and second moments by array name."""
 
+    current_arrays: dict[str, NDArray[Any]] | None
     m_t: dict[str, NDArray[Any]] | None
     v_t: dict[str, NDArray[Any]] | None
+
+    def configure_train(
+        self, server_round: int, record: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        # As Flower's, without a copy of the model.
+        self.current_arrays = {name: arrays.view(array) for name, array in record.items()}
+        return flower.FedAvg.configure_train(self, server_round, record, config, grid)
+
+    def narrow(self, name: str) -> Self:
+        part = copy.copy(self)
+        part.current_arrays, part.m_t, part.v_t = (
+            {name: values[name]} if values else values for values in (self.current_arrays, self.m_t, self.v_t)
+        )
+        return part
+
+    def widen(self, parts: Mapping[str, Self]) -> None:
+        self.m_t = {name: part.m_t[name] for name, part in parts.items() if part.m_t}
+        self.v_t = {name: part.v_t[name] for name, part in parts.items() if part.v_t}
 
     def state_dict(self) -> State:
         first = {f"m_t/{name}": values for name, values in (self.m_t or {}).items()}
@@ -134,11 +204,34 @@ class QFedAvg(flower.QFedAvg):
         return super().aggregate_train(server_round, map(_as_float64, replies))
 
 
+class _Float64(HeldArray):
+    """Another array's values in float64, which are in memory only while they are used.
+
+    Args:
+        source: the other array.
+    """
+
+    def __init__(self, source: Array) -> None:
+        self.__dict__["_source"] = source
+        self.dtype = "float64"
+        self.shape = source.shape
+        self.stype = source.stype
+
+    @property
+    def values(self) -> NDArray[np.generic]:
+        """The values."""
+        return self.numpy()
+
+    def numpy(self) -> NDArray[Any]:
+        """Return the values, which may be written to."""
+        return arrays.view(self.__dict__["_source"]).astype(np.float64)
+
+
 def _as_float64(reply: Message) -> Message:
-    """Convert a reply's arrays in place."""
+    """Convert a reply's arrays in place, each when it is used."""
     for record in reply.content.array_records.values():
         for name, array in record.items():
-            record[name] = arrays.pack(arrays.view(array).astype(np.float64))
+            record[name] = _Float64(array)
     return reply
 
 
@@ -152,7 +245,7 @@ class Offer:
         fixed: arguments that fedmx determines itself.
         least_nodes: returns the smallest number of updates that it can aggregate, from its arguments.
         reason: the reason for that number.
-        is_plain_average: whether it averages updates by their weights and does nothing else to them.
+        aggregation: what it needs of the updates.
     """
 
     kind: type[flower.FedAvg]
@@ -160,7 +253,7 @@ class Offer:
     fixed: Arguments
     least_nodes: Callable[[Arguments], int]
     reason: str
-    is_plain_average: bool
+    aggregation: Aggregation
 
     @property
     def needs_loss(self) -> bool:
@@ -182,9 +275,9 @@ def _offer(
     *,
     fixed: Arguments | None = None,
     least_nodes: tuple[Callable[[Arguments], int], str] = (lambda _: 1, ""),
-    is_plain_average: bool = False,
+    aggregation: Aggregation = Aggregation.MEAN,
 ) -> Offer:
-    return Offer(kind, hyperparameters or {}, fixed or {}, *least_nodes, is_plain_average)
+    return Offer(kind, hyperparameters or {}, fixed or {}, *least_nodes, aggregation)
 
 
 def _count_malicious(given: Arguments) -> int:
@@ -209,20 +302,29 @@ _KRUM = (
 _BULYAN = (lambda given: 4 * _count_malicious(given) + 3, "it needs 4 * num_malicious_nodes + 3 updates")
 
 OFFERS: Mapping[str, Offer] = {
-    "fedavg": _offer(flower.FedAvg, is_plain_average=True),
+    "fedavg": _offer(flower.FedAvg, aggregation=Aggregation.PLAIN),
     "fedavgm": _offer(FedAvgM),
-    "fedprox": _offer(FedProx, {"proximal_mu": "proximal_mu"}, is_plain_average=True),
+    "fedprox": _offer(FedProx, {"proximal_mu": "proximal_mu"}, aggregation=Aggregation.PLAIN),
     "fedadagrad": _offer(FedAdagrad, _LEARNING_RATE),
     "fedadam": _offer(FedAdam, _LEARNING_RATE),
     "fedyogi": _offer(FedYogi, _LEARNING_RATE),
     "fedmedian": _offer(
-        flower.FedMedian, least_nodes=(lambda _: 3, "the median of two updates is their mean")
+        flower.FedMedian,
+        least_nodes=(lambda _: 3, "the median of two updates is their mean"),
+        aggregation=Aggregation.BY_ELEMENT,
     ),
     "fedtrimmedavg": _offer(
-        flower.FedTrimmedAvg, least_nodes=(_count_least_trimmed, "with fewer than 1 / beta it trims nothing")
+        flower.FedTrimmedAvg,
+        least_nodes=(_count_least_trimmed, "with fewer than 1 / beta it trims nothing"),
+        aggregation=Aggregation.BY_ELEMENT,
     ),
-    "krum": _offer(flower.Krum, least_nodes=_KRUM),
-    "multikrum": _offer(flower.MultiKrum, least_nodes=_KRUM),
-    "bulyan": _offer(Bulyan, least_nodes=_BULYAN),
-    "qfedavg": _offer(QFedAvg, {"client_learning_rate": "learning_rate"}, fixed={"train_loss_key": LOSS}),
+    "krum": _offer(flower.Krum, least_nodes=_KRUM, aggregation=Aggregation.WHOLE),
+    "multikrum": _offer(flower.MultiKrum, least_nodes=_KRUM, aggregation=Aggregation.WHOLE),
+    "bulyan": _offer(Bulyan, least_nodes=_BULYAN, aggregation=Aggregation.WHOLE),
+    "qfedavg": _offer(
+        QFedAvg,
+        {"client_learning_rate": "learning_rate"},
+        fixed={"train_loss_key": LOSS},
+        aggregation=Aggregation.WHOLE,
+    ),
 }

@@ -116,37 +116,41 @@ class Layout:
         """Return the arrays that an update has as well, in the model's order; nothing is copied."""
         return arrays.make_record({name: record[name] for name in self.updated})
 
-    def merge(
-        self, trained: Mapping[str, Array], running: Mapping[str, Array], frozen: Mapping[str, Array]
-    ) -> ArrayRecord:
-        """Return all arrays together, in the model's order and dtypes.
+    def finish(self, name: str, array: Array) -> Array:
+        """Return an array of the new model, in the model's dtype.
 
         Args:
-            trained: contains the arrays that gradients changed.
-            running: contains the arrays that changed without gradients.
+            name: the array's.
+            array: what the aggregation returned.
+
+        Raises:
+            ValueError: it has another shape, or is not finite.
+        """
+        dtype, shape = self.arrays[name]
+        values = arrays.view(array)
+        if values.shape != shape:
+            raise ValueError(f"aggregation gave array {name!r} shape {values.shape}, expected {shape}")
+        finished = arrays.hold(array) if values.dtype.name == dtype else arrays.pack(cast(values, dtype))
+        if not np.isfinite(arrays.view(finished)).all():
+            raise ValueError(f"aggregation gave values that are not finite in array {name!r}")
+        return finished
+
+    def merge(self, updated: Mapping[str, Array], frozen: Mapping[str, Array]) -> ArrayRecord:
+        """Return all arrays together, in the model's order.
+
+        Args:
+            updated: contains the arrays that are not frozen.
             frozen: contains the frozen arrays, which are not changed.
 
         Raises:
-            ValueError: an array is missing, has another shape, or is not finite.
+            ValueError: an array is missing.
         """
-        merged = ArrayRecord()
-        for name, (dtype, shape) in self.arrays.items():
-            if name in self.frozen:
-                merged[name] = frozen[name]
-                continue
-            source = trained if name in self.trained else running
-            if name not in source:
+        for name in self.updated:
+            if name not in updated:
                 raise ValueError(f"aggregation left out array {name!r}")
-            values = arrays.view(source[name])
-            if values.shape != shape:
-                raise ValueError(f"aggregation gave array {name!r} shape {values.shape}, expected {shape}")
-            merged[name] = source[name]
-            if values.dtype.name != dtype:
-                values = cast(values, dtype)
-                merged[name] = arrays.pack(values)
-            if not np.isfinite(values).all():
-                raise ValueError(f"aggregation gave values that are not finite in array {name!r}")
-        return merged
+        return arrays.make_record(
+            {name: frozen[name] if name in self.frozen else updated[name] for name in self.arrays}
+        )
 
 
 def cast(values: NDArray[Any], dtype: str) -> NDArray[Any]:

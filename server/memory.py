@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from fedmx import memory
+from fedmx.array_store import ArrayStore
 from fedmx.errors import SettingsError
 from fedmx.image import is_image
 from fedmx.log import warn
@@ -55,6 +56,23 @@ _OF_STRATEGIES = {
 _OF_PRIVACY = _Need(models=1.0, largest=9.5)
 
 
+def choose_budget(settings: ServerSettings) -> int:
+    """Return how many bytes of updates wait in memory (UPDATE_MEMORY)."""
+    if settings.update_memory is not None:
+        return settings.update_memory
+    return min(limit.size for limit in _list_limits()) // 4
+
+
+def open_store(settings: ServerSettings) -> ArrayStore:
+    """Open the store of a server's updates."""
+    return ArrayStore(choose_budget(settings), settings.runs_dir)
+
+
+def _list_limits() -> list[memory.Limit]:
+    limit = memory.find_limit()
+    return [memory.find_physical(), *([] if limit is None else [limit])]
+
+
 def reject_excess(layout: Layout, nodes: int, settings: ServerSettings) -> None:
     """Check before round 1 that rounds of so many nodes fit into the limit on memory.
 
@@ -78,8 +96,7 @@ def warn_of_excess(layout: Layout, updates: int, settings: ServerSettings) -> No
 
     Nodes may join after the run began; and a machine without a limit may still have less than is needed.
     """
-    limits = [memory.find_physical(), memory.find_limit()]
-    smallest = min((limit for limit in limits if limit), key=lambda limit: limit.size)
+    smallest = min(_list_limits(), key=lambda limit: limit.size)
     needed = estimate(layout, updates, settings)
     if needed > smallest.size:
         warn(

@@ -28,21 +28,19 @@ class GlobalModel:
     schema: str = ""
 
 
-def average_running(layout: Layout, updates: Iterable[tuple[Mapping[str, Array], float]]) -> dict[str, Array]:
-    """Average the arrays that change without gradients, weighted by examples; integers are rounded.
+def average_running(layout: Layout, name: str, updates: Iterable[tuple[Mapping[str, Array], float]]) -> Array:
+    """Average an array that changes without gradients, weighted by examples; integers are rounded.
 
     Args:
         layout: the model's layout.
+        name: the array's.
         updates: (arrays, number of examples) of each admitted update.
     """
     updates = list(updates)
     total = sum(weight for _, weight in updates)
-    averaged = {}
-    for name in layout.running:
-        dtype, shape = layout.arrays[name]
-        mean = np.zeros(shape, np.float64)
-        for record, weight in updates:
-            mean += arrays.view(record[name]).astype(np.float64) * (weight / total)
-        is_float = np.issubdtype(np.dtype(dtype), np.floating)
-        averaged[name] = arrays.pack(cast(mean if is_float else np.rint(mean), dtype))
-    return averaged
+    dtype, shape = layout.arrays[name]
+    mean = np.zeros(shape, np.float64)
+    for record, weight in updates:
+        mean += arrays.view(record[name]).astype(np.float64) * (weight / total)
+    is_float = np.issubdtype(np.dtype(dtype), np.floating)
+    return arrays.pack(cast(mean if is_float else np.rint(mean), dtype))

@@ -10,17 +10,16 @@ import copy
 import math
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from flwr.app import ArrayRecord, Message, MetricRecord
+from flwr.app import ArrayRecord
 from flwr.serverapp import strategy as flower
 from numpy.typing import NDArray
 
 from fedmx import arrays
 from fedmx.settings import ServerSettings
 from server import strategy_arguments
-from server.update import records_of
 
 _FIXED = {"noise_multiplier": 1.0, "clipping_norm": 1.0}
 _ADAPTIVE = {
@@ -84,22 +83,31 @@ def clip(update: ArrayRecord, start: ArrayRecord, norm: float) -> tuple[ArrayRec
     for name in update:
         before: NDArray[Any] = arrays.view(start[name])
         values = before + _difference(update, start, name) * (norm / length)
-        clipped[name] = arrays.pack(values.astype(before.dtype))
+        clipped[name] = arrays.pack(np.asarray(values.astype(before.dtype)))
     return clipped, True
+
+
+class Mechanism(Protocol):
+    """Differential privacy around a plain average: both classes below."""
+
+    clipping_norm: float
+    current_arrays: ArrayRecord
+
+    def start_release(self, updates: int, clipped: int) -> float:
+        """Return the standard deviation of the noise on the average of so many updates.
+
+        Args:
+            updates: admitted in the round; each has the same weight.
+            clipped: how many of them were longer than the norm.
+        """
 
 
 class FixedClipping(flower.DifferentialPrivacyServerSideFixedClipping):
     """Central differential privacy with a fixed clipping norm (McMahan et al. 2018, arXiv:1710.06963)."""
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Clip, average and add noise, calibrated to the number of updates."""
-        replies = list(replies)
-        _clip_all(replies, self.current_arrays, self.clipping_norm)
-        aggregated, metrics = self.strategy.aggregate_train(server_round, replies)
-        stddev = self.noise_multiplier * self.clipping_norm / len(replies)
-        return _add_noise(aggregated, stddev), metrics
+    def start_release(self, updates: int, clipped: int) -> float:  # noqa: ARG002 - only the adaptive norm needs it
+        """Return the standard deviation of the noise on the average."""
+        return float(self.noise_multiplier * self.clipping_norm / updates)
 
 
 class AdaptiveClipping(flower.DifferentialPrivacyServerSideAdaptiveClipping):
@@ -109,18 +117,12 @@ class AdaptiveClipping(flower.DifferentialPrivacyServerSideAdaptiveClipping):
     spend what a single release with it would.
     """
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Clip, average and add noise, calibrated to the number of updates, and move the norm."""
-        replies = list(replies)
+    def start_release(self, updates: int, clipped: int) -> float:
+        """Return the standard deviation of the noise on the average, and move the norm for the next round."""
         norm = self.clipping_norm
-        count = _clip_all(replies, self.current_arrays, norm)
-        fraction = (count + float(draw_gaussian(1, self.clipped_count_stddev)[0])) / len(replies)
+        fraction = (clipped + float(draw_gaussian(1, self.clipped_count_stddev)[0])) / updates
         self.clipping_norm *= math.exp(self.clip_norm_lr * (fraction - self.target_clipped_quantile))
-        aggregated, metrics = self.strategy.aggregate_train(server_round, replies)
-        stddev = self.noise_multiplier * norm / len(replies)
-        return _add_noise(aggregated, stddev), metrics
+        return float(self.noise_multiplier * norm / updates)
 
     def state_dict(self) -> Mapping[str, float]:
         """Return the norm that clips in the next round."""
@@ -196,7 +198,7 @@ def spend_of_round(settings: ServerSettings) -> float:
 
 def wrap(
     strategy: flower.Strategy, settings: ServerSettings, nodes: int
-) -> tuple[flower.Strategy, PrivacyAccountant]:
+) -> tuple[FixedClipping | AdaptiveClipping, PrivacyAccountant]:
     """Wrap a strategy according to DP_MODE.
 
     Args:
@@ -231,21 +233,7 @@ def _difference(update: ArrayRecord, start: ArrayRecord, name: str) -> NDArray[n
     return change
 
 
-def _clip_all(replies: list[Message], start: ArrayRecord, norm: float) -> int:
-    """Clip the arrays of every reply in place; return how many were longer."""
-    count = 0
-    for reply in replies:
-        reply.content["arrays"], was_longer = clip(records_of(reply.content, ArrayRecord)[0], start, norm)
-        count += was_longer
-    return count
-
-
-def _add_noise(record: ArrayRecord | None, stddev: float) -> ArrayRecord | None:
-    if record is None:
-        return None
-    noisy = ArrayRecord()
-    for name, array in record.items():
-        values: NDArray[Any] = arrays.view(array)
-        noise = draw_gaussian(values.size, stddev).reshape(values.shape)
-        noisy[name] = arrays.pack((values + noise).astype(values.dtype))
-    return noisy
+def add_noise(values: NDArray[Any], stddev: float) -> NDArray[Any]:
+    """Return values with noise, in their dtype."""
+    noise = draw_gaussian(values.size, stddev).reshape(values.shape)
+    return np.asarray((values + noise).astype(values.dtype))

@@ -24,6 +24,7 @@ from fedmx.settings import ServerSettings, load
 from server.compatibility import find_difference
 from server.federation import federate
 from server.leases import is_within_grace
+from server.memory import open_store
 from server.problems import find_problems
 from server.record import resume
 from server.record.history import History
@@ -81,6 +82,7 @@ def listen(settings: ServerSettings, start: Start | None = None) -> LinkServer:
         max_model_bytes=settings.max_model_bytes,
         lease_grace_s=settings.lease_grace,
         stall_timeout_s=settings.link_stall_timeout,
+        store=open_store(settings),
         task_options=str(settings.hyperparameters.to_config()["task-options"]),
         verifier=verifier,
         events=EventLog(settings.runs_dir),

@@ -16,8 +16,8 @@ from fedmx.errors import SettingsError, TrainingFailedError
 from fedmx.log import printable
 from fedmx.settings import ServerSettings
 from server import custom_strategy, privacy, strategy_arguments
-from server.flower_strategies import OFFERS, Offer, State, Stateful
-from server.privacy import PrivacyAccountant
+from server.flower_strategies import OFFERS, Aggregation, Offer, State, Stateful
+from server.privacy import Mechanism, PrivacyAccountant
 
 NAMES = tuple(OFFERS)
 # Characters of a name in the state.
@@ -33,14 +33,18 @@ class Plan:
     Attributes:
         strategy: what configures and aggregates.
         least_nodes: the smallest number of updates that it can aggregate.
+        aggregation: what it needs of the updates.
         privacy: what counts the privacy spent, where the strategy is wrapped for it.
+        mechanism: what clips updates and adds noise, where the strategy is wrapped for it.
         is_custom: whether the strategy is a user's own.
         needs_loss: whether it reads the loss of the nodes' training.
     """
 
     strategy: flower.Strategy
     least_nodes: int
+    aggregation: Aggregation = Aggregation.WHOLE
     privacy: PrivacyAccountant | None = None
+    mechanism: Mechanism | None = None
     is_custom: bool = False
     needs_loss: bool = False
 
@@ -116,9 +120,14 @@ def build(settings: ServerSettings) -> Plan:
     strategy = _construct(offer, settings)
     least = offer.least_nodes(settings.strategy_args)
     if settings.dp_mode == "off":
-        return Plan(strategy, least, needs_loss=offer.needs_loss)
+        return Plan(
+            strategy,
+            least,
+            offer.aggregation,
+            needs_loss=offer.needs_loss,
+        )
     wrapped, accountant = privacy.wrap(strategy, settings, _sampled_nodes(settings))
-    return Plan(wrapped, least, accountant)
+    return Plan(wrapped, least, offer.aggregation, accountant, wrapped)
 
 
 def find_problems(settings: ServerSettings) -> list[str]:
@@ -175,7 +184,7 @@ def _find_problems_in_offer(offer: Offer, settings: ServerSettings) -> list[str]
         return [f"{_describe_nodes(settings)}: {needs}"]
     if settings.dp_mode == "off":
         return []
-    if not offer.is_plain_average:
+    if offer.aggregation is not Aggregation.PLAIN:
         return [_describe_missing_average(settings)]
     return privacy.find_problems(settings, sampled)
 
@@ -184,7 +193,8 @@ def _build_custom(settings: ServerSettings) -> Plan:
     strategy = custom_strategy.build(settings)
     if settings.dp_mode != "off":
         raise SettingsError(_describe_missing_average(settings))
-    return Plan(strategy, least_nodes=1, is_custom=True)
+    aggregation = Aggregation.MEAN if custom_strategy.is_mean_based(strategy) else Aggregation.WHOLE
+    return Plan(strategy, least_nodes=1, aggregation=aggregation, is_custom=True)
 
 
 def _find_problems_in_custom(settings: ServerSettings) -> list[str]:
@@ -197,7 +207,7 @@ def _find_problems_in_custom(settings: ServerSettings) -> list[str]:
 
 
 def _describe_missing_average(settings: ServerSettings) -> str:
-    averages = " or ".join(name for name, offer in OFFERS.items() if offer.is_plain_average)
+    averages = " or ".join(name for name, offer in OFFERS.items() if offer.aggregation is Aggregation.PLAIN)
     return (
         f"DP_MODE={settings.dp_mode}: STRATEGY={settings.strategy} is not a plain average, for which the"
         f" noise is calibrated; expected {averages}"

@@ -30,6 +30,7 @@ class Update:
         metrics: by name, undefined ones included, `num-examples` not.
         num_examples: its weight in every average; a float where a task weighs its evaluation itself.
         counts: of its examples by class, in an evaluation of a classification; None otherwise.
+        was_clipped: whether it was longer than differential privacy allows.
     """
 
     participant: Participant
@@ -37,6 +38,7 @@ class Update:
     metrics: Mapping[str, float]
     num_examples: float
     counts: ClassCounts | None = None
+    was_clipped: bool = False
 
     @classmethod
     def unpack(cls, participant: Participant, content: RecordDict, classes: int = 0) -> "Update":

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
+from fedmx.array_store import ArrayStore
 from fedmx.link.awaiting import Awaiting
 from fedmx.link.flower import (
     SERVER_NODE_ID,
@@ -47,6 +48,11 @@ class LinkGrid(Grid):
     def roster(self) -> Roster:
         """The nodes that have joined."""
         return self._server.roster
+
+    @property
+    def store(self) -> ArrayStore:
+        """Where the arrays of replies are."""
+        return self._server.store
 
     def set_run(self, run: Run) -> None:
         """Set the run that messages belong to."""

@@ -72,12 +72,13 @@ class LinkServer:
     ) -> None:
         self.address = address
         self.roster = roster
+        self.store = store or ArrayStore()
         self._shared = Shared(
             roster,
             max_model_bytes,
             lease_grace_s,
             stall_timeout_s,
-            store or ArrayStore(),
+            self.store,
             task_options,
             verifier,
             events,

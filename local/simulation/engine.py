@@ -19,6 +19,7 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 
 from fedmx import log
+from fedmx.array_store import ArrayStore
 from fedmx.errors import FederationError, TrainingFailedError
 from fedmx.link.flower import break_record_cycles
 from fedmx.log import logger
@@ -31,6 +32,7 @@ from local.simulation.probe import check_nodes
 from local.simulation.ray_cluster import Setup, connect, count_workers
 from local.simulation.worker import WorkerApp
 from server.federation import federate
+from server.memory import open_store
 from server.problems import find_problems
 from server.record import resume
 from server.record.runs import RunsFolder
@@ -55,7 +57,7 @@ def main() -> None:
     gc.freeze()
     with RunsFolder(settings.runs_dir), build(settings) as reporters:
         start = resume.choose_run(settings)
-        with Engine(setup) as grid:
+        with Engine(setup, open_store(settings)) as grid:
             report_ready(Ready(_NO_ADDRESS, settings.runs_dir / start.run_id, reporters.url or ""))
             check_nodes(grid, settings, count_workers(setup.simulation))
             federate(grid, settings, start, reporters)
@@ -66,10 +68,12 @@ class Engine:
 
     Args:
         setup: what workers need.
+        store: receives the arrays of replies.
     """
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, store: ArrayStore) -> None:
         self._setup = setup
+        self._store = store
         self._grids: queue.SimpleQueue[Grid] = queue.SimpleQueue()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="simulation", daemon=True)
@@ -82,7 +86,7 @@ class Engine:
             with contextlib.suppress(queue.Empty):
                 grid = self._grids.get(timeout=_TICK_S)
             self.check()
-        return SimulationGrid(grid, self.check)
+        return SimulationGrid(grid, self.check, self._store)
 
     def __exit__(self, kind: object, *_: object) -> None:
         # Flower asks each worker to end, and Ray reports an error for each. After an error or a signal,

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
+from fedmx.array_store import ArrayStore
 from fedmx.link.flower import Run
 from fedmx.link.member import NodeView
 from fedmx.link.quorum import Absence, Cause, Grace, Quorum
 from fedmx.pki.authority import LOCAL_SITE
+from server.engine import store_arrays
 
 _TICK_S = 0.05
 
@@ -55,12 +57,15 @@ class SimulationGrid(Grid):
     Args:
         grid: the engine's.
         check: raises an exception if the engine has failed.
+        store: receives the arrays of replies; by default, all stay in memory.
 
     Attributes:
         roster: the virtual nodes.
+        store: where the arrays of replies are.
     """
 
-    def __init__(self, grid: Grid, check: Callable[[], None]) -> None:
+    def __init__(self, grid: Grid, check: Callable[[], None], store: ArrayStore | None = None) -> None:
+        self.store = store or ArrayStore()
         self.roster = VirtualNodes(grid.get_node_ids())
         self._grid = grid
         self._check = check
@@ -137,6 +142,7 @@ class SimulationGrid(Grid):
             self._answered += len(arrived)
             replies.extend(arrived)
             for reply in arrived:
+                store_arrays(reply, self.store)
                 self._awaited.pop(reply.metadata.reply_to_message_id, None)
                 succeeded += not reply.has_error()
             self._grace.note(succeeded)

@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import ConfigRecord
+from flwr.app import Array, ConfigRecord
 from numpy.typing import NDArray
 
 from fedmx import arrays
 from server.layout import Layout
-from tests.server.nodes import unpack
 
 BATCH_NORM = Layout(
     arrays={
@@ -113,21 +112,27 @@ def test_only_trained_arrays_are_picked_in_the_models_order_and_not_copied() -> 
     assert all(picked[name] is record[name] for name in picked)
 
 
-def test_trained_and_running_arrays_are_merged_in_the_models_order() -> None:
-    trained, running = full(steps=np.array([0])), full(gamma=np.zeros(2, np.float32))
-    merged = unpack(BATCH_NORM.merge(trained, running, {}))
+def test_updated_arrays_are_merged_in_the_models_order() -> None:
+    updated = dict(reversed(full().items()))
+    merged = BATCH_NORM.merge(updated, {})
     assert list(merged) == ["gamma", "running_var", "beta", "steps"]
-    assert merged["gamma"].tolist() == [1, 2]
-    assert merged["steps"].tolist() == [7]
+    assert all(merged[name] is updated[name] for name in updated)
 
 
-def test_merging_casts_back_to_the_models_dtypes() -> None:
+def test_a_result_is_cast_back_to_the_models_dtype() -> None:
     # Flower's averages of integers and of float16 are float64.
-    trained = full(gamma=np.array([1.5, 2.5]), beta=np.array([0.1, 0.2]))
-    merged = unpack(BATCH_NORM.merge(trained, full(), {}))
-    assert merged["gamma"].dtype == np.float32
-    assert merged["beta"].dtype == np.float16
-    assert merged["beta"].tolist() == np.array([0.1, 0.2], np.float16).tolist()
+    gamma = arrays.view(BATCH_NORM.finish("gamma", arrays.pack(np.array([1.5, 2.5]))))
+    beta = arrays.view(BATCH_NORM.finish("beta", arrays.pack(np.array([0.1, 0.2]))))
+    assert gamma.dtype == np.float32
+    assert beta.dtype == np.float16
+    assert beta.tolist() == np.array([0.1, 0.2], np.float16).tolist()
+
+
+def test_a_result_that_has_the_models_dtype_is_not_copied() -> None:
+    held = arrays.pack(np.ones(2, np.float32))
+    assert BATCH_NORM.finish("gamma", held) is held
+    of_flower = Array(np.ones(2, np.float32))
+    assert arrays.view(BATCH_NORM.finish("gamma", of_flower)).base is not None
 
 
 @pytest.mark.parametrize(
@@ -141,15 +146,15 @@ def test_merging_casts_back_to_the_models_dtypes() -> None:
 )
 def test_invalid_results_of_an_aggregation_are_rejected(gamma: NDArray[Any], expected: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is compared below
-        BATCH_NORM.merge(full(gamma=gamma), full(), {})
+        BATCH_NORM.finish("gamma", arrays.pack(gamma))
     assert str(caught.value) == expected
 
 
 def test_an_array_that_an_aggregation_left_out_is_named() -> None:
-    trained = full()
-    del trained["beta"]
+    updated = full()
+    del updated["beta"]
     with pytest.raises(ValueError, match="aggregation left out array 'beta'"):
-        BATCH_NORM.merge(trained, full(), {})
+        BATCH_NORM.merge(updated, {})
 
 
 WITH_BODY = Layout(
@@ -180,6 +185,6 @@ def test_frozen_arrays_are_left_out_of_messages_and_not_copied() -> None:
 def test_an_aggregation_cannot_change_a_frozen_array() -> None:
     body = arrays.pack(np.ones(1, np.float32))
     wrong = full(body=np.zeros(1, np.float32))
-    merged = WITH_BODY.merge(wrong, wrong, {"body": body})
+    merged = WITH_BODY.merge(wrong, {"body": body})
     assert list(merged) == ["gamma", "running_var", "beta", "steps", "body"]
     assert merged["body"] is body

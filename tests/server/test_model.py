@@ -10,14 +10,16 @@ from tests.server.test_layout import BATCH_NORM, full
 def test_running_arrays_are_averaged_by_examples_and_integers_rounded() -> None:
     one = full(running_var=np.array([1, 10], np.float32), steps=np.array([10]))
     other = full(running_var=np.array([2, 30], np.float32), steps=np.array([11]))
-    averaged = model.average_running(BATCH_NORM, [(one, 10), (other, 30)])
-    assert list(averaged) == ["running_var", "steps"]
+    updates = [(one, 10), (other, 30)]
+    variance, steps = (
+        arrays.view(model.average_running(BATCH_NORM, name, updates)) for name in ("running_var", "steps")
+    )
     # (1 * 10 + 2 * 30) / 40, (10 * 10 + 30 * 30) / 40, (10 * 10 + 11 * 30) / 40 = 10.75
-    assert arrays.view(averaged["running_var"]).tolist() == [1.75, 25.0]
-    assert arrays.view(averaged["steps"]).tolist() == [11]
-    assert arrays.view(averaged["steps"]).dtype == np.int64
+    assert variance.tolist() == [1.75, 25.0]
+    assert steps.tolist() == [11]
+    assert steps.dtype == np.int64
 
 
 def test_one_update_is_its_own_average() -> None:
-    averaged = model.average_running(BATCH_NORM, [(full(), 3)])
-    assert arrays.view(averaged["running_var"]).tolist() == [3, 4]
+    averaged = model.average_running(BATCH_NORM, "running_var", [(full(), 3)])
+    assert arrays.view(averaged).tolist() == [3, 4]

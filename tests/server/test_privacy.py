@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from dp_accounting import GaussianDpEvent  # type: ignore[import-untyped]  # it ships no types
 from dp_accounting.rdp import RdpAccountant  # type: ignore[import-untyped]  # it ships no types
-from flwr.app import ArrayRecord
+from flwr.app import Array, ArrayRecord
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -22,6 +22,7 @@ from fedmx import arrays
 from fedmx.errors import SettingsError
 from fedmx.settings import ServerSettings
 from server import privacy, strategies
+from server.layout import Layout
 from tests.server.nodes import GOOD, Federation, NullNode, Table, keep, pack, shift, unpack
 
 COUNT = 200_000
@@ -115,17 +116,16 @@ def test_a_clipped_array_keeps_its_dtype(dtype: type) -> None:
 
 @pytest.mark.parametrize("mode", ["dp-fixed", "dp-adaptive"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_noise_changes_no_dtype(mode: str, dtype: type) -> None:
+def test_noise_changes_no_dtype(mode: str, dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
     table = Table([NullNode(initial={"w": np.zeros(3, dtype)}) for _ in range(6)], dp_mode=mode)
     seen = []
-    aggregate = table.strategy.aggregate_train
+    finish = Layout.finish
 
-    def watch(*arguments: Any) -> Any:
-        record, metrics = aggregate(*arguments)
-        seen.append(unpack(record)["w"])
-        return record, metrics
+    def watch(layout: Layout, name: str, array: Array) -> Array:
+        seen.append(arrays.view(array))
+        return finish(layout, name, array)
 
-    table.strategy.aggregate_train = watch
+    monkeypatch.setattr(Layout, "finish", watch)
     table.train_round()
     [values] = seen
     assert values.dtype == dtype

@@ -75,7 +75,7 @@ def test_running_statistics_are_averaged_by_examples_whatever_the_strategy(feder
 
 def test_no_strategy_ever_sees_them(federation: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
-    configure, aggregate = flower.FedAvg.configure_train, flower.FedAvg.aggregate_train
+    configure, aggregate = flower.FedAvg.configure_train, flower.Krum.aggregate_train
 
     def watch_configure(self: Any, number: int, arrays: ArrayRecord, *rest: Any) -> Any:
         seen.append(list(arrays))
@@ -87,8 +87,8 @@ def test_no_strategy_ever_sees_them(federation: Federation, monkeypatch: pytest.
         return aggregate(self, number, replies)
 
     monkeypatch.setattr(flower.FedAvg, "configure_train", watch_configure)
-    monkeypatch.setattr(flower.FedAvg, "aggregate_train", watch_aggregate)
-    federation.run(make_nodes(), strategy="fedavg")
+    monkeypatch.setattr(flower.Krum, "aggregate_train", watch_aggregate)
+    federation.run(make_nodes(), strategy="krum")
     assert seen == [["gamma", "weight"]] * 6
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord
+from flwr.app import Array
 
 from fedmx import arrays
 from server import privacy, strategies
+from server.layout import Layout
 from tests.server.nodes import Config, Metrics, NullNode, Table, Values, pack
 
 START: Values = {
@@ -105,16 +106,16 @@ def test_without_its_noise_differential_privacy_does_too(
 
 
 @pytest.mark.parametrize("name", strategies.NAMES)
-def test_float32_arrays_are_aggregated_in_the_same_dtype_under_every_numpy(name: str) -> None:
-    table = make_table(strategy=name, strategy_args=ARGUMENTS.get(name, {}))
-    seen: list[set[str]] = []
-    aggregate = table.strategy.aggregate_train
+def test_float32_arrays_are_aggregated_in_the_same_dtype_under_every_numpy(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[str] = set()
+    finish = Layout.finish
 
-    def watch(*arguments: Any) -> tuple[ArrayRecord, Any]:
-        record, metrics = aggregate(*arguments)
-        seen.append({array.dtype for array in record.values()})
-        return record, metrics
+    def watch(layout: Layout, name: str, array: Array) -> Array:
+        seen.add(array.dtype)
+        return finish(layout, name, array)
 
-    table.strategy.aggregate_train = watch
-    table.train_round()
-    assert seen == [{"float64" if name in ("bulyan", "qfedavg") else "float32"}]
+    monkeypatch.setattr(Layout, "finish", watch)
+    make_table(strategy=name, strategy_args=ARGUMENTS.get(name, {})).train_round()
+    assert seen == {"float64" if name in ("bulyan", "qfedavg") else "float32"}

@@ -1,0 +1,60 @@
+"""Averages of updates, one array of one update at a time, so that memory does not grow with nodes.
+
+The arithmetic is that of Flower's FedAvg: each value times its share of the weights, the first product stored
+and the others added to it in the fixed order. A sum that began at zero would turn -0.0 into 0.0, and one that
+is divided at its end differs in the last bit.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from flwr.app import Array
+from numpy.typing import NDArray
+
+from fedmx import arrays
+from fedmx.array_store import StoredArray
+from server.update import Update
+
+# Values of each update that are in memory at a time, where all updates have to be.
+_SLICE = 1 << 18
+
+
+def average(updates: Sequence[Update], name: str, weights: Sequence[float]) -> NDArray[Any]:
+    """Return the weighted mean of one array of all updates.
+
+    Args:
+        updates: in the fixed order.
+        name: the array's.
+        weights: of the updates; they need not add up to 1.
+    """
+    total = sum(weights)
+    mean: NDArray[Any] | None = None
+    for update, weight in zip(updates, weights, strict=True):
+        values: NDArray[Any] = arrays.view(update.arrays[name])
+        if mean is None:
+            mean = values * (weight / total)
+        else:
+            mean += values * (weight / total)
+    return np.asarray(mean)
+
+
+def cut(updates: Sequence[Update], name: str) -> Iterator[list[Array]]:
+    """Yield one array of all updates in slices: of each update the same values, in C order.
+
+    An array that is not larger than a slice comes whole, in its own shape: numpy may sum few values in
+    another order than many.
+    """
+    whole = [update.arrays[name] for update in updates]
+    size = int(np.prod(whole[0].shape))
+    if size <= _SLICE:
+        yield whole
+        return
+    for start in range(0, size, _SLICE):
+        yield [_slice(array, start, min(start + _SLICE, size)) for array in whole]
+
+
+def _slice(array: Array, start: int, stop: int) -> Array:
+    if isinstance(array, StoredArray):
+        return arrays.pack(array.slice(start, stop))
+    return arrays.pack(arrays.view(array).reshape(-1)[start:stop])
