@@ -14,7 +14,7 @@ from fedmx.errors import TrainingFailedError
 from fedmx.link.flower import may_differ
 from fedmx.link.quorum import Cause, Quorum, count_enough
 from fedmx.listing import shorten
-from fedmx.log import event, printable, warn
+from fedmx.log import printable, warn
 from fedmx.round_news import RoundNews
 from fedmx.settings import ServerSettings
 from server import memory
@@ -131,7 +131,7 @@ class Collector:
         missing = self._nodes.explain_missing([who for who in absent if who not in left_out])
         replies.leave_out(left_out)
         if left_out:
-            event(
+            warn(
                 "nodes left out",
                 round=number,
                 step=step,

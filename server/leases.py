@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fedmx.link.member import NodeView
+from fedmx.settings import ServerSettings
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class StartRules:
     join_window_s: float
     lease_grace_s: float
 
+    @classmethod
+    def build(cls, settings: ServerSettings) -> "StartRules":
+        """Build the rules that the settings ask for."""
+        return cls(settings.num_partitions, settings.min_clients, settings.join_window, settings.lease_grace)
+
     @property
     def least_nodes(self) -> int:
         """The minimum number of nodes to start a new run with."""
@@ -79,7 +85,8 @@ def renew(
     staying = {node.name for node in nodes if is_within_grace(node, now=now, grace_s=grace_s)}
     kept = {partition: name for partition, name in leases.items() if name in staying}
     free = [partition for partition in range(number) if partition not in kept]
-    waiting = [node.name for node in nodes if node.is_ready and node.name not in kept.values()]
+    holders = set(kept.values())
+    waiting = [node.name for node in nodes if node.is_ready and node.name not in holders]
     return {**kept, **dict(zip(free, waiting, strict=False))}
 
 

@@ -35,9 +35,7 @@ class Nodes:
         self.activity = Activity()
         self._engine = engine
         self._settings = settings
-        self._rules = StartRules(
-            settings.num_partitions, settings.min_clients, settings.join_window, settings.lease_grace
-        )
+        self._rules = StartRules.build(settings)
         self._leases: dict[int, str] = {}
         self._number = settings.num_partitions
         self._unheld: set[int] = set()

@@ -10,8 +10,9 @@ from pathlib import Path
 from fedmx import log
 from fedmx.errors import DataError, FederationError, StopSignal
 from fedmx.event_log import EventLog
+from fedmx.link import open_files
 from fedmx.link.grid import LinkGrid
-from fedmx.link.roster import Roster
+from fedmx.link.roster import MAX_PRESENT, Roster
 from fedmx.link.server import LinkServer
 from fedmx.log import event
 from fedmx.pki.access import PeerVerifier
@@ -23,7 +24,7 @@ from fedmx.round_news import Result
 from fedmx.settings import ServerSettings, load
 from server.compatibility import find_difference
 from server.federation import federate
-from server.leases import is_within_grace
+from server.leases import StartRules, is_within_grace
 from server.memory import open_store
 from server.problems import find_problems
 from server.record import resume
@@ -69,8 +70,10 @@ def listen(settings: ServerSettings, start: Start | None = None) -> LinkServer:
 
     Raises:
         DataError: the server's certificate cannot be used.
-        SettingsError: the server cannot listen on the address.
+        SettingsError: the server cannot listen on the address, or has no room for the run's nodes.
     """
+    rules = StartRules.build(settings)
+    open_files.check(rules.setting, rules.least_nodes, MAX_PRESENT)
     credentials = load_credentials(SERVER, settings.certs_dir, settings.link_security)
     verifier = PeerVerifier(credentials, settings.certs_dir / REVOKED_FILE) if credentials else None
     roster = Roster(partial(find_difference, is_shared=settings.partition.is_shared))

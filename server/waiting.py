@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from flwr.app import Message
 
 from fedmx.link.quorum import Quorum
+from fedmx.listing import shorten
 from fedmx.log import event
 from server.activity import Activity
 from server.engine import Engine
@@ -55,8 +56,8 @@ class Wait:
         self._due = now + _REPORT_S
         is_limited = outlook.is_limited
         fields = {
-            **outlook.fields,
-            "gone": sorted(outlook.gone) or None,
+            **{name: _bound(value) for name, value in outlook.fields.items()},
+            "gone": shorten(sorted(outlook.gone)) or None,
             "since": _clock_at(self._since, now),
             "until": _clock_at(max(outlook.until, now), now) if is_limited else "without limit",
             "remaining_s": max(0, round(outlook.until - now)) if is_limited else None,
@@ -190,6 +191,11 @@ class _Awaited:
                 end = _End(grace_ends, "LEASE_GRACE", is_present=False)
             ends[self.asked[node_id].name] = end
         return ends
+
+
+def _bound(value: object) -> object:
+    """Return a field of the log; a list of nodes may have a thousand names."""
+    return shorten(value) if isinstance(value, list) else value
 
 
 def _clock_at(moment: float, now: float) -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import re
-import resource
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ import grpc
 import grpc.aio
 
 from fedmx.errors import SettingsError
+from fedmx.link import open_files
 from fedmx.log import printable
 from fedmx.values import Address
 
@@ -21,7 +21,6 @@ METHOD_NAME = "Join"
 METHOD = f"/{SERVICE}/{METHOD_NAME}"
 
 _END_TIMEOUT_S = 1.0
-_MAX_CONNECTIONS = 2_048
 _IDLE_MS = 10_000
 
 Option = tuple[str, int | str]
@@ -85,18 +84,8 @@ def server_options(frame_bytes: int) -> list[Option]:
         ("grpc.max_connection_idle_ms", _IDLE_MS),
         # Per connection: each node has one stream on a connection of its own.
         ("grpc.max_concurrent_streams", 4),
-        ("grpc.max_allowed_incoming_connections", _make_room_for_connections()),
+        ("grpc.max_allowed_incoming_connections", open_files.make_room_for_connections()),
     ]
-
-
-def _make_room_for_connections() -> int:
-    """Return how many connections may be open at once: at most half of the limit of open files."""
-    least, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * _MAX_CONNECTIONS
-    if least < wanted:
-        least = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (least, most))
-    return min(_MAX_CONNECTIONS, least // 2)
 
 
 def check_listening(address: Address) -> None:

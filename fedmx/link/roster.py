@@ -1,6 +1,7 @@
 """The nodes that joined: names, instances, readiness. Plain rules behind one lock, without sockets.
 
-The thread of the streams writes it as nodes come and go; the main thread reads it and waits on it.
+The thread of the streams writes it as nodes come and go; the main thread reads it and waits on it. A thousand
+nodes may come at once, so what happens for one of them does not depend on how many there are.
 """
 
 import itertools
@@ -15,7 +16,9 @@ from fedmx.errors import RefusedError
 from fedmx.link.member import Member, NodeView, Stream
 from fedmx.pki.access import Site
 
-_MAX_PRESENT = 1_000
+MAX_PRESENT = 1_000
+"""The nodes that may be connected at once."""
+
 _MOST_MEMBERS = 10_000
 _FORGOTTEN_AFTER_S = 3_600.0
 # 1 is the server's.
@@ -38,6 +41,12 @@ class Roster:
         self._find_difference = find_difference
         self._clock = clock
         self._members: dict[str, Member] = {}
+        self._by_id: dict[int, Member] = {}
+        self._by_instance: dict[str, Member] = {}
+        # By name, in order of first joining.
+        self._views: dict[str, NodeView] = {}
+        self._present = 0
+        self._ready = 0
         self._ids = itertools.count(_FIRST_NODE_ID)
         self._reference: ConfigRecord | None = None
         self._is_pinned = False
@@ -60,28 +69,27 @@ class Roster:
             RefusedError: the name was given and belongs to a living node, or there are too many nodes.
         """
         with self._changed:
-            member = self._find_by_instance(instance)
+            member = self._by_instance.get(instance)
             if member is None or member.stream is None:
                 self._check_room()
             if member is None:
                 member = self._find_by_name(name, instance, is_name_given=is_name_given)
             replaced = member.stream
             if member.instance != instance:
+                self._by_instance.pop(member.instance, None)
                 member.instance = instance
                 member.description = None
                 member.device = ""
+            self._by_instance[instance] = member
             member.stream = stream
             member.site = site
             member.since = self._clock()
-            self._notify()
+            self._note(member)
             return member, replaced
 
-    def _find_by_instance(self, instance: str) -> Member | None:
-        return next((member for member in self._members.values() if member.instance == instance), None)
-
     def _check_room(self) -> None:
-        if sum(member.stream is not None for member in self._members.values()) >= _MAX_PRESENT:
-            raise RefusedError(f"{_MAX_PRESENT} nodes are connected, the most that this server accepts")
+        if self._present >= MAX_PRESENT:
+            raise RefusedError(f"{MAX_PRESENT} nodes are connected, the most that this server accepts")
 
     def _find_by_name(self, name: str, instance: str, *, is_name_given: bool) -> Member:
         """Return the member that another instance becomes: one whose node is gone, or a new one."""
@@ -91,6 +99,7 @@ class Roster:
                 self._forget_oldest()
                 member = Member(wanted, next(self._ids), instance, self._clock())
                 self._members[wanted] = member
+                self._by_id[member.node_id] = member
                 return member
             if member.stream is None:
                 return member
@@ -107,7 +116,9 @@ class Roster:
         now = self._clock()
         gone = [m for m in self._members.values() if m.stream is None and now - m.since > _FORGOTTEN_AFTER_S]
         if gone:
-            del self._members[min(gone, key=lambda member: member.since).name]
+            oldest = min(gone, key=lambda member: member.since)
+            del self._members[oldest.name], self._by_id[oldest.node_id], self._views[oldest.name]
+            self._by_instance.pop(oldest.instance, None)
 
     def ready(self, member: Member, description: ConfigRecord, device: str = "") -> None:
         """Mark a node ready for work.
@@ -130,7 +141,7 @@ class Roster:
             self._reference = reference
             member.description = description
             member.device = device
-            self._notify()
+            self._note(member)
 
     def leave(self, member: Member, stream: Stream, *, is_for_good: bool = False) -> bool:
         """Note that a stream ended; return whether its node is gone now (it may have come back already).
@@ -145,10 +156,10 @@ class Roster:
                 return False
             member.stream = None
             member.since = -math.inf if is_for_good else self._clock()
-            if not self._is_pinned and not any(m.view().is_ready for m in self._members.values()):
+            self._note(member)
+            if not self._is_pinned and not self._ready:
                 # No node is left to differ from.
                 self._reference = None
-            self._notify()
             return True
 
     def list_awaited(self) -> list[Member]:
@@ -162,7 +173,7 @@ class Roster:
             if member.stream is not None or member.since == -math.inf:
                 return False
             member.since = -math.inf
-            self._notify()
+            self._note(member)
             return True
 
     def is_gone(self, member: Member, grace_s: float) -> bool:
@@ -189,18 +200,23 @@ class Roster:
         """Return every node that ever joined, in order of first joining."""
         with self._changed:
             self._has_news = False
-            return [member.view() for member in self._members.values()]
+            return list(self._views.values())
 
     def find(self, node_id: int) -> Member | None:
         """Return the member of an id."""
         with self._changed:
-            return next((m for m in self._members.values() if m.node_id == node_id), None)
+            return self._by_id.get(node_id)
 
     def wait_for_change(self, timeout_s: float) -> None:
         """Return once a node joined, got ready or left since `nodes` was called, or after `timeout_s`."""
         with self._changed:
             self._changed.wait_for(lambda: self._has_news, timeout_s)
 
-    def _notify(self) -> None:
+    def _note(self, member: Member) -> None:
+        """Note that a member has changed."""
+        before = self._views.get(member.name)
+        view = self._views[member.name] = member.view()
+        self._present += view.is_present - (before is not None and before.is_present)
+        self._ready += view.is_ready - (before is not None and before.is_ready)
         self._has_news = True
         self._changed.notify_all()

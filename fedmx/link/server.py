@@ -85,6 +85,8 @@ class LinkServer:
         )
         # In the order in which they were opened.
         self._sessions: dict[Session, None] = {}
+        # Those that may still wait for a hello.
+        self._greeting: dict[Session, None] = {}
         self._watch = Watch(self._sessions, self._shared)
         self._is_stopping = False
         self._goodbye: bytes | None = None
@@ -183,6 +185,7 @@ class LinkServer:
         """Serve one stream; gRPC calls this for each."""
         opened = Session(context, self._shared)
         self._sessions[opened] = None
+        self._greeting[opened] = None
         self._make_room()
         if self._is_stopping:
             # It was opened while the others received their goodbye.
@@ -191,12 +194,14 @@ class LinkServer:
             await opened.serve()
         finally:
             del self._sessions[opened]
+            self._greeting.pop(opened, None)
 
     def _make_room(self) -> None:
         """Turn away the session that has waited for a hello for longest if too many do."""
-        greeting = [each for each in self._sessions if each.is_greeting]
-        if len(greeting) > _MAX_GREETING:
-            greeting[0].turn_away()
+        if len(self._greeting) > _MAX_GREETING:
+            self._greeting = {each: None for each in self._greeting if each.is_greeting}
+        if len(self._greeting) > _MAX_GREETING:
+            next(iter(self._greeting)).turn_away()
 
     def _submit(self, requests: list[Request]) -> None:
         for request in requests:

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "operating" / "troubleshooting.md"
 PROGRAMS = ("client", "fedmx", "local", "server")
 # Where an event's name is a parameter: its callers have the names.
-PASSED_ON = {"fedmx/log.py", "fedmx/link/repeats.py"}
+PASSED_ON = {"fedmx/log.py", "fedmx/link/repeats.py", "server/few_lines.py"}
 
 
 def list_warnings() -> Iterator[tuple[str, str]]:

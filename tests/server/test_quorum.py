@@ -86,7 +86,6 @@ class Stall:
 def test_a_straggler_is_left_out_named_and_takes_part_again_in_the_next_round(
     federation: Federation, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", logger="fedmx")
     stall = Stall(1)
     nodes = {"a": NullNode(), "b": NullNode(stall.release), "slow": NullNode(stall.train)}
     federation.run(nodes, num_rounds=3, min_updates=2, quorum=0.6, quorum_grace=3.0)

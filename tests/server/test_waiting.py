@@ -72,6 +72,18 @@ def test_a_wait_without_limit_has_no_end_and_nothing_that_happens_then(lines: Li
     assert line.keys().isdisjoint({"remaining_s", "then"})
 
 
+def test_a_line_names_twenty_nodes_and_how_many_more_there_are(lines: Lines) -> None:
+    names = [f"node-{number:03}" for number in range(1000)]
+    activity = Activity()
+    Wait("waiting for replies", activity).report(Outlook({"awaited": names}, 1.0, "", "", gone=names))
+    (line,) = lines.waits()
+    for field in ("awaited", "gone"):
+        assert line[field] == [*names[:20], "and 980 more"]
+    waits_for = activity.look().wait
+    assert waits_for is not None
+    assert waits_for.fields["awaited"] == names, "the page shows the state of each"
+
+
 @pytest.mark.parametrize(
     ("settings", "wanted_by", "wanted"),
     [

@@ -26,6 +26,8 @@ class Cable:
         carried: bytes that came in, by way: `up` to the server, `down` to the nodes.
         record: all that nodes sent, one connection after the other; None: it is not kept.
         bytes_per_s: how fast it carries each way of each connection; 0: as fast as it can.
+        idle_s: it breaks a connection on which nothing came for so long, one way or the other; 0: never.
+        idle_cuts: how often it did.
     """
 
     def __init__(self, port: int) -> None:
@@ -37,6 +39,8 @@ class Cable:
         self.lost_bytes = 0
         self.carried = {"up": 0, "down": 0}
         self.bytes_per_s = 0
+        self.idle_s = 0.0
+        self.idle_cuts = 0
         self.record: bytearray | None = None
         self._lock = threading.Lock()
         self._watches: dict[str, list[Watch]] = {"up": [], "down": []}
@@ -111,7 +115,9 @@ class Cable:
     def _pass_on(self, way: str, source: socket.socket, sink: socket.socket) -> None:
         for end, option in ((source, socket.SO_RCVBUF), (sink, socket.SO_SNDBUF)):
             end.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
-        while data := source.recv(_PIECE):
+        if self.idle_s:
+            source.settimeout(self.idle_s)
+        while data := self._receive(source):
             self._count(way, len(data))
             if self.record is not None and way == "up":
                 self.record += data
@@ -122,6 +128,15 @@ class Cable:
                 self.lost_bytes += len(data)
             else:
                 sink.sendall(data)
+
+    def _receive(self, source: socket.socket) -> bytes:
+        while True:
+            try:
+                return source.recv(_PIECE)
+            except TimeoutError:
+                if self.idle_s:
+                    self.idle_cuts += 1
+                    return b""
 
     def _count(self, way: str, count: int) -> None:
         with self._lock:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord, RecordDict
 
-from fedmx.link import channel, roster
+from fedmx.link import channel, open_files, roster
 from fedmx.link import server as server_module
 from fedmx.pki.authority import Authority
 from fedmx.protocol import control
@@ -75,7 +75,7 @@ def test_a_silent_connection_is_closed_after_a_while(
 def test_connections_never_exhaust_the_limit_of_open_files(
     open_hub: Callable[..., Hub], gather: Callable[..., Crowd], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channel, "_MAX_CONNECTIONS", 20)
+    monkeypatch.setattr(open_files, "_MAX_CONNECTIONS", 20)
     monkeypatch.setattr(channel, "_IDLE_MS", 300)
     hub = open_hub()
     crowd = gather(hub.address, 50, 0)
@@ -117,7 +117,7 @@ def test_a_stream_without_a_hello_makes_room_for_newer_ones(
 def test_the_number_of_nodes_is_limited_and_present_nodes_stay(
     hub: Hub, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(roster, "_MAX_PRESENT", 1)
+    monkeypatch.setattr(roster, "MAX_PRESENT", 1)
     hub.start("first")
     raw = RawNode(hub.address)
     raw.send_hello("second")
