@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from flwr.app import MessageType
 
 from fedmx.protocol import link_pb2 as pb
-from fedmx.protocol.encode import EncodedMessage
+from fedmx.protocol.encode import CHUNK_BYTES, EncodedMessage
 
 
 @dataclass
@@ -18,15 +18,17 @@ class Reply:
         request: the header of the request that it answers.
         message: the reply.
         left_out: the places of the arrays that the server has.
+        chunk_bytes: of each chunk, as the server asked for.
     """
 
     request: pb.Header
     message: EncodedMessage
-    left_out: frozenset[int]
+    left_out: frozenset[int] = frozenset()
+    chunk_bytes: int = CHUNK_BYTES
 
     def frames(self) -> Iterator[bytes]:
         """Yield the frames without the arrays that the server has."""
-        return self.message.frames(self.left_out)
+        return self.message.frames(self.left_out, self.chunk_bytes)
 
     @property
     def wire_bytes(self) -> int:

@@ -25,6 +25,8 @@ FRAME_BYTES = 1024 * 1024
 MAX_HEADER_BYTES = 4 * 1024 * 1024
 # Leaves room for the frame's own fields.
 CHUNK_BYTES = FRAME_BYTES - 64
+# Below it, frames cost more than their bytes.
+MIN_CHUNK_BYTES = CHUNK_BYTES // 16
 # A larger header travels in chunks. The begin frame may also list all arrays as left out.
 _MAX_INLINE_HEADER_BYTES = 512 * 1024
 # Protobuf's tag of `chunk`: field 5, length-delimited.
@@ -97,11 +99,15 @@ class EncodedMessage:
     header: bytes = field(repr=False)
     arrays: EncodedArrays
 
-    def frames(self, left_out: Collection[int] = ()) -> Iterator[bytes]:
+    def frames(
+        self, left_out: Collection[int] = (), chunk_bytes: int = CHUNK_BYTES, reply_chunk_bytes: int = 0
+    ) -> Iterator[bytes]:
         """Yield the frames in order.
 
         Args:
             left_out: the places of the arrays that the receiver has.
+            chunk_bytes: of each chunk.
+            reply_chunk_bytes: of each chunk of the reply, where this is a request.
         """
         is_inline = len(self.header) <= _MAX_INLINE_HEADER_BYTES
         sent = [place for place in range(len(self.arrays.arrays)) if place not in left_out]
@@ -110,11 +116,13 @@ class EncodedMessage:
             header_bytes=0 if is_inline else len(self.header),
             array_bytes=sum(self.arrays.sizes[place] for place in sent),
             left_out=sorted(left_out),
+            chunk_bytes=chunk_bytes,
+            reply_chunk_bytes=reply_chunk_bytes,
         )
         yield pb.Frame(begin=begin).SerializeToString()
         if not is_inline:
-            yield from _cut([memoryview(self.header)])
-        yield from _cut(arrays.raw_bytes(self.arrays.arrays[place]) for place in sent)
+            yield from _cut([memoryview(self.header)], chunk_bytes)
+        yield from _cut((arrays.raw_bytes(self.arrays.arrays[place]) for place in sent), chunk_bytes)
 
     def count_bytes(self, left_out: Collection[int] = ()) -> int:
         """Return about how many bytes the frames have: those of the header and of the arrays."""
@@ -228,10 +236,10 @@ def parse(kind: Any, data: bytes) -> Any:
         raise ProtocolError(f"bytes that are not a {kind.DESCRIPTOR.name}") from None
 
 
-def _cut(views: Iterable[memoryview]) -> Iterator[bytes]:
+def _cut(views: Iterable[memoryview], chunk_bytes: int) -> Iterator[bytes]:
     """Yield the views' bytes, joined end to end, as chunk frames; each byte is copied once."""
     pending: list[memoryview] = []
-    room = CHUNK_BYTES
+    room = chunk_bytes
     for view in views:
         start = 0
         while start < len(view):
@@ -240,11 +248,11 @@ def _cut(views: Iterable[memoryview]) -> Iterator[bytes]:
             room -= len(taken)
             start += len(taken)
             if not room:
-                yield _make_chunk(pending, CHUNK_BYTES)
+                yield _make_chunk(pending, chunk_bytes)
                 pending = []
-                room = CHUNK_BYTES
+                room = chunk_bytes
     if pending:
-        yield _make_chunk(pending, CHUNK_BYTES - room)
+        yield _make_chunk(pending, chunk_bytes - room)
 
 
 def _make_chunk(parts: list[memoryview], length: int) -> bytes:

@@ -124,16 +124,20 @@ class Alive(_message.Message):
     def __init__(self) -> None: ...
 
 class Begin(_message.Message):
-    __slots__ = ("header_bytes", "array_bytes", "header", "left_out")
+    __slots__ = ("header_bytes", "array_bytes", "header", "left_out", "chunk_bytes", "reply_chunk_bytes")
     HEADER_BYTES_FIELD_NUMBER: _ClassVar[int]
     ARRAY_BYTES_FIELD_NUMBER: _ClassVar[int]
     HEADER_FIELD_NUMBER: _ClassVar[int]
     LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    REPLY_CHUNK_BYTES_FIELD_NUMBER: _ClassVar[int]
     header_bytes: int
     array_bytes: int
     header: bytes
     left_out: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, header_bytes: _Optional[int] = ..., array_bytes: _Optional[int] = ..., header: _Optional[bytes] = ..., left_out: _Optional[_Iterable[int]] = ...) -> None: ...
+    chunk_bytes: int
+    reply_chunk_bytes: int
+    def __init__(self, header_bytes: _Optional[int] = ..., array_bytes: _Optional[int] = ..., header: _Optional[bytes] = ..., left_out: _Optional[_Iterable[int]] = ..., chunk_bytes: _Optional[int] = ..., reply_chunk_bytes: _Optional[int] = ...) -> None: ...
 
 class Header(_message.Message):
     __slots__ = ("request_id", "message_type", "group_id", "run_id", "array_records", "metric_records", "config_records", "error")

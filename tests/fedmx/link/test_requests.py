@@ -15,7 +15,7 @@ from fedmx.link.reply_cache import Reply, ReplyCache
 from fedmx.link.requests import Answer, Request, Requests, Transfer
 from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.decode import Received
-from fedmx.protocol.encode import EncodedMessage
+from fedmx.protocol.encode import CHUNK_BYTES, MIN_CHUNK_BYTES, EncodedMessage, parse_frame
 from tests.bounds import HANG_S
 from tests.fedmx.protocol.wire import encode, pack
 
@@ -83,8 +83,22 @@ def test_requests_to_a_node_are_sent_in_order(book: Book) -> None:
     for request_id in "cab":
         book.ask(2, request_id)
     assert [request.request_id for request in book.requests.of_node(2)] == ["c", "a", "b"]
-    assert list(book.requests.frames(2, "a")) == list(make_message("a").frames())
-    assert list(book.requests.frames(2, "a", {0})) == list(make_message("a").frames({0}))
+    sizes = (CHUNK_BYTES, CHUNK_BYTES)
+    assert list(book.requests.frames(2, "a")) == list(make_message("a").frames((), *sizes))
+    assert list(book.requests.frames(2, "a", {0})) == list(make_message("a").frames({0}, *sizes))
+
+
+def test_the_more_nodes_are_asked_the_smaller_are_their_chunks(book: Book) -> None:
+    content = RecordDict({"arrays": pack({"a": np.zeros(2 * CHUNK_BYTES, np.uint8)})})
+    message = encode(content, request_id="a")
+    sizes = []
+    for node_id in range(2, 1002):
+        book.requests.add(Request(node_id, message))
+        if node_id in (3, 101, 1001):
+            begin = parse_frame(next(book.requests.frames(2, "a"))).begin
+            assert begin.chunk_bytes == begin.reply_chunk_bytes
+            sizes.append(begin.chunk_bytes)
+    assert sizes == [CHUNK_BYTES, 8 * 1024 * 1024 // 100, MIN_CHUNK_BYTES]
 
 
 def test_frames_that_are_sent_twice_are_counted_twice(book: Book) -> None:

@@ -73,6 +73,18 @@ def test_no_frame_is_larger_than_a_mebibyte(count: int) -> None:
     assert decode(message).content == RecordDict({"arrays": pack(named), "config": config})
 
 
+@pytest.mark.parametrize("chunk_bytes", [codec.MIN_CHUNK_BYTES, codec.CHUNK_BYTES])
+def test_a_message_may_travel_in_smaller_chunks(chunk_bytes: int) -> None:
+    config = ConfigRecord({"text": "x" * (MIB + 7)})
+    content = RecordDict({"arrays": pack({"a": np.ones(3 * MIB + 1, np.uint8)}), "config": config})
+    frames = list(encode(content).frames((), chunk_bytes))
+    assert max(map(len, frames)) <= chunk_bytes + 5
+    *nothing, received = feed(open_assembler(4 * MIB), frames)
+    assert not any(nothing)
+    assert isinstance(received, Received)
+    assert received.content == content
+
+
 def test_many_small_arrays_share_a_frame() -> None:
     message = encode(RecordDict({"arrays": pack({str(i): np.ones(10) for i in range(1000)})}))
     assert len(list(message.frames())) == 2
