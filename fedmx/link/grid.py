@@ -131,7 +131,9 @@ class LinkGrid(Grid):
             return list(self.pull_messages(message_ids))
         finally:
             self._awaiting.end()
-            self._server.withdraw(requests)
+            # The thread of the streams is only woken if there is something to withdraw.
+            if unanswered := [request for request in requests if not request.done.done()]:
+                self._server.withdraw(unanswered)
             for message_id in message_ids:
                 self._open.pop(message_id, None)
 
