@@ -139,14 +139,18 @@ bundle: .docker ## Create a site's bundle: SITE=hospital-a SERVER_ADDRESS=fl.exa
 	@server/authority/bundle.sh && deploy/superlink/superlink.sh update
 
 ##@ Development
+pytest = .venv/bin/python -m pytest
+in_parallel = -n auto --dist worksteal
+
 docs: .venv-docs/ok ## Build the documentation site in build/docs, which opens without a server or a network
 	@.venv-docs/bin/python -m requirements.site
 
-test: .venv/dev.ok .venv-docs/ok ## Run the tests; ARGS="-k partition" selects some
-	@.venv/bin/python -m pytest $(ARGS)
+# Containers of tests share one engine, so their tests run one after another, in one process.
+test: .venv/dev.ok .venv-docs/ok ## Run the tests; ARGS="-k partition" selects some, which run in one process
+	@$(if $(ARGS),$(pytest) $(ARGS),$(pytest) $(in_parallel) --ignore=tests/compose && $(pytest) tests/compose)
 
-test-slow: .venv/dev.ok .venv-mlflow/ok ## Run the tests that take minutes
-	@.venv/bin/python -m pytest -m slow $(ARGS)
+test-slow: .venv/dev.ok .venv-mlflow/ok ## Run the tests that take minutes; ARGS="-k mnist" selects some
+	@$(pytest) -m slow $(or $(ARGS),$(in_parallel))
 
 lint: .venv/dev.ok ## Check style, format, types and the output of `make settings`
 	@.venv/bin/python -m ruff check && .venv/bin/python -m ruff format --check
@@ -171,7 +175,7 @@ proto: .venv/dev.ok ## Generate fedmx/protocol/link_pb2.py and .pyi from link.pr
 	@.venv/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. fedmx/protocol/link.proto
 
 check-gpu: .venv/dev.ok ## Build the CUDA image and test it; downloads 2 GB
-	@.venv/bin/python -m pytest -m gpu_image $(ARGS)
+	@$(pytest) -m gpu_image $(ARGS)
 
 fuzz: .venv/dev.ok ## Fuzz the wire protocol, guided by coverage; SECONDS=60
 	@.venv/bin/python -m fuzz --seconds $(or $(SECONDS),60)

@@ -17,6 +17,11 @@ for _name in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "ARGS"):
     os.environ.pop(_name, None)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return two processes for each core: most tests of federations wait for other programs."""
+    return 2 * len(os.sched_getaffinity(0))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_ignored_hangup() -> Iterator[None]:
     """Start programs with the default of SIGHUP, also where nohup started the tests.

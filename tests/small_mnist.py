@@ -3,6 +3,7 @@
 import gzip
 import struct
 import sys
+from functools import cache
 from pathlib import Path
 
 from client.data.idx import read_idx
@@ -19,9 +20,14 @@ def write_small_mnist(folder: Path) -> None:
     folder.mkdir(parents=True)
     for part, size in SIZES.items():
         for file, dimensions in ((f"{part}-images-idx3-ubyte.gz", 3), (f"{part}-labels-idx1-ubyte.gz", 1)):
-            rows = read_idx(ROOT / "data" / "mnist" / file, dimensions)[:size]
-            head = struct.pack(f">HBB{dimensions}I", 0, 8, dimensions, *rows.shape)
-            (folder / file).write_bytes(gzip.compress(head + rows.tobytes()))
+            (folder / file).write_bytes(_shorten(file, dimensions, size))
+
+
+@cache
+def _shorten(file: str, dimensions: int, size: int) -> bytes:
+    rows = read_idx(ROOT / "data" / "mnist" / file, dimensions)[:size]
+    head = struct.pack(f">HBB{dimensions}I", 0, 8, dimensions, *rows.shape)
+    return gzip.compress(head + rows.tobytes(), 1)
 
 
 def write_seven(path: Path) -> None:

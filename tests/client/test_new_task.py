@@ -11,6 +11,7 @@ import pytest
 from client.commands import TEMPLATES
 from client.new_task import make_module
 from tests.bounds import HANG_S
+from tests.small_mnist import write_small_mnist
 
 ROOT = Path(__file__).parents[2]
 MNIST = ROOT / "data" / "mnist"
@@ -89,7 +90,8 @@ def test_the_commands_that_are_printed_check_the_task_and_run_it(tmp_path: Path)
         "TASK=my_task",
         "DATA_DIR=data/mnist",
     ]
-    settings = {"TASK": "my_task", "DATA_DIR": "data/mnist", "RUNS_DIR": str(tmp_path / "runs")}
+    write_small_mnist(tmp_path / "mnist")
+    settings = {"TASK": "my_task", "DATA_DIR": str(tmp_path / "mnist"), "RUNS_DIR": str(tmp_path / "runs")}
     trained = run(
         ROOT,
         "-m",

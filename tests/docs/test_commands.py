@@ -5,21 +5,33 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 from tests.pages import PAGES, ROOT, list_blocks
 from tests.walk import Walk, find_missing, is_plain, run_blocks, walk_page
 
 WALKED = [page for page in PAGES if any(map(is_plain, list_blocks(page)))]
+QUICK = {ROOT / "docs" / "operating" / f"{name}.md" for name in ("backup", "kubernetes", "upgrade")}
+"""Pages of few commands, of which one trains; those of the others take minutes together."""
 Record = Callable[[str, object], None]
 
 
-@pytest.mark.parametrize("page", WALKED, ids=lambda page: str(page.relative_to(ROOT)))
+def mark(page: Path) -> ParameterSet:
+    marks = [] if page in QUICK else [pytest.mark.slow]
+    return pytest.param(page, marks=marks, id=str(page.relative_to(ROOT)))
+
+
+@pytest.mark.parametrize("page", [mark(page) for page in WALKED])
 def test_the_commands_of_a_page_run_in_order_and_print_what_it_shows(
     page: Path, tmp_path_factory: pytest.TempPathFactory, record_property: Record
 ) -> None:
     walk_page(page, tmp_path_factory).check()
     blocks = list_blocks(page)
     record_property("commands_run", sum(len(block.commands) for block in blocks if is_plain(block)))
+
+
+def test_the_pages_that_are_always_walked_are_among_them() -> None:
+    assert set(WALKED) > QUICK
 
 
 def test_every_command_is_run_or_its_block_has_a_reason(record_property: Record) -> None:

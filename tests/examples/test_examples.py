@@ -4,6 +4,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 from examples import compare
 from examples.kinds import KINDS, QUICK
@@ -31,7 +32,15 @@ def test_a_federated_run_has_the_epochs_and_the_batches_of_its_script(name: str)
     assert settings["BATCH_SIZE"] == script.BATCH_SIZE
 
 
-@pytest.mark.parametrize("name", QUICK)
+FIRST = ("matrix_factorization", "regression")
+"""Quick kinds of which a run is always tested."""
+
+
+def mark(name: str) -> ParameterSet:
+    return pytest.param(name, marks=[] if name in FIRST else [pytest.mark.slow])
+
+
+@pytest.mark.parametrize("name", [mark(name) for name in QUICK])
 def test_a_few_rounds_with_two_clients_beat_a_guess(name: str) -> None:
     kind = KINDS[name]
     numbers, _ = run_federated(name, 0, kind.quick, HANG_S)

@@ -45,6 +45,7 @@ def read_history(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_the_pictures_are_in_the_folders_that_the_page_shows(page: Walk) -> None:
     (step,) = page.find("^ls ")
     assert step.printed == step.shown
@@ -53,6 +54,7 @@ def test_the_pictures_are_in_the_folders_that_the_page_shows(page: Walk) -> None
     assert counts == {"1": [80, 40, 40, 40], "2": [40, 80, 40, 40]}
 
 
+@pytest.mark.slow
 def test_both_kinds_of_training_beat_a_guess_clearly(page: Walk) -> None:
     _, frozen, whole = list_runs(page)
     for run in (frozen, whole):
@@ -62,6 +64,7 @@ def test_both_kinds_of_training_beat_a_guess_clearly(page: Walk) -> None:
         assert evaluated["metrics"]["accuracy"] > 0.5
 
 
+@pytest.mark.slow
 def test_a_frozen_backbone_moves_at_most_an_eighth_of_the_model_in_a_round(page: Walk) -> None:
     _, frozen, whole = list_runs(page)
     with np.load(frozen / "model.npz") as model:
@@ -76,6 +79,7 @@ def test_a_frozen_backbone_moves_at_most_an_eighth_of_the_model_in_a_round(page:
             assert max(moved) < most * size
 
 
+@pytest.mark.slow
 def test_the_frozen_layers_are_those_of_the_file_bit_for_bit(page: Walk) -> None:
     pretrained, frozen, whole = (dict(np.load(run / "model.npz")) for run in list_runs(page))
     features = [name for name in pretrained if name.startswith("features.")]
@@ -91,6 +95,7 @@ def change_weight(path: Path) -> None:
     mx.nd.save(str(path), weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "code", "named"),
     [
@@ -127,6 +132,7 @@ def test_a_site_without_the_weights_of_the_others_ends_the_run_before_round_1(
     assert "round finished" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_new_picture_gets_a_class_with_its_name(page: Walk) -> None:
     (step,) = page.find("client predict")
     line = rf"\S*new/(\w+)\.png\[0\]: class ({'|'.join(CLASSES)}), probability [01]\.\d{{4}}"
@@ -135,6 +141,7 @@ def test_a_new_picture_gets_a_class_with_its_name(page: Walk) -> None:
         assert [match[1] for match in found if match] == ["cross", "triangle"]
 
 
+@pytest.mark.slow
 def test_a_site_is_evaluated_with_the_names_of_its_classes(page: Walk) -> None:
     (step,) = page.find("client evaluate")
     assert "40 examples" in step.printed
@@ -142,6 +149,7 @@ def test_a_site_is_evaluated_with_the_names_of_its_classes(page: Walk) -> None:
         assert re.search(rf"^{name} +\d+ +\d+ +\d+ +\d+ ", step.printed, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_page_has_the_columns_of_the_real_table(page: Walk) -> None:
     (header,) = re.findall(r"^  round   nodes .*$", PAGE, re.MULTILINE)
     assert all(header in step.printed for step in page.find("make run"))

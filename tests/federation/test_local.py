@@ -17,8 +17,10 @@ import pytest
 
 from client.data.idx import read_idx
 from tests.bounds import HANG_S
+from tests.federation.programs import TASKS
 from tests.screens import Terminal
 from tests.server.status.web import fetch
+from tests.small_mnist import write_small_mnist
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -76,8 +78,9 @@ def test_a_federation_on_one_machine_trains_mnist_and_shows_the_path_of_the_mode
 def test_two_at_once_with_no_settings_train_the_same_model_in_separate_folders(tmp_path: Path) -> None:
     # The launcher finds its root from its own file.
     shutil.copytree(ROOT / "local", tmp_path / "local", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("fedmx", "server", "client", "data"):
+    for name in ("fedmx", "server", "client"):
         (tmp_path / name).symlink_to(ROOT / name)
+    write_small_mnist(tmp_path / "data" / "mnist")
     command = [sys.executable, "-m", "local"]
     environment = {"PATH": os.defpath, "ROUNDS": "1", "LOCAL_EPOCHS": "1"}
     both = [
@@ -110,8 +113,8 @@ def test_two_at_once_with_no_settings_train_the_same_model_in_separate_folders(t
 def test_a_terminal_shows_what_is_awaited_the_rounds_and_the_page_and_ends_with_the_table(
     free_address: str, tmp_path: Path
 ) -> None:
-    # A step is shown with the nodes that it waits for once it has lasted for a second.
-    settings = {"TERM": "xterm", "ROUNDS": "3", "LOCAL_EPOCHS": "5", "STATUS_ADDRESS": "127.0.0.1:0"}
+    settings = {"TERM": "xterm", "ROUNDS": "3", "STATUS_ADDRESS": "127.0.0.1:0"}
+    settings |= {"TASK": "lingering_task", "PYTHONPATH": str(TASKS)}
     environment = make_environment(free_address, tmp_path, **settings)
     terminal = Terminal([sys.executable, "-m", "local"], environment, ROOT, (200, 24))
     try:
@@ -135,7 +138,8 @@ def test_a_terminal_shows_what_is_awaited_the_rounds_and_the_page_and_ends_with_
 def test_a_client_that_is_killed_is_started_again_and_no_round_is_without_it(
     free_address: str, tmp_path: Path
 ) -> None:
-    process = begin(free_address, tmp_path / "runs", ROUNDS="6")
+    write_small_mnist(tmp_path / "mnist")
+    process = begin(free_address, tmp_path / "runs", ROUNDS="6", DATA_DIR=str(tmp_path / "mnist"))
     assert process.stdout
     while "round finished round=1 " not in (line := process.stdout.readline()):
         assert line, "the run ended before its first round"

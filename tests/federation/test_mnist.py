@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from fedmx import arrays
 from tests.bounds import HANG_S
 from tests.federation.programs import Federation
 from tests.pages import find_code
+from tests.ports import find_free_port
+from tests.small_mnist import write_small_mnist
 
 ROOT = Path(__file__).parents[2]
-DATA_DIR = Path("data/mnist")
 
 # The default run's model_sha256 by CPU_ISA, and the CPUs on which it was seen.
 SEEN: dict[str, dict[str, tuple[str, ...]]] = {
@@ -51,6 +53,11 @@ def describe_cpu() -> str:
     return "\n".join([*lines, *(f"{path.parent.name}: {path.read_text().strip()}" for path in caches)])
 
 
+ACCURACY = {"small": 0.8, "whole": 0.97}
+"""What three rounds reach with the first 2,000 digits, and with all."""
+
+TEST_SIZE = {"small": 500, "whole": 10_000}
+
 # Minutes of training where other work shares the cores.
 pytestmark = pytest.mark.timeout(1300)
 
@@ -72,24 +79,50 @@ def compute_outputs(model: ArrayRecord, images: NDArray[np.float32]) -> NDArray[
     return values
 
 
-@pytest.fixture(scope="module")
-def default_run(shared_federation: Federation) -> Federation:
-    assert shared_federation.run(client_settings={"TASK": "watched_mnist"}) == 0, shared_federation.logs
-    return shared_federation
+@dataclass(frozen=True)
+class DefaultRun:
+    """A finished run with the default settings.
+
+    Attributes:
+        size: of its dataset.
+        data_dir: folder of its dataset.
+        federation: its programs and files.
+    """
+
+    size: str
+    data_dir: Path
+    federation: Federation
 
 
-def test_three_rounds_reach_97_percent_and_every_program_exits_0(default_run: Federation) -> None:
-    assert [line["round"] for line in default_run.history] == [1, 2, 3]
-    assert default_run.history[-1]["evaluate"]["metrics"]["accuracy"] >= 0.97
-    assert default_run.history[-1]["evaluate"]["num_examples"] == 10_000
-    assert [program.process.returncode for program in default_run.programs] == [0, 0, 0]
-    assert "Traceback" not in default_run.logs
+@pytest.fixture(scope="module", params=["small", pytest.param("whole", marks=pytest.mark.slow)])
+def default_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> DefaultRun:
+    """The default run, with a part of MNIST and with all of it."""
+    folder = tmp_path_factory.mktemp(request.param)
+    data_dir = folder / "data" / "mnist"
+    if request.param == "small":
+        write_small_mnist(data_dir)
+    else:
+        data_dir.parent.mkdir()
+        data_dir.symlink_to(ROOT / "data" / "mnist")
+    made = Federation(folder, find_free_port())
+    code = made.run(client_settings={"TASK": "watched_mnist", "DATA_DIR": data_dir})
+    assert code == 0, made.logs
+    return DefaultRun(request.param, data_dir, made)
 
 
-def test_the_nodes_networks_have_the_same_outputs_as_the_servers_arrays(default_run: Federation) -> None:
-    _, test = mnist.load_data(DATA_DIR)
-    outputs = compute_outputs(read_model(default_run), test.examples)
-    evaluated = default_run.history[-1]["evaluate"]["metrics"]
+def test_three_rounds_learn_the_digits_and_every_program_exits_0(default_run: DefaultRun) -> None:
+    run = default_run.federation
+    assert [line["round"] for line in run.history] == [1, 2, 3]
+    assert run.history[-1]["evaluate"]["metrics"]["accuracy"] >= ACCURACY[default_run.size]
+    assert run.history[-1]["evaluate"]["num_examples"] == TEST_SIZE[default_run.size]
+    assert [program.process.returncode for program in run.programs] == [0, 0, 0]
+    assert "Traceback" not in run.logs
+
+
+def test_the_nodes_networks_have_the_same_outputs_as_the_servers_arrays(default_run: DefaultRun) -> None:
+    _, test = mnist.load_data(default_run.data_dir)
+    outputs = compute_outputs(read_model(default_run.federation), test.examples)
+    evaluated = default_run.federation.history[-1]["evaluate"]["metrics"]
     for digit in range(10):
         assert evaluated[f"output-{digit}"] == pytest.approx(outputs[:, digit].mean(), abs=1e-4)
     # A float32 sum and a float64 one may disagree on an example with two nearly equal largest outputs.
@@ -97,29 +130,18 @@ def test_the_nodes_networks_have_the_same_outputs_as_the_servers_arrays(default_
     assert evaluated["accuracy"] == pytest.approx(hits, abs=2e-4)
 
 
-def test_the_digest_in_run_json_is_of_the_arrays_in_the_model_file(default_run: Federation) -> None:
-    assert default_run.facts["status"] == "finished"
-    assert default_run.facts["model_sha256"] == arrays.sha256(read_model(default_run))
-
-
-def test_the_default_runs_model_is_the_one_that_was_seen_on_other_cpus(default_run: Federation) -> None:
-    assert default_run.facts["model_sha256"] in SEEN["avx2"], f"another model on this CPU:\n{describe_cpu()}"
-
-
-def test_cpu_isa_changes_the_last_bits_of_the_model_and_not_its_accuracy(
-    default_run: Federation, federation: Federation
-) -> None:
-    assert federation.run(client_settings={"CPU_ISA": "sse41"}) == 0, federation.logs
-    assert federation.facts["model_sha256"] in SEEN["sse41"], f"another model on this CPU:\n{describe_cpu()}"
-    accuracies = [run.history[-1]["evaluate"]["metrics"]["accuracy"] for run in (default_run, federation)]
-    assert accuracies[0] == pytest.approx(accuracies[1], abs=3e-3)
+def test_the_digest_in_run_json_is_of_the_arrays_in_the_model_file(default_run: DefaultRun) -> None:
+    run = default_run.federation
+    assert run.facts["status"] == "finished"
+    assert run.facts["model_sha256"] == arrays.sha256(read_model(run))
 
 
 def test_the_readmes_program_loads_the_model_into_plain_mxnet_and_prints_the_runs_accuracy(
-    default_run: Federation, tmp_path: Path
+    default_run: DefaultRun, tmp_path: Path
 ) -> None:
+    run = default_run.federation
     (tmp_path / "predict.py").write_text(find_code("# predict.py"))
-    for name, target in (("runs", default_run.runs_dir), ("data", ROOT / "data")):
+    for name, target in (("runs", run.runs_dir), ("data", default_run.data_dir.parent)):
         (tmp_path / name).symlink_to(target.resolve())
     done = subprocess.run(
         [sys.executable, "predict.py"],
@@ -132,28 +154,50 @@ def test_the_readmes_program_loads_the_model_into_plain_mxnet_and_prints_the_run
     assert done.returncode == 0, done.stderr
     name, accuracy = done.stdout.split()
     assert name == "accuracy"
-    expected = default_run.history[-1]["evaluate"]["metrics"]["accuracy"]
+    expected = run.history[-1]["evaluate"]["metrics"]["accuracy"]
     assert float(accuracy) == pytest.approx(expected, abs=2e-4)
 
 
-def test_every_node_has_its_own_half_of_the_examples(default_run: Federation) -> None:
-    nodes = default_run.history[0]["nodes"]
+def test_every_node_has_its_own_half_of_the_examples(default_run: DefaultRun) -> None:
+    nodes = default_run.federation.history[0]["nodes"]
+    half = len(mnist.load_data(default_run.data_dir)[0].labels) // 2
     assert [node["partition"] for node in nodes] == [0, 1]
-    assert [node["examples"] for node in nodes] == [30_000, 30_000]
+    assert [node["examples"] for node in nodes] == [half, half]
     assert nodes[0]["metrics"]["accuracy"] != nodes[1]["metrics"]["accuracy"]
 
 
 def test_the_order_in_which_clients_start_does_not_change_the_model(
-    default_run: Federation, federation: Federation
+    default_run: DefaultRun, federation: Federation
 ) -> None:
-    second = federation.start_client(NODE_NAME="zebra")
+    second = federation.start_client(NODE_NAME="zebra", DATA_DIR=default_run.data_dir)
     server = federation.start_server(NUM_PARTITIONS=2)
     second.wait_for("joined")
-    first = federation.start_client(NODE_NAME="aardvark")
+    first = federation.start_client(NODE_NAME="aardvark", DATA_DIR=default_run.data_dir)
     assert [program.wait(2 * HANG_S) for program in (server, first, second)] == [0, 0, 0], federation.logs
-    assert federation.facts["model_sha256"] == default_run.facts["model_sha256"]
+    assert federation.facts["model_sha256"] == default_run.federation.facts["model_sha256"]
 
 
+WHOLE = pytest.mark.parametrize("default_run", [pytest.param("whole", marks=pytest.mark.slow)], indirect=True)
+
+
+@WHOLE
+def test_the_default_runs_model_is_the_one_that_was_seen_on_other_cpus(default_run: DefaultRun) -> None:
+    digest = default_run.federation.facts["model_sha256"]
+    assert digest in SEEN["avx2"], f"another model on this CPU:\n{describe_cpu()}"
+
+
+@WHOLE
+def test_cpu_isa_changes_the_last_bits_of_the_model_and_not_its_accuracy(
+    default_run: DefaultRun, federation: Federation
+) -> None:
+    assert federation.run(client_settings={"CPU_ISA": "sse41"}) == 0, federation.logs
+    assert federation.facts["model_sha256"] in SEEN["sse41"], f"another model on this CPU:\n{describe_cpu()}"
+    runs = (default_run.federation, federation)
+    accuracies = [run.history[-1]["evaluate"]["metrics"]["accuracy"] for run in runs]
+    assert accuracies[0] == pytest.approx(accuracies[1], abs=3e-3)
+
+
+@pytest.mark.slow
 def test_two_nodes_with_five_digits_each_learn_all_ten(federation: Federation) -> None:
     assert federation.run(PARTITION="labels:5", NUM_ROUNDS=5) == 0, federation.logs
     accuracies = [line["evaluate"]["metrics"]["accuracy"] for line in federation.history]
@@ -162,6 +206,7 @@ def test_two_nodes_with_five_digits_each_learn_all_ten(federation: Federation) -
     )  # alone, a node cannot reach more than 0.52: it never saw the others
 
 
+@pytest.mark.slow
 def test_a_convolutional_network_trains_over_several_rounds(federation: Federation) -> None:
     quick = {"NUM_ROUNDS": 2, "LOCAL_EPOCHS": 1, "BATCH_SIZE": 200}
     code = federation.run(client_settings={"TASK": "client.tasks.cnn"}, **quick)

@@ -27,6 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_network_of_the_model_zoo_learns_digits(folder: Path) -> None:
     trial = run_trial("zoo_digits", ROOT / "data" / "mnist", **{**QUICK, "batch_size": 50, "local_epochs": 4})
     assert trial.training[-1]["accuracy"] > 0.5

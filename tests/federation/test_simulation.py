@@ -138,6 +138,7 @@ def test_two_nodes_train_the_same_model_as_on_the_direct_link_and_nothing_remain
     assert not re.search("WARNING|DEPRECATED|Deprecat|raylet|dashboard", output), output
 
 
+@pytest.mark.slow
 def test_one_worker_that_trains_many_nodes_gives_the_model_of_a_process_for_each(
     simulation: Simulation, federation: Federation
 ) -> None:
@@ -152,6 +153,7 @@ def test_one_worker_that_trains_many_nodes_gives_the_model_of_a_process_for_each
     assert simulation.facts["model_sha256"] == federation.facts["model_sha256"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_every_process_and_the_same_command_resumes_the_run(simulation: Simulation) -> None:
     process = simulation.start(ROUNDS=1000, LOCAL_EPOCHS=1)
     simulation.wait_until(lambda: simulation.history)
@@ -173,6 +175,7 @@ def test_ctrl_c_ends_every_process_and_the_same_command_resumes_the_run(simulati
     assert [line["round"] for line in simulation.history] == list(range(1, done + 2))
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_the_model_is_the_same(simulation: Simulation) -> None:
     settings = {"NODES": 4, "ROUNDS": 6, "LOCAL_EPOCHS": 2}
     code, output = simulation.run(**settings, RUNS_DIR=simulation.folder / "undisturbed")
@@ -189,6 +192,7 @@ def test_a_killed_worker_is_replaced_and_the_model_is_the_same(simulation: Simul
     assert simulation.facts["model_sha256"] == undisturbed["model_sha256"]
 
 
+@pytest.mark.slow
 def test_a_task_that_raises_an_exception_ends_the_run_with_its_reason(simulation: Simulation) -> None:
     code, output = simulation.run(TASK="raising_task")
     assert code == 4, output
@@ -196,6 +200,7 @@ def test_a_task_that_raises_an_exception_ends_the_run_with_its_reason(simulation
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_more_nodes_than_examples_are_one_line_before_the_run(simulation: Simulation) -> None:
     code, output = simulation.run(NODES=501, SIMULATION_CPUS=2)
     assert code == 2, output

@@ -33,12 +33,14 @@ def find(steps: list[Step], part: str) -> Step:
     return step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["^ls ", "^head -3 ", "^head -2 "])
 def test_the_files_are_those_that_the_page_shows(steps: list[Step], part: str) -> None:
     step = find(steps, part)
     assert step.printed == step.shown
 
 
+@pytest.mark.slow
 def test_three_sites_train_and_the_tables_of_the_page_have_the_columns_of_the_real_ones(
     steps: list[Step],
 ) -> None:
@@ -52,6 +54,7 @@ def test_three_sites_train_and_the_tables_of_the_page_have_the_columns_of_the_re
     assert float(rows[-1][1]) > 0.8
 
 
+@pytest.mark.slow
 def test_every_new_patient_has_a_class_and_a_probability(steps: list[Step]) -> None:
     step = find(steps, "predict")
     line = r"\S*new_patients\.csv\[(\d+)\]: class (?:yes|no), probability [01]\.\d{4}"
@@ -60,6 +63,7 @@ def test_every_new_patient_has_a_class_and_a_probability(steps: list[Step]) -> N
     assert [int(match[1]) for match in numbers if match] == [*range(15)]
 
 
+@pytest.mark.slow
 def test_a_hospital_is_evaluated_with_the_names_of_its_classes(steps: list[Step]) -> None:
     step = find(steps, "evaluate")
     for text in (step.shown, step.printed):

@@ -27,6 +27,7 @@ def await_end_of(worker: Path) -> None:
 def test_forked_workers_load_data_and_the_model_is_the_same(cold_federation: Federation) -> None:
     digests = set()
     for task in ("tiny_task", "forking_task"):
+        cold_federation.is_forked = task == "tiny_task"
         assert cold_federation.run(client_settings={"TASK": task}, RESUME="never", BATCH_SIZE=50) == 0, (
             cold_federation.logs
         )

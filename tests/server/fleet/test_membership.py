@@ -98,6 +98,7 @@ def start_supernode(folder: Path, flwr: Flwr, site: str) -> "subprocess.Complete
     )
 
 
+@pytest.mark.slow
 def test_sites_are_registered_once_and_unregistered_when_they_are_revoked(
     flwr: Flwr, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
