@@ -62,7 +62,7 @@ def make_app(size: str, number: int, wait: Callable[[], object] = lambda: None) 
     def train(message: Message, _: Context) -> Message:
         began = time.perf_counter()
         (received,) = message.content.array_records.values()
-        changed = ArrayRecord({name: _change(array, number) for name, array in received.items()})
+        changed = arrays.make_record({name: _change(array, number) for name, array in received.items()})
         wait()
         times = {BEGAN: began, ENDED: time.perf_counter()}
         metrics = MetricRecord({**make_metrics(number), **times})
@@ -77,7 +77,9 @@ def make_app(size: str, number: int, wait: Callable[[], object] = lambda: None) 
 
 
 def _build_initial(size: str) -> ArrayRecord:
-    return ArrayRecord({_name(index): arrays.pack(values) for index, values in enumerate(make_arrays(size))})
+    return arrays.make_record(
+        {_name(index): arrays.pack(values) for index, values in enumerate(make_arrays(size))}
+    )
 
 
 @cache

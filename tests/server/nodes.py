@@ -54,7 +54,7 @@ GOOD: Metrics = {"loss": 0.5, "accuracy": 0.75, "num-examples": 10}
 
 
 def pack(values: Mapping[str, NDArray[Any]]) -> ArrayRecord:
-    return ArrayRecord({name: arrays.pack(value) for name, value in values.items()})
+    return arrays.make_record({name: arrays.pack(value) for name, value in values.items()})
 
 
 def unpack(record: Mapping[str, Any]) -> Values:
