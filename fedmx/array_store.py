@@ -125,6 +125,9 @@ class StoredArray(HeldArray):
         shape: of the values.
     """
 
+    # As that of its base class.
+    __qualname__ = "Array"
+
     def __init__(self, region: "_Region", dtype: str, shape: tuple[int, ...]) -> None:
         self.__dict__["_region"] = region
         self.dtype = dtype
@@ -151,10 +154,6 @@ class StoredArray(HeldArray):
         region: _Region = self.__dict__["_region"]
         region.read(start * values.itemsize, _bytes_of(values))
         return values
-
-
-# As for its base class.
-StoredArray.__qualname__ = HeldArray.__qualname__
 
 
 class Spool:

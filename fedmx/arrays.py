@@ -47,6 +47,10 @@ class HeldArray(Array):
         values: contiguous in C order, little endian; they become read-only and are not copied.
     """
 
+    # Flower's engines write the name of an object's class into its message, and build the object that it names
+    # at the other end (flwr/supercore/inflatable/inflatable_object.py).
+    __qualname__ = "Array"
+
     def __init__(self, values: NDArray[np.generic]) -> None:
         values.flags.writeable = False
         # Flower's own __init__ serializes the values.
@@ -83,11 +87,6 @@ class HeldArray(Array):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the values, which Ray sends without a copy."""
         return HeldArray, (self.values,)
-
-
-# Flower's engines write the name of an object's class into its message, and build the object that it names at
-# the other end (flwr/supercore/inflatable/inflatable_object.py).
-HeldArray.__qualname__ = Array.__qualname__
 
 
 def byte_count(dtype: str, shape: tuple[int, ...]) -> int:

@@ -220,11 +220,11 @@ class _Float64(HeldArray):
     @property
     def values(self) -> NDArray[np.generic]:
         """The values."""
-        return self.numpy()
+        return arrays.view(self.__dict__["_source"]).astype(np.float64)
 
     def numpy(self) -> NDArray[Any]:
         """Return the values, which may be written to."""
-        return arrays.view(self.__dict__["_source"]).astype(np.float64)
+        return np.asarray(self.values)
 
 
 def _as_float64(reply: Message) -> Message:
