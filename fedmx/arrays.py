@@ -47,8 +47,8 @@ class HeldArray(Array):
         values: contiguous in C order, little endian; they become read-only and are not copied.
     """
 
-    # Flower's engines write the name of an object's class into its message, and build the object that it names
-    # at the other end (flwr/supercore/inflatable/inflatable_object.py).
+    # Flower's engines write the name of an object's class into its message, and build the object that it
+    # names at the other end (flwr/supercore/inflatable/inflatable_object.py).
     __qualname__ = "Array"
 
     def __init__(self, values: NDArray[np.generic]) -> None:
