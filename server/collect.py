@@ -137,7 +137,7 @@ class Collector:
                 step=step,
                 nodes=shorten([who.name for who in left_out]),
                 elapsed_s=elapsed_s,
-                limit=f"QUORUM_GRACE={self._settings.quorum_grace:g}",
+                QUORUM_GRACE=self._settings.quorum_grace,
             )
         lines = FewLines("no answer", number=number, step=step)
         for name, reason in missing.items():

@@ -79,6 +79,10 @@ class Engine(Protocol):
     def grace_ends(self) -> float:
         """When the step goes on without the replies that are awaited; infinity before there is a quorum."""
 
+    @property
+    def travelling(self) -> int:
+        """How many messages and replies are on their way, whose deadlines move; 0 where it is not known."""
+
     def count_answered(self) -> int:
         """Return how many nodes have replied."""
 
@@ -146,6 +150,11 @@ class FlowerEngine:
     def grace_ends(self) -> float:
         """When the step goes on without the replies that are awaited."""
         return self._grace.ends
+
+    @property
+    def travelling(self) -> int:
+        """Flower's engines do not tell."""
+        return 0
 
     def count_answered(self) -> int:
         """Return how many nodes have replied."""

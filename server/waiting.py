@@ -174,6 +174,7 @@ class _Awaited:
                 "step": self.question.step,
                 "answered": self.engine.count_answered(),
                 "awaited": sorted(ends),
+                "transfers": self.engine.travelling or None,
             },
             until=last.until,
             limit=last.limit,

@@ -43,6 +43,11 @@ class Awaiting:
         """Monotonic seconds at which the wait ends although replies are missing; may be infinite."""
         return self._grace.ends
 
+    @property
+    def travelling(self) -> int:
+        """How many of the requests, or their replies, are on their way."""
+        return sum(one.travel.is_on and not one.done.done() for one in self._requests)
+
     def wait(self) -> None:
         """Return once every request is answered or given up, or the time is over."""
         with self._changed:

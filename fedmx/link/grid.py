@@ -147,6 +147,11 @@ class LinkGrid(Grid):
         """When the step goes on without the replies that are awaited; any thread may read it."""
         return self._awaiting.grace_ends
 
+    @property
+    def travelling(self) -> int:
+        """How many requests and replies are on their way; any thread may read it."""
+        return self._awaiting.travelling
+
     def count_answered(self) -> int:
         """Return how many nodes have replied, without those that were given up; any thread may call this."""
         return self._awaiting.answered

@@ -163,6 +163,11 @@ class SimulationGrid(Grid):
         """When the step goes on without the replies that are awaited."""
         return self._grace.ends
 
+    @property
+    def travelling(self) -> int:
+        """Nothing travels through a network."""
+        return 0
+
     def count_answered(self) -> int:
         """Return how many nodes have replied; any thread may call this."""
         return self._answered

@@ -39,6 +39,26 @@ def test_a_node_that_is_stopped_past_the_timeout_is_missing_and_returns_later(
     assert south.log.count("joined") == 1, "its stream never broke"
 
 
+def test_a_quorum_goes_on_without_a_node_that_is_stopped_and_it_returns_later(stage: Stage) -> None:
+    server = stage.start_server(
+        NUM_PARTITIONS=3, MIN_CLIENTS=3, MIN_UPDATES=2, QUORUM=0.6, QUORUM_GRACE=1, NUM_ROUNDS=ENDLESS
+    )
+    for name in ("north", "west"):
+        stage.start_client(NODE_NAME=name, **TINY)
+    south = stage.start_client(NODE_NAME="south", **TINY)
+    server.wait_for(r"round finished round=2 rounds=\d+ nodes=3")
+    south.process.send_signal(signal.SIGSTOP)
+    server.wait_for("nodes left out round=.* nodes=local.south .*QUORUM_GRACE=1")
+    server.wait_for(r"round finished round=\d+ rounds=\d+ nodes=2")
+    south.process.send_signal(signal.SIGCONT)
+    server.wait_for(r"(?s)nodes=2 .*nodes=3")
+    assert server.stop() == 143
+    found = [(line["left_out"], line["missing"], len(line["nodes"])) for line in stage.history]
+    absent = found.index((["local.south"], [], 2))
+    assert ([], [], 3) in found[absent:]
+    assert south.log.count("joined") == 1, "its stream never broke"
+
+
 def test_a_node_that_never_returns_is_missing_once_and_the_others_finish(stage: Stage) -> None:
     server = stage.start_server(NUM_PARTITIONS=3, MIN_CLIENTS=2, NUM_ROUNDS=4, LEASE_GRACE=0.3)
     rest = [stage.start_client(NODE_NAME=name, **TINY) for name in ("north", "south")]

@@ -1,14 +1,17 @@
 """Waiting for nodes of a grid."""
 
+import re
 import threading
 import time
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
-from flwr.app import ConfigRecord
+from flwr.app import ConfigRecord, RecordDict
 
 from fedmx import log
 from fedmx.errors import SettingsError, TooFewNodesError
+from fedmx.link import watch
 from fedmx.settings import ServerSettings
 from fedmx.values import PartitionRule
 from server.engine import adapt
@@ -16,6 +19,7 @@ from server.leases import Membership, Participant
 from server.nodes import Nodes
 from tests.bounds import HANG_S
 from tests.fedmx.link.loopback import FOREVER_S, Hub, RawNode
+from tests.fedmx.protocol.wire import pack
 from tests.server.nodes import LocalGrid, NullNode
 
 
@@ -111,3 +115,20 @@ def test_only_a_node_that_shares_a_dataset_needs_an_example_per_partition(
     with pytest.raises(SettingsError if is_refused else TooFewNodesError):
         Nodes(hub.grid, settings).await_start(0.0)
     raw.hang_up()
+
+
+def test_the_reason_for_a_transfer_that_stalled_is_its_progress_and_the_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watch, "PERIOD_S", 0.1)
+    hub = Hub(stall_timeout_s=0.5)
+    raw = RawNode(hub.address, reads=False)
+    raw.send_hello()
+    raw.send(ready={})
+    hub.await_ready("raw")
+    content = RecordDict({"arrays": pack({"a": np.zeros(50_000_000, np.uint8)})})
+    assert hub.ask(hub.message(content, name="raw")) == []
+    reason = r"[\d.]+ MB of 50\.0 MB of the request had been sent, and nothing moved for .*=60"
+    assert re.fullmatch(reason, explain(hub))
+    raw.hang_up()
+    hub.stop()

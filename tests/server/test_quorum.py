@@ -1,6 +1,7 @@
 """Steps that go on without their slowest nodes, on each engine, and what is recorded of these nodes."""
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +10,11 @@ import pytest
 from fedmx.link.quorum import Absence, Cause, Quorum
 from fedmx.settings import ServerSettings
 from local.simulation.grid import SimulationGrid
+from server import waiting
+from server.activity import Activity
 from server.collect import Collector
 from server.engine import Engine, FlowerEngine
+from server.outlook import Outlook
 from server.problems import find_problems
 from server.replies import Replies
 from tests.bounds import HANG_S
@@ -212,3 +216,24 @@ def test_many_nodes_that_fail_are_twenty_lines_and_a_count(caplog: pytest.LogCap
     lines = [line for line in caplog.messages if line.startswith("rejected a reply")]
     assert len(lines) == 21
     assert lines[-1].endswith("more_nodes=10")
+
+
+def test_the_wait_for_stragglers_names_them_and_ends_with_the_grace_period(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "_LOOK_S", 0.01)
+    seen: list[Outlook] = []
+    wait_for = Activity.wait_for
+
+    def note(self: Activity, outlook: Outlook) -> None:
+        seen.append(outlook)
+        wait_for(self, outlook)
+
+    monkeypatch.setattr(Activity, "wait_for", note)
+    stall = Stall(1)
+    nodes = {"a": NullNode(), "b": NullNode(stall.release), "slow": NullNode(stall.train)}
+    federation.run(nodes, num_rounds=2, min_updates=2, quorum=0.6, quorum_grace=2.0)
+    waits = [one for one in seen if one.limit == "QUORUM_GRACE"]
+    assert {tuple(one.fields["awaited"]) for one in waits} == {("slow",)}  # type: ignore[arg-type]
+    assert {one.then for one in waits} == {"the step goes on without these nodes"}
+    assert all(one.until < time.monotonic() for one in waits)
