@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord, RecordDict
 
+from fedmx.link.member import Member, NodeView
 from fedmx.link.roster import MAX_PRESENT
 from tests.bounds import HANG_S
 from tests.fedmx.link.loopback import Hub
+from tests.fedmx.link.test_roster import Rules, of
 from tests.fedmx.protocol.wire import pack
 
 ROOT = Path(__file__).parents[3]
@@ -56,3 +58,25 @@ def test_a_thousand_nodes_join_and_answer(crowded: Hub) -> None:
     replies = list(crowded.grid.send_and_receive(messages, timeout=HANG_S))
     assert len({reply.metadata.src_node_id for reply in replies}) == MAX_PRESENT
     assert not any(reply.has_error() for reply in replies)
+
+
+def test_what_happens_for_one_node_does_not_depend_on_how_many_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rules = Rules()
+    seen: list[str] = []
+    view = Member.view
+
+    def count(member: Member) -> NodeView:
+        seen.append(member.name)
+        return view(member)
+
+    monkeypatch.setattr(Member, "view", count)
+    members = [rules.join(f"node-{number}", f"instance-{number}") for number in range(100)]
+    for member in members:
+        rules.roster.ready(member, of("mnist"))
+        assert len(rules.roster.nodes()) == 100
+        assert rules.roster.find(member.node_id) is member
+    for member in members:
+        rules.leave(member)
+    assert len(seen) == 3 * 100, "one view for each change of a node"

@@ -289,24 +289,3 @@ def test_without_a_change_the_wait_ends_at_its_timeout(rules: Rules) -> None:
     rules.join("host", "a")
     rules.roster.nodes()
     rules.roster.wait_for_change(0.01)
-
-
-def test_what_happens_for_one_node_does_not_depend_on_how_many_there_are(
-    rules: Rules, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[str] = []
-    view = Member.view
-
-    def count(member: Member) -> NodeView:
-        seen.append(member.name)
-        return view(member)
-
-    monkeypatch.setattr(Member, "view", count)
-    members = [rules.join(f"node-{number}", f"instance-{number}") for number in range(100)]
-    for member in members:
-        rules.roster.ready(member, of("mnist"))
-        assert len(rules.roster.nodes()) == 100
-        assert rules.roster.find(member.node_id) is member
-    for member in members:
-        rules.leave(member)
-    assert len(seen) == 3 * 100, "one view for each change of a node"
