@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 
@@ -15,6 +16,9 @@ from tests.tools import find_browser
 # What `make test ARGS=...` passes on would change what the tests' own `make` commands print and do.
 for _name in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "ARGS"):
     os.environ.pop(_name, None)
+# Otherwise, every worker would compile all tests, and many of their programs all modules.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 def pytest_xdist_auto_num_workers() -> int:
