@@ -78,7 +78,8 @@ class Part:
         os.chdir(_ROOT)
         os.environ.clear()
         os.environ.update(self.environ)
-        # The process that this one was forked from has parsed the settings of its own environment.
+        # The process that this one was forked from has done so with its own environment.
+        libraries.silence()
         load_settings.cache_clear()
         sys.argv = [self.name]
         sys.path[:0] = self.environ.get("PYTHONPATH", "").split(os.pathsep)
@@ -92,7 +93,6 @@ class Part:
 
 def _run_client(main: Callable[[], None]) -> None:
     """Run a client; libraries read what its modules would set when they are imported."""
-    libraries.silence()
     libraries.set_omp_threads(load_settings().client_threads)
     libraries.set_cpu_isa(load_settings().cpu_isa)
     main()

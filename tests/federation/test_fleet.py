@@ -69,6 +69,7 @@ def test_what_a_user_gets_wrong_is_one_line_of_the_runs_log_and_its_status(super
     check_failure(superlink, line, "0 of 2 nodes were ready")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(10 * HANG_S)
 def test_a_runs_folder_that_is_in_use_or_cannot_be_written_is_one_line(superlink: Fleet) -> None:
     with RunsFolder(superlink.runs_dir):
@@ -80,6 +81,7 @@ def test_a_runs_folder_that_is_in_use_or_cannot_be_written_is_one_line(superlink
     check_failure(superlink, line, f"RUNS_DIR={superlink.runs_dir}: ")
 
 
+@pytest.mark.slow
 def test_flower_refuses_a_name_that_is_not_of_the_run_config(superlink: Fleet) -> None:
     assert "Invalid run configuration" in superlink.run(learning_rat=0.1)
 
