@@ -19,6 +19,7 @@ from flwr.supercore.run import Run
 from numpy.typing import NDArray
 
 from fedmx import arrays
+from fedmx.array_store import ArrayStore
 from fedmx.class_counts import RECORD
 from fedmx.errors import FederationError
 from fedmx.link.flower import assign_id, empty_run, set_identity
@@ -350,15 +351,20 @@ class LocalGrid(Grid):
 class Table:
     """A run on a grid without a network, up to the point where a step can be asked for.
 
+    Args:
+        nodes: get numbers and partitions from 0 upwards.
+        store: receives the arrays of replies; by default, all stay in memory.
+        settings: of the server.
+
     Attributes:
         grid: its nodes have numbers and partitions from 0 upwards.
     """
 
-    def __init__(self, nodes: list[NullNode], **settings: Any) -> None:
+    def __init__(self, nodes: list[NullNode], store: ArrayStore | None = None, **settings: Any) -> None:
         self.grid = LocalGrid(dict(enumerate(nodes)))
         given = {"num_partitions": len(nodes), "min_clients": len(nodes), "lease_grace": 0.0}
         self.settings = ServerSettings(**{**given, **settings})
-        engine = adapt(self.grid)
+        engine = adapt(self.grid, store=store)
         self.nodes = Nodes(engine, self.settings)
         self.nodes.await_start(0.0)
         self.plan = strategies.build(self.settings)

@@ -1,76 +1,125 @@
-"""However updates are stored and in whatever order they arrive, a strategy computes the same bits."""
+"""However updates are stored, and whatever order they arrive in, a strategy computes the bits it always did.
 
+The digests were computed when every strategy was called once, with the replies of all nodes in memory.
+"""
+
+import functools
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from flwr.app import Array, ArrayRecord, Message
+from numpy.typing import NDArray
 
 from fedmx import arrays
 from fedmx.array_store import ArrayStore
-from server import privacy
+from server import averaging, privacy, strategies
+from server.update import records_of
 from tests.server.nodes import Config, Metrics, NullNode, Table, Values, pack
-from tests.server.test_strategy_bits import ARGUMENTS
 
-# Shapes at which numpy may sum in another order, one that is larger than what is computed at a time, running
-# statistics, a counter, and an array whose sign would be lost if a sum began at 0.0.
+# Values that the server computes at a time, where it needs those of all updates.
+SLICE = 1000
+# Shapes at which numpy may sum in another order, an array that is cut into slices, other
+# dtypes, running statistics, a counter, and zeros whose sign a sum that began at 0.0 would lose.
 START: Values = {
     "conv.weight": (np.arange(54, dtype=np.float32).reshape(6, 1, 3, 3) % 17 - 8) / np.float32(7),
     "conv.bias": np.linspace(-1, 1, 6, dtype=np.float32),
     "norm.running_mean": np.linspace(0, 1, 6, dtype=np.float32),
     "norm.steps": np.array([7], np.int64),
     "scale": np.array([0.25], np.float32),
-    "wide": (np.arange(270_001, dtype=np.float32) % 1013 - 500) / np.float32(97),
+    "wide": (np.arange(2 * SLICE + 4, dtype=np.float32).reshape(-1, 3) % 1013 - 500) / np.float32(97),
     "half": (np.arange(40, dtype=np.float32) / np.float32(3)).astype(np.float16),
+    "codes": np.arange(12, dtype=np.int32).reshape(4, 3),
     "zeros": np.full(5, -0.0, np.float32),
 }
 RUNNING = ("norm.running_mean", "norm.steps")
-MODES: Mapping[str, Mapping[str, float]] = {
-    "dp-fixed": {"clipping_norm": 2.0},
-    "dp-adaptive": {"initial_clipping_norm": 2.0, "clipped_count_stddev": 10.0},
-}
-WEIGHTS = (3, 17, 5, 29, 11, 2, 43)
+# Enough nodes for a trimmed average of nine values: from eight on, numpy sums them in pairs.
+EXAMPLES = (3, 17, 5, 29, 11, 2, 43, 8, 31, 1, 23)
 
-# The first 16 digits of a SHA-256 over the model and the strategy's state after three rounds. They were
-# computed when every strategy was still called once, with the replies of all nodes in memory.
+ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
+    "fedavgm": {"server_momentum": 0.9, "server_learning_rate": 0.7},
+    "fedadagrad": {"eta": 0.3, "tau": 0.01},
+    "fedadam": {"eta": 0.3, "beta_1": 0.8, "beta_2": 0.9, "tau": 0.01},
+    "fedyogi": {"eta": 0.3, "beta_1": 0.8, "beta_2": 0.9, "tau": 0.01},
+    "fedtrimmedavg": {"beta": 0.1},
+    "krum": {"num_malicious_nodes": 1},
+    "multikrum": {"num_malicious_nodes": 1, "num_nodes_to_select": 5},
+    "bulyan": {"num_malicious_nodes": 1},
+    "qfedavg": {"q": 0.3},
+}
+# Some of the updates are longer than these norms.
+PRIVATE: Mapping[str, Mapping[str, Any]] = {
+    "dp-fixed": {"noise_multiplier": 0.01, "clipping_norm": 500.0},
+    "dp-adaptive": {"noise_multiplier": 0.01, "initial_clipping_norm": 500.0, "clipped_count_stddev": 1.0},
+}
+
+# The first 16 digits of a SHA-256 over the model and the strategy's state after three rounds.
 DIGESTS: Mapping[str, str] = {
-    "fedavg": "d004cb24ffee084f",
-    "fedavgm": "b497740424c4c787",
-    "fedprox": "d004cb24ffee084f",
-    "fedadagrad": "aea0700720e579b1",
-    "fedadam": "828dd4b4f4afc778",
-    "fedyogi": "0230d9630a7c9e93",
-    "fedmedian": "ef3e9368c2bb5f3f",
-    "fedtrimmedavg": "18ef8499099aed90",
-    "krum": "8939c7af5d831a71",
-    "multikrum": "68ffeb0c4023dc28",
-    "bulyan": "2ddd7c8ebdaca39d",
-    "qfedavg": "2b9db499d06b0904",
-    "dp-fixed": "8723c08fcdf993ff",
-    "dp-adaptive": "69bb77af9da83da2",
+    "fedavg": "cf3b0a3793ff4716",
+    "fedavgm": "fad9f7257e589e4f",
+    "fedprox": "cf3b0a3793ff4716",
+    "fedadagrad": "1377526603290d2e",
+    "fedadam": "eeec7341aeb592b3",
+    "fedyogi": "45e819846811a429",
+    "fedmedian": "1ffd1ab7c5879aff",
+    "fedtrimmedavg": "0db906e3ccccb9bd",
+    "krum": "3d54fc2b7d47e44f",
+    "multikrum": "ad78293743ecea0e",
+    "bulyan": "02c91aa1a11738ee",
+    "qfedavg": "ffcfebe3b943cf32",
+    "dp-fixed": "4762ccce9a8f5a3e",
+    "dp-adaptive": "8ba2dfed01f83d24",
+}
+
+Order = Callable[[list[Message]], list[Message]]
+# The order of arrival, and the bytes of arrays in memory.
+CASES: Mapping[str, tuple[Order, int]] = {
+    "backwards, in memory": (lambda replies: replies[::-1], 2**40),
+    "in another order, a part in a file": (lambda replies: replies[1::2] + replies[::2], 30_000),
 }
 
 
 def pull(number: int) -> Callable[[Values, Config], tuple[Values, Metrics]]:
     """Make a node that trains towards values of its own, by operations that IEEE 754 rounds correctly."""
 
+    def move(value: NDArray[Any]) -> NDArray[Any]:
+        goal = _make_goal(number, value.size).reshape(value.shape)
+        return np.asarray(((value + goal) * np.float32(0.51)).astype(value.dtype))
+
     def train(values: Values, _: Config) -> tuple[Values, Metrics]:
-        trained = {}
-        for name, value in values.items():
-            goal = (np.arange(value.size, dtype=np.float32) * np.float32(number + 3)) % np.float32(13)
-            goal = (goal / np.float32(9) + np.float32(number)).reshape(value.shape)
-            moved = ((value + goal) * np.float32(0.51)).astype(value.dtype)
-            trained[name] = value if name == "zeros" else moved
-        return trained, {"loss": 1 / (number + 2), "accuracy": 0.5, "num-examples": WEIGHTS[number]}
+        trained = {name: value if name == "zeros" else move(value) for name, value in values.items()}
+        return trained, {"loss": 1 / (number + 2), "accuracy": 0.5, "num-examples": EXAMPLES[number]}
 
     return train
 
 
-def make_table(**settings: Any) -> Table:
-    nodes = [NullNode(pull(number), initial=dict(START), running=RUNNING) for number in range(len(WEIGHTS))]
-    return Table(nodes, **settings)
+@functools.cache
+def _make_goal(number: int, size: int) -> NDArray[Any]:
+    goal = (np.arange(size, dtype=np.float32) * np.float32(number + 3)) % np.float32(17)
+    # Updates lie far from each other, so that no strategy has to choose between equal distances.
+    return goal / np.float32(9) + np.float32(number**2)
+
+
+def make_table(folder: Path, order: Order, budget: int, **settings: Any) -> Table:
+    """Build a run whose replies arrive in this order, as Flower's engines deliver them."""
+    nodes = [NullNode(pull(number), initial=dict(START), running=RUNNING) for number in range(len(EXAMPLES))]
+    table = Table(nodes, ArrayStore(budget, folder), **settings)
+    pull_messages = table.grid.pull_messages
+
+    def arrive(ids: Iterable[str]) -> list[Message]:
+        replies = order(list(pull_messages(ids)))
+        for reply in replies:
+            for record in records_of(reply.content, ArrayRecord):
+                for name, array in record.items():
+                    # One of Flower's own, which is not in memory as numpy yet.
+                    record[name] = Array(arrays.view(array))
+        return replies
+
+    vars(table.grid)["pull_messages"] = arrive
+    return table
 
 
 def compute_digest(table: Table) -> str:
@@ -82,33 +131,46 @@ def compute_digest(table: Table) -> str:
     return digest.hexdigest()[:16]
 
 
-@pytest.fixture
-def table_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, budget: int) -> Callable[[str], Table]:
-    """Make tables whose updates wait in a store of this budget."""
-    monkeypatch.setattr(privacy, "draw_gaussian", lambda count, stddev: np.full(count, stddev / 8))
+class Noise:
+    """Numbers in place of noise, that depend on how many were drawn before."""
 
-    def make(name: str) -> Table:
-        settings: dict[str, Any] = {"strategy": name, "strategy_args": ARGUMENTS.get(name, {})}
-        if name in MODES:
-            settings = {"strategy": "fedavg", "dp_mode": name, "dp_args": MODES[name]}
-        table = make_table(**settings)
-        vars(table.collector._engine)["store"] = ArrayStore(budget, tmp_path)
-        return table
+    def __init__(self) -> None:
+        self.drawn = 0
 
-    return make
+    def draw(self, count: int, stddev: float) -> NDArray[np.float64]:
+        numbers = np.arange(self.drawn, self.drawn + count)
+        self.drawn += count
+        return np.asarray((numbers * 7 % 31 - 15) / 8 * stddev)
 
 
-@pytest.mark.parametrize(
-    ("budget", "is_reversed"),
-    [(0, False), (3_000_000, True), (2**40, False)],
-    ids=["on disk", "half on disk", "in memory"],
-)
-@pytest.mark.parametrize("name", DIGESTS)
-def test_the_bits_depend_neither_on_where_updates_wait_nor_on_the_order_of_arrival(
-    name: str, table_of: Callable[[str], Table], *, is_reversed: bool
+@pytest.fixture(autouse=True)
+def _small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(averaging, "_SLICE", SLICE)
+
+
+each_case = pytest.mark.parametrize(("order", "budget"), CASES.values(), ids=CASES)
+
+
+@each_case
+@pytest.mark.parametrize("name", strategies.NAMES)
+def test_a_strategy_computes_the_bits_that_it_always_did(
+    tmp_path: Path, name: str, order: Order, budget: int
 ) -> None:
-    table = table_of(name)
-    if is_reversed:
-        pull = table.grid.pull_messages
-        vars(table.grid)["pull_messages"] = lambda ids: list(reversed(list(pull(ids))))
+    table = make_table(tmp_path, order, budget, strategy=name, strategy_args=ARGUMENTS.get(name, {}))
     assert compute_digest(table) == DIGESTS[name]
+
+
+@each_case
+@pytest.mark.parametrize("mode", PRIVATE)
+def test_with_the_same_noise_so_does_differential_privacy(
+    tmp_path: Path, mode: str, order: Order, budget: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(privacy, "draw_gaussian", Noise().draw)
+    table = make_table(tmp_path, order, budget, strategy="fedavg", dp_mode=mode, dp_args=PRIVATE[mode])
+    assert compute_digest(table) == DIGESTS[mode]
+
+
+def test_the_sign_of_zero_is_kept(tmp_path: Path) -> None:
+    table = make_table(tmp_path, list, 0)
+    table.train_round()
+    assert np.signbit(arrays.view(table.model.arrays["zeros"])).all()
