@@ -58,7 +58,7 @@ def encode_reply(request: Received, content: RecordDict | Error, limit: int) -> 
             encoded = encode.encode_arrays(content, _find_unchanged(request.content))
         if encoded.size <= limit:
             message = encode.encode(header, content, encoded)
-            return Reply(request.header, message, encoded.known, request.reply_chunk_bytes)
+            return Reply(request.header, message, encoded.known, request.reply_waits)
         problem = error_of(
             SettingsError(f"MAX_MODEL_BYTES={limit} on the server: the arrays have {encoded.size} bytes")
         )

@@ -72,10 +72,10 @@ class NodeLink:
         # The arrays of the newest request, which the link's thread alone uses.
         self._held = Held()
         self._store = ArrayStore()
-        # Of the request that is arriving: its bytes, and those of each chunk of its reply. Used by the link's
-        # thread alone.
+        # Of the request that is arriving: its bytes, and whether its reply waits. Used by the link's thread
+        # alone.
         self._bytes_down = 0
-        self._reply_chunk_bytes = 0
+        self._reply_waits = False
         # Shared with the link's thread. The lock guards the stream and everything that is sent on it.
         self._lock = threading.Lock()
         self._stream: NodeStream | None = None
@@ -258,10 +258,12 @@ class NodeLink:
             self._join(stream, control.parse_welcome(frame.welcome))
         elif kind == "begin":
             self._bytes_down = frame.ByteSize()
-            self._reply_chunk_bytes = frame.begin.reply_chunk_bytes or encode.CHUNK_BYTES
+            self._reply_waits = frame.begin.reply_waits
             self._take(stream, assembler.begin(frame.begin))
         elif kind == "repeat":
             self._repeat(stream, frame.repeat.request_id)
+        elif kind == "go":
+            stream.go()
         elif kind == "missing":
             self._send_again(stream, frame.missing)
         elif kind == "withdraw":
@@ -283,9 +285,7 @@ class NodeLink:
             stream.send([control.build_missing(result.request_id, result.places)])
         elif result is not None:
             self._held = Held.of(result) or self._held
-            self._inbox.put(
-                replace(result, frame_bytes=self._bytes_down, reply_chunk_bytes=self._reply_chunk_bytes)
-            )
+            self._inbox.put(replace(result, frame_bytes=self._bytes_down, reply_waits=self._reply_waits))
 
     def _repeat(self, stream: NodeStream, request_id: str) -> None:
         """Answer a request that the server believes to be here, or ask for it if it is not."""

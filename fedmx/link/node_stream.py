@@ -47,6 +47,7 @@ class NodeStream:
         self._options = options
         self._silence = Silence(lambda found: silence.find_age_of_host(found, options.nearest))
         self._outbox: queue.SimpleQueue[Iterable[bytes] | None] = queue.SimpleQueue()
+        self._may_go = threading.Event()
         self._timer: threading.Timer
         self._call: channel.Call
 
@@ -54,12 +55,22 @@ class NodeStream:
         """Write frames after those that are queued; any thread may call this."""
         self._outbox.put(frames)
 
+    def go(self) -> None:
+        """Write the arrays of the reply that waits: the server is ready for them."""
+        self._may_go.set()
+
     def frames(self) -> Iterator[bytes]:
         """Yield what is to be written; gRPC iterates on a thread of its own."""
         while (frames := self._next()) is not None:
-            yield from frames
+            for frame in frames:
+                if frame is not encode.WAIT:
+                    yield frame
+                    continue
+                while not self._may_go.wait(silence.SIGN_AFTER_S):
+                    yield control.ALIVE
+                self._may_go.clear()
             # A reply is a model: release it before waiting for the next.
-            del frames
+            del frames, frame
 
     def _next(self) -> Iterable[bytes] | None:
         try:
@@ -96,6 +107,7 @@ class NodeStream:
                 watchdog.stop()
                 self._timer.cancel()
                 self._outbox.put(None)
+                self._may_go.set()
                 self._call.cancel()
 
     def confirm(self) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from fedmx.link import silence
 from fedmx.link.channel import ServicerContext
+from fedmx.link.turns import Turns
 from fedmx.protocol import control
 
 
@@ -13,10 +14,15 @@ class Outbox:
 
     Frames are queued as iterables and produced when their turn to be written comes, so that a queued model is
     not copied for each stream that will carry it.
+
+    Args:
+        context: of the stream.
+        turns: of all streams, to write something that is more than a frame or two.
     """
 
-    def __init__(self, context: ServicerContext) -> None:
+    def __init__(self, context: ServicerContext, turns: Turns) -> None:
         self._context = context
+        self._turns = turns
         self._queue: asyncio.Queue[Iterable[bytes] | None] = asyncio.Queue()
         self._is_ending = asyncio.Event()
         self._final_frame: bytes | None = None
@@ -27,7 +33,7 @@ class Outbox:
         return self._is_ending.is_set()
 
     def send(self, frames: Iterable[bytes]) -> None:
-        """Write frames after those that are queued."""
+        """Write frames after those that are queued; a list is short, and is written without a turn."""
         self._queue.put_nowait(frames)
 
     def end_with(self, frame: bytes | None) -> None:
@@ -39,12 +45,19 @@ class Outbox:
     async def write_all(self) -> None:
         """Write frames until the stream is ended."""
         while (frames := await self._next()) is not None:
-            for frame in frames:
-                if self._is_ending.is_set():
-                    break
-                await self._context.write(frame)
+            if isinstance(frames, list):
+                await self._write(frames)
+            else:
+                async with self._turns.take():
+                    await self._write(frames)
         if self._final_frame is not None:
             await self._context.write(self._final_frame)
+
+    async def _write(self, frames: Iterable[bytes]) -> None:
+        for frame in frames:
+            if self._is_ending.is_set():
+                break
+            await self._context.write(frame)
 
     async def _next(self) -> Iterable[bytes] | None:
         """Wait for the next frames; return a sign of life if there are none for a while."""

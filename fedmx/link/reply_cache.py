@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from flwr.app import MessageType
 
 from fedmx.protocol import link_pb2 as pb
-from fedmx.protocol.encode import CHUNK_BYTES, EncodedMessage
+from fedmx.protocol.encode import EncodedMessage
 
 
 @dataclass
@@ -18,17 +18,17 @@ class Reply:
         request: the header of the request that it answers.
         message: the reply.
         left_out: the places of the arrays that the server has.
-        chunk_bytes: of each chunk, as the server asked for.
+        waits: whether its arrays are sent once the server is ready for them.
     """
 
     request: pb.Header
     message: EncodedMessage
     left_out: frozenset[int] = frozenset()
-    chunk_bytes: int = CHUNK_BYTES
+    waits: bool = False
 
     def frames(self) -> Iterator[bytes]:
         """Yield the frames without the arrays that the server has."""
-        return self.message.frames(self.left_out, self.chunk_bytes)
+        return self.message.frames(self.left_out, waits=self.waits)
 
     @property
     def wire_bytes(self) -> int:

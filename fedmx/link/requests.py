@@ -14,13 +14,11 @@ from fedmx import arrays
 from fedmx.errors import FederationError
 from fedmx.link.quorum import Absence, Cause
 from fedmx.link.travel import Travel, Where
-from fedmx.protocol.encode import CHUNK_BYTES, MIN_CHUNK_BYTES, EncodedMessage
+from fedmx.link.turns import MOST_AT_ONCE
+from fedmx.protocol.encode import EncodedMessage
 from fedmx.sizes import show_megabytes
 
 _SMALL_BYTES = 65_536
-
-# Divided by the nodes that exchange messages at a time. Each stream holds a few chunks, here and in gRPC.
-_CHUNKS_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -207,8 +205,8 @@ class Requests:
             return
         for request in equal:
             request.depart(request.message.count_bytes(left_out))
-        chunk_bytes = self._choose_chunk()
-        for frame in equal[0].message.frames(left_out, chunk_bytes, chunk_bytes):
+        reply_waits = len(self._waiting) > MOST_AT_ONCE
+        for frame in equal[0].message.frames(left_out, reply_waits=reply_waits):
             for request in equal:
                 request.write(len(frame))
             yield frame
@@ -218,13 +216,6 @@ class Requests:
                 request.arrive()
             else:
                 request.is_written = True
-
-    def _choose_chunk(self) -> int:
-        """Return the size of chunks to and from a node: the more nodes exchange messages, the smaller.
-
-        Each stream holds a chunk or two of each way.
-        """
-        return min(max(_CHUNKS_BYTES // max(len(self._waiting), 1), MIN_CHUNK_BYTES), CHUNK_BYTES)
 
     def note_arrival(self, node_id: int, request_id: str, arrived: int, total: int) -> None:
         """Note how many of an answer's array bytes have arrived."""

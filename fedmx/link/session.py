@@ -54,8 +54,11 @@ class Session:
         address = parse_peer(self._peer)
         self._silence = Silence(lambda found: silence.find_age(found, address))
         self._progress = Progress(address, shared.stall_timeout_s)
-        self._outbox = Outbox(context)
+        self._outbox = Outbox(context, shared.sending)
         self._reading: asyncio.Task[None] | None = None
+        # While a node has a turn, or waits for one, to send the arrays of a reply.
+        self._turn: asyncio.Task[None] | None = None
+        self._has_arrived = asyncio.Event()
         self._assembler: Assembler | None = None
         self._member: Member | None = None
         self._site: Site | None = None
@@ -85,6 +88,8 @@ class Session:
         finally:
             reading.cancel()
             writing.cancel()
+            if self._turn is not None:
+                self._turn.cancel()
             self._leave()
             for result in await asyncio.gather(reading, writing, return_exceptions=True):
                 if not isinstance(result, _EXPECTED):
@@ -172,6 +177,8 @@ class Session:
                 chunk = encode.read_chunk(data)
                 if chunk is not None:
                     self._take(member, assembler, assembler.feed(chunk))
+                    if assembler.waits:
+                        self._outbox.send([control.GO])
                 else:
                     self._handle(member, assembler, encode.parse_frame(data))
                 # A chunk is up to 1 MiB: release it before waiting for the next.
@@ -192,12 +199,23 @@ class Session:
             self._quota.count_reply()
             is_kept = self._shared.requests.awaits(member.node_id)
             self._take(member, assembler, assembler.begin(frame.begin, is_kept=is_kept))
+            if assembler.waits:
+                self._turn = asyncio.create_task(self._lend_turn())
         elif kind == "missing" and self.is_ready:
             self._delivery.ask_again(member.node_id, frame.missing)
         elif kind == "alive":
             self._quota.count_sign_of_life()
         else:
             raise ProtocolError(f"unexpected frame {kind} from a joined node")
+
+    async def _lend_turn(self) -> None:
+        """Let the node send the first chunk of its reply when its turn comes; it lasts until the last one."""
+        self._has_arrived.clear()
+        self._progress.is_held = True
+        async with self._shared.receiving.take():
+            self._progress.is_held = False
+            self._outbox.send([control.GO])
+            await self._has_arrived.wait()
 
     async def _greet(self) -> Member:
         """Wait for the node's hello and welcome it."""
@@ -261,6 +279,7 @@ class Session:
             if (arrived := assembler.arrived) is not None:
                 requests.note_arrival(member.node_id, *arrived)
             return
+        self._has_arrived.set()
         bytes_up = self._quota.take_bytes_up()
         if result is None or not requests.settle(member.node_id, result.request_id, result.content, bytes_up):
             event("dropped a reply that is no longer awaited", node=member.name)

@@ -9,6 +9,7 @@ from fedmx.link.member import Member, Stream
 from fedmx.link.repeats import Repeats
 from fedmx.link.requests import Requests
 from fedmx.link.roster import Roster
+from fedmx.link.turns import Turns
 from fedmx.log import printable
 from fedmx.pki.access import PeerVerifier, Site
 from fedmx.protocol.control import Hello, check_name
@@ -31,6 +32,8 @@ class Shared:
         events: records who joins, leaves and is refused; None to record nothing.
         requests: what is asked and still awaited.
         refusals: the warnings about refused nodes.
+        sending: the turns of the streams that carry requests.
+        receiving: the turns of the streams that carry replies.
     """
 
     roster: Roster
@@ -43,6 +46,8 @@ class Shared:
     events: EventLog | None = None
     requests: Requests = field(default_factory=Requests)
     refusals: Repeats = field(default_factory=Repeats)
+    sending: Turns = field(default_factory=Turns)
+    receiving: Turns = field(default_factory=Turns)
 
     def join(self, hello: Hello, site: Site | None, stream: Stream) -> tuple[Member, Stream | None]:
         """Add a node to the roster; return it, and the stream that it had before.

@@ -31,6 +31,7 @@ LONGEST_DEVICE = 64
 _MOST_DIGESTS = 16_384
 
 ALIVE = pb.Frame(alive=pb.Alive()).SerializeToString()
+GO = pb.Frame(go=pb.Go()).SerializeToString()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from fedmx import arrays
 from fedmx.errors import ProtocolError
 from fedmx.log import printable
 from fedmx.protocol import link_pb2 as pb
-from fedmx.protocol.encode import CHUNK_BYTES, MAX_HEADER_BYTES, MIN_CHUNK_BYTES, parse
+from fedmx.protocol.encode import CHUNK_BYTES, MAX_HEADER_BYTES, WAITING_CHUNK_BYTES, parse
 from fedmx.protocol.records import decode_config, decode_metrics, find_problem
 
 
@@ -50,13 +50,13 @@ class Received:
         header: the message's.
         content: its records, or the error in their place.
         frame_bytes: bytes of its frames; 0 where they are not counted.
-        reply_chunk_bytes: of each chunk of the reply, where this is a request.
+        reply_waits: whether the reply waits until the server is ready for its arrays.
     """
 
     header: pb.Header
     content: RecordDict | Error
     frame_bytes: int = 0
-    reply_chunk_bytes: int = CHUNK_BYTES
+    reply_waits: bool = False
 
     @property
     def request_id(self) -> str:
@@ -115,7 +115,6 @@ class Assembler:
         self._find_array = find_array
         # Bytes that are missing of the current part: the header, then the arrays.
         self._left = 0
-        self._chunk_bytes = CHUNK_BYTES
         self._begin = pb.Begin()
         self._header: bytearray | None = None
         self._body: _Body | None = None
@@ -124,6 +123,11 @@ class Assembler:
     def is_idle(self) -> bool:
         """Whether no message is incomplete."""
         return not self._left
+
+    @property
+    def waits(self) -> bool:
+        """Whether the other end waits before the next chunk of the current message."""
+        return self._begin.waits and not self.is_idle
 
     @property
     def arrived(self) -> tuple[str, int, int] | None:
@@ -152,11 +156,6 @@ class Assembler:
             raise ProtocolError(
                 f"arrays of {begin.array_bytes} bytes; MAX_MODEL_BYTES={self._limit} is the limit here"
             )
-        self._chunk_bytes = begin.chunk_bytes or CHUNK_BYTES
-        if not MIN_CHUNK_BYTES <= self._chunk_bytes <= CHUNK_BYTES:
-            raise ProtocolError(
-                f"chunks of {begin.chunk_bytes} bytes; expected {MIN_CHUNK_BYTES} to {CHUNK_BYTES}"
-            )
         self._begin = begin
         self._body = None
         self._header = bytearray(begin.header) if is_kept else None
@@ -172,7 +171,9 @@ class Assembler:
         Raises:
             ProtocolError: the chunk does not belong here, or the message is malformed.
         """
-        expected = min(self._left, self._chunk_bytes)
+        is_array = not self._begin.header_bytes
+        most = WAITING_CHUNK_BYTES if self._begin.waits and is_array else CHUNK_BYTES
+        expected = min(self._left, most)
         if not expected:
             raise ProtocolError("a chunk outside a message")
         if len(chunk) != expected:

@@ -25,8 +25,10 @@ FRAME_BYTES = 1024 * 1024
 MAX_HEADER_BYTES = 4 * 1024 * 1024
 # Leaves room for the frame's own fields.
 CHUNK_BYTES = FRAME_BYTES - 64
-# Below it, frames cost more than their bytes.
-MIN_CHUNK_BYTES = CHUNK_BYTES // 16
+# Of a reply that waits. gRPC keeps a buffer for each connection, as large as what once arrived on it.
+WAITING_CHUNK_BYTES = CHUNK_BYTES // 4
+# In the frames of a reply: the next one follows when the server is ready for it.
+WAIT = b""
 # A larger header travels in chunks. The begin frame may also list all arrays as left out.
 _MAX_INLINE_HEADER_BYTES = 512 * 1024
 # Protobuf's tag of `chunk`: field 5, length-delimited.
@@ -100,29 +102,37 @@ class EncodedMessage:
     arrays: EncodedArrays
 
     def frames(
-        self, left_out: Collection[int] = (), chunk_bytes: int = CHUNK_BYTES, reply_chunk_bytes: int = 0
+        self, left_out: Collection[int] = (), *, waits: bool = False, reply_waits: bool = False
     ) -> Iterator[bytes]:
         """Yield the frames in order.
 
         Args:
             left_out: the places of the arrays that the receiver has.
-            chunk_bytes: of each chunk.
-            reply_chunk_bytes: of each chunk of the reply, where this is a request.
+            waits: whether the arrays are cut into smaller chunks, with a `WAIT` before each.
+            reply_waits: whether the reply is to wait so, where this is a request.
         """
         is_inline = len(self.header) <= _MAX_INLINE_HEADER_BYTES
         sent = [place for place in range(len(self.arrays.arrays)) if place not in left_out]
+        array_bytes = sum(self.arrays.sizes[place] for place in sent)
         begin = pb.Begin(
             header=self.header if is_inline else b"",
             header_bytes=0 if is_inline else len(self.header),
-            array_bytes=sum(self.arrays.sizes[place] for place in sent),
+            array_bytes=array_bytes,
             left_out=sorted(left_out),
-            chunk_bytes=chunk_bytes,
-            reply_chunk_bytes=reply_chunk_bytes,
+            waits=waits and array_bytes > 0,
+            reply_waits=reply_waits,
         )
         yield pb.Frame(begin=begin).SerializeToString()
         if not is_inline:
-            yield from _cut([memoryview(self.header)], chunk_bytes)
-        yield from _cut((arrays.raw_bytes(self.arrays.arrays[place]) for place in sent), chunk_bytes)
+            yield from _cut([memoryview(self.header)])
+        chunks = _cut(
+            (arrays.raw_bytes(self.arrays.arrays[place]) for place in sent),
+            WAITING_CHUNK_BYTES if begin.waits else CHUNK_BYTES,
+        )
+        for chunk in chunks:
+            if begin.waits:
+                yield WAIT
+            yield chunk
 
     def count_bytes(self, left_out: Collection[int] = ()) -> int:
         """Return about how many bytes the frames have: those of the header and of the arrays."""
@@ -236,7 +246,7 @@ def parse(kind: Any, data: bytes) -> Any:
         raise ProtocolError(f"bytes that are not a {kind.DESCRIPTOR.name}") from None
 
 
-def _cut(views: Iterable[memoryview], chunk_bytes: int) -> Iterator[bytes]:
+def _cut(views: Iterable[memoryview], chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
     """Yield the views' bytes, joined end to end, as chunk frames; each byte is copied once."""
     pending: list[memoryview] = []
     room = chunk_bytes

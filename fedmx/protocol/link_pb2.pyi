@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Frame(_message.Message):
-    __slots__ = ("hello", "welcome", "ready", "begin", "chunk", "goodbye", "withdraw", "alive", "holding", "repeat", "missing")
+    __slots__ = ("hello", "welcome", "ready", "begin", "chunk", "goodbye", "withdraw", "alive", "holding", "repeat", "missing", "go")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
@@ -20,6 +20,7 @@ class Frame(_message.Message):
     HOLDING_FIELD_NUMBER: _ClassVar[int]
     REPEAT_FIELD_NUMBER: _ClassVar[int]
     MISSING_FIELD_NUMBER: _ClassVar[int]
+    GO_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     welcome: Welcome
     ready: Ready
@@ -31,7 +32,8 @@ class Frame(_message.Message):
     holding: Holding
     repeat: Repeat
     missing: Missing
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., ready: _Optional[_Union[Ready, _Mapping]] = ..., begin: _Optional[_Union[Begin, _Mapping]] = ..., chunk: _Optional[bytes] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., withdraw: _Optional[_Union[Withdraw, _Mapping]] = ..., alive: _Optional[_Union[Alive, _Mapping]] = ..., holding: _Optional[_Union[Holding, _Mapping]] = ..., repeat: _Optional[_Union[Repeat, _Mapping]] = ..., missing: _Optional[_Union[Missing, _Mapping]] = ...) -> None: ...
+    go: Go
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., ready: _Optional[_Union[Ready, _Mapping]] = ..., begin: _Optional[_Union[Begin, _Mapping]] = ..., chunk: _Optional[bytes] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., withdraw: _Optional[_Union[Withdraw, _Mapping]] = ..., alive: _Optional[_Union[Alive, _Mapping]] = ..., holding: _Optional[_Union[Holding, _Mapping]] = ..., repeat: _Optional[_Union[Repeat, _Mapping]] = ..., missing: _Optional[_Union[Missing, _Mapping]] = ..., go: _Optional[_Union[Go, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("package_version", "name", "is_name_given", "instance", "max_model_bytes", "protocol_version")
@@ -123,21 +125,25 @@ class Alive(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class Go(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class Begin(_message.Message):
-    __slots__ = ("header_bytes", "array_bytes", "header", "left_out", "chunk_bytes", "reply_chunk_bytes")
+    __slots__ = ("header_bytes", "array_bytes", "header", "left_out", "waits", "reply_waits")
     HEADER_BYTES_FIELD_NUMBER: _ClassVar[int]
     ARRAY_BYTES_FIELD_NUMBER: _ClassVar[int]
     HEADER_FIELD_NUMBER: _ClassVar[int]
     LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
-    CHUNK_BYTES_FIELD_NUMBER: _ClassVar[int]
-    REPLY_CHUNK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    WAITS_FIELD_NUMBER: _ClassVar[int]
+    REPLY_WAITS_FIELD_NUMBER: _ClassVar[int]
     header_bytes: int
     array_bytes: int
     header: bytes
     left_out: _containers.RepeatedScalarFieldContainer[int]
-    chunk_bytes: int
-    reply_chunk_bytes: int
-    def __init__(self, header_bytes: _Optional[int] = ..., array_bytes: _Optional[int] = ..., header: _Optional[bytes] = ..., left_out: _Optional[_Iterable[int]] = ..., chunk_bytes: _Optional[int] = ..., reply_chunk_bytes: _Optional[int] = ...) -> None: ...
+    waits: bool
+    reply_waits: bool
+    def __init__(self, header_bytes: _Optional[int] = ..., array_bytes: _Optional[int] = ..., header: _Optional[bytes] = ..., left_out: _Optional[_Iterable[int]] = ..., waits: _Optional[bool] = ..., reply_waits: _Optional[bool] = ...) -> None: ...
 
 class Header(_message.Message):
     __slots__ = ("request_id", "message_type", "group_id", "run_id", "array_records", "metric_records", "config_records", "error")

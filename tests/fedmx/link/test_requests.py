@@ -13,9 +13,10 @@ from fedmx.errors import DataError, FederationError, TrainingFailedError, Unreac
 from fedmx.link.inbox import Inbox
 from fedmx.link.reply_cache import Reply, ReplyCache
 from fedmx.link.requests import Answer, Request, Requests, Transfer
+from fedmx.link.turns import MOST_AT_ONCE
 from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.decode import Received
-from fedmx.protocol.encode import CHUNK_BYTES, MIN_CHUNK_BYTES, EncodedMessage, parse_frame
+from fedmx.protocol.encode import EncodedMessage, parse_frame
 from tests.bounds import HANG_S
 from tests.fedmx.protocol.wire import encode, pack
 
@@ -83,22 +84,16 @@ def test_requests_to_a_node_are_sent_in_order(book: Book) -> None:
     for request_id in "cab":
         book.ask(2, request_id)
     assert [request.request_id for request in book.requests.of_node(2)] == ["c", "a", "b"]
-    sizes = (CHUNK_BYTES, CHUNK_BYTES)
-    assert list(book.requests.frames(2, "a")) == list(make_message("a").frames((), *sizes))
-    assert list(book.requests.frames(2, "a", {0})) == list(make_message("a").frames({0}, *sizes))
+    assert list(book.requests.frames(2, "a")) == list(make_message("a").frames())
+    assert list(book.requests.frames(2, "a", {0})) == list(make_message("a").frames({0}))
 
 
-def test_the_more_nodes_are_asked_the_smaller_are_their_chunks(book: Book) -> None:
-    content = RecordDict({"arrays": pack({"a": np.zeros(2 * CHUNK_BYTES, np.uint8)})})
-    message = encode(content, request_id="a")
-    sizes = []
-    for node_id in range(2, 1002):
-        book.requests.add(Request(node_id, message))
-        if node_id in (3, 101, 1001):
-            begin = parse_frame(next(book.requests.frames(2, "a"))).begin
-            assert begin.chunk_bytes == begin.reply_chunk_bytes
-            sizes.append(begin.chunk_bytes)
-    assert sizes == [CHUNK_BYTES, 8 * 1024 * 1024 // 100, MIN_CHUNK_BYTES]
+def test_replies_wait_for_their_turn_if_many_nodes_are_asked(book: Book) -> None:
+    waits = []
+    for node_id in range(MOST_AT_ONCE + 1):
+        book.ask(node_id, "a")
+        waits.append(parse_frame(next(book.requests.frames(0, "a"))).begin.reply_waits)
+    assert waits == [False] * MOST_AT_ONCE + [True]
 
 
 def test_frames_that_are_sent_twice_are_counted_twice(book: Book) -> None:

@@ -421,11 +421,3 @@ def test_an_unwanted_message_needs_no_memory_for_its_arrays() -> None:
     content = RecordDict({"arrays": pack({"a": np.ones(8 * MIB, np.uint8)}), "config": config})
     frames = list(encode(content).frames())
     assert peak_of(lambda: feed(open_assembler(GIGABYTE, is_wanted=lambda _: False), frames)) < 3 * MIB
-
-
-@pytest.mark.parametrize("count", [1, codec.MIN_CHUNK_BYTES - 1, CHUNK_BYTES + 1])
-def test_chunks_that_are_too_small_or_too_large_are_refused(count: int) -> None:
-    def announce(assembler: Assembler) -> None:
-        assembler.begin(pb.Begin(header_bytes=10, chunk_bytes=count))
-
-    assert problem_of(announce).startswith(f"chunks of {count} bytes; expected ")

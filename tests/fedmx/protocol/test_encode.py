@@ -73,13 +73,14 @@ def test_no_frame_is_larger_than_a_mebibyte(count: int) -> None:
     assert decode(message).content == RecordDict({"arrays": pack(named), "config": config})
 
 
-@pytest.mark.parametrize("chunk_bytes", [codec.MIN_CHUNK_BYTES, codec.CHUNK_BYTES])
-def test_a_message_may_travel_in_smaller_chunks(chunk_bytes: int) -> None:
-    config = ConfigRecord({"text": "x" * (MIB + 7)})
-    content = RecordDict({"arrays": pack({"a": np.ones(3 * MIB + 1, np.uint8)}), "config": config})
-    frames = list(encode(content).frames((), chunk_bytes))
-    assert max(map(len, frames)) <= chunk_bytes + 5
-    *nothing, received = feed(open_assembler(4 * MIB), frames)
+@pytest.mark.parametrize(("size", "waits"), [(MIB, True), (0, False)], ids=["arrays", "no bytes"])
+def test_a_reply_waits_before_its_arrays(size: int, waits: bool) -> None:
+    content = RecordDict({"arrays": pack({"a": np.ones(size, np.uint8)})})
+    frames = list(encode(content).frames(waits=True))
+    assert codec.parse_frame(frames[0]).begin.waits == waits
+    assert [frame is codec.WAIT for frame in frames] == [False, *[True, False] * (5 * waits)]
+    assert max(map(len, frames)) <= MIB // 4
+    *nothing, received = feed(open_assembler(MIB), filter(None, frames))
     assert not any(nothing)
     assert isinstance(received, Received)
     assert received.content == content

@@ -1,0 +1,99 @@
+"""Turns: a few streams at a time carry a message, and a slow one does not keep the others waiting."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+from flwr.app import RecordDict
+
+from fedmx import arrays
+from fedmx.link.turns import MOST_AT_ONCE, Turns
+from tests.bounds import HANG_S
+from tests.fedmx.link.loopback import Hub, Worker, change
+from tests.fedmx.protocol.wire import pack
+
+
+def run(act: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(act(), HANG_S))
+
+
+def test_turns_are_taken_in_order_and_given_back() -> None:
+    async def act() -> None:
+        turns = Turns(places=2, patience_s=HANG_S)
+        seen: list[int] = []
+        most = 0
+        holders = 0
+
+        async def work(number: int) -> None:
+            nonlocal most, holders
+            async with turns.take():
+                holders += 1
+                most = max(most, holders)
+                seen.append(number)
+                await asyncio.sleep(0)
+                holders -= 1
+
+        await asyncio.gather(*(work(number) for number in range(10)))
+        assert seen == list(range(10))
+        assert most == 2
+
+    run(act)
+
+
+def test_a_turn_that_takes_long_no_longer_counts() -> None:
+    async def act() -> None:
+        turns = Turns(places=1, patience_s=0.01)
+        is_over = asyncio.Event()
+
+        async def work_slowly() -> None:
+            async with turns.take():
+                await is_over.wait()
+
+        slow = asyncio.create_task(work_slowly())
+        await asyncio.sleep(0)
+        # Each waits for the turn before to have taken too long, and its end frees no second place.
+        for _ in range(3):
+            async with turns.take():
+                assert not slow.done()
+        is_over.set()
+        await slow
+        async with turns.take():
+            waiting = asyncio.create_task(work_slowly())
+            await asyncio.sleep(0)
+            assert turns._free.locked()
+        await waiting
+
+    run(act)
+
+
+def test_a_turn_is_given_back_when_its_stream_ends() -> None:
+    async def act() -> None:
+        turns = Turns(places=1, patience_s=HANG_S)
+
+        async def work() -> None:
+            async with turns.take():
+                await asyncio.Event().wait()
+
+        working = asyncio.create_task(work())
+        await asyncio.sleep(0)
+        working.cancel()
+        async with turns.take():
+            pass
+
+    run(act)
+
+
+def test_replies_that_wait_for_their_turn_arrive_whole(hub: Hub) -> None:
+    count = MOST_AT_ONCE + 6
+    names = [f"node-{number}" for number in range(count)]
+    for name in names:
+        hub.start(name, Worker(change))
+    content = RecordDict({"arrays": pack({"a": np.full(1_000_001, 7, np.uint8), "b": np.arange(3.0)})})
+    replies = hub.ask(*(hub.message(content, name) for name in names))
+    assert len(replies) == count
+    for reply in replies:
+        record = reply.content.array_records["arrays"]
+        assert np.unique(arrays.view(record["a"])).tolist() == [8]
+        assert arrays.view(record["b"]).tolist() == [1.0, 2.0, 3.0]
+    # The next ones are smaller than a chunk.
+    assert len(hub.ask(*(hub.message(name=name, number=2) for name in names))) == count
