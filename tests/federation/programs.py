@@ -176,8 +176,8 @@ class Federation:
 
     def _launch(self, name: str, settings: dict[str, object], log: Path) -> Process:
         environ = make_environment(settings)
-        # MXNet's library reads the number of threads when it is loaded.
-        if self.is_forked and "CLIENT_THREADS" not in settings:
+        # MXNet's library reads the number of threads when it is loaded; one is the default.
+        if self.is_forked and settings.get("CLIENT_THREADS", 1) == 1:
             return Forked(Part(name, environ, log).play)
         with log.open("wb") as output:
             return subprocess.Popen(

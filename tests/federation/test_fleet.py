@@ -61,6 +61,7 @@ def check_failure(fleet: Fleet, line: str, expected: str) -> None:
     assert expected in newest["status-details"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(10 * HANG_S)
 def test_what_a_user_gets_wrong_is_one_line_of_the_runs_log_and_its_status(superlink: Fleet) -> None:
     (line,) = list_lines(superlink.run(num_rounds=0))

@@ -206,6 +206,7 @@ def write_sites(parent: Path, names: Sequence[str], images: int) -> None:
                 (parent / name / file).write_bytes(header + own.tobytes())
 
 
+@pytest.mark.slow
 def test_three_sites_with_a_folder_each_train_under_their_names_and_the_same_command_resumes(
     free_address: str, tmp_path: Path
 ) -> None:

@@ -13,6 +13,8 @@ def test_a_run_that_does_not_fit_is_rejected_before_training_and_every_node_is_n
     server = cold_federation.start_server(NUM_PARTITIONS=2)
     limit = 512 * MEGABYTE
     resource.prlimit(server.process.pid, resource.RLIMIT_AS, (limit, limit))
+    # The memory of the server alone has to be that of a program that imports only its own modules.
+    cold_federation.is_forked = True
     nodes = [cold_federation.start_client(TASK="heavy_task") for _ in range(2)]
     assert server.wait() == 2
     assert [node.wait() for node in nodes] == [4, 4]
