@@ -9,12 +9,13 @@ from typing import TypeVar
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from client.journal import Journal
+from client.reduced_update import reduce_update
 from client.settings import load_settings
 from client.shares import DataShare
 from client.site_summary import has_columns, log_revealed, read_columns, summarize
 from client.task import may_need_options
 from client.trainer import Trainer
-from fedmx import arrays, parsing
+from fedmx import arrays, parsing, reduced
 from fedmx.class_counts import RECORD, ClassCounts, measure_all
 from fedmx.errors import DataError, SettingsError
 from fedmx.hyperparameters import Hyperparameters
@@ -128,7 +129,13 @@ def train(message: Message) -> Message:
     node, work = _prepare_work(message)
     updated, metrics = node.train(*work)
     journal.add_training(metrics, time.monotonic() - started)
-    return Message(RecordDict({"arrays": updated, "metrics": MetricRecord({**metrics})}), reply_to=message)
+    content = RecordDict({"arrays": updated, "metrics": MetricRecord({**metrics})})
+    received, hyperparameters, _, seed = work
+    if hyperparameters.wire_dtype != reduced.OFF:
+        content[reduced.RECORD] = reduce_update(
+            updated, received, node.trained, hyperparameters.wire_dtype, seed
+        )
+    return Message(content, reply_to=message)
 
 
 def evaluate(message: Message) -> Message:

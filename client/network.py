@@ -84,6 +84,15 @@ class Network:
         """Copy all arrays but the frozen ones, in order."""
         return self._read(self.parameters.keys() - self.frozen)
 
+    @property
+    def trained(self) -> frozenset[str]:
+        """Names of the arrays that gradients change."""
+        return frozenset(
+            name
+            for name, parameter in self.parameters.items()
+            if model.is_trained(parameter) and name not in self.frozen
+        )
+
     def check_kept(self, part: str) -> None:
         """Check that a task's own function kept the network's parameters: no others would be sent.
 

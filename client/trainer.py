@@ -95,6 +95,11 @@ class Trainer:
             task = with_cache(task, settings.data_cache, settings.cpu_isa)
         return cls(task, settings.data_dir, devices)
 
+    @property
+    def trained(self) -> frozenset[str]:
+        """Names of the arrays that gradients change."""
+        return self._network.trained
+
     def description(self) -> ConfigRecord:
         """Return what must be equal on all nodes, and the numbers of this node's examples."""
         return self._description

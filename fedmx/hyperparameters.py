@@ -12,6 +12,7 @@ from typing import Any
 from fedmx import parsing
 from fedmx.errors import SettingsError
 from fedmx.fields import Field, setting
+from fedmx.reduced import DTYPES, OFF
 
 # The names under which MXNet 1.9.1 registers its optimizers; the server has no MXNet to ask.
 OPTIMIZERS = (
@@ -81,6 +82,12 @@ class Hyperparameters:
         0.0,
         parsing.float32(parsing.number(at_least=0)),
         "largest absolute value of each element of a gradient; 0: no limit",
+        shapes_model=True,
+    )
+    wire_dtype: str = setting(
+        OFF,
+        parsing.choice(OFF, *DTYPES),
+        "dtype in which updates travel, rounded at random: float16, bfloat16 or int8; off: their own",
         shapes_model=True,
     )
     task_options: Mapping[str, object] = setting(

@@ -27,6 +27,7 @@ from server.leases import Participant
 from server.model import GlobalModel
 from server.nodes import Nodes
 from server.privacy import clip
+from server.reduced import restore_update
 from server.replies import Replies
 from server.strategies import Plan
 from server.update import Update, records_of
@@ -200,6 +201,7 @@ class Collector:
         """Add a node's reply to `replies`; return why it was rejected, or an empty text."""
         replies.note_transfer(who, self._engine.transfer(reply))
         try:
+            self._restore(step, reply)
             update = admit(reply, who, step, self._model.layout)
         except RejectedError as error:
             # Training is deterministic: it helps to repeat a request only if its reply was lost.
@@ -209,6 +211,19 @@ class Collector:
         replies.admit(self._clip(update) if step == MessageType.TRAIN else update)
         self._warn_of_undefined(step, number, update)
         return ""
+
+    def _restore(self, step: str, reply: Message) -> None:
+        """Restore the arrays of an update that travelled in fewer bits.
+
+        Raises:
+            RejectedError: they cannot be restored.
+        """
+        if step != MessageType.TRAIN or reply.has_error():
+            return
+        dtype = self._settings.wire_dtype
+        layout, before = self._model.layout, self._model.arrays
+        if problem := restore_update(reply.content, dtype, layout, before, self._engine.store):
+            raise RejectedError(problem)
 
     def _clip(self, update: Update) -> Update:
         """Clip an update where differential privacy asks for it."""
