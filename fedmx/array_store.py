@@ -259,5 +259,5 @@ class _MemorySpace:
 
 
 def _bytes_of(values: NDArray[np.generic]) -> memoryview:
-    # A memoryview cannot cast an empty array.
-    return values.reshape(-1).data.cast("B") if values.size else memoryview(b"")
+    # A memoryview cannot cast an empty array. One of bytes could not be written to, not even with nothing.
+    return values.reshape(-1).data.cast("B") if values.size else memoryview(bytearray())

@@ -5,6 +5,7 @@ and the others added to it in the fixed order. A sum that began at zero would tu
 is divided at its end differs in the last bit.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -42,16 +43,16 @@ def average(updates: Sequence[Update], name: str, weights: Sequence[float]) -> N
 def cut(updates: Sequence[Update], name: str) -> Iterator[list[Array]]:
     """Yield one array of all updates in slices: of each update the same values, in C order.
 
-    An array that is not larger than a slice comes whole, in its own shape: numpy may sum few values in
-    another order than many.
+    An array that is not larger than a slice comes whole, in its own shape, and no slice has a single value:
+    numpy sums one value of many updates in another order than several.
     """
     whole = [update.arrays[name] for update in updates]
     size = int(np.prod(whole[0].shape))
-    if size <= _SLICE:
+    if size <= _SLICE + 1:
         yield whole
         return
-    for start in range(0, size, _SLICE):
-        yield [_slice(array, start, min(start + _SLICE, size)) for array in whole]
+    for start, stop in itertools.pairwise([*range(0, size - 1, _SLICE), size]):
+        yield [_slice(array, start, stop) for array in whole]
 
 
 def _slice(array: Array, start: int, stop: int) -> Array:
