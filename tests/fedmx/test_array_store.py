@@ -75,8 +75,8 @@ def test_arrays_are_what_arrived(tmp_path_factory: pytest.TempPathFactory, budge
 @pytest.mark.parametrize("budget", [0, 2**20], ids=["file", "memory"])
 @pytest.mark.parametrize(
     "values",
-    [np.array(7, np.int64), KILOBYTE.reshape(2, 125).T],
-    ids=["scalar", "not contiguous"],
+    [np.empty((0, 3), np.float32), np.array(7, np.int64), KILOBYTE.reshape(2, 125).T],
+    ids=["empty", "scalar", "not contiguous"],
 )
 def test_copies_are_stored_likewise(folder: Path, values: Values, budget: int) -> None:
     assert_same(arrays.view(ArrayStore(budget, folder).copy(values)), values)

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ def test_records_hold_the_arrays_themselves() -> None:
     assert np.shares_memory(arrays.view(array), arrays.view(arrays.hold(array)))
 
 
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda each: pickle.loads(pickle.dumps(each))])  # noqa: S301 - its own
 @pytest.mark.parametrize("where", ["memory", "file"])
 def test_copies_are_held_arrays_in_memory(copied: Callable[[Any], Any], where: str, tmp_path: Path) -> None:
     array = arrays.pack(VALUES.copy()) if where == "memory" else store(VALUES, tmp_path)
