@@ -33,7 +33,9 @@ def reduce_update(
         values = arrays.view(array)
         if values.dtype.name not in _FLOATS:
             continue
-        change = np.subtract(values, arrays.view(before)).astype(np.float32)
+        # A change that float32 cannot hold becomes infinite, which the server rejects.
+        with np.errstate(over="ignore", invalid="ignore"):
+            change = np.subtract(values, arrays.view(before)).astype(np.float32)
         small, scale = reduced.reduce(change, dtype, [*seed, name])
         updated[name] = arrays.pack(small)
         names.append(name)

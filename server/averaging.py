@@ -17,8 +17,8 @@ from fedmx import arrays
 from fedmx.array_store import StoredArray
 from server.update import Update
 
-# Values of each update that are in memory at a time, where all updates have to be.
-_SLICE = 1 << 18
+SLICE = 1 << 18
+"""Values of each update that are in memory at a time, where all updates have to be."""
 
 
 def average(updates: Sequence[Update], name: str, weights: Sequence[float]) -> NDArray[Any]:
@@ -48,10 +48,10 @@ def cut(updates: Sequence[Update], name: str) -> Iterator[list[Array]]:
     """
     whole = [update.arrays[name] for update in updates]
     size = int(np.prod(whole[0].shape))
-    if size <= _SLICE + 1:
+    if size <= SLICE + 1:
         yield whole
         return
-    for start, stop in itertools.pairwise([*range(0, size - 1, _SLICE), size]):
+    for start, stop in itertools.pairwise([*range(0, size - 1, SLICE), size]):
         yield [_slice(array, start, stop) for array in whole]
 
 

@@ -11,56 +11,64 @@ from fedmx.log import warn
 from fedmx.settings import ServerSettings
 from fedmx.sizes import show_megabytes, show_setting
 from server import strategies
+from server.averaging import SLICE
 from server.custom_strategy import is_custom
 from server.layout import Layout
 
 _BASE = 165_000_000
+# What is on its way on a node's stream, here and in gRPC.
+_STREAM = 3_500_000
+# A quarter: beside the updates, there are the old and the new model, and what the strategy holds.
+_SHARE_OF_UPDATES = 4
 
 
 @dataclass(frozen=True)
 class _Need:
-    """What a round holds at its peak, as multiples.
+    """What a round holds at its peak beside the updates that wait, as multiples.
 
     Attributes:
         models: of the model's size, however many updates there are.
         models_per_update: of the size of its arrays that are not frozen.
-        largest: of the largest such array's, since arrays are averaged one after the other.
-        largest_per_update: of the largest array's.
+        largest: of the largest such array's, since arrays are aggregated one after the other.
+        slices_per_update: of a slice of the largest array.
     """
 
     models: float = 0.0
     models_per_update: float = 0.0
     largest: float = 0.0
-    largest_per_update: float = 0.0
+    slices_per_update: float = 0.0
 
 
-_OF_EVERY_ROUND = _Need(models=3.9, models_per_update=1.5, largest=1.1)
-# What strategies add: momentum and moments with what it takes to compute them, copies of all updates, or one
-# array of all updates in double precision.
-_MOMENTS = _Need(models=8.0)
-_COPIES = _Need(models_per_update=2.25)
-_STACKS = _Need(largest_per_update=3.25)
+# The old and the new model, and an array that is averaged.
+_OF_EVERY_ROUND = _Need(models=2.0, largest=2.5)
+# What strategies add: momentum or moments, those of the round before included, copies of all updates, or the
+# same slice of all updates.
+_MOMENTS = _Need(models=4.2)
+_COPIES = _Need(models_per_update=2.0)
+_SLICES = _Need(slices_per_update=3.75)
 _OF_STRATEGIES = {
-    "fedavgm": _Need(models=3.8),
+    "fedavgm": _Need(models=2.2),
     "fedadagrad": _MOMENTS,
     "fedadam": _MOMENTS,
     "fedyogi": _MOMENTS,
-    "fedmedian": _STACKS,
-    "fedtrimmedavg": _STACKS,
+    "fedmedian": _SLICES,
+    "fedtrimmedavg": _SLICES,
     "krum": _COPIES,
     "multikrum": _COPIES,
-    "bulyan": _Need(models_per_update=6.75, largest_per_update=4.25),
-    "qfedavg": _Need(models=3.0, models_per_update=2.0),
+    "bulyan": _Need(models_per_update=4.0),
+    "qfedavg": _Need(models=6.2),
 }
-# Noise is drawn for one array at a time, in double precision.
-_OF_PRIVACY = _Need(models=1.0, largest=9.5)
+# A user's strategy is taken to have moments and to compute in double precision, but not to copy all updates.
+_OF_CUSTOM = _Need(models=6.2)
+# An update that is clipped, and noise, which is drawn for one array at a time in double precision.
+_OF_PRIVACY = _Need(models=1.0, largest=6.5)
 
 
 def choose_budget(settings: ServerSettings) -> int:
     """Return how many bytes of updates wait in memory (UPDATE_MEMORY)."""
     if settings.update_memory is not None:
         return settings.update_memory
-    return min(limit.size for limit in _list_limits()) // 4
+    return min(limit.size for limit in _list_limits()) // _SHARE_OF_UPDATES
 
 
 def open_store(settings: ServerSettings) -> ArrayStore:
@@ -117,13 +125,16 @@ def _name(limit: memory.Limit) -> str:
 def estimate(layout: Layout, updates: int, settings: ServerSettings) -> int:
     """Return about how many bytes the server holds at most in a round."""
     needs = [_OF_EVERY_ROUND, _OF_STRATEGIES.get(settings.strategy, _Need())]
-    # What a user's own strategy holds is unknown: it is taken to have moments as FedAdam has.
     if is_custom(settings.strategy):
-        needs.append(_MOMENTS)
+        needs.append(_OF_CUSTOM)
     if settings.dp_mode != "off":
         needs.append(_OF_PRIVACY)
-    models = sum(need.models for need in needs) * layout.size
-    per_update = sum(need.models_per_update for need in needs) * layout.updated_size
-    arrays = sum(need.largest + need.largest_per_update * updates for need in needs)
+    size = layout.updated_size
     largest = max(map(layout.size_of, layout.updated), default=0)
-    return math.ceil(_BASE + models + per_update * updates + arrays * largest)
+    waiting = min(choose_budget(settings), updates * size)
+    models = sum(need.models for need in needs) * layout.size
+    copies = sum(need.models_per_update for need in needs) * updates * size
+    arrays = sum(need.largest for need in needs) * largest
+    slices = sum(need.slices_per_update for need in needs) * updates * min(largest, 4 * SLICE)
+    streams = updates * min(size, _STREAM)
+    return math.ceil(_BASE + waiting + models + copies + arrays + slices + streams)

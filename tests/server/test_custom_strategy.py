@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from flwr.serverapp import strategy as flower
 
+from fedmx import arrays
 from fedmx.errors import SettingsError, TrainingFailedError
 from fedmx.settings import ServerSettings
 from server import strategies
-from tests.server.nodes import NullNode, Table
+from tests.server.nodes import NullNode, Table, shift
 
 MODULE = """\
 import sys
@@ -94,6 +95,18 @@ class Returning(FedAvg):
             "numpy arrays": ({name: array.numpy() for name, array in arrays.items()}, metrics),
             "an empty record": (ArrayRecord(), metrics),
         }[self.what]
+
+class MeanBased(FedAvg):
+    mean_based = True
+    seen = []
+
+    def aggregate_train(self, server_round, replies):
+        replies = list(replies)
+        self.seen.append([dict(reply.content["metrics"]) for reply in replies])
+        return super().aggregate_train(server_round, replies)
+
+def make_mean_based():
+    return MeanBased()
 
 def make(**arguments):
     strategy = Counting(min_train_nodes=7, min_evaluate_nodes=7, min_available_nodes=7, **arguments)
@@ -265,3 +278,19 @@ def test_what_aggregate_train_returns_wrongly_fails_the_aggregation(what: str) -
     table = Table([NullNode()], strategy="own_strategy:make_returning", strategy_args={"what": what})
     with pytest.raises(TrainingFailedError, match="the strategy Returning"):
         table.train_round(1)
+
+
+def test_a_strategy_that_needs_only_the_mean_gets_it_as_one_reply_with_the_bits_of_fedavg() -> None:
+    def make_nodes() -> list[NullNode]:
+        return [
+            NullNode(shift(0.1 * number, **{"num-examples": 3 * number, "loss": number / 2}))
+            for number in (1, 2, 5)
+        ]
+
+    own, plain = Table(make_nodes(), strategy="own_strategy:make_mean_based"), Table(make_nodes())
+    for table in (own, plain):
+        table.train_round(1)
+    assert arrays.sha256(own.model.arrays) == arrays.sha256(plain.model.arrays)
+    # The losses 0.5, 1 and 2.5, weighted by 3, 6 and 15 examples.
+    [[metrics]] = own.strategy.seen
+    assert metrics == {"loss": 1.875, "accuracy": 0.75, "num-examples": 1}

@@ -146,7 +146,7 @@ class Noise:
 
 @pytest.fixture(autouse=True)
 def _small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(averaging, "_SLICE", SLICE)
+    monkeypatch.setattr(averaging, "SLICE", SLICE)
 
 
 each_case = pytest.mark.parametrize(("order", "budget"), CASES.values(), ids=CASES)

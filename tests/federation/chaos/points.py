@@ -29,6 +29,7 @@ OF_SERVER = (
     Kill(0, _FRAMES, call=2),
     Kill("after", _SETTLE, call=3),
     Kill("before", _AGGREGATE, about="1"),
+    Kill("after", "server.averaging:average", call=2),
     Kill("after", _AGGREGATE, about="1"),
     # its evaluation
     Kill("before", _SUBMIT, call=3),
