@@ -53,8 +53,8 @@ def test_the_defaults_of_containers_have_room_for_large_models(
     memory.reject_excess(make_layout(size * MB), nodes, ServerSettings())
 
 
-# Peaks of whole server processes in MB, measured over three rounds with nodes that change every array of a model
-# of 100 MB, on a busy machine, where more is on its way at a time.
+# Peaks of whole server processes in MB, measured over three rounds with nodes that change every array of a
+# model of 100 MB, on a busy machine, where more is on its way at a time.
 @pytest.mark.parametrize(
     ("strategy", "nodes", "budget", "peak"),
     [
