@@ -44,7 +44,7 @@ _OF_EVERY_ROUND = _Need(models=2.0, largest=2.5)
 # What strategies add: momentum or moments, those of the round before included, copies of all updates, or the
 # same slice of all updates.
 _MOMENTS = _Need(models=4.2)
-_COPIES = _Need(models_per_update=2.0)
+_COPIES = _Need(models_per_update=2.25)
 _SLICES = _Need(slices_per_update=3.75)
 _OF_STRATEGIES = {
     "fedavgm": _Need(models=2.2),
@@ -55,7 +55,7 @@ _OF_STRATEGIES = {
     "fedtrimmedavg": _SLICES,
     "krum": _COPIES,
     "multikrum": _COPIES,
-    "bulyan": _Need(models_per_update=4.0),
+    "bulyan": _Need(models_per_update=4.25),
     "qfedavg": _Need(models=6.2),
 }
 # A user's strategy is taken to have moments and to compute in double precision, but not to copy all updates.

@@ -29,6 +29,8 @@ CHUNK_BYTES = FRAME_BYTES - 64
 WAITING_CHUNK_BYTES = CHUNK_BYTES // 4
 # In the frames of a reply: the next one follows when the server is ready for it.
 WAIT = b""
+# Up to so many bytes, the chunks of arrays are cut once for all messages that carry them.
+_MAX_SHARED_BYTES = 8 * 1024 * 1024
 # A larger header travels in chunks. The begin frame may also list all arrays as left out.
 _MAX_INLINE_HEADER_BYTES = 512 * 1024
 # Protobuf's tag of `chunk`: field 5, length-delimited.
@@ -52,6 +54,18 @@ class EncodedArrays:
     arrays: list[Array] = field(repr=False)
     sizes: list[int]
     digests: list[bytes]
+    _shared: dict[frozenset[int], list[bytes]] = field(default_factory=dict, repr=False)
+
+    def cut(self, left_out: Collection[int] = (), chunk_bytes: int = CHUNK_BYTES) -> Iterable[bytes]:
+        """Return the chunk frames of the arrays that are not left out; many bytes are cut one by one."""
+        sent = [place for place in range(len(self.arrays)) if place not in left_out]
+        chunks = _cut((arrays.raw_bytes(self.arrays[place]) for place in sent), chunk_bytes)
+        if chunk_bytes != CHUNK_BYTES or sum(self.sizes[place] for place in sent) > _MAX_SHARED_BYTES:
+            return chunks
+        key = frozenset(left_out)
+        if key not in self._shared:
+            self._shared[key] = list(chunks)
+        return self._shared[key]
 
     @property
     def size(self) -> int:
@@ -112,8 +126,7 @@ class EncodedMessage:
             reply_waits: whether the reply is to wait so, where this is a request.
         """
         is_inline = len(self.header) <= _MAX_INLINE_HEADER_BYTES
-        sent = [place for place in range(len(self.arrays.arrays)) if place not in left_out]
-        array_bytes = sum(self.arrays.sizes[place] for place in sent)
+        array_bytes = sum(size for place, size in enumerate(self.arrays.sizes) if place not in left_out)
         begin = pb.Begin(
             header=self.header if is_inline else b"",
             header_bytes=0 if is_inline else len(self.header),
@@ -125,11 +138,7 @@ class EncodedMessage:
         yield pb.Frame(begin=begin).SerializeToString()
         if not is_inline:
             yield from _cut([memoryview(self.header)])
-        chunks = _cut(
-            (arrays.raw_bytes(self.arrays.arrays[place]) for place in sent),
-            WAITING_CHUNK_BYTES if begin.waits else CHUNK_BYTES,
-        )
-        for chunk in chunks:
+        for chunk in self.arrays.cut(left_out, WAITING_CHUNK_BYTES if begin.waits else CHUNK_BYTES):
             if begin.waits:
                 yield WAIT
             yield chunk

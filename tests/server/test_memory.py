@@ -68,6 +68,8 @@ def test_the_defaults_of_containers_have_room_for_large_models(
         ("fedadam", 5, "200m", 1003),
         ("fedyogi", 5, "200m", 961),
         ("fedmedian", 5, "200m", 540),
+        ("fedtrimmedavg", 8, "200m", 554),
+        ("krum", 5, "200m", 1632),
     ],
 )
 def test_the_estimate_is_what_was_measured_and_little_more(

@@ -102,11 +102,18 @@ def test_one_encoding_of_arrays_serves_every_message_that_carries_them() -> None
         assert decode(message).content == RecordDict({"arrays": record, "config": config})
 
 
-def test_nothing_is_cut_before_its_turn_to_be_written() -> None:
-    message = encode(RecordDict({"arrays": pack({"a": np.ones(8 * MIB, np.uint8)})}))
+def test_the_chunks_of_a_small_model_are_cut_once_for_all_nodes() -> None:
+    message = encode(RecordDict({"arrays": pack({"a": np.ones(MIB, np.uint8), "b": np.zeros(9)})}))
+    first, second, other = (list(message.frames(left_out)) for left_out in ((), (), {0}))
+    assert all(one is again for one, again in zip(first[1:], second[1:], strict=True))
+    assert len(first) > len(other)
+
+
+def test_nothing_of_a_large_one_is_cut_before_its_turn_to_be_written() -> None:
+    message = encode(RecordDict({"arrays": pack({"a": np.ones(12 * MIB, np.uint8)})}))
     tracemalloc.start()
     try:
-        assert sum(map(len, message.frames())) > 8 * MIB
+        assert sum(map(len, message.frames())) > 12 * MIB
         assert tracemalloc.get_traced_memory()[1] < 3 * MIB
     finally:
         tracemalloc.stop()
