@@ -70,6 +70,7 @@ def test_the_defaults_of_containers_have_room_for_large_models(
         ("fedmedian", 5, "200m", 540),
         ("fedtrimmedavg", 8, "200m", 554),
         ("krum", 5, "200m", 1632),
+        ("qfedavg", 5, "200m", 1167),
     ],
 )
 def test_the_estimate_is_what_was_measured_and_little_more(
@@ -78,6 +79,11 @@ def test_the_estimate_is_what_was_measured_and_little_more(
     settings = ServerSettings(strategy=strategy, update_memory=parse_setting(budget))
     needed = memory.estimate(make_layout(100 * MB), nodes, settings)
     assert peak * MB <= needed <= 1.3 * peak * MB
+
+
+def test_the_estimate_counts_the_clipping_and_the_noise_of_differential_privacy() -> None:
+    settings = ServerSettings(dp_mode="dp-fixed", update_memory=parse_setting("200m"))
+    assert 621 * MB <= memory.estimate(make_layout(100 * MB), 5, settings) <= 1.3 * 621 * MB
 
 
 @pytest.mark.parametrize(("fraction", "sampled"), [(1.0, 10), (0.5, 5), (0.1, 1), (0.01, 1)])
