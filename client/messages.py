@@ -18,7 +18,7 @@ from client.trainer import Trainer
 from fedmx import arrays, parsing, reduced
 from fedmx.class_counts import RECORD, ClassCounts, measure_all
 from fedmx.errors import DataError, SettingsError
-from fedmx.hyperparameters import Hyperparameters
+from fedmx.hyperparameters import OFF, Hyperparameters
 from fedmx.log import error, event, printable
 from fedmx.schema import Schema
 from fedmx.summary import Summary, to_json
@@ -131,7 +131,7 @@ def train(message: Message) -> Message:
     journal.add_training(metrics, time.monotonic() - started)
     content = RecordDict({"arrays": updated, "metrics": MetricRecord({**metrics})})
     received, hyperparameters, _, seed = work
-    if hyperparameters.wire_dtype != reduced.OFF:
+    if hyperparameters.wire_dtype != OFF:
         content[reduced.RECORD] = reduce_update(
             updated, received, node.trained, hyperparameters.wire_dtype, seed
         )

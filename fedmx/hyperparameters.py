@@ -12,7 +12,10 @@ from typing import Any
 from fedmx import parsing
 from fedmx.errors import SettingsError
 from fedmx.fields import Field, setting
-from fedmx.reduced import DTYPES, OFF
+
+OFF = "off"
+# In which updates may travel; `fedmx.reduced`, which needs numpy, has what they are made of.
+WIRE_DTYPES = ("float16", "bfloat16", "int8")
 
 # The names under which MXNet 1.9.1 registers its optimizers; the server has no MXNet to ask.
 OPTIMIZERS = (
@@ -86,7 +89,7 @@ class Hyperparameters:
     )
     wire_dtype: str = setting(
         OFF,
-        parsing.choice(OFF, *DTYPES),
+        parsing.choice(OFF, *WIRE_DTYPES),
         "dtype in which updates travel, rounded at random: float16, bfloat16 or int8; off: their own",
         shapes_model=True,
     )

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-OFF = "off"
 RECORD = "reduced"
 """The record of a reply that says how to restore its arrays."""
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fedmx import arrays, reduced
 from fedmx.array_store import ArrayStore
+from fedmx.hyperparameters import OFF
 from server.layout import Layout
 from server.update import records_of
 
@@ -30,7 +31,7 @@ def restore_update(
     updates = records_of(content, ArrayRecord)
     if record is None or len(updates) != 1:
         return None
-    if dtype == reduced.OFF or record.get("dtype") != dtype:
+    if dtype == OFF or record.get("dtype") != dtype:
         return f"arrays reduced to {str(record.get('dtype'))[:20]!r}, expected WIRE_DTYPE={dtype}"
     names, scales = record.get("names"), record.get("scales")
     if not isinstance(names, list) or not isinstance(scales, list) or len(names) != len(scales):

@@ -20,7 +20,7 @@ def test_a_run_that_does_not_fit_is_rejected_before_training_and_every_node_is_n
     assert [node.wait() for node in nodes] == [4, 4]
     [line] = [line for line in server.log.splitlines() if " ERROR " in line]
     reason = line.partition(" ERROR ")[2].strip()
-    for text in ("RLIMIT_AS=512m", "2 nodes", "64.2 MB", "STRATEGY=fedavg", "RLIMIT_AS=648m"):
+    for text in ("RLIMIT_AS=512m", "2 nodes", "64.2 MB", "STRATEGY=fedavg", "RLIMIT_AS=562m"):
         assert text in reason
     assert all(reason in node.log for node in nodes)
     assert "round finished" not in server.log

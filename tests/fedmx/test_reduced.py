@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
 from fedmx import reduced
+from fedmx.hyperparameters import WIRE_DTYPES
 
 each_dtype = pytest.mark.parametrize("dtype", reduced.DTYPES)
 # The distance of neighbours, relative to the value or, for int8, to the largest value.
@@ -26,6 +27,10 @@ def parts(change: NDArray[np.float32], dtype: str, *seed: object) -> tuple[NDArr
     small, scale = reduced.reduce(change, dtype, seed)
     assert small.dtype.name == reduced.DTYPES[dtype]
     return small, dtype, scale
+
+
+def test_the_setting_knows_the_dtypes() -> None:
+    assert tuple(reduced.DTYPES) == WIRE_DTYPES
 
 
 @each_dtype

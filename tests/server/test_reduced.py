@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fedmx import arrays, reduced
 from fedmx.array_store import ArrayStore
+from fedmx.hyperparameters import OFF
 from server.layout import Layout
 from server.reduced import restore_update
 from tests.server.nodes import pack
@@ -100,7 +101,7 @@ def test_what_cannot_be_restored_is_a_problem_in_one_line(
 
 
 def test_reduced_arrays_that_nobody_asked_for_are_refused() -> None:
-    assert restore(make(GOOD), reduced.OFF) == "arrays reduced to 'int8', expected WIRE_DTYPE=off"
+    assert restore(make(GOOD), OFF) == "arrays reduced to 'int8', expected WIRE_DTYPE=off"
 
 
 def test_an_update_without_the_record_is_left_to_the_usual_checks() -> None:
