@@ -1,7 +1,7 @@
 """What a round needs of the server's memory, against what the server may use."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fedmx import memory
 from fedmx.array_store import ArrayStore
@@ -91,7 +91,7 @@ def reject_excess(layout: Layout, nodes: int, settings: ServerSettings) -> None:
     needed = estimate(layout, strategies.count_sampled(nodes, settings), settings)
     if limit is None or needed <= limit.size:
         return
-    name, size = _name(limit), show_setting(needed)
+    name, size = _name(limit), show_setting(_find_least_limit(layout, nodes, settings))
     raise SettingsError(
         f"{name}={show_setting(limit.size)}: too small for {nodes} nodes, a model of"
         f" {show_megabytes(layout.size)} and STRATEGY={settings.strategy}, which need about {size}; expected"
@@ -120,6 +120,16 @@ def warn_of_excess(layout: Layout, updates: int, settings: ServerSettings) -> No
 def _name(limit: memory.Limit) -> str:
     """Return the setting that makes the limit; outside of a container, what the system calls it."""
     return limit.name_in_container("server") if is_image() else limit.name
+
+
+def _find_least_limit(layout: Layout, nodes: int, settings: ServerSettings) -> int:
+    """Return the smallest limit under which the run fits; the share of the updates grows with the limit."""
+    updates = strategies.count_sampled(nodes, settings)
+    if settings.update_memory is not None:
+        return estimate(layout, updates, settings)
+    rest = estimate(layout, updates, replace(settings, update_memory=0))
+    all_updates = updates * layout.updated_size
+    return min(rest + all_updates, math.ceil(rest * _SHARE_OF_UPDATES / (_SHARE_OF_UPDATES - 1)))
 
 
 def estimate(layout: Layout, updates: int, settings: ServerSettings) -> int:

@@ -39,7 +39,7 @@ def test_a_run_that_does_not_fit_is_rejected_before_round_1_with_all_sizes(tasks
     assert up.returncode != 0
     assert tasks.container("server").exit_code == 2
     [line] = find_errors(tasks.log("server"))
-    for text in ("SERVER_MEMORY=400m", "2 nodes", "64.2 MB", "STRATEGY=fedavg", "SERVER_MEMORY=648m"):
+    for text in ("SERVER_MEMORY=400m", "2 nodes", "64.2 MB", "STRATEGY=fedavg", "SERVER_MEMORY=562m"):
         assert text in line
     assert "round finished" not in tasks.log("server")
     run = tasks.read_run()
@@ -47,19 +47,19 @@ def test_a_run_that_does_not_fit_is_rejected_before_round_1_with_all_sizes(tasks
 
 
 def test_a_run_with_the_estimated_memory_trains(tasks: Stack) -> None:
-    up = tasks.up("--scale", "client=2", SERVER_MEMORY="648m", **HEAVY)
+    up = tasks.up("--scale", "client=2", SERVER_MEMORY="562m", **HEAVY)
     assert up.returncode == 0, up.stdout
     assert tasks.read_run()["status"] == "finished"
 
 
 def test_a_server_killed_because_memory_ran_out_reports_it_once_and_its_run_is_resumed(tasks: Stack) -> None:
-    with tasks.begin("up", "--scale", "client=2", SERVER_MEMORY="648m", SERVER_WAIT_TIMEOUT=5, **HEAVY) as up:
+    with tasks.begin("up", "--scale", "client=2", SERVER_MEMORY="562m", SERVER_WAIT_TIMEOUT=5, **HEAVY) as up:
         tasks.wait_for("listening", "server", PATIENCE_S)
-        fill_memory(tasks.container("server"), 200)
+        fill_memory(tasks.container("server"), 350)
         assert up.wait(PATIENCE_S) != 0
     assert tasks.container("server").exit_code == 2
     [line] = find_errors(tasks.log("server"))
-    for text in ("SERVER_MEMORY=648m", "2 nodes", "64.2 MB", tasks.read_run()["run_id"]):
+    for text in ("SERVER_MEMORY=562m", "2 nodes", "64.2 MB", tasks.read_run()["run_id"]):
         assert text in line
     assert "restart" not in tasks.log("server")
     wait_for_ends(tasks, "client", 5)

@@ -125,6 +125,22 @@ def test_a_process_that_may_use_less_rejects_the_run_with_all_sizes(limit: str) 
         assert text in line
 
 
+@pytest.mark.parametrize(("nodes", "size"), [(2, 64), (40, 100), (3, 1000)])
+def test_the_limit_that_an_error_asks_for_is_enough(
+    nodes: int, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = make_layout(size * MB)
+    monkeypatch.setattr(limits, "find_limit", lambda: limits.Limit(300 * MB, "memory.max"))
+    with pytest.raises(SettingsError) as caught:
+        memory.reject_excess(layout, nodes, ServerSettings())
+    asked = parse_setting(str(caught.value).partition("expected memory.max=")[2].partition(" ")[0])
+    monkeypatch.setattr(limits, "find_limit", lambda: limits.Limit(asked, "memory.max"))
+    memory.reject_excess(layout, nodes, ServerSettings())
+    monkeypatch.setattr(limits, "find_limit", lambda: limits.Limit(asked - 4 * MB, "memory.max"))
+    with pytest.raises(SettingsError):
+        memory.reject_excess(layout, nodes, ServerSettings())
+
+
 def test_a_round_with_more_updates_than_fit_is_a_warning() -> None:
     program = f"memory.warn_of_excess(make_layout(200 * MB), {{nodes}}, {KRUM})"
     assert run_under("RLIMIT_AS", 3 * 1024**3, program.format(nodes=4)).stderr == ""
