@@ -69,14 +69,15 @@ def test_a_frozen_backbone_moves_at_most_an_eighth_of_the_model_in_a_round(page:
     _, frozen, whole = list_runs(page)
     with np.load(frozen / "model.npz") as model:
         size = sum(model[name].nbytes for name in model)
-    for run, least, most in ((frozen, 0.0, 0.12), (whole, 2.9, 3.1)):
+    # Of the whole network, a node is sent the model twice in round 1; later, it trains what it has evaluated.
+    for run, least, most in ((frozen, [0.0, 0.0], [0.12, 0.12]), (whole, [2.9, 1.9], [3.1, 2.1])):
         rounds = read_history(run)
         assert len(rounds) == 2
-        for line in rounds:
+        for number, line in enumerate(rounds):
             moved = [node["bytes_up"] + node["bytes_down"] for node in line["nodes"]]
             assert len(moved) == 2
-            assert least * size < min(moved)
-            assert max(moved) < most * size
+            assert least[number] * size < min(moved)
+            assert max(moved) < most[number] * size
 
 
 @pytest.mark.slow
