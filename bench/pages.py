@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def merge(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Take each part from the newest result that has it; rounds and floors by engine and size."""
+    """Return each part, from the newest result that has it; rounds and floors by engine and size."""
     parts: dict[str, Any] = {"outcomes": {}, "floors": {}}
     for result in results:
         parts["machine"] = result["machine"]

@@ -117,7 +117,7 @@ class Slot:
 
 
 class StoredArray(HeldArray):
-    """An array in the spool file. Each access reads it anew, so that its values are in memory for a moment.
+    """An array in the spool file. Each access reads the file, so the values are in memory only while used.
 
     Args:
         region: where it is.

@@ -63,7 +63,7 @@ class ByArray(Protocol):
         """Return the strategy of one array alone, which shares nothing that it changes with this one."""
 
     def widen(self, parts: Mapping[str, Self]) -> None:
-        """Take over the state of the strategies of all arrays, by name in the model's order."""
+        """Adopt the state of the strategies of all arrays, by name in the model's order."""
 
 
 class FedAvgM(flower.FedAvgM):
@@ -81,7 +81,7 @@ class FedAvgM(flower.FedAvgM):
         return part
 
     def widen(self, parts: Mapping[str, Self]) -> None:
-        """Take over the model and the momentum."""
+        """Adopt the model and the momentum."""
         records = [part.current_arrays for part in parts.values() if part.current_arrays is not None]
         self.current_arrays = arrays.make_record(
             {name: arrays.hold(array) for record in records for name, array in record.items()}

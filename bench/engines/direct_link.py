@@ -71,7 +71,7 @@ def measure_steps(size: str) -> Outcome:
 
 
 class _Steps(Activity):
-    """Tells the stopwatch what the run begins.
+    """Notifies the stopwatch of each step that the run begins.
 
     Args:
         stopwatch: notes the time at which a step begins, and the peak memory of the step before.

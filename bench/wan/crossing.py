@@ -26,7 +26,7 @@ class Crossing:
 
     @classmethod
     def read(cls, outcome: Outcome) -> "Crossing":
-        """Take the medians of an engine's rounds with one node."""
+        """Return the medians of an engine's rounds with one node."""
         downs = [times[BEGAN] - times["train"] for times in outcome.times]
         ups = [times["aggregate"] - times[ENDED] for times in outcome.times]
         return cls(

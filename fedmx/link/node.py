@@ -279,7 +279,7 @@ class NodeLink:
         return False
 
     def _take(self, stream: NodeStream, result: Received | Lacking | None) -> None:
-        """Take what a frame completed: a request, or the knowledge that arrays of it are not here."""
+        """Queue the request that a frame completed, or ask for the arrays that it lacks."""
         # A method of its own, so that no local variable holds a request while the app works on it.
         if isinstance(result, Lacking):
             stream.send([control.build_missing(result.request_id, result.places)])

@@ -138,7 +138,7 @@ class Session:
             self.drop()
 
     def check_progress(self, passed_s: float, measure: Callable[[], Connections]) -> None:
-        """Give up the requests of a node, and drop its stream, if a transfer makes no progress.
+        """End the wait for a node, and drop its stream, if a transfer makes no progress.
 
         Args:
             passed_s: seconds since the previous check.
@@ -268,7 +268,7 @@ class Session:
             self.ask(request)
 
     def _take(self, member: Member, assembler: Assembler, result: Received | Lacking | None) -> None:
-        """Take what a frame completed: a reply, or the knowledge that arrays of it are not here."""
+        """Settle the reply that a frame completed, or ask for the arrays that it lacks."""
         # A method of its own, so that no local variable holds the last reply while the next is awaited.
         requests = self._shared.requests
         if isinstance(result, Lacking):
