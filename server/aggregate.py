@@ -16,10 +16,10 @@ from fedmx import arrays
 from fedmx.link.flower import make_reply
 from fedmx.log import printable
 from server import averaging, privacy
-from server.flower_strategies import Aggregation, ByArray
 from server.layout import Layout
 from server.model import GlobalModel, average_running
 from server.strategies import Plan
+from server.strategy_kinds import Aggregation, ByArray
 from server.update import LOSS, NUM_EXAMPLES, Update, records_of, weighted_means
 
 Named = Iterator[tuple[str, Array]]

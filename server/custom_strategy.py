@@ -12,7 +12,7 @@ from flwr.serverapp import strategy as flower
 from fedmx.errors import FederationError, SettingsError, TrainingFailedError
 from fedmx.log import printable, warn
 from fedmx.settings import ServerSettings
-from server.flower_strategies import Stateful
+from server.strategy_kinds import Stateful
 
 _EXPECTED = "expected package.module:factory, a function that returns a flwr.serverapp.strategy.Strategy"
 

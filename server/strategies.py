@@ -16,8 +16,9 @@ from fedmx.errors import SettingsError, TrainingFailedError
 from fedmx.log import printable
 from fedmx.settings import ServerSettings
 from server import custom_strategy, privacy, strategy_arguments
-from server.flower_strategies import OFFERS, Aggregation, Offer, State, Stateful
+from server.flower_strategies import OFFERS, Offer
 from server.privacy import Mechanism, PrivacyAccountant
+from server.strategy_kinds import Aggregation, State, Stateful
 
 NAMES = tuple(OFFERS)
 # Characters of a name in the state.
