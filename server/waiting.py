@@ -165,7 +165,7 @@ class _Awaited:
         then = self.question.then
         last = max(ends.values(), key=lambda end: end.until, default=_End(self.deadline, "ROUND_TIMEOUT"))
         grace_ends = self.engine.grace_ends
-        if grace_ends < last.until:
+        if ends and grace_ends < last.until:
             last = _End(grace_ends, "QUORUM_GRACE")
             then = "the step goes on without these nodes"
         return Outlook(
