@@ -23,6 +23,8 @@ from server.strategy_kinds import Aggregation, ByArray
 from server.update import LOSS, NUM_EXAMPLES, Update, records_of, weighted_means
 
 Named = Iterator[tuple[str, Array]]
+# From so many bytes on, hashing an array takes longer than passing it to another thread.
+_LARGE_BYTES = 1 << 20
 
 
 def aggregate(plan: Plan, model: GlobalModel, number: int, updates: list[Update]) -> ArrayRecord:
@@ -40,17 +42,28 @@ def aggregate(plan: Plan, model: GlobalModel, number: int, updates: list[Update]
         ArithmeticError: likewise.
     """
     layout = model.layout
-    # The link needs the digest of every new array. While one is checked and hashed, which releases Python's
-    # lock, the next one is computed.
-    with ThreadPoolExecutor(1, "digest") as pool:
-        finished: dict[str, Future[Array]] = {}
-        for name, array in _aggregate_trained(plan, layout, number, updates):
-            if name in layout.trained:
-                finished[name] = pool.submit(_finish, layout, name, array)
-        weighted = [(update.arrays, update.num_examples) for update in updates]
-        for name in layout.running:
-            finished[name] = pool.submit(_finish, layout, name, average_running(layout, name, weighted))
-        return layout.merge({name: future.result() for name, future in finished.items()}, model.arrays)
+    # The link needs the digest of every new array. While a large one is checked and hashed, which releases
+    # Python's lock, the next one is computed.
+    finished: dict[str, Array] = {}
+    pending: dict[str, Future[Array]] = {}
+    with ThreadPoolExecutor(2, "digest") as pool:
+        for name, array in _aggregate_arrays(plan, layout, number, updates):
+            if layout.size_of(name) < _LARGE_BYTES:
+                finished[name] = _finish(layout, name, array)
+            else:
+                pending[name] = pool.submit(_finish, layout, name, array)
+        finished.update((name, future.result()) for name, future in pending.items())
+    return layout.merge(finished, model.arrays)
+
+
+def _aggregate_arrays(plan: Plan, layout: Layout, number: int, updates: list[Update]) -> Named:
+    for name, array in _aggregate_trained(plan, layout, number, updates):
+        # A user's own strategy may return more than it was given.
+        if name in layout.trained:
+            yield name, array
+    weighted = [(update.arrays, update.num_examples) for update in updates]
+    for name in layout.running:
+        yield name, average_running(layout, name, weighted)
 
 
 def _finish(layout: Layout, name: str, array: Array) -> Array:
