@@ -1,4 +1,4 @@
-"""The part `scale`: rounds of the direct link with more and more nodes, which are threads in two processes.
+"""The part `scale`: rounds of the direct link with more and more nodes, which are threads in a few processes.
 
 With the large model, the nodes are in one process and begin to send their updates at one moment. The server
 may keep two models of updates in memory, so that a row shows what grows with the nodes and what does not.
@@ -27,10 +27,10 @@ class _Row:
 
 _ROWS = (
     _Row("small", 2, 40, 2),
-    _Row("small", 10, 20, 2),
-    _Row("small", 50, 10, 2),
-    _Row("small", 200, 3, 2),
-    _Row("small", 500, 2, 2),
+    _Row("small", 10, 20, 4),
+    _Row("small", 50, 10, 4),
+    _Row("small", 200, 4, 4),
+    _Row("small", 500, 3, 4),
     _Row("large", 2, 3, 1),
     _Row("large", 5, 3, 1),
     _Row("large", 20, 2, 1),

@@ -141,15 +141,15 @@ def _choose_security(pki: str | None = None) -> Mapping[str, str]:
 def join(port: str, size: str, first: str, count: str, pki: str | None = None) -> None:
     """Act as some nodes, each on a thread of its own, until the server's goodbye.
 
-    All of them begin to send their updates at one moment.
+    With the large model, all of them begin to send their updates at one moment.
     """
     credentials = None if pki is None else read_credentials(Path(pki) / "sites" / LOCAL_SITE, SITE)
-    barrier = threading.Barrier(int(count))
+    together = threading.Barrier(int(count) if size == "large" else 1)
     threads = []
     for number in range(int(first), int(first) + int(count)):
         link = NodeLink(_introduce(int(port), number, credentials))
         link.start()
-        app = make_app(size, number, barrier.wait)
+        app = make_app(size, number, together.wait)
         threads.append(threading.Thread(target=link.serve, args=(app, describe(size))))
         threads[-1].start()
     for thread in threads:
