@@ -86,7 +86,7 @@ class HeldArray(Array):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the values, which Ray sends without a copy."""
-        # By function: under the name of its class, pickle would find Flower's.
+        # By a function: under the name of its class, pickle would find Flower's class.
         return pack, (self.values,)
 
 
@@ -187,7 +187,9 @@ def are_equal(one: Array, other: Array) -> bool:
     sent, also = _as_sent(first), _as_sent(second)
     if sent[:_FIRST_BYTES] != also[:_FIRST_BYTES]:
         return False
-    return bool(np.array_equal(np.frombuffer(sent, np.uint8), np.frombuffer(also, np.uint8)))
+    # As integers of the values' size: numpy needs a byte of memory for each comparison.
+    word = f"u{first.itemsize}"
+    return bool(np.array_equal(np.frombuffer(sent, word), np.frombuffer(also, word)))
 
 
 def raw_bytes(array: Array) -> memoryview:
