@@ -10,11 +10,13 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from fedmx import arrays
 from fedmx.errors import SettingsError, TooFewNodesError, TrainingFailedError
 from fedmx.link.flower import ERROR_CODE_BASE
+from fedmx.listing import list_names, shorten
 from fedmx.log import printable, warn
 from fedmx.settings import ServerSettings
 from server import admission, memory, schemas
 from server.compatibility import find_difference, identity_of
 from server.engine import Engine
+from server.few_lines import FewLines
 from server.frozen_arrays import FrozenArrays
 from server.initial_model import InitialModel
 from server.layout import Layout
@@ -169,6 +171,8 @@ class _Query:
     def _note_unfit(self, asked: list[Participant], replies: dict[int, Message]) -> None:
         present = {node.node_id for node in self.nodes.all() if node.is_present}
         missing = self.nodes.explain_missing([who for who in asked if who.node_id not in replies])
+        unanswered = FewLines("no answer", step=MessageType.QUERY)
+        rejections = FewLines("rejected a reply", step=MessageType.QUERY)
         for who in asked:
             reply = replies.get(who.node_id)
             if reply is None and who.node_id not in present and who.name not in self._left:
@@ -176,15 +180,17 @@ class _Query:
                 warn("a node left before round 1", node=who.name)
             elif reply is None:
                 self._unfit[who.name] = reason = missing[who.name]
-                warn("no answer", step=MessageType.QUERY, node=who.name, reason=reason)
+                unanswered.warn(node=who.name, reason=reason)
             elif reply.has_error():
                 reason = printable(reply.error.reason or "an error without a reason")
                 self._unfit[who.name] = reason
                 self._settings_at_fault |= reply.error.code == ERROR_CODE_BASE + SettingsError.exit_code
-                warn("rejected a reply", step=MessageType.QUERY, node=who.name, reason=reason)
+                rejections.warn(node=who.name, reason=reason)
+        unanswered.end()
+        rejections.end()
 
     def _explain(self, answered: int, asked: int) -> SettingsError | TrainingFailedError:
-        reasons = "; ".join(f"node {name}: {reason}" for name, reason in sorted(self._unfit.items()))
+        reasons = "; ".join(shorten([f"node {name}: {self._unfit[name]}" for name in sorted(self._unfit)]))
         line = (
             f"{answered} of {asked} nodes can begin, {self.settings.least_updates} needed (MIN_UPDATES):"
             f" {reasons}"
@@ -242,7 +248,7 @@ def _check_initial(
     ]
     if others:
         raise TrainingFailedError(
-            f"nodes {', '.join(others)} built different initial arrays than node {first} from"
+            f"nodes {list_names(others)} built different initial arrays than node {first} from"
             f" SEED={settings.seed}; expected the same task, pretrained weights and packages on every node"
         )
     return arrays.make_record({name: initial[name] for name in layout.arrays})

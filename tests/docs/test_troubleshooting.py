@@ -13,7 +13,7 @@ PASSED_ON = {"fedmx/log.py", "fedmx/link/repeats.py", "server/few_lines.py"}
 
 
 def list_warnings() -> Iterator[tuple[str, str]]:
-    """Yield the place and the name of each event that is logged by `warn` or `logger.error`."""
+    """Yield the place and the name of each event that is logged by `warn`, `FewLines` or `logger.error`."""
     for path in sorted(path for folder in PROGRAMS for path in (ROOT / folder).rglob("*.py")):
         place = str(path.relative_to(ROOT))
         for node in ast.walk(ast.parse(path.read_text())):
@@ -28,7 +28,7 @@ def list_warnings() -> Iterator[tuple[str, str]]:
 
 def _is_logging(function: ast.expr) -> bool:
     name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-    return name == "warn" or ast.unparse(function) == "logger.error"
+    return name in ("warn", "FewLines") or ast.unparse(function) == "logger.error"
 
 
 def _text_of(argument: ast.expr) -> str:

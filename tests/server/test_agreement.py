@@ -105,6 +105,17 @@ def test_a_node_that_raises_is_reported_with_its_cause_if_the_others_are_too_few
     )
 
 
+def test_many_nodes_that_raise_are_twenty_lines_and_one_error_of_limited_length(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    reason = failure(TrainingFailedError, [Broken() for _ in range(30)])
+    assert reason.count("no data") == 20
+    assert reason.endswith("; and 10 more")
+    lines = [line for line in caplog.messages if line.startswith("rejected a reply")]
+    assert len(lines) == 21
+    assert lines[-1].endswith("more_nodes=10")
+
+
 def test_a_node_that_is_there_and_does_not_answer_is_named_where_the_others_are_too_few() -> None:
     grid = Deaf({10: NullNode(), 11: NullNode()})
     settings = ServerSettings(num_partitions=2)
