@@ -190,7 +190,7 @@ def test_a_guess_of_what_another_site_has_is_answered_like_any_other(hub: Hub) -
     for guess in (secret, unknown):
         raw = RawNode(hub.address)
         raw.get_ready("bad")
-        asked = hub.ask_in_background(
+        hub.ask_in_background(
             hub.message(name="bad"),
             hub.message(RecordDict({"arrays": arrays.make_record({"a": secret})}), "good"),
         )
@@ -201,7 +201,6 @@ def test_a_guess_of_what_another_site_has_is_answered_like_any_other(hub: Hub) -
         answers.append(missing.SerializeToString())
         raw.hang_up()
         hub.await_gone("bad")
-        del asked
     assert answers[0] == answers[1]
 
 
@@ -220,7 +219,7 @@ def test_a_node_that_lacks_what_it_said_to_have_is_sent_it_once_more(hub: Hub, r
     content = model(1, changed=1)
     digests = frozenset(arrays.digest(array) for array in content.array_records["arrays"].values())
     raw.get_ready(holding=Holding(RUN_ID, frozenset(), digests))
-    asked = hub.ask_in_background(hub.message(content, name="raw"))
+    hub.ask_in_background(hub.message(content, name="raw"))
     begin = raw.receive("begin")
     assert list(begin.left_out) == list(range(COUNT))
     request_id = pb.Header.FromString(begin.header).request_id
@@ -228,7 +227,6 @@ def test_a_node_that_lacks_what_it_said_to_have_is_sent_it_once_more(hub: Hub, r
     begin = raw.receive("begin")
     assert [place for place in range(COUNT) if place not in begin.left_out] == [0, 5]
     assert begin.array_bytes == 2 * SIZE
-    del asked
 
 
 def test_what_a_node_has_of_another_run_is_sent(hub: Hub, raw: RawNode) -> None:

@@ -97,7 +97,5 @@ def test_a_node_needs_the_model_and_its_reply(large: dict[str, float]) -> None:
     assert large["node_peak"] < (2 * 600 + 50) * MB
 
 
-def test_a_node_keeps_the_newest_arrays_and_no_old_reply(
-    large: dict[str, float],
-) -> None:
+def test_a_node_keeps_the_newest_arrays_and_no_old_reply(large: dict[str, float]) -> None:
     assert large["node_after"] < (600 + 50) * MB
