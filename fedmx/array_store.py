@@ -57,7 +57,7 @@ class ArrayStore:
         return Slot(space, size)
 
     def put(self, array: Array) -> Array:
-        """Store an array that has arrived as one of Flower's; one that was received here is stored already.
+        """Store a Flower `Array`; a `HeldArray` is returned as it is.
 
         Raises:
             DataError: it cannot be written to the spool file.
@@ -184,7 +184,7 @@ class Spool:
                 with disk_errors(self.folder):
                     self._file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115 - stays open
                 weakref.finalize(self, self._file.close)
-            # In this order, in case that the garbage collector releases the last region in between.
+            # Counted first: the garbage collector may release the last region before the new one exists.
             self._live += 1
             region = _Region(self, self._file.fileno(), self._end, size)
             self._end += size
@@ -259,5 +259,5 @@ class _MemorySpace:
 
 
 def _bytes_of(values: NDArray[np.generic]) -> memoryview:
-    # A memoryview cannot cast an empty array. One of bytes could not be written to, not even with nothing.
+    # A memoryview cannot cast an empty array, and one of `bytes` rejects every write, even an empty one.
     return values.reshape(-1).data.cast("B") if values.size else memoryview(bytearray())

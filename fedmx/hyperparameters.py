@@ -14,7 +14,7 @@ from fedmx.errors import SettingsError
 from fedmx.fields import Field, setting
 
 OFF = "off"
-# In which updates may travel; `fedmx.reduced`, which needs numpy, has what they are made of.
+# The dtypes in which updates may travel; `fedmx.reduced`, which imports numpy, implements them.
 WIRE_DTYPES = ("float16", "bfloat16", "int8")
 
 # The names under which MXNet 1.9.1 registers its optimizers; the server has no MXNet to ask.

@@ -1,9 +1,8 @@
 """Updates with fewer bytes: what training changed in an array, in 8 or 16 bits for each value (WIRE_DTYPE).
 
 Each value is rounded up or down at random, with probabilities whose mean is the value, so that an average
-over many values, nodes or rounds is not biased. Nodes keep no state, so an error is not carried to the next
-round.
-The random bits are those of numpy's PCG64, whose stream never changes, seeded with SHA-256.
+over many values, nodes or rounds is not biased. Nodes keep no state, so no rounding error is carried over to
+the next round. The random bits are those of numpy's PCG64, whose stream never changes, seeded with SHA-256.
 """
 
 import hashlib
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RECORD = "reduced"
-"""The record of a reply that says how to restore its arrays."""
+"""The record of a reply that contains what is needed to restore its arrays."""
 
 # WIRE_DTYPE -> the dtype of the arrays that travel; numpy has no bfloat16.
 DTYPES = {"float16": "float16", "bfloat16": "uint16", "int8": "int8"}

@@ -38,17 +38,17 @@ class RunSettings(Hyperparameters):
     round_timeout: float = setting(
         600.0,
         parsing.seconds_or_unlimited,
-        "seconds that a client has for a message, without the time in which bytes travel; 0: no limit",
+        "seconds that a client has to answer a message, without the time of transfers; 0: no limit",
     )
     quorum: float = setting(
         1.0,
         parsing.number(above=0, at_most=1),
-        "fraction of the nodes that were asked whose replies are enough; 1: all",
+        "fraction of the asked nodes whose replies are enough; 1: all",
     )
     quorum_grace: float = setting(
         30.0,
         parsing.seconds,
-        "seconds that the other nodes have once QUORUM has replied",
+        "seconds to wait for the other nodes once QUORUM of them have replied",
     )
     lr_schedule: LearningRateSchedule = setting(
         LearningRateSchedule(),

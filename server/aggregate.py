@@ -23,7 +23,7 @@ from server.strategy_kinds import Aggregation, ByArray
 from server.update import LOSS, NUM_EXAMPLES, Update, records_of, weighted_means
 
 Named = Iterator[tuple[str, Array]]
-# From so many bytes on, hashing an array takes longer than passing it to another thread.
+# From this many bytes on, hashing an array takes longer than passing it to another thread.
 _LARGE_BYTES = 1 << 20
 
 

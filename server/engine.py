@@ -129,13 +129,13 @@ class FlowerEngine:
         del messages, sent
         with self.roster.listed_by_wait():
             replies = self._collect()
-        if time.monotonic() >= self._grace.ends <= self._deadline:
+        if self._grace.ends <= min(time.monotonic(), self._deadline):
             self._absences.update(dict.fromkeys(self._awaited.values(), Absence(Cause.LEFT_OUT)))
         self._awaited = {}
         return replies
 
     def transfer(self, _: Message) -> None:
-        """Flower's engines do not measure."""
+        """Return None: Flower's engines do not measure it."""
 
     def find_absence(self, node_id: int) -> Absence:
         """Return why a node did not reply to the newest messages."""
@@ -153,7 +153,7 @@ class FlowerEngine:
 
     @property
     def travelling(self) -> int:
-        """Flower's engines do not tell."""
+        """Return 0: Flower's engines do not report it."""
         return 0
 
     def count_answered(self) -> int:

@@ -16,7 +16,7 @@ from server.custom_strategy import is_custom
 from server.layout import Layout
 
 _BASE = 165_000_000
-# What is on its way on a node's stream, here and in gRPC.
+# Bytes on their way on a node's stream, in fedmx and in gRPC.
 _STREAM = 3_500_000
 # A quarter: beside the updates, there are the old and the new model, and what the strategy holds.
 _SHARE_OF_UPDATES = 4
@@ -82,7 +82,7 @@ def _list_limits() -> list[memory.Limit]:
 
 
 def reject_excess(layout: Layout, nodes: int, settings: ServerSettings) -> None:
-    """Check before round 1 that rounds of so many nodes fit into the limit on memory.
+    """Check before round 1 that rounds with this many nodes fit into the limit on memory.
 
     Raises:
         SettingsError: they do not.
@@ -100,9 +100,9 @@ def reject_excess(layout: Layout, nodes: int, settings: ServerSettings) -> None:
 
 
 def warn_of_excess(layout: Layout, updates: int, settings: ServerSettings) -> None:
-    """Log a WARNING where a round of so many updates needs more than the server has.
+    """Log a WARNING if a round with this many updates needs more than the server has.
 
-    Nodes may join after the run began; and a machine without a limit may still have less than is needed.
+    Nodes may join after the run has begun, and a machine without a limit may have less than is needed.
     """
     smallest = min(_list_limits(), key=lambda limit: limit.size)
     needed = estimate(layout, updates, settings)

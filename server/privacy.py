@@ -94,10 +94,10 @@ class Mechanism(Protocol):
     current_arrays: ArrayRecord
 
     def start_release(self, updates: int, clipped: int) -> float:
-        """Return the standard deviation of the noise on the average of so many updates.
+        """Return the standard deviation of the noise on the average of the updates.
 
         Args:
-            updates: admitted in the round; each has the same weight.
+            updates: how many were admitted in the round; each has the same weight.
             clipped: how many of them were longer than the norm.
         """
 

@@ -121,12 +121,7 @@ def build(settings: ServerSettings) -> Plan:
     strategy = _construct(offer, settings)
     least = offer.least_nodes(settings.strategy_args)
     if settings.dp_mode == "off":
-        return Plan(
-            strategy,
-            least,
-            offer.aggregation,
-            needs_loss=offer.needs_loss,
-        )
+        return Plan(strategy, least, offer.aggregation, needs_loss=offer.needs_loss)
     wrapped, accountant = privacy.wrap(strategy, settings, _sampled_nodes(settings))
     return Plan(wrapped, least, offer.aggregation, accountant, wrapped)
 
@@ -161,7 +156,7 @@ def needs_loss(settings: ServerSettings) -> bool:
 
 
 def count_sampled(nodes: int, settings: ServerSettings) -> int:
-    """Return how many of so many nodes train in a round, as Flower counts them."""
+    """Return how many of the nodes train in a round, as Flower counts them."""
     return max(1, int(nodes * _fraction(settings)))
 
 

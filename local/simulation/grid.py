@@ -127,7 +127,7 @@ class SimulationGrid(Grid):
         # Each message holds a model.
         del messages, sent
         replies = self._collect()
-        if time.monotonic() >= self._grace.ends <= self._deadline:
+        if self._grace.ends <= min(time.monotonic(), self._deadline):
             self._left_out.update(self._awaited.values())
         self._awaited = {}
         return replies
