@@ -92,7 +92,7 @@ def _make_job(engine: str, size: str, options: argparse.Namespace) -> Job:
 
 
 def _parse_options() -> argparse.Namespace:
-    parser = ArgumentParser(prog="python -m bench", description="Measure rounds on three engines.")
+    parser = ArgumentParser(prog="python -m bench", description="Measure what a round costs.")
     parser.add_argument("--only", type=choose(PARTS), default=PARTS, help=f"parts: {','.join(PARTS)}")
     parser.add_argument("--sizes", type=choose(SIZES), default=SIZES, help=f"sizes: {','.join(SIZES)}")
     parser.add_argument(

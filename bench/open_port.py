@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
 from flwr.app import ArrayRecord, Message, MessageType, RecordDict
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -136,7 +138,7 @@ def serve(lines: TextIO, port: int, pki: Path) -> None:
     server.start()
     grid = LinkGrid(server, 1)
     wait_until(lambda: len(list(grid.get_node_ids())) == NODES, _LIMIT_S, "nodes")
-    models = {size: ArrayRecord(make_arrays(size)) for size in ROUNDS}
+    models = {size: make_arrays(size) for size in ROUNDS}
     for line in lines:
         size, number = line.split()
         seconds = [_run_round(grid, models[size]) for _ in range(int(number))]
@@ -144,18 +146,25 @@ def serve(lines: TextIO, port: int, pki: Path) -> None:
     server.stop(pb.Goodbye.FINISHED)
 
 
-def _run_round(grid: LinkGrid, model: ArrayRecord) -> float:
-    """Train and evaluate once; return the seconds."""
+def _run_round(grid: LinkGrid, model: list[NDArray[np.float32]]) -> float:
+    """Train and evaluate once, each with new arrays; return the seconds."""
     # Nodes would answer an equal request from their reply caches.
     group = secrets.token_hex(8)
+    contents = {step: _change(model) for step in (MessageType.TRAIN, MessageType.EVALUATE)}
     started = time.perf_counter()
-    for step in (MessageType.TRAIN, MessageType.EVALUATE):
-        content = RecordDict({"arrays": model})
+    for step, content in contents.items():
         messages = [Message(content, node, step, group_id=group) for node in grid.get_node_ids()]
         replies = list(grid.send_and_receive(messages, timeout=_LIMIT_S))
         if len(replies) != NODES or any(reply.has_error() for reply in replies):
             raise RuntimeError(f"{step}: {len(replies)} of {NODES} nodes replied, or a reply is an error")
     return time.perf_counter() - started
+
+
+def _change(model: list[NDArray[np.float32]]) -> RecordDict:
+    """Change the first value of each array: what a node has is not sent to it again."""
+    for values in model:
+        values.flat[0] += 1
+    return RecordDict({"arrays": ArrayRecord(model)})
 
 
 def gather(lines: TextIO, port: int, pki: Path) -> None:

@@ -38,7 +38,7 @@ T = TypeVar("T")
 def main() -> None:
     """Write the page and the plot."""
     parser = ArgumentParser(prog="python -m bench.pages", description="Update docs/performance.md.")
-    parser.add_argument("--note", default="", help="how the figures were measured, after the machine's name")
+    parser.add_argument("--note", default="", help="a sentence about how the figures were measured")
     options: argparse.Namespace = parser.parse_args()
     parts = merge(json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json")))
     PAGE.write_text(replace_blocks(PAGE.read_text(), build_blocks(parts, options.note)))
@@ -70,8 +70,8 @@ def build_blocks(parts: Mapping[str, Any], note: str) -> dict[str, str]:
     """Return the text of each block that has been measured, by its name in the page."""
     machine = parts["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    words = (machine["cpu"], f"{machine['cores']} cores", f"Python {machine['python']}", versions, note)
-    blocks = {"machine": ", ".join(filter(None, words)) + "."}
+    facts = (machine["cpu"], f"{machine['cores']} cores", f"Python {machine['python']}", versions)
+    blocks = {"machine": f"{', '.join(facts)}. {note}".strip()}
     if parts["outcomes"]:
         blocks["rounds"] = _tabulate_rounds(parts["outcomes"], parts["floors"])
     if "scale" in parts:

@@ -87,15 +87,20 @@ def _draw_panel(panel: Panel) -> list[str]:
         y = upward.place(tick)
         parts += [_line(_LEFT, y, _WIDTH - _RIGHT, y), _text(_LEFT - 6, y + 4, f"{tick:g}", "end")]
     for number, (name, series) in enumerate(panel.series.items()):
-        color = _COLORS[number % len(_COLORS)]
-        places = [(across.place(x), upward.place(y)) for x, y in series]
-        path = " ".join(f"{x},{y}" for x, y in places)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"/>')
-        parts += [f'<circle cx="{x}" cy="{y}" r="3.5" fill="{color}"/>' for x, y in places]
-        left = _LEFT + 160 * number
-        parts.append(f'<circle cx="{left + 4}" cy="38" r="4" fill="{color}"/>')
-        parts.append(_text(left + 14, 42, name, "start"))
+        parts += _draw_series(number, name, [(across.place(x), upward.place(y)) for x, y in series])
     return parts
+
+
+def _draw_series(number: int, name: str, places: list[tuple[float, float]]) -> list[str]:
+    color = _COLORS[number % len(_COLORS)]
+    path = " ".join(f"{x},{y}" for x, y in places)
+    left = _LEFT + 160 * number
+    return [
+        f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"/>',
+        *(f'<circle cx="{x}" cy="{y}" r="3.5" fill="{color}"/>' for x, y in places),
+        f'<circle cx="{left + 4}" cy="38" r="4" fill="{color}"/>',
+        _text(left + 14, 42, name, "start"),
+    ]
 
 
 def _line(x: float, y: float, to_x: float, to_y: float) -> str:

@@ -62,6 +62,9 @@ class Play:
             self._start()
         except MeasurementError as error:
             self._failure = str(error)
+        except BaseException:
+            self._children.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(

@@ -15,7 +15,8 @@ class Crossing:
     Attributes:
         engine: its name.
         bytes: of the model.
-        down_s: from the beginning of the step at the server to that of training at the node; None if unknown.
+        down_s: from the start of the train step at the server to the start of training at the node; None if
+            unknown.
         up_s: from the end of training at the node to the beginning of the aggregation; None if unknown.
     """
 

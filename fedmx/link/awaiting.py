@@ -21,6 +21,9 @@ class Awaiting:
         requests: one for each reply.
         timeout_s: how long each reply is awaited while no bytes of it or its request travel; may be infinite.
         quorum: how many replies are enough; None: all.
+
+    Attributes:
+        answered: how many answers have arrived, errors included.
     """
 
     def __init__(
@@ -33,7 +36,6 @@ class Awaiting:
         self._changed = threading.Condition()
         self._open = len(requests)
         self._succeeded = 0
-        # All answers, errors included.
         self.answered = 0
         for request in requests:
             request.done.add_done_callback(self._note)
@@ -56,7 +58,7 @@ class Awaiting:
                 self._changed.wait(None if left_s == math.inf else max(left_s, _SHORTEST_S))
 
     def find_deadlines(self) -> dict[int, float]:
-        """Return until when each reply is awaited that has not arrived: node id -> monotonic seconds."""
+        """Return when the wait for each missing reply ends: node id -> monotonic seconds."""
         return {one.node_id: self._find_deadline(one) for one in self._requests if not one.done.done()}
 
     def find_absences(self) -> Mapping[int, Absence]:
@@ -76,7 +78,7 @@ class Awaiting:
         self._requests = ()
 
     def _note(self, done: "Future[Answer | None]") -> None:
-        # After an error of this server, whoever pulls the replies gets it.
+        # An error of this server is raised where the replies are pulled.
         answer = None if done.exception() else done.result()
         with self._changed:
             self._open -= 1

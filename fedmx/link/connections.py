@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
-# Linux's struct tcp_info. 8 u8 and 11 u32 precede tcpi_last_data_recv, in milliseconds. 13 u32 and two u64
+# Linux's struct tcp_info. 8 u8 and 11 u32 precede tcpi_last_data_recv, in milliseconds. 12 u32 and two u64
 # follow, then u64 tcpi_bytes_acked and tcpi_bytes_received, two u32, and u32 tcpi_notsent_bytes.
 _TCP_INFO = struct.Struct("=52xI64xQQ8xI")
 
@@ -37,7 +37,7 @@ Connections = Mapping[Peer, Connection]
 
 
 def measure() -> Connections:
-    """Ask the kernel about all connections of this process; empty on other systems than Linux."""
+    """Ask the kernel about all connections of this process; empty on systems other than Linux."""
     try:
         descriptors = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
     except OSError:

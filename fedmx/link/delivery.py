@@ -1,6 +1,6 @@
 """Sends requests to one node, on one stream, without the arrays and the requests that the node has."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from fedmx.link.outbox import Outbox
 from fedmx.link.quota import Quota
@@ -27,10 +27,10 @@ class Delivery:
         self._outbox = outbox
         self._quota = quota
         self._holding = Holding()
-        # Digests of the arrays of the newest message that was sent.
-        self._newest: frozenset[bytes] | None = None
-        # The newest request, and the places of the arrays that were left out of it.
-        self._latest: tuple[str, frozenset[int]] = "", frozenset()
+        # Of the message that was sent last: the digests of its arrays, its request id, and the places of the
+        # arrays that were left out of it.
+        self._sent_digests: frozenset[bytes] | None = None
+        self._sent: tuple[str, frozenset[int]] = "", frozenset()
 
     def note(self, holding: Holding) -> None:
         """Note what the node has from an earlier stream."""
@@ -38,12 +38,11 @@ class Delivery:
 
     def ask(self, request: Request) -> None:
         """Send a request, or only its id if the node has it."""
-        self._quota.count_request()
+        self._quota.count_request(request.request_id)
         if request.request_id in self._holding.request_ids:
             self._outbox.send([control.build_repeat(request.request_id)])
         else:
-            self._requests.depart(request.node_id, request.request_id)
-            self._outbox.send(self._cut(request))
+            self._send(request.node_id, request.request_id)
 
     def ask_again(self, node_id: int, missing: pb.Missing) -> None:
         """Send a request again to a node that lacks some of its arrays, or all of it.
@@ -52,30 +51,40 @@ class Delivery:
             ProtocolError: the node asked for it before.
         """
         self._quota.count_missing(missing.request_id)
-        request_id, left_out = self._latest
-        left_out = left_out - set(missing.arrays) if request_id == missing.request_id else frozenset()
-        self._outbox.send(self._requests.frames(node_id, missing.request_id, left_out))
+        self._send(node_id, missing.request_id, missing.arrays)
 
-    def _cut(self, request: Request) -> Iterator[bytes]:
+    def _send(self, node_id: int, request_id: str, missing: Collection[int] | None = None) -> None:
+        self._requests.depart(node_id, request_id)
+        self._outbox.send(self._cut(node_id, request_id, missing))
+
+    def _cut(self, node_id: int, request_id: str, missing: Collection[int] | None) -> Iterator[bytes]:
         """Yield a request's frames when its turn to be written comes; none if it is not awaited by then.
 
         Until then nothing here refers to its arrays, which are a model.
+
+        Args:
+            node_id: the node's.
+            request_id: the request's.
+            missing: the places of the arrays that were left out and that the node lacks; None if it is sent
+                for the first time on this stream.
         """
-        node_id, request_id = request.node_id, request.request_id
-        del request
         awaited = self._requests.find(node_id, request_id)
         if awaited is None:
             return
         encoded = awaited.message.arrays
-        left_out = encoded.find_known(self._find_held(awaited.message.run_id))
-        self._latest = request_id, left_out
+        if missing is None:
+            left_out = encoded.find_known(self._find_held(awaited.message.run_id))
+        else:
+            sent_id, left_out = self._sent
+            left_out = left_out - set(missing) if sent_id == request_id else frozenset()
+        self._sent = request_id, left_out
         if encoded.arrays:
-            self._newest = encoded.all_digests
+            self._sent_digests = encoded.all_digests
         del awaited, encoded
         yield from self._requests.frames(node_id, request_id, left_out)
 
     def _find_held(self, run_id: int) -> frozenset[bytes]:
         """Return the digests of the arrays that the node has and that a message of this run may leave out."""
-        if self._newest is not None:
-            return self._newest
+        if self._sent_digests is not None:
+            return self._sent_digests
         return self._holding.digests if self._holding.run_id == run_id else frozenset()

@@ -139,7 +139,7 @@ class LinkGrid(Grid):
 
     @property
     def deadlines(self) -> Mapping[int, float]:
-        """Until when each reply is awaited that has not arrived; any thread may read it."""
+        """When the wait for each missing reply ends, by node id; any thread may read it."""
         return self._awaiting.find_deadlines()
 
     @property

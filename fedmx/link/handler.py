@@ -1,6 +1,7 @@
 """Turns a request into the reply of a node: the app's, or an error in its place."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from flwr.app import Array, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -8,11 +9,48 @@ from flwr.clientapp import ClientApp
 from fedmx import arrays
 from fedmx.errors import FederationError, SettingsError, StopSignal
 from fedmx.link.flower import APP_RAISED, Envelope, error_of, rebuild_request, set_identity
-from fedmx.link.reply_cache import Reply
+from fedmx.link.reply_cache import Reply, ReplyCache
 from fedmx.log import logger, printable, warn
 from fedmx.protocol import encode
 from fedmx.protocol import link_pb2 as pb
+from fedmx.protocol.control import Welcome
 from fedmx.protocol.decode import Received
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """The size of a request and of the reply that was sent.
+
+    Attributes:
+        round: the round of the request; None if it belongs to none.
+        bytes_down: bytes of the request.
+        bytes_up: bytes of the reply.
+    """
+
+    round: int | None
+    bytes_down: int
+    bytes_up: int
+
+
+def answer(app: ClientApp, request: Received, welcome: Welcome, cache: ReplyCache) -> tuple[Reply, bool]:
+    """Return the reply to a request, and whether the app has computed it now.
+
+    Args:
+        app: answers requests whose replies are not cached.
+        request: the request.
+        welcome: of the server.
+        cache: receives the reply, unless it is an error: if the server repeats the request, the app is called
+            again.
+    """
+    reply = cache.find(request.request_id)
+    if reply is not None:
+        return reply, False
+    cache.make_room(request.header)
+    content = call_app(app, request, welcome.node_id)
+    reply = encode_reply(request, content, welcome.max_model_bytes)
+    if not isinstance(content, Error):
+        cache.add(reply)
+    return reply, True
 
 
 def call_app(app: ClientApp, request: Received, node_id: int) -> RecordDict | Error:

@@ -7,10 +7,10 @@ thread. `server.py` explains why the server's end is built differently.
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import grpc
-from flwr.app import ConfigRecord, Error
+from flwr.app import ConfigRecord
 from flwr.clientapp import ClientApp
 
 from fedmx import parsing
@@ -19,7 +19,7 @@ from fedmx.errors import FederationError, ProtocolError, RefusedError
 from fedmx.link import channel
 from fedmx.link.backoff import Backoff, Wait
 from fedmx.link.flower import break_record_cycles
-from fedmx.link.handler import call_app, encode_reply
+from fedmx.link.handler import Exchange, answer
 from fedmx.link.held import Held
 from fedmx.link.inbox import Inbox
 from fedmx.link.node_stream import LinkOptions, NodeStream
@@ -36,21 +36,6 @@ _WELCOME_TIMEOUT_S = 10.0
 _NOT_WELCOMED = Welcome(name="", node_id=0, max_model_bytes=0)
 
 __all__ = ["Exchange", "LinkOptions", "NodeLink"]
-
-
-@dataclass(frozen=True)
-class Exchange:
-    """The size of a request and of the reply that was sent.
-
-    Attributes:
-        round: the round of the request; None if it belongs to none.
-        bytes_down: bytes of the request.
-        bytes_up: bytes of the reply.
-    """
-
-    round: int | None
-    bytes_down: int
-    bytes_up: int
 
 
 class NodeLink:
@@ -141,15 +126,7 @@ class NodeLink:
 
     def _answer(self, app: ClientApp, request: Received) -> Exchange | None:
         """Send the reply to a request; return their sizes unless the reply was cached."""
-        reply = self._reply_cache.find(request.request_id)
-        is_new = reply is None
-        if reply is None:
-            self._reply_cache.make_room(request.header)
-            content = call_app(app, request, self._welcome.node_id)
-            reply = encode_reply(request, content, self._welcome.max_model_bytes)
-            # Errors are not cached: if the server repeats the request, the app is called again.
-            if not isinstance(content, Error):
-                self._reply_cache.add(reply)
+        reply, is_new = answer(app, request, self._welcome, self._reply_cache)
         # The order matters: a repeated request that arrives before `finish()` is answered by the frames sent
         # below, on the newest stream; one that arrives later is answered from the cache.
         self._inbox.finish()
@@ -157,9 +134,7 @@ class NodeLink:
             # If there is no stream, the server repeats the request on the next one.
             if self._stream is not None:
                 self._stream.send(reply.frames())
-        if not is_new:
-            return None
-        return Exchange(request.round, request.frame_bytes, reply.wire_bytes)
+        return Exchange(request.round, request.frame_bytes, reply.wire_bytes) if is_new else None
 
     def _stay_joined(self) -> None:
         """Reconnect until the membership ends, then notify the inbox of the end or the error."""
@@ -265,7 +240,7 @@ class NodeLink:
         elif kind == "go":
             stream.go()
         elif kind == "missing":
-            self._send_again(stream, frame.missing)
+            stream.send(self._reply_cache.send_again(frame.missing))
         elif kind == "withdraw":
             self._inbox.withdraw(frame.withdraw.request_id)
             assembler.forget(frame.withdraw.request_id)
@@ -291,19 +266,8 @@ class NodeLink:
         """Answer a request that the server believes to be here, or ask for it if it is not."""
         if self._inbox.repeat(request_id):
             return
-        reply = self._reply_cache.find(request_id)
-        if reply is None:
-            stream.send([control.build_missing(request_id, [])])
-        else:
-            reply.leave_out_all()
-            stream.send(reply.frames())
-
-    def _send_again(self, stream: NodeStream, missing: pb.Missing) -> None:
-        """Send a reply with the arrays that the server lacks, if it is still cached."""
-        reply = self._reply_cache.find(missing.request_id)
-        if reply is not None:
-            reply.left_out -= set(missing.arrays)
-            stream.send(reply.frames())
+        frames = self._reply_cache.repeat(request_id)
+        stream.send(frames or [control.build_missing(request_id, [])])
 
     def _join(self, stream: NodeStream, welcome: Welcome) -> None:
         if self.is_member and welcome.task_options != self._welcome.task_options:

@@ -106,9 +106,10 @@ class NodeStream:
             finally:
                 watchdog.stop()
                 self._timer.cancel()
+                # First, so that a reply that waits is not sent any further.
+                self._call.cancel()
                 self._outbox.put(None)
                 self._may_go.set()
-                self._call.cancel()
 
     def confirm(self) -> None:
         """Keep the stream open: the server has answered."""

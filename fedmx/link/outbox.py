@@ -45,7 +45,7 @@ class Outbox:
     async def write_all(self) -> None:
         """Write frames until the stream is ended."""
         while (frames := await self._next()) is not None:
-            if isinstance(frames, list):
+            if isinstance(frames, list) or self.is_ending:
                 await self._write(frames)
             else:
                 async with self._turns.take():

@@ -48,13 +48,15 @@ class Progress:
         connection = measure().get(self._peer) if any(one.travel.is_on for one in requests) else None
         for request in requests:
             if request.is_written and (connection is None or not connection.unsent):
-                request.arrive()
-        where = {request.travel.where for request in requests}
-        # Without the kernel's counters, on other systems than Linux, frames have to do.
+                request.rest()
+        # A request that waits for its turn to be written does not stall.
+        is_down = any(one.travel.where is Where.DOWN and one.bytes_sent for one in requests)
+        is_up = any(one.travel.where is Where.UP for one in requests) and not self.is_held
+        # Systems other than Linux have no such counters: frames are counted instead.
         sent = connection.acknowledged if connection else sum(one.bytes_sent for one in requests)
         received = connection.received if connection else sum(one.reply_arrived for one in requests)
-        down_s = self._down.count(sent, passed_s, is_on=Where.DOWN in where)
-        up_s = self._up.count(received, passed_s, is_on=Where.UP in where and not self.is_held)
+        down_s = self._down.count(sent, passed_s, is_on=is_down)
+        up_s = self._up.count(received, passed_s, is_on=is_up)
         return max(down_s, up_s) >= self.limit_s
 
 

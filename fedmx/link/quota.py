@@ -1,4 +1,4 @@
-"""How much one node may send on one stream: so many replies, so many signs of life."""
+"""Limits what one node may send on one stream: replies, requests to repeat, and signs of life."""
 
 import time
 from collections.abc import Callable
@@ -19,21 +19,25 @@ class Quota:
         self._began = clock()
         # One more than was asked: the node may owe a reply from an earlier stream.
         self._replies_left = 1
+        self._asked = 0
+        # Ids of the requests that lacked arrays, or whose replies did.
         self._lacking: set[str] = set()
         self._signs_of_life = 0
         self._bytes_up = 0
 
-    def count_request(self) -> None:
+    def count_request(self, request_id: str) -> None:
         """Count a request, which entitles the node to one reply."""
+        self._asked += 1
         self._replies_left += 1
+        self._lacking.discard(request_id)
 
     def count_missing(self, request_id: str) -> None:
         """Count a message that lacked arrays of the other end, which entitles the node to send it again.
 
         Raises:
-            ProtocolError: it lacked arrays before.
+            ProtocolError: it lacked arrays before, or the node was not asked so often.
         """
-        if request_id in self._lacking:
+        if request_id in self._lacking or len(self._lacking) > self._asked:
             raise ProtocolError("a message that lacks arrays again")
         self._lacking.add(request_id)
         self._replies_left += 1

@@ -59,6 +59,22 @@ class ReplyCache:
             replies = list(self._replies.values())
         return next((reply for reply in replies if reply.request.request_id == request_id), None)
 
+    def repeat(self, request_id: str) -> Iterator[bytes] | None:
+        """Return the frames of a reply that refers to all its arrays; None if it is not cached."""
+        reply = self.find(request_id)
+        if reply is None:
+            return None
+        reply.leave_out_all()
+        return reply.frames()
+
+    def send_again(self, missing: pb.Missing) -> Iterator[bytes]:
+        """Return the frames of a reply with the arrays that the server lacks; none if it is not cached."""
+        reply = self.find(missing.request_id)
+        if reply is None:
+            return iter(())
+        reply.left_out -= set(missing.arrays)
+        return reply.frames()
+
     def list_requests(self) -> list[str]:
         """Return the ids of the requests whose replies are cached."""
         with self._lock:

@@ -49,13 +49,13 @@ class Request:
         asked_at: monotonic seconds.
         bytes_down: bytes of frames that were written, to all streams together.
         bytes_to_send: bytes of the frames that are being written, or wait for that.
-        bytes_sent: bytes of these that were written.
+        bytes_sent: bytes of these that were written; 0 while they wait for their turn.
         is_written: whether all frames were written, and may still be on their way.
         travel: whether bytes of the request or of its reply are on their way.
         reply_arrived: array bytes of the reply that arrived.
         reply_total: array bytes of the reply; 0 before it begins.
         absence: why the node was given up.
-        arrived: the complete arrays of a reply whose stream broke.
+        reply_arrays: the complete arrays of a reply whose stream broke.
     """
 
     node_id: int
@@ -70,7 +70,7 @@ class Request:
     reply_arrived: int = 0
     reply_total: int = 0
     absence: Absence | None = None
-    arrived: list[Array] = field(default_factory=list)
+    reply_arrays: list[Array] = field(default_factory=list)
 
     @property
     def request_id(self) -> str:
@@ -86,18 +86,18 @@ class Request:
         return ""
 
     def depart(self, size: int) -> None:
-        """Note that the request is on its way to the node: so many bytes, of which none is written yet."""
+        """Note that the request is on its way to the node: `size` bytes, of which none is written yet."""
         self.bytes_to_send = size
         self.bytes_sent = 0
         self.is_written = False
         self.travel.go(Where.DOWN)
 
     def write(self, count: int) -> None:
-        """Note that so many bytes were written."""
+        """Note that `count` bytes were written."""
         self.bytes_down += count
         self.bytes_sent += count
 
-    def arrive(self) -> None:
+    def rest(self) -> None:
         """Note that nothing of the request is left to be sent, or that its stream is gone."""
         self.is_written = False
         self.travel.go(Where.AT_REST)
@@ -133,23 +133,32 @@ class Requests:
         """Add a request; return whether no equal one is awaited, so that it has to be sent."""
         request.asked_at = self._clock()
         equal = self._waiting.setdefault(request.node_id, {}).setdefault(request.request_id, [])
+        if equal:
+            request.travel = equal[0].travel
         equal.append(request)
         return len(equal) == 1
 
     def withdraw(self, request: Request) -> bool:
         """Remove a request; return whether no equal one is awaited any longer."""
-        of_node = self._waiting.get(request.node_id, {})
-        equal = of_node.get(request.request_id, [])
+        equal = self._equal(request.node_id, request.request_id)
         if request not in equal:
             return False
         equal.remove(request)
         if equal:
             return False
-        del of_node[request.request_id]
+        self._remove(request.node_id, request.request_id)
         return True
 
     def _equal(self, node_id: int, request_id: str) -> list[Request]:
         return self._waiting.get(node_id, {}).get(request_id, [])
+
+    def _remove(self, node_id: int, request_id: str) -> list[Request]:
+        """Remove the requests of one digest to a node, and the node if nothing else of it is awaited."""
+        of_node = self._waiting.get(node_id, {})
+        equal = of_node.pop(request_id, [])
+        if not of_node:
+            self._waiting.pop(node_id, None)
+        return equal
 
     def is_waiting(self, node_id: int, request_id: str) -> bool:
         """Return whether this answer is awaited."""
@@ -165,7 +174,7 @@ class Requests:
 
     def find(self, node_id: int, request_id: str) -> Request | None:
         """Return a request that is awaited; None if it is not."""
-        equal = self._waiting.get(node_id, {}).get(request_id)
+        equal = self._equal(node_id, request_id)
         return equal[0] if equal else None
 
     def find_array(self, node_id: int, request_id: str, digest: bytes) -> Array | None:
@@ -179,13 +188,13 @@ class Requests:
         sent = request.message.arrays.find(digest)
         if sent is not None:
             return sent
-        return next((array for array in request.arrived if arrays.digest(array) == digest), None)
+        return next((array for array in request.reply_arrays if arrays.digest(array) == digest), None)
 
     def keep_arrived(self, node_id: int, request_id: str, received: Iterable[Array]) -> None:
         """Keep the complete arrays of a reply whose stream broke, so that they are not sent again."""
         request = self.find(node_id, request_id)
         if request is not None:
-            request.arrived.extend(received)
+            request.reply_arrays.extend(received)
 
     def depart(self, node_id: int, request_id: str) -> None:
         """Note that a request waits for its turn to be written, so that its node has nothing to do yet."""
@@ -213,7 +222,7 @@ class Requests:
         for request in equal:
             # The kernel takes this much at once, so it is not worth a look at what it has sent.
             if request.bytes_sent <= _SMALL_BYTES:
-                request.arrive()
+                request.rest()
             else:
                 request.is_written = True
 
@@ -230,11 +239,11 @@ class Requests:
         """Note that a node's stream is gone: nothing of its requests is on its way any more."""
         for equal in self._waiting.get(node_id, {}).values():
             for request in equal:
-                request.arrive()
+                request.rest()
 
     def settle(self, node_id: int, request_id: str, content: RecordDict | Error, bytes_up: int) -> bool:
         """Pass an answer to all requests that await it; return whether there was any."""
-        equal = self._waiting.get(node_id, {}).pop(request_id, [])
+        equal = self._remove(node_id, request_id)
         for request in equal:
             seconds = self._clock() - request.asked_at
             request.settle(Answer(content, Transfer(request.bytes_down, bytes_up, seconds)))

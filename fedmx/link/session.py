@@ -11,6 +11,7 @@ from fedmx.link.channel import ServicerContext
 from fedmx.link.connections import Connections, parse_peer
 from fedmx.link.delivery import Delivery
 from fedmx.link.flower import error_of
+from fedmx.link.loan import Loan
 from fedmx.link.member import Member
 from fedmx.link.outbox import Outbox
 from fedmx.link.progress import Progress
@@ -56,9 +57,7 @@ class Session:
         self._progress = Progress(address, shared.stall_timeout_s)
         self._outbox = Outbox(context, shared.sending)
         self._reading: asyncio.Task[None] | None = None
-        # While a node has a turn, or waits for one, to send the arrays of a reply.
-        self._turn: asyncio.Task[None] | None = None
-        self._has_arrived = asyncio.Event()
+        self._loan = Loan(shared.receiving, self._progress, lambda: self._outbox.send([control.GO]))
         self._assembler: Assembler | None = None
         self._member: Member | None = None
         self._site: Site | None = None
@@ -69,6 +68,8 @@ class Session:
         self.is_ready = False
         self._is_expelled = False
         self._cause: str | None = None
+        # Whether the reply that arrives will have to be sent again.
+        self._is_lacking = False
         self._quota = Quota()
         self._delivery = Delivery(shared.requests, self._outbox, self._quota)
 
@@ -80,7 +81,7 @@ class Session:
             await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
             error = None if reading.cancelled() or not reading.done() else reading.exception()
             if isinstance(error, DataError):
-                # The disk cannot hold replies: this is no fault of the node's.
+                # The server's disk is full, which is not the node's fault.
                 self._shared.requests.fail(error)
             elif isinstance(error, FederationError):
                 self._refuse(error)
@@ -88,8 +89,7 @@ class Session:
         finally:
             reading.cancel()
             writing.cancel()
-            if self._turn is not None:
-                self._turn.cancel()
+            self._loan.cancel()
             self._leave()
             for result in await asyncio.gather(reading, writing, return_exceptions=True):
                 if not isinstance(result, _EXPECTED):
@@ -126,19 +126,8 @@ class Session:
         self.is_greeting = False
         self.drop()
 
-    def check_silence(self, passed_s: float, measure: Callable[[], Connections]) -> None:
-        """Drop the stream of a node from which nothing arrives.
-
-        Args:
-            passed_s: seconds since the previous check.
-            measure: asks the kernel about all connections.
-        """
-        if self._member is not None and self._silence.check(passed_s, measure):
-            self._cause = f"nothing arrived for {silence.LIMIT_S:g} s"
-            self.drop()
-
-    def check_progress(self, passed_s: float, measure: Callable[[], Connections]) -> None:
-        """End the wait for a node, and drop its stream, if a transfer makes no progress.
+    def check_connection(self, passed_s: float, measure: Callable[[], Connections]) -> None:
+        """Drop the stream of a node from which nothing arrives, or whose transfer makes no progress.
 
         Args:
             passed_s: seconds since the previous check.
@@ -151,6 +140,9 @@ class Session:
         if self._progress.check(requests.of_node(member.node_id), passed_s, measure):
             requests.give_up(member.node_id, Cause.STALLED)
             self._cause = f"a transfer made no progress for LINK_STALL_TIMEOUT={self._progress.limit_s:g}"
+            self.drop()
+        elif self._silence.check(passed_s, measure):
+            self._cause = f"nothing arrived for {silence.LIMIT_S:g} s"
             self.drop()
 
     def check_access(self, verifier: PeerVerifier) -> None:
@@ -200,22 +192,13 @@ class Session:
             is_kept = self._shared.requests.awaits(member.node_id)
             self._take(member, assembler, assembler.begin(frame.begin, is_kept=is_kept))
             if assembler.waits:
-                self._turn = asyncio.create_task(self._lend_turn())
+                self._loan.begin()
         elif kind == "missing" and self.is_ready:
             self._delivery.ask_again(member.node_id, frame.missing)
         elif kind == "alive":
             self._quota.count_sign_of_life()
         else:
             raise ProtocolError(f"unexpected frame {kind} from a joined node")
-
-    async def _lend_turn(self) -> None:
-        """Let the node send the first chunk of its reply when its turn comes; it lasts until the last one."""
-        self._has_arrived.clear()
-        self._progress.is_held = True
-        async with self._shared.receiving.take():
-            self._progress.is_held = False
-            self._outbox.send([control.GO])
-            await self._has_arrived.wait()
 
     async def _greet(self) -> Member:
         """Wait for the node's hello and welcome it."""
@@ -234,6 +217,7 @@ class Session:
         member, replaced = shared.join(hello, self._site, self)
         if replaced is not None:
             replaced.drop()
+            shared.requests.rest(member.node_id)
         self._member = member
         self._node_max_model_bytes = hello.max_model_bytes
         welcome = Welcome(member.name, member.node_id, shared.max_model_bytes, shared.task_options)
@@ -255,8 +239,7 @@ class Session:
             raise ProtocolError(f"a frame of {len(data)} bytes; expected at most {at_most}")
         self._silence.end()
         self._quota.count_bytes(len(data))
-        received: bytes = data
-        return received
+        return bytes(data)
 
     def _get_ready(self, member: Member, message: pb.Ready) -> None:
         ready = control.parse_ready(message)
@@ -274,14 +257,19 @@ class Session:
         if isinstance(result, Lacking):
             self._quota.count_missing(result.request_id)
             self._outbox.send([control.build_missing(result.request_id, result.places)])
+            self._is_lacking = not assembler.is_idle
             return
         if not assembler.is_idle:
             if (arrived := assembler.arrived) is not None:
                 requests.note_arrival(member.node_id, *arrived)
             return
-        self._has_arrived.set()
+        self._loan.end()
         bytes_up = self._quota.take_bytes_up()
-        if result is None or not requests.settle(member.node_id, result.request_id, result.content, bytes_up):
+        if self._is_lacking:
+            self._is_lacking = False
+        elif result is None or not requests.settle(
+            member.node_id, result.request_id, result.content, bytes_up
+        ):
             event("dropped a reply that is no longer awaited", node=member.name)
 
     def _refuse(self, error: FederationError) -> None:

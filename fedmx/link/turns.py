@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-# More nodes wait for a turn to reply.
+# If more nodes than this have requests, their replies wait for a turn.
 MOST_AT_ONCE = 64
 _PLACES = 8
 _PATIENCE_S = 0.25
@@ -19,7 +19,8 @@ class Turns:
 
     Args:
         places: how many streams have a turn at a time.
-        patience_s: after which a turn counts no longer: a slow line must not keep the others waiting.
+        patience_s: seconds after which a turn no longer counts, so that a slow line does not hold up the
+            others.
     """
 
     def __init__(self, places: int = _PLACES, patience_s: float = _PATIENCE_S) -> None:

@@ -51,8 +51,7 @@ class Watch:
         # The kernel is asked at most once for all sessions.
         measure = functools.cache(connections.measure)
         for session in sessions:
-            session.check_silence(PERIOD_S, measure)
-            session.check_progress(PERIOD_S, measure)
+            session.check_connection(PERIOD_S, measure)
 
     def _check_access(self, sessions: Iterable[Session], verifier: PeerVerifier) -> None:
         for session in sessions:

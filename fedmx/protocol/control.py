@@ -12,7 +12,13 @@ from fedmx.errors import ProtocolError, RefusedError, SettingsError, TrainingFai
 from fedmx.log import printable
 from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.encode import FRAME_BYTES
-from fedmx.protocol.records import decode_config, encode_record, find_problem_in_records
+from fedmx.protocol.records import (
+    DIGEST_BYTES,
+    MAX_ARRAYS,
+    decode_config,
+    encode_record,
+    find_problem_in_records,
+)
 
 # What both ends must have in common. Raise it whenever an end of the previous version would misunderstand an
 # end of this one: a field of link.proto that changed its meaning or has to be understood, another order of
@@ -27,8 +33,8 @@ MAX_HELLO_BYTES = 1024
 _LONGEST_INSTANCE = 64
 _LONGEST_VERSION = 40
 LONGEST_DEVICE = 64
-# As many as there is room for in a frame.
-_MOST_DIGESTS = 16_384
+# That a node has: one at work, some that wait, and a few whose replies are cached.
+_MOST_REQUESTS = 64
 
 ALIVE = pb.Frame(alive=pb.Alive()).SerializeToString()
 GO = pb.Frame(go=pb.Go()).SerializeToString()
@@ -200,14 +206,23 @@ def build_holding(holding: Holding) -> bytes:
     message = pb.Holding(
         run_id=holding.run_id,
         request_ids=sorted(holding.request_ids),
-        digests=sorted(holding.digests)[:_MOST_DIGESTS],
+        digests=sorted(holding.digests),
     )
     return pb.Frame(holding=message).SerializeToString()
 
 
 def parse_holding(message: pb.Holding) -> Holding:
-    """Parse the report of what a node has."""
-    return Holding(message.run_id, frozenset(message.request_ids), frozenset(message.digests))
+    """Parse the report of what a node has.
+
+    Raises:
+        ProtocolError: it is more than a node can have.
+    """
+    digests, request_ids = frozenset(message.digests), frozenset(message.request_ids)
+    if len(digests) > MAX_ARRAYS or any(len(digest) != DIGEST_BYTES for digest in digests):
+        raise ProtocolError(f"expected at most {MAX_ARRAYS} digests of {DIGEST_BYTES} bytes")
+    if len(request_ids) > _MOST_REQUESTS or any(len(each) > LONGEST_NAME for each in request_ids):
+        raise ProtocolError(f"expected at most {_MOST_REQUESTS} ids of requests")
+    return Holding(message.run_id, request_ids, digests)
 
 
 def build_repeat(request_id: str) -> bytes:

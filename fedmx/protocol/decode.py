@@ -1,42 +1,18 @@
 """Decodes frames into Flower records, within limits.
 
-Memory grows with the bytes that have arrived, not with those that were announced. Arrays are received where
-they stay: each frame's bytes are copied once.
+Memory grows with the bytes that have arrived, not with those that were announced.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from flwr.app import Array, Error, RecordDict
 
-from fedmx import arrays
 from fedmx.errors import ProtocolError
-from fedmx.log import printable
 from fedmx.protocol import link_pb2 as pb
+from fedmx.protocol.body import Body, OpenSlot, count_bytes, list_heads
 from fedmx.protocol.encode import CHUNK_BYTES, MAX_HEADER_BYTES, WAITING_CHUNK_BYTES, parse
-from fedmx.protocol.records import decode_config, decode_metrics, find_problem
-
-
-class Slot(Protocol):
-    """An array that is being received; an `ArrayStore` opens them."""
-
-    @property
-    def left(self) -> int:
-        """How many bytes are missing."""
-
-    def write(self, data: memoryview) -> None:
-        """Add bytes, at most those that are missing."""
-
-    def close(self) -> Array:
-        """Return the array."""
-
-    def discard(self) -> None:
-        """Release the array, which is not needed."""
-
-
-OpenSlot = Callable[[str, tuple[int, ...]], Slot]
-"""Opens a slot for an array of a dtype and a shape."""
+from fedmx.protocol.records import find_problem
 
 FindArray = Callable[[pb.Header, bytes], Array | None]
 """Returns the array of a digest that a message leaves out, if the message may refer to it."""
@@ -76,7 +52,7 @@ class Lacking:
 
     Attributes:
         request_id: the digest of the request that the message is, or answers.
-        places: of these arrays among all of the message.
+        places: the positions of these arrays among those of the message.
     """
 
     request_id: str
@@ -117,7 +93,7 @@ class Assembler:
         self._left = 0
         self._begin = pb.Begin()
         self._header: bytearray | None = None
-        self._body: _Body | None = None
+        self._body: Body | None = None
 
     @property
     def is_idle(self) -> bool:
@@ -214,108 +190,26 @@ class Assembler:
         known = {place: array for place, array in found if array is not None}
         if lacking := [place for place in left_out if place not in known]:
             return Lacking(header.request_id, lacking)
-        self._body = _Body(header, known, self._open_slot)
+        self._body = Body(header, known, self._open_slot)
         return None if self._left else self._take_body()
 
     def _take_body(self) -> Received | None:
         body, self._body = self._body, None
-        return None if body is None else body.take()
-
-
-class _Body:
-    """A message whose header is complete; the bytes that follow fill the arrays that are not left out."""
-
-    def __init__(self, header: pb.Header, known: dict[int, Array], open_slot: OpenSlot) -> None:
-        self.header = header
-        self._known = known
-        self._open_slot = open_slot
-        self._records: dict[str, dict[str, Array]] = {record.name: {} for record in header.array_records}
-        self._received: list[Array] = []
-        self._heads = enumerate(_list_heads(header))
-        self._current: tuple[str, pb.Array] = ("", pb.Array())
-        self._slot: Slot | None = None
-        self._open_next()
-
-    def feed(self, chunk: memoryview) -> None:
-        rest = chunk
-        while self._slot is not None and rest.nbytes:
-            taken = min(self._slot.left, rest.nbytes)
-            self._slot.write(rest[:taken])
-            rest = rest[taken:]
-            if not self._slot.left:
-                self._open_next()
-
-    def take(self) -> Received:
-        header = self.header
-        if header.HasField("error"):
-            return Received(header, Error(code=header.error.code, reason=printable(header.error.reason)))
-        content = RecordDict()
-        for name, record in self._records.items():
-            content[name] = arrays.make_record(record)
-        for message in header.metric_records:
-            content[message.name] = decode_metrics(message)
-        for message in header.config_records:
-            content[message.name] = decode_config(message)
-        return Received(header, content)
-
-    def take_complete(self) -> list[Array]:
-        self.discard()
-        return self._received
-
-    def discard(self) -> None:
-        if self._slot is not None:
-            self._slot.discard()
-            self._slot = None
-
-    def _open_next(self) -> None:
-        """Close the current array and open the next one that has bytes to come."""
-        self._close()
-        for place, (record_name, head) in self._heads:
-            if (array := self._known.get(place)) is not None:
-                self._records[record_name][head.name] = array
-                continue
-            self._current = record_name, head
-            try:
-                self._slot = self._open_slot(head.dtype, tuple(head.shape))
-            except MemoryError:
-                raise ProtocolError(f"array {head.name!r}: no memory for its {_size(head)} bytes") from None
-            if self._slot.left:
-                return
-            self._close()
-
-    def _close(self) -> None:
-        if self._slot is None:
-            return
-        record_name, head = self._current
-        array = self._slot.close()
-        self._slot = None
-        self._records[record_name][head.name] = array
-        self._received.append(array)
+        return None if body is None else Received(body.header, body.take())
 
 
 def _check(header: pb.Header, begin: pb.Begin) -> dict[int, pb.Array]:
     """Check what a header declares, before memory is allocated for it; return what is left out, by place."""
     if problem := find_problem(header):
         raise ProtocolError(problem)
-    heads = [head for _, head in _list_heads(header)]
+    heads = [head for _, head in list_heads(header)]
     places = list(begin.left_out)
     if places != sorted(set(places)) or not all(place < len(heads) for place in places):
         raise ProtocolError("arrays left out that are not in the message")
     left_out = {place: heads[place] for place in places}
     if not all(head.digest for head in left_out.values()):
         raise ProtocolError("an array left out without its digest")
-    declared = sum(_size(head) for place, head in enumerate(heads) if place not in left_out)
+    declared = sum(count_bytes(head) for place, head in enumerate(heads) if place not in left_out)
     if declared != begin.array_bytes:
         raise ProtocolError(f"arrays of {declared} bytes in the header, {begin.array_bytes} announced")
     return left_out
-
-
-def _list_heads(header: pb.Header) -> Iterator[tuple[str, pb.Array]]:
-    return ((record.name, head) for record in header.array_records for head in record.arrays)
-
-
-def _size(head: pb.Array) -> int:
-    try:
-        return arrays.byte_count(head.dtype, tuple(head.shape))
-    except ValueError as error:
-        raise ProtocolError(f"array {head.name[:100]!r}: {error}") from None

@@ -25,12 +25,14 @@ FRAME_BYTES = 1024 * 1024
 MAX_HEADER_BYTES = 4 * 1024 * 1024
 # Leaves room for the frame's own fields.
 CHUNK_BYTES = FRAME_BYTES - 64
-# Of a reply that waits. gRPC keeps a buffer for each connection, as large as what once arrived on it.
+# Of a reply that waits: gRPC keeps a buffer per connection, as large as the largest frame that has arrived.
 WAITING_CHUNK_BYTES = CHUNK_BYTES // 4
-# In the frames of a reply: the next one follows when the server is ready for it.
+# A placeholder among the frames of a reply: the next frame is sent once the server is ready for it.
 WAIT = b""
-# Up to so many bytes, the chunks of arrays are cut once for all messages that carry them.
+# Up to this many bytes, the chunks of arrays are cut once for all messages that carry them: one cut for nodes
+# that have no arrays, and one for nodes that have some.
 _MAX_SHARED_BYTES = 8 * 1024 * 1024
+_MOST_SHARED_CUTS = 2
 # A larger header travels in chunks. The begin frame may also list all arrays as left out.
 _MAX_INLINE_HEADER_BYTES = 512 * 1024
 # Protobuf's tag of `chunk`: field 5, length-delimited.
@@ -57,15 +59,16 @@ class EncodedArrays:
     _shared: dict[frozenset[int], list[bytes]] = field(default_factory=dict, repr=False)
 
     def cut(self, left_out: Collection[int] = (), chunk_bytes: int = CHUNK_BYTES) -> Iterable[bytes]:
-        """Return the chunk frames of the arrays that are not left out; many bytes are cut one by one."""
+        """Return the chunk frames of the arrays that are not left out; large ones are cut lazily."""
         sent = [place for place in range(len(self.arrays)) if place not in left_out]
         chunks = _cut((arrays.raw_bytes(self.arrays[place]) for place in sent), chunk_bytes)
         if chunk_bytes != CHUNK_BYTES or sum(self.sizes[place] for place in sent) > _MAX_SHARED_BYTES:
             return chunks
         key = frozenset(left_out)
-        if key not in self._shared:
+        # What a node claims to have must not fill the memory with cuts.
+        if key not in self._shared and len(self._shared) < _MOST_SHARED_CUTS:
             self._shared[key] = list(chunks)
-        return self._shared[key]
+        return self._shared.get(key, chunks)
 
     @property
     def size(self) -> int:

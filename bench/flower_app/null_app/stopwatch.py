@@ -94,7 +94,7 @@ class Stopwatch:
 
 
 def find_gate(marks: Path) -> Path:
-    """Return the file that says how many rounds may be played, beside that of the marks."""
+    """Return the file with the number of rounds that may be played, beside that of the marks."""
     return marks.with_name("rounds")
 
 

@@ -40,6 +40,7 @@ class Line:
 def depart() -> Request:
     request = make_request(2, "a")
     request.depart(1_000_000)
+    request.write(1)
     return request
 
 
@@ -86,6 +87,16 @@ def test_bytes_of_the_other_way_and_signs_of_life_are_no_progress() -> None:
     assert is_stalled
 
 
+def test_a_request_that_waits_for_its_turn_to_be_written_does_not_stall() -> None:
+    line = Line()
+    progress = Progress(PEER, 5.0)
+    request = make_request(2, "a")
+    request.depart(1000)
+    assert not any(progress.check([request], 1.0, line.measure) for _ in range(100))
+    request.write(10)
+    assert count_checks(progress, request, line.measure) == 6
+
+
 def test_what_this_end_does_not_read_is_no_stall() -> None:
     line = Line()
     progress = Progress(PEER, 5.0)
@@ -108,7 +119,7 @@ def test_a_process_that_was_suspended_first_sees_what_moved_meanwhile() -> None:
 def test_the_kernel_is_not_asked_while_a_node_computes() -> None:
     line = Line()
     request = depart()
-    request.arrive()
+    request.rest()
     assert not any(Progress(PEER, 5.0).check([request], 1.0, line.measure) for _ in range(100))
     assert line.asked == 0
 

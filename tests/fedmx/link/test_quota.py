@@ -21,11 +21,29 @@ class Clock:
 
 def test_replies_are_limited_to_the_requests_and_one_more() -> None:
     quota = Quota()
-    quota.count_request()
+    quota.count_request("a")
     for _ in range(2):
         quota.count_reply()
     with pytest.raises(ProtocolError):
         quota.count_reply()
+
+
+def test_a_message_may_lack_arrays_once_each_time_it_is_asked() -> None:
+    quota = Quota()
+    for _ in range(3):
+        quota.count_request("a")
+        quota.count_missing("a")
+    with pytest.raises(ProtocolError):
+        quota.count_missing("a")
+
+
+def test_a_node_may_lack_no_more_messages_than_it_was_asked_and_one_more() -> None:
+    quota = Quota()
+    quota.count_request("a")
+    for request_id in ("a", "b"):
+        quota.count_missing(request_id)
+    with pytest.raises(ProtocolError):
+        quota.count_missing("c")
 
 
 def test_signs_of_life_may_come_twice_as_often_as_needed_and_two_early() -> None:

@@ -1,6 +1,5 @@
-"""Bookkeeping on both ends: requests that are awaited, requests that are queued, replies that are cached."""
+"""Bookkeeping of the server: requests whose answers are awaited."""
 
-import threading
 import weakref
 from dataclasses import dataclass, field
 
@@ -9,15 +8,10 @@ import pytest
 from flwr.app import Error, RecordDict
 
 from fedmx import arrays
-from fedmx.errors import DataError, FederationError, TrainingFailedError, UnreachableError
-from fedmx.link.inbox import Inbox
-from fedmx.link.reply_cache import Reply, ReplyCache
+from fedmx.errors import DataError
 from fedmx.link.requests import Answer, Request, Requests, Transfer
 from fedmx.link.turns import MOST_AT_ONCE
-from fedmx.protocol import link_pb2 as pb
-from fedmx.protocol.decode import Received
 from fedmx.protocol.encode import EncodedMessage, parse_frame
-from tests.bounds import HANG_S
 from tests.fedmx.protocol.wire import encode, pack
 
 
@@ -48,13 +42,6 @@ def make_request(node_id: int, request_id: str) -> Request:
 
 def make_message(request_id: str) -> EncodedMessage:
     return encode(RecordDict({"arrays": pack({"a": np.ones(3), "b": np.zeros(2)})}), request_id=request_id)
-
-
-def received(request_id: str) -> Received:
-    return Received(pb.Header(request_id=request_id), RecordDict())
-
-
-# The server's side
 
 
 def test_equal_requests_are_sent_once_and_answered_together(book: Book) -> None:
@@ -94,6 +81,24 @@ def test_replies_wait_for_their_turn_if_many_nodes_are_asked(book: Book) -> None
         book.ask(node_id, "a")
         waits.append(parse_frame(next(book.requests.frames(0, "a"))).begin.reply_waits)
     assert waits == [False] * MOST_AT_ONCE + [True]
+
+
+def test_replies_do_not_wait_once_most_nodes_have_answered_or_are_not_asked_any_longer(book: Book) -> None:
+    withdrawn = book.ask(1, "a")
+    for node_id in range(2, MOST_AT_ONCE + 2):
+        book.ask(node_id, "a")
+        book.requests.settle(node_id, "a", RecordDict(), 0)
+    book.requests.withdraw(withdrawn)
+    book.ask(1, "b")
+    assert not parse_frame(next(book.requests.frames(1, "b"))).begin.reply_waits
+
+
+def test_the_travels_of_equal_requests_end_together(book: Book) -> None:
+    first, second = book.ask(2, "a"), book.ask(2, "a")
+    book.requests.note_arrival(2, "a", 1, 10)
+    assert second.travel.is_on
+    first.rest()
+    assert not second.travel.is_on
 
 
 def test_frames_that_are_sent_twice_are_counted_twice(book: Book) -> None:
@@ -187,174 +192,3 @@ def test_an_error_of_the_server_ends_every_wait(book: Book) -> None:
         with pytest.raises(DataError, match="No space left"):
             request.done.result(0)
     assert not book.requests.awaits(2)
-
-
-# The node's side
-
-
-def take(inbox: Inbox) -> str:
-    request = inbox.take()
-    assert request is not None
-    return request.request_id
-
-
-def test_requests_are_worked_on_in_order() -> None:
-    inbox = Inbox()
-    for request_id in "ab":
-        inbox.put(received(request_id))
-    assert [take(inbox), take(inbox)] == ["a", "b"]
-
-
-def test_a_request_that_is_queued_or_worked_on_is_not_queued_twice() -> None:
-    inbox = Inbox()
-    for request_id in "abab":
-        inbox.put(received(request_id))
-    assert take(inbox) == "a"
-    inbox.put(received("a"))
-    inbox.put(received("b"))
-    inbox.finish()
-    assert take(inbox) == "b"
-    inbox.put(received("c"))
-    inbox.finish()
-    assert take(inbox) == "c"
-
-
-def test_a_request_may_be_repeated_once_it_is_finished() -> None:
-    inbox = Inbox()
-    inbox.put(received("a"))
-    take(inbox)
-    inbox.finish()
-    inbox.put(received("a"))
-    assert take(inbox) == "a"
-
-
-def test_a_withdrawn_request_is_not_begun() -> None:
-    inbox = Inbox()
-    for request_id in "abc":
-        inbox.put(received(request_id))
-    inbox.withdraw("a")
-    inbox.withdraw("unknown")
-    assert take(inbox) == "b"
-    # It is worked on, and finished all the same.
-    inbox.withdraw("b")
-    inbox.put(received("b"))
-    assert take(inbox) == "c"
-
-
-def test_requests_that_are_queued_at_the_end_are_not_begun() -> None:
-    inbox = Inbox()
-    inbox.put(received("a"))
-    inbox.end(None)
-    assert inbox.take() is None
-
-
-def test_queued_requests_of_a_broken_stream_wait_until_the_server_repeats_them() -> None:
-    inbox = Inbox()
-    for request_id in "abc":
-        inbox.put(received(request_id))
-    take(inbox)
-    inbox.suspend()
-    assert inbox.list_requests() == ["a", "b", "c"]
-    # It is worked on: its answer goes to the stream that is up by then.
-    assert inbox.repeat("a")
-    assert inbox.repeat("c")
-    assert not inbox.repeat("unknown")
-    inbox.withdraw("b")
-    inbox.put(received("d"))
-    inbox.finish()
-    assert [take(inbox), take(inbox)] == ["c", "d"]
-    assert inbox.list_requests() == ["d"]
-
-
-def test_a_request_that_was_not_repeated_on_one_stream_is_forgotten_on_the_next() -> None:
-    inbox = Inbox()
-    inbox.put(received("a"))
-    inbox.suspend()
-    inbox.suspend()
-    assert not inbox.repeat("a")
-    assert inbox.list_requests() == []
-
-
-@pytest.mark.parametrize("error", [UnreachableError("gone"), TrainingFailedError("lost")])
-def test_an_end_with_an_error_raises_it(error: FederationError) -> None:
-    inbox = Inbox()
-    inbox.put(received("a"))
-    inbox.end(error)
-    with pytest.raises(type(error), match=str(error)):
-        inbox.take()
-
-
-@pytest.mark.parametrize("last", ["request", "end"])
-def test_a_waiting_thread_is_woken(last: str) -> None:
-    inbox = Inbox()
-    received_requests: list[Received | None] = []
-    worker = threading.Thread(target=lambda: received_requests.append(inbox.take()), daemon=True)
-    worker.start()
-    if last == "request":
-        inbox.put(received("a"))
-    else:
-        inbox.end(None)
-    worker.join(HANG_S)
-    assert [item and item.request_id for item in received_requests] == (
-        ["a"] if last == "request" else [None]
-    )
-
-
-def header(step: str, number: int, request_id: str = "", run_id: int = 1) -> pb.Header:
-    return pb.Header(
-        message_type=step,
-        group_id=str(number),
-        run_id=run_id,
-        request_id=request_id or f"{run_id}/{number}/{step}",
-    )
-
-
-def is_cached(cache: ReplyCache, request: pb.Header) -> bool:
-    return cache.find(request.request_id) is not None
-
-
-def answer(cache: ReplyCache, *headers: pb.Header) -> list[bool]:
-    """Answer requests as a node does; return for each whether its reply was cached."""
-    hits = []
-    for request in headers:
-        hits.append(is_cached(cache, request))
-        if not hits[-1]:
-            cache.make_room(request)
-            cache.add(Reply(request, make_message(request.request_id), frozenset()))
-    return hits
-
-
-QUERY = header("query", 0)
-TRAIN = header("train", 1)
-EVALUATE = header("evaluate", 1)
-
-
-def test_the_replies_of_a_round_are_cached_until_the_next() -> None:
-    cache = ReplyCache()
-    assert answer(cache, TRAIN, EVALUATE, TRAIN, EVALUATE) == [False, False, True, True]
-    assert answer(cache, header("train", 2), TRAIN, EVALUATE) == [False] * 3
-
-
-def test_an_evaluation_of_another_round_or_run_releases_the_update() -> None:
-    for other in (header("evaluate", 2), header("evaluate", 1, run_id=2)):
-        cache = ReplyCache()
-        assert answer(cache, TRAIN, other) == [False, False]
-        assert not is_cached(cache, TRAIN)
-
-
-def test_a_query_releases_nothing_but_the_query_before() -> None:
-    cache = ReplyCache()
-    other = header("query", 0, run_id=2)
-    assert answer(cache, TRAIN, EVALUATE, QUERY, QUERY, other) == [False, False, False, True, False]
-    assert not is_cached(cache, QUERY)
-    assert answer(cache, other, TRAIN, EVALUATE) == [True] * 3
-
-
-def test_a_reply_that_carries_a_model_is_released_before_the_next_is_computed() -> None:
-    cache = ReplyCache()
-    answer(cache, QUERY)
-    cache.make_room(TRAIN)
-    assert not is_cached(cache, QUERY)
-    answer(cache, TRAIN)
-    cache.make_room(header("train", 1, request_id="another partition's"))
-    assert not is_cached(cache, TRAIN)

@@ -11,7 +11,8 @@ from fedmx import __version__
 from fedmx.errors import FederationError, ProtocolError, RefusedError, SettingsError, TrainingFailedError
 from fedmx.protocol import control, encode
 from fedmx.protocol import link_pb2 as pb
-from fedmx.protocol.control import Hello, Welcome
+from fedmx.protocol.control import Hello, Holding, Welcome
+from fedmx.protocol.records import DIGEST_BYTES, MAX_ARRAYS
 
 HELLO = {"name": "north", "is_name_given": True, "max_model_bytes": 2**40}
 EXPECTED = (
@@ -146,3 +147,23 @@ def test_the_goodbye_of_a_finished_run_is_not_an_error_and_has_the_result() -> N
     goodbye = parse(control.build_goodbye(pb.Goodbye.FINISHED, "", "the result")).goodbye
     control.check_goodbye(goodbye)
     assert goodbye.result == "the result"
+
+
+def test_what_a_node_has_survives_the_round_trip() -> None:
+    holding = Holding(7, frozenset({"a" * 64, "b"}), frozenset({bytes(DIGEST_BYTES), b"d" * DIGEST_BYTES}))
+    assert control.parse_holding(parse(control.build_holding(holding)).holding) == holding
+
+
+@pytest.mark.parametrize(
+    "holding",
+    [
+        pb.Holding(digests=[b"short"]),
+        pb.Holding(digests=[number.to_bytes(DIGEST_BYTES, "big") for number in range(MAX_ARRAYS + 1)]),
+        pb.Holding(request_ids=[str(number) for number in range(65)]),
+        pb.Holding(request_ids=["x" * 129]),
+    ],
+    ids=["a short digest", "too many digests", "too many requests", "a long request id"],
+)
+def test_a_node_that_has_more_than_it_can_have_is_refused(holding: pb.Holding) -> None:
+    with pytest.raises(ProtocolError, match="expected at most"):
+        control.parse_holding(holding)
