@@ -6,11 +6,8 @@ node is its id, and nothing is known of it but whether it is listed, and whether
 
 import contextlib
 import math
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 from flwr.app import ConfigRecord, Message
@@ -21,12 +18,10 @@ from fedmx.link.flower import make_error_reply
 from fedmx.link.member import NodeView
 from fedmx.link.quorum import Absence, Cause, Grace, Quorum
 from fedmx.link.requests import Transfer
+from server.flower_nodes import FlowerNodes
 
-# Between two looks for replies: short at first, for a simulation, and no burden for a SuperLink.
+# Between two looks for replies at first. The pauses grow, so as to be no burden for a SuperLink.
 _SHORTEST_PAUSE_S = 0.02
-_LONGEST_PAUSE_S = 0.5
-# Between two looks at the nodes while replies are awaited.
-_LISTED_EVERY_S = 3.0
 
 
 class NodeList(Protocol):
@@ -94,13 +89,25 @@ class FlowerEngine:
         grid: the engine's.
         grace_s: how long a reply is awaited of a node that is no longer listed (LEASE_GRACE).
         store: receives the arrays of replies; by default, all stay in memory.
+        roster: the nodes; by default, those that the grid lists.
+
+    Attributes:
+        longest_pause_s: between two looks for replies.
     """
 
-    def __init__(self, grid: Grid, grace_s: float = math.inf, store: ArrayStore | None = None) -> None:
+    longest_pause_s = 0.5
+
+    def __init__(
+        self,
+        grid: Grid,
+        grace_s: float = math.inf,
+        store: ArrayStore | None = None,
+        roster: FlowerNodes | None = None,
+    ) -> None:
         self.store = store or ArrayStore()
+        self.roster = roster or FlowerNodes(grid)
         self._grid = grid
         self._grace_s = grace_s
-        self.roster = FlowerNodes(grid)
         # Message id -> node id, while replies are awaited.
         self._awaited: dict[str, int] = {}
         self._deadline = math.inf
@@ -166,7 +173,7 @@ class FlowerEngine:
         succeeded = 0
         pause_s = _SHORTEST_PAUSE_S
         while self._awaited:
-            arrived = list(self._pull())
+            arrived = list(self.pull())
             replies.extend(arrived)
             succeeded += sum(not reply.has_error() for reply in arrived)
             self._grace.note(succeeded)
@@ -176,11 +183,12 @@ class FlowerEngine:
                 break
             if self._awaited:
                 time.sleep(max(0.0, min(pause_s, ends - time.monotonic())))
-            pause_s = min(_LONGEST_PAUSE_S, 1.5 * pause_s)
+            pause_s = min(self.longest_pause_s, 1.5 * pause_s)
             self._give_up_lost()
         return replies
 
-    def _pull(self) -> Iterator[Message]:
+    def pull(self) -> Iterator[Message]:
+        """Pull the replies that have arrived."""
         for reply in self._grid.pull_messages(list(self._awaited)):
             node_id = self._awaited.pop(reply.metadata.reply_to_message_id, None)
             if node_id is None:
@@ -204,67 +212,6 @@ class FlowerEngine:
         self._awaited = {each: node for each, node in self._awaited.items() if node not in lost}
 
 
-class FlowerNodes:
-    """The nodes that a grid of Flower's has listed. One describes itself only when it is asked.
-
-    A node that is no longer listed has left: an engine keeps a node whose connection was lost for a while.
-    Only the thread that creates it asks the engine.
-    """
-
-    def __init__(self, grid: Grid) -> None:
-        self._grid = grid
-        self._views: dict[int, NodeView] = {}
-        self._is_waiting = False
-        self._due = 0.0
-        self._owner = threading.get_ident()
-
-    def nodes(self) -> list[NodeView]:
-        """List every node that was ever listed, in order of first being listed; any thread may call this."""
-        # Others, such as that of the status page, must neither wait for the engine nor fail with it.
-        if threading.get_ident() == self._owner and not self._is_waiting:
-            self._refresh()
-        return list(self._views.values())
-
-    def wait_for_change(self, timeout_s: float) -> None:
-        """Wait for `timeout_s`: Flower's grids cannot notify of a change."""
-        time.sleep(timeout_s)
-
-    def pin(self, _: ConfigRecord) -> None:
-        """Nodes that join later cannot be rejected here; their replies are checked like all others."""
-
-    @contextmanager
-    def listed_by_wait(self) -> Iterator[None]:
-        """List the nodes in the `with` block only by `refresh_if_due`."""
-        self._is_waiting = True
-        self._due = time.monotonic() + _LISTED_EVERY_S
-        try:
-            yield
-        finally:
-            self._is_waiting = False
-
-    def refresh_if_due(self) -> bool:
-        """List the nodes if that was some seconds ago; return whether it was."""
-        if time.monotonic() < self._due:
-            return False
-        self._due = time.monotonic() + _LISTED_EVERY_S
-        self._refresh()
-        return True
-
-    def _refresh(self) -> None:
-        now = time.monotonic()
-        listed = set()
-        views = dict(self._views)
-        for node_id in self._grid.get_node_ids():
-            listed.add(node_id)
-            before = views.get(node_id)
-            if before is None or not before.is_present:
-                views[node_id] = NodeView(str(node_id), node_id, True, ConfigRecord(), now)
-        for node_id, view in views.items():
-            if view.is_present and node_id not in listed:
-                views[node_id] = replace(view, is_present=False, description=None, since=now)
-        self._views = views
-
-
 def store_arrays(reply: Message, store: ArrayStore) -> Message:
     """Move a reply's arrays into the store, unless they cannot be read: these are rejected later."""
     if not reply.has_error():
@@ -275,12 +222,12 @@ def store_arrays(reply: Message, store: ArrayStore) -> Message:
     return reply
 
 
-def adapt(grid: Grid, grace_s: float = math.inf, store: ArrayStore | None = None) -> Engine:
+def adapt(grid: Grid | Engine, grace_s: float = math.inf, store: ArrayStore | None = None) -> Engine:
     """Return the grid as what a run works on.
 
     Args:
-        grid: an engine's.
-        grace_s: LEASE_GRACE, which the direct link knows already.
-        store: receives the arrays of replies; the direct link has one already.
+        grid: a grid of Flower's, or an engine, which is returned.
+        grace_s: LEASE_GRACE, which an engine knows already.
+        store: receives the arrays of replies; an engine has one already.
     """
     return grid if isinstance(grid, Engine) else FlowerEngine(grid, grace_s, store)

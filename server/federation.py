@@ -23,7 +23,9 @@ from server.rounds import RoundLoop
 from server.strategies import Plan
 
 
-def federate(grid: Grid, settings: ServerSettings, start: Start, reporter: Reporter | None = None) -> None:
+def federate(
+    grid: Grid | Engine, settings: ServerSettings, start: Start, reporter: Reporter | None = None
+) -> None:
     """Train one model over the nodes of a grid, and record the run in RUNS_DIR.
 
     Args:

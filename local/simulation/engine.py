@@ -27,9 +27,9 @@ from fedmx.program import run_program
 from fedmx.readiness import Ready, report_ready
 from fedmx.settings import ClientSettings, ServerSettings, SimulationSettings, environment, load
 from fedmx.values import Address
-from local.simulation.grid import SimulationGrid
 from local.simulation.probe import check_nodes
 from local.simulation.ray_cluster import Setup, connect, count_workers
+from local.simulation.virtual_nodes import SimulationEngine
 from local.simulation.worker import WorkerApp
 from server.federation import federate
 from server.memory import open_store
@@ -57,14 +57,14 @@ def main() -> None:
     gc.freeze()
     with RunsFolder(settings.runs_dir), build(settings) as reporters:
         start = resume.choose_run(settings)
-        with Engine(setup, open_store(settings)) as grid:
+        with Simulation(setup, open_store(settings)) as engine:
             report_ready(Ready(_NO_ADDRESS, settings.runs_dir / start.run_id, reporters.url or ""))
-            check_nodes(grid, settings, count_workers(setup.simulation))
-            federate(grid, settings, start, reporters)
+            check_nodes(engine, settings, count_workers(setup.simulation))
+            federate(engine, settings, start, reporters)
 
 
-class Engine:
-    """Flower's simulation engine, as a context that has its grid.
+class Simulation:
+    """Flower's simulation engine in its thread, as a context that has what a run works on.
 
     Args:
         setup: what workers need.
@@ -78,7 +78,7 @@ class Engine:
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="simulation", daemon=True)
 
-    def __enter__(self) -> SimulationGrid:
+    def __enter__(self) -> SimulationEngine:
         self._thread.start()
         grid: Grid | None = None
         # The engine lends its grid before it registers the nodes.
@@ -86,7 +86,7 @@ class Engine:
             with contextlib.suppress(queue.Empty):
                 grid = self._grids.get(timeout=_TICK_S)
             self.check()
-        return SimulationGrid(grid, self.check, self._store)
+        return SimulationEngine(grid, self.check, self._store)
 
     def __exit__(self, kind: object, *_: object) -> None:
         # Flower asks each worker to end, and Ray reports an error for each. After an error or a signal,

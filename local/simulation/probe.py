@@ -1,19 +1,19 @@
 """Asks one node of each worker whether it can train, so that a problem of all nodes is one line."""
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
-from flwr.serverapp import Grid
 
 from fedmx.errors import FederationError, SettingsError, TrainingFailedError
 from fedmx.link.flower import ERROR_CODE_BASE
 from fedmx.log import event, printable
 from fedmx.settings import ServerSettings
+from server.engine import Engine
 
 
-def check_nodes(grid: Grid, settings: ServerSettings, workers: int) -> None:
+def check_nodes(engine: Engine, settings: ServerSettings, workers: int) -> None:
     """Let the workers load MXNet, the model and the data, all at once.
 
     Args:
-        grid: reaches the nodes.
+        engine: reaches the nodes.
         settings: the server's.
         workers: the number of workers.
 
@@ -21,14 +21,14 @@ def check_nodes(grid: Grid, settings: ServerSettings, workers: int) -> None:
         FederationError: a node cannot train.
     """
     event("loading the model and the data", workers=workers)
-    nodes = list(grid.get_node_ids())
+    nodes = [node.node_id for node in engine.roster.nodes()]
     # NUM_PARTITIONS=0 is one for each node.
     partitions = settings.num_partitions or len(nodes)
     messages = [
         _build_query(node_id, (min(number, partitions - 1), partitions), settings)
         for number, node_id in enumerate(nodes[:workers])
     ]
-    for reply in grid.send_and_receive(messages):
+    for reply in engine.send_and_receive(messages):
         if reply.has_error():
             raise _explain(reply)
 

@@ -118,7 +118,7 @@ def test_a_reply_that_arrives_in_the_last_pause_counts(monkeypatch: pytest.Monke
 def test_a_node_that_is_gone_for_longer_than_the_grace_is_not_awaited(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("server.engine._LISTED_EVERY_S", 0.0)
+    monkeypatch.setattr("server.flower_nodes._LISTED_EVERY_S", 0.0)
 
     def leave(grid: SlowGrid) -> None:
         grid.silent.add(7)

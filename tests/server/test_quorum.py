@@ -9,7 +9,7 @@ import pytest
 
 from fedmx.link.quorum import Absence, Cause, Quorum
 from fedmx.settings import ServerSettings
-from local.simulation.grid import SimulationGrid
+from local.simulation.virtual_nodes import SimulationEngine
 from server import waiting
 from server.activity import Activity
 from server.collect import Collector
@@ -30,7 +30,7 @@ def keep_silent(*node_ids: int) -> Callable[[SlowGrid], None]:
 def make_engine(request: pytest.FixtureRequest) -> Callable[[SlowGrid], Engine]:
     if request.param == "flower":
         return FlowerEngine
-    return lambda grid: SimulationGrid(grid, lambda: None)
+    return lambda grid: SimulationEngine(grid, lambda: None)
 
 
 def test_an_engine_of_flowers_goes_on_without_the_nodes_beyond_a_quorum(
