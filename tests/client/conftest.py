@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from client.device import Devices
 from client.settings import load_settings
 from client.task import Task, load_task
+from client.trainer import Trainer
+from tests.client.given import rehearsals
 from tests.client.given.saved_runs import Workplace
+from tests.client.given.small import CPU
 from tests.client.given.sources import Load
 
 
@@ -36,3 +40,17 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
 
     yield write_and_load
     sys.modules.pop("their_task", None)
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[rehearsals.Start]:
+    """Return a function that starts a node whose task is the good source and more."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def write_and_start(source: str) -> Trainer:
+        (tmp_path / "their_task.py").write_text(rehearsals.GOOD + source)
+        return Trainer(load_task("their_task"), Path(), Devices([CPU]))
+
+    yield write_and_start
+    for name in ("their_task", "their_layers"):
+        sys.modules.pop(name, None)
