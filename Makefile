@@ -156,7 +156,7 @@ lint: .venv/dev.ok ## Check style, format, types and the output of `make setting
 	@.venv/bin/python -m ruff check && .venv/bin/python -m ruff format --check
 	@.venv/bin/python -m mypy && .venv/bin/python -m requirements.settings --check
 
-settings: .venv/dev.ok ## After a change of fedmx/settings.py: update what lists the settings (.env keeps your values)
+settings: .venv/dev.ok ## After a change of a setting in fedmx/: update what lists the settings (.env keeps your values)
 	@.venv/bin/python -m requirements.settings
 
 bench: .venv/dev.ok ## Measure the link against Flower's own engines

@@ -9,9 +9,10 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 
 from fedmx import image
+from fedmx.deployment_settings import ContainerSettings, LocalSettings
 from fedmx.errors import SettingsError
 from fedmx.fields import list_names, parse
-from fedmx.settings import ClientSettings, ContainerSettings, LocalSettings, ServerSettings
+from fedmx.settings import ClientSettings, ServerSettings
 
 _ENGINE_NAMES = re.compile(r"HOME|HOSTNAME|PATH|TERM|LC_CTYPE|GRPC_VERBOSITY|container|\w+_proxy|\w+_PROXY")
 _OTHER_NAMES = re.compile(r"(X|COMPOSE|DOCKER|BUILDKIT)_.*")

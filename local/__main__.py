@@ -1,17 +1,11 @@
 """`python -m local`: the program behind `make run`. Its exit code is the server's."""
 
 from fedmx.command_line import Program, parse
+from fedmx.deployment_settings import LocalSettings, PkiSettings
 from fedmx.hyperparameters import Hyperparameters
 from fedmx.program import run_program
 from fedmx.run_settings import RunSettings
-from fedmx.settings import (
-    ClientSettings,
-    CommonSettings,
-    LocalSettings,
-    PkiSettings,
-    ServerSettings,
-    environment,
-)
+from fedmx.settings import ClientSettings, CommonSettings, ServerSettings, environment
 from local.display import PipedConsole, print_line
 from local.launch import federate
 from local.plan import ROOT, check, make_plan

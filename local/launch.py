@@ -6,11 +6,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from fedmx.deployment_settings import PkiSettings
 from fedmx.errors import FederationError
 from fedmx.pki import renewal
 from fedmx.pki.authority import Authority
 from fedmx.run_state import settle
-from fedmx.settings import PkiSettings
 from local.display import Display, print_line, print_table
 from local.federation import Federation
 from local.plan import Plan

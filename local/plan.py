@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from fedmx.deployment_settings import LocalSettings, PkiSettings
 from fedmx.errors import SettingsError
 from fedmx.pki.authority import LOCAL_SITE
-from fedmx.settings import ClientSettings, LocalSettings, PkiSettings, ServerSettings, load
+from fedmx.settings import ClientSettings, ServerSettings, load
 from fedmx.values import PartitionRule
 from local.sites import find_sites, has_placeholder
 

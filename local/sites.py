@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedmx import parsing
+from fedmx.deployment_settings import MAX_CLIENTS, LocalSettings
 from fedmx.errors import SettingsError
 from fedmx.listing import list_names
-from fedmx.settings import MAX_CLIENTS, LocalSettings
 
 _NUMBER, _SITE = "{n}", "{site}"
 _OTHER_CHARACTERS = re.compile(r"[^A-Za-z0-9._-]+")

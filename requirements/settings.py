@@ -13,20 +13,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from fedmx.deployment_settings import ContainerSettings, LocalSettings, PkiSettings, SimulationSettings
 from fedmx.fields import describe, explain_own, list_own
 from fedmx.hyperparameters import Hyperparameters
 from fedmx.names import find_problems, find_wrong_values
 from fedmx.run_settings import RunSettings
-from fedmx.settings import (
-    ClientSettings,
-    CommonSettings,
-    ContainerSettings,
-    LocalSettings,
-    ModelSettings,
-    PkiSettings,
-    ServerSettings,
-    SimulationSettings,
-)
+from fedmx.settings import ClientSettings, CommonSettings, ModelSettings, ServerSettings
 from requirements import env_file
 
 KINDS: dict[str, type] = {
@@ -105,7 +97,7 @@ def main(root: Path = Path()) -> int:
     }
     for path, text in differing.items():
         if is_check:
-            print(f"{path}: differs from fedmx/settings.py; expected what `make settings` writes")
+            print(f"{path}: differs from the settings classes; expected what `make settings` writes")
         else:
             path.write_text(text)
             print(f"{path}: written")

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 from fedmx.command_line import Command, Program, parse
+from fedmx.deployment_settings import PkiSettings
 from fedmx.hyperparameters import Hyperparameters
 from fedmx.program import run_program
 from fedmx.run_settings import RunSettings
-from fedmx.settings import CommonSettings, ModelSettings, PkiSettings, ServerSettings, WatchSettings
+from fedmx.settings import CommonSettings, ModelSettings, ServerSettings, WatchSettings
 from server import events
 from server.authority import command as authority
 from server.fleet import command as fleet

@@ -8,13 +8,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from fedmx.deployment_settings import PkiSettings
 from fedmx.errors import SettingsError
 from fedmx.event_log import read_events
 from fedmx.files import disk_errors
 from fedmx.log import printable, show
 from fedmx.pki.authority import Authority
 from fedmx.program import ArgumentParser
-from fedmx.settings import ModelSettings, PkiSettings, load
+from fedmx.settings import ModelSettings, load
 
 SUMMARY = "list joins, leaves, refusals, certificates and runs"
 _HEADER = ("TIME", "EVENT", "WHO", "DETAILS")

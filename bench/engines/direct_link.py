@@ -17,13 +17,14 @@ from bench.engines.pair import Program
 from bench.flower_app.null_app.stopwatch import Stopwatch
 from bench.outcome import Job, Outcome
 from fedmx import log
+from fedmx.deployment_settings import PkiSettings
 from fedmx.link.node import LinkOptions, NodeLink
 from fedmx.memory import share_heap
 from fedmx.pki.authority import LOCAL_SITE, Authority
 from fedmx.pki.certificates import SITE
 from fedmx.pki.credentials import Credentials, read_credentials
 from fedmx.protocol.control import Hello
-from fedmx.settings import PkiSettings, ServerSettings, environment, load
+from fedmx.settings import ServerSettings, environment, load
 from fedmx.values import Address
 from server.activity import Activity
 from server.problems import find_problems

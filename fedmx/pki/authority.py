@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from fedmx.deployment_settings import PkiSettings
 from fedmx.errors import DataError
 from fedmx.event_log import EventLog
 from fedmx.files import disk_errors
@@ -24,7 +25,6 @@ from fedmx.pki.register import Issued, Register
 from fedmx.pki.root import Root
 from fedmx.pki.server_names import ServerNames
 from fedmx.pki.signing import Subject, Validity
-from fedmx.settings import PkiSettings
 
 # The site of the clients on the server's own machine.
 LOCAL_SITE = "local"

@@ -14,6 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from fedmx.deployment_settings import PkiSettings
 from fedmx.errors import DataError
 from fedmx.files import atomic_write, disk_errors
 from fedmx.log import warn
@@ -30,7 +31,6 @@ from fedmx.pki.certificates import (
     role_of,
 )
 from fedmx.pki.signing import encode_key
-from fedmx.settings import PkiSettings
 
 _HOW_TO_GET = {
     SERVER: "expected the files that `python -m server pki ensure` writes",

@@ -4,10 +4,11 @@ import os
 import tempfile
 
 from fedmx.command_line import Program, parse
+from fedmx.deployment_settings import SimulationSettings
 from fedmx.hyperparameters import Hyperparameters
 from fedmx.program import run_program
 from fedmx.run_settings import RunSettings
-from fedmx.settings import ClientSettings, CommonSettings, ServerSettings, SimulationSettings, environment
+from fedmx.settings import ClientSettings, CommonSettings, ServerSettings, environment
 from local.display import PipedConsole, print_line
 from local.launch import federate
 from local.plan import ROOT, check

@@ -20,12 +20,13 @@ from flwr.simulation import run_simulation
 
 from fedmx import log
 from fedmx.array_store import ArrayStore
+from fedmx.deployment_settings import SimulationSettings
 from fedmx.errors import FederationError, TrainingFailedError
 from fedmx.link.flower import break_record_cycles
 from fedmx.log import logger
 from fedmx.program import run_program
 from fedmx.readiness import Ready, report_ready
-from fedmx.settings import ClientSettings, ServerSettings, SimulationSettings, environment, load
+from fedmx.settings import ClientSettings, ServerSettings, environment, load
 from fedmx.values import Address
 from local.simulation.probe import check_nodes
 from local.simulation.ray_cluster import Setup, connect, count_workers

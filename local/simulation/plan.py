@@ -8,7 +8,8 @@ from importlib import metadata
 from importlib.util import find_spec
 
 from fedmx.cgroups import count_cores
-from fedmx.settings import ClientSettings, ServerSettings, SimulationSettings
+from fedmx.deployment_settings import SimulationSettings
+from fedmx.settings import ClientSettings, ServerSettings
 from local.plan import ROOT, Plan, load_valid
 
 _OF_RAY = {

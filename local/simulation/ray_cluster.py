@@ -10,10 +10,11 @@ import ray
 
 from client import cpu
 from fedmx.cgroups import count_cores
+from fedmx.deployment_settings import SimulationSettings
 from fedmx.errors import SettingsError, UnreachableError
 from fedmx.fields import list_names
 from fedmx.log import event, printable
-from fedmx.settings import ClientSettings, SimulationSettings
+from fedmx.settings import ClientSettings
 from local.plan import ROOT
 from local.simulation.code import stage_code
 

@@ -10,6 +10,7 @@ from typing import IO
 
 from fedmx import parsing
 from fedmx.command_line import add_command, add_commands
+from fedmx.deployment_settings import MAX_CLIENTS, PkiSettings
 from fedmx.errors import DataError, SettingsError
 from fedmx.log import printable
 from fedmx.names import check_container
@@ -19,7 +20,7 @@ from fedmx.pki.certificates import SITE
 from fedmx.pki.csr import check_site_name
 from fedmx.pki.register import Issued
 from fedmx.program import ArgumentParser
-from fedmx.settings import MAX_CLIENTS, ClientSettings, CommonSettings, PkiSettings, environment, load
+from fedmx.settings import ClientSettings, CommonSettings, environment, load
 from fedmx.values import Address
 from server.authority import bundle, fleet, listing
 

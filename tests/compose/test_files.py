@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from fedmx import __version__
-from fedmx.settings import ClientSettings, PkiSettings, ServerSettings, load
+from fedmx.deployment_settings import PkiSettings
+from fedmx.settings import ClientSettings, ServerSettings, load
 from fedmx.values import Address
 from server.authority import bundle
 from tests.compose.conftest import find_fault

@@ -16,8 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
+from fedmx.deployment_settings import PkiSettings
 from fedmx.pki.authority import LOCAL_SITE, Authority
-from fedmx.settings import PkiSettings
 from tests.bounds import HANG_S
 from tests.federation.forked import Forked, Part
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from fedmx import __version__
-from fedmx.settings import ClientSettings, LocalSettings, PkiSettings, ServerSettings
+from fedmx.deployment_settings import LocalSettings, PkiSettings
+from fedmx.settings import ClientSettings, ServerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS: dict[str, list[type]] = {

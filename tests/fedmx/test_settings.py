@@ -8,17 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from fedmx.deployment_settings import LocalSettings, PkiSettings
 from fedmx.errors import SettingsError
 from fedmx.fields import describe, describe_model
-from fedmx.settings import (
-    ClientSettings,
-    CommonSettings,
-    LocalSettings,
-    PkiSettings,
-    ServerSettings,
-    environment,
-    load,
-)
+from fedmx.settings import ClientSettings, CommonSettings, ServerSettings, environment, load
 from fedmx.values import Address, PartitionRule
 from local.plan import make_plan
 from tests.extremes import EXTREMES, list_accepted, list_numeric

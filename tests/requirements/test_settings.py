@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from fedmx.deployment_settings import PkiSettings
 from fedmx.fields import describe
 from fedmx.run_settings import RunSettings
-from fedmx.settings import ClientSettings, CommonSettings, PkiSettings, ServerSettings, load
+from fedmx.settings import ClientSettings, CommonSettings, ServerSettings, load
 from requirements import settings
 from requirements.settings import IN_CONTAINERS, MOUNTED, fill, generate
 

@@ -11,13 +11,13 @@ import grpc
 import pytest
 from cryptography import x509
 
+from fedmx.deployment_settings import PkiSettings
 from fedmx.link import channel
 from fedmx.pki import certificates
 from fedmx.pki.access import PeerVerifier
 from fedmx.pki.authority import Authority
 from fedmx.pki.certificates import SERVER, SITE
 from fedmx.pki.credentials import Credentials, read_credentials
-from fedmx.settings import PkiSettings
 from fedmx.values import Address
 from tests.fedmx.link.loopback import Hub, Node, RawNode, Worker
 

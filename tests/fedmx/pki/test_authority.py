@@ -17,13 +17,13 @@ import pytest
 
 from fedmx import files
 from fedmx import settings as settings_module
+from fedmx.deployment_settings import PkiSettings
 from fedmx.errors import DataError
 from fedmx.pki import certificates, credentials, csr, register, root, signing
 from fedmx.pki.authority import LOCAL_SITE, Authority
 from fedmx.pki.certificates import SERVER, SITE
 from fedmx.pki.renewal import renew
 from fedmx.pki.server_names import ALWAYS_NAMED
-from fedmx.settings import PkiSettings
 from tests.bounds import HANG_S
 from tests.extremes import list_accepted, list_numeric
 from tests.fedmx.pki.papers import (
