@@ -7,7 +7,7 @@ node is its id, and nothing is known of it but whether it is listed, and whether
 import contextlib
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol, runtime_checkable
 
 from flwr.app import ConfigRecord, Message
@@ -50,7 +50,12 @@ class Engine(Protocol):
         """Where the arrays of replies are."""
 
     def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None, quorum: Quorum | None = None
+        self,
+        messages: Iterable[Message],
+        *,
+        timeout: float | None = None,
+        quorum: Quorum | None = None,
+        watch: Callable[[], float] = lambda: math.inf,
     ) -> Iterable[Message]:
         """Send messages and wait for their replies.
 
@@ -58,6 +63,7 @@ class Engine(Protocol):
             messages: one for each node.
             timeout: seconds that each node has.
             quorum: how many replies are enough; None: all.
+            watch: called while replies are awaited, again after at most the seconds that it returns.
         """
 
     def transfer(self, reply: Message) -> Transfer | None:
@@ -117,7 +123,12 @@ class FlowerEngine:
         self._absences: dict[int, Absence] = {}
 
     def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None, quorum: Quorum | None = None
+        self,
+        messages: Iterable[Message],
+        *,
+        timeout: float | None = None,
+        quorum: Quorum | None = None,
+        watch: Callable[[], float] = lambda: math.inf,
     ) -> Iterable[Message]:
         """Send messages and wait for their replies, at most `timeout` seconds.
 
@@ -135,7 +146,7 @@ class FlowerEngine:
         # Each message holds a model.
         del messages, sent
         with self.roster.listed_by_wait():
-            replies = self._collect()
+            replies = self._collect(watch)
         if self._grace.ends <= min(time.monotonic(), self._deadline):
             self._absences.update(dict.fromkeys(self._awaited.values(), Absence(Cause.LEFT_OUT)))
         self._awaited = {}
@@ -167,7 +178,7 @@ class FlowerEngine:
         """Return how many nodes have replied."""
         return self._answered
 
-    def _collect(self) -> list[Message]:
+    def _collect(self, watch: Callable[[], float]) -> list[Message]:
         """Look for replies until all have arrived or the time is over."""
         replies: list[Message] = []
         succeeded = 0
@@ -182,7 +193,7 @@ class FlowerEngine:
             if time.monotonic() >= ends:
                 break
             if self._awaited:
-                time.sleep(max(0.0, min(pause_s, ends - time.monotonic())))
+                time.sleep(max(0.0, min(pause_s, watch(), ends - time.monotonic())))
             pause_s = min(self.longest_pause_s, 1.5 * pause_s)
             self._give_up_lost()
         return replies

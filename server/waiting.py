@@ -1,10 +1,8 @@
 """Logs every wait of the server: what it waits for, since when, until when, and what happens then."""
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -67,22 +65,26 @@ class Wait:
         }
         event(self._name, logging.INFO, **fields)
 
-    @contextmanager
-    def reported(self, look: Callable[[], Outlook]) -> Iterator[None]:
-        """Log the wait from another thread while the body of the `with` blocks this one."""
-        is_over = threading.Event()
+    def watch(self, look: Callable[[], Outlook]) -> Callable[[], float]:
+        """Return a function that reports the wait once a second, if it is called as often as it asks for.
 
-        def report() -> None:
-            while not is_over.wait(_LOOK_S):
+        Args:
+            look: returns what the wait is for.
+
+        Returns:
+            It returns the seconds until it is to be called again.
+        """
+        due = self._clock() + _LOOK_S
+
+        def report() -> float:
+            nonlocal due
+            now = self._clock()
+            if now >= due:
+                due = now + _LOOK_S
                 self.report(look())
+            return due - now
 
-        reporter = threading.Thread(target=report, name="waiting", daemon=True)
-        reporter.start()
-        try:
-            yield
-        finally:
-            is_over.set()
-            reporter.join()
+        return report
 
 
 @dataclass(frozen=True)
@@ -124,8 +126,8 @@ def ask(
     """
     activity.begin(question.step, question.round)
     replies = _Awaited(engine, asked, question, time.monotonic() + question.timeout_s)
-    with Wait("waiting for replies", activity, quiet_s=_REPORT_S).reported(replies.look):
-        return engine.send_and_receive(messages, timeout=question.timeout_s, quorum=question.quorum)
+    watch = Wait("waiting for replies", activity, quiet_s=_REPORT_S).watch(replies.look)
+    return engine.send_and_receive(messages, timeout=question.timeout_s, quorum=question.quorum, watch=watch)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 
 from flwr.app import Error
@@ -50,12 +50,23 @@ class Awaiting:
         """How many of the requests, or their replies, are on their way."""
         return sum(one.travel.is_on and not one.done.done() for one in self._requests)
 
-    def wait(self) -> None:
-        """Return once every request is answered or given up, or the time is over."""
+    def wait(self, watch: Callable[[], float] = lambda: math.inf) -> None:
+        """Return once every request is answered or given up, or the time is over.
+
+        Args:
+            watch: called meanwhile, again after at most the seconds that it returns.
+        """
+        while self._wait_once(watch()):
+            pass
+
+    def _wait_once(self, pause_s: float) -> bool:
+        """Wait until something changes, at most for a pause; return whether the wait goes on."""
         with self._changed:
-            while self._open and (left_s := self._find_end() - time.monotonic()) > 0:
+            if self._open and (left_s := self._find_end() - time.monotonic()) > 0:
                 # While bytes travel, a reply's time does not run: its end is still unknown.
-                self._changed.wait(None if left_s == math.inf else max(left_s, _SHORTEST_S))
+                pause_s = min(pause_s, max(left_s, _SHORTEST_S))
+                self._changed.wait(None if pause_s == math.inf else pause_s)
+            return bool(self._open) and self._find_end() > time.monotonic()
 
     def find_deadlines(self) -> dict[int, float]:
         """Return when the wait for each missing reply ends: node id -> monotonic seconds."""

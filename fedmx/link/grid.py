@@ -1,7 +1,7 @@
 """A Flower `Grid` over the direct link: the nodes as a ServerApp sees them."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
@@ -108,7 +108,12 @@ class LinkGrid(Grid):
         return replies
 
     def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None, quorum: Quorum | None = None
+        self,
+        messages: Iterable[Message],
+        *,
+        timeout: float | None = None,
+        quorum: Quorum | None = None,
+        watch: Callable[[], float] = lambda: math.inf,
     ) -> Iterable[Message]:
         """Send messages and wait until each is answered or its node is given up.
 
@@ -116,6 +121,7 @@ class LinkGrid(Grid):
             messages: one for each node.
             timeout: seconds that each node has; None: no limit.
             quorum: how many replies are enough; None: all.
+            watch: called while replies are awaited, again after at most the seconds that it returns.
 
         Raises:
             ValueError: a message cannot be sent; then none is.
@@ -126,7 +132,7 @@ class LinkGrid(Grid):
         requests = [self._open[message_id][1] for message_id in message_ids]
         self._awaiting = Awaiting(requests, math.inf if timeout is None else timeout, quorum)
         try:
-            self._awaiting.wait()
+            self._awaiting.wait(watch)
             self._absences = self._awaiting.find_absences()
             return list(self.pull_messages(message_ids))
         finally:
