@@ -52,15 +52,14 @@ class NullClient(Client):
 
     def fit(self, ins: FitIns) -> FitRes:
         """Return the parameters, each array with another first value."""
-        began = time.perf_counter()
         given = ins.parameters
         changed = Parameters([change_file(file, self._node) for file in given.tensors], given.tensor_type)
-        times: Metrics = {BEGAN: began, ENDED: time.perf_counter()}
-        return FitRes(_OK, changed, self._examples, {**self._metrics, **times})
+        return FitRes(_OK, changed, self._examples, {**self._metrics, ENDED: time.perf_counter()})
 
     def evaluate(self, ins: EvaluateIns) -> EvaluateRes:  # noqa: ARG002 - the old API's signature
         """Return metrics."""
-        return EvaluateRes(_OK, float(self._metrics["loss"]), self._examples, self._metrics)
+        metrics: Metrics = {**self._metrics, BEGAN: time.perf_counter()}
+        return EvaluateRes(_OK, float(self._metrics["loss"]), self._examples, metrics)
 
 
 class TimedFedAvg(FedAvg):
@@ -83,7 +82,7 @@ class TimedFedAvg(FedAvg):
     def aggregate_fit(self, server_round: int, results: Any, failures: Any) -> Any:
         """Aggregate updates."""
         self._stopwatch.note_step("train", "aggregate")
-        self._stopwatch.times |= {name: results[0][1].metrics[name] for name in (BEGAN, ENDED)}
+        self._stopwatch.times[ENDED] = results[0][1].metrics[ENDED]
         return super().aggregate_fit(server_round, results, failures)
 
     def configure_evaluate(self, *arguments: Any, **named: Any) -> Any:
@@ -93,6 +92,7 @@ class TimedFedAvg(FedAvg):
 
     def aggregate_evaluate(self, server_round: int, results: Any, failures: Any) -> Any:
         """Average the metrics and end the round."""
+        self._stopwatch.times[BEGAN] = results[0][1].metrics[BEGAN]
         averaged = super().aggregate_evaluate(server_round, results, failures)
         self._stopwatch.mark()
         return averaged

@@ -106,8 +106,9 @@ class _Timer(Reporter):
 
     def on_round(self, report: RoundReport) -> None:
         """End a round, with the times that the nodes measured; these are exact if there is one node."""
-        if report.train is not None:
-            self._stopwatch.times |= {name: report.train.metrics[name] for name in (BEGAN, ENDED)}
+        for step, name in ((report.train, ENDED), (report.evaluate, BEGAN)):
+            if step is not None:
+                self._stopwatch.times[name] = step.metrics[name]
         self._stopwatch.resume()
 
 

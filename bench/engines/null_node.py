@@ -17,7 +17,7 @@ from flwr.clientapp import ClientApp
 from bench.flower_app.null_app.model import SHAPES, make_arrays, make_metrics, step_of
 from fedmx import arrays
 
-# When training began and ended at the node. One clock serves all processes of a machine.
+# When evaluation began and training ended at the node. One clock serves all processes of a machine.
 BEGAN, ENDED = "began", "ended"
 
 
@@ -30,8 +30,8 @@ def describe(size: str) -> ConfigRecord:
         {
             "task": "null",
             "arrays": heads,
-            "metrics": ["accuracy", "loss"],
-            "train-metrics": ["accuracy", BEGAN, ENDED, "loss"],
+            "metrics": ["accuracy", BEGAN, "loss"],
+            "train-metrics": ["accuracy", ENDED, "loss"],
             "labels-sha256": "",
             "frozen-sha256": "",
             "train-examples": 60_000,
@@ -60,17 +60,15 @@ def make_app(size: str, number: int, wait: Callable[[], object] = lambda: None) 
 
     @app.train()
     def train(message: Message, _: Context) -> Message:
-        began = time.perf_counter()
         (received,) = message.content.array_records.values()
         changed = arrays.make_record({name: _change(array, number) for name, array in received.items()})
         wait()
-        times = {BEGAN: began, ENDED: time.perf_counter()}
-        metrics = MetricRecord({**make_metrics(number), **times})
+        metrics = MetricRecord({**make_metrics(number), ENDED: time.perf_counter()})
         return Message(RecordDict({"arrays": changed, "metrics": metrics}), reply_to=message)
 
     @app.evaluate()
     def evaluate(message: Message, _: Context) -> Message:
-        metrics = MetricRecord(dict(make_metrics(number)))
+        metrics = MetricRecord({**make_metrics(number), BEGAN: time.perf_counter()})
         return Message(RecordDict({"metrics": metrics}), reply_to=message)
 
     return app

@@ -15,8 +15,8 @@ class Crossing:
     Attributes:
         engine: its name.
         bytes: of the model.
-        down_s: from the start of the train step at the server to the start of training at the node; None if
-            unknown.
+        down_s: from the start of the evaluation at the server to its start at the node, which does not have
+            the round's model yet; None if unknown.
         up_s: from the end of training at the node to the beginning of the aggregation; None if unknown.
     """
 
@@ -28,7 +28,7 @@ class Crossing:
     @classmethod
     def read(cls, outcome: Outcome) -> "Crossing":
         """Return the medians of an engine's rounds with one node."""
-        downs = [times[BEGAN] - times["train"] for times in outcome.times]
+        downs = [times[BEGAN] - times["evaluate"] for times in outcome.times]
         ups = [times["aggregate"] - times[ENDED] for times in outcome.times]
         return cls(
             outcome.engine,
