@@ -18,7 +18,10 @@ from flwr.app import Array
 from numpy.typing import NDArray
 
 from fedmx.arrays import HeldArray, byte_count, view
-from fedmx.files import disk_errors
+from fedmx.files import disk_errors, release_space
+
+# Of file systems.
+_BLOCK_BYTES = 4_096
 
 
 class ArrayStore:
@@ -31,10 +34,11 @@ class ArrayStore:
 
     def __init__(self, budget: float = math.inf, folder: Path | None = None) -> None:
         self._budget = budget if folder is not None else math.inf
-        self._spool = None if folder is None else Spool(folder)
         self._used = 0
-        # Reentrant: the garbage collector may release an array while the lock is held.
+        # Reentrant: the garbage collector may release an array while the lock is held. It may be one in
+        # memory or in the file, so that two locks could be acquired in either order.
         self._lock = threading.RLock()
+        self._spool = None if folder is None else Spool(folder, self._lock)
 
     def open(self, dtype: str, shape: tuple[int, ...]) -> "Slot":
         """Reserve space for an array whose bytes are to arrive.
@@ -159,17 +163,19 @@ class StoredArray(HeldArray):
 class Spool:
     """One file for all arrays that are not in memory.
 
-    It has no name in the folder, so that nothing remains of it after a crash. Space is given out from its
-    start to its end; once nothing is stored, the file is empty again.
+    It has no name in the folder, so that nothing remains of it after a crash. Places are given out from its
+    start to its end, and the disk space of an array that is gone is free. Once nothing is stored, the file is
+    empty again.
 
     Args:
         folder: where it is created when it is needed first.
+        lock: of its store; reentrant.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, lock: "threading.RLock") -> None:
         self.folder = folder
         self._file: IO[bytes] | None = None
-        self._lock = threading.RLock()
+        self._lock = lock
         self._live = 0
         self._end = 0
 
@@ -186,17 +192,23 @@ class Spool:
                 weakref.finalize(self, self._file.close)
             # Counted first: the garbage collector may release the last region before the new one exists.
             self._live += 1
-            region = _Region(self, self._file.fileno(), self._end, size)
-            self._end += size
-        weakref.finalize(region, self._release).atexit = False
+            descriptor = self._file.fileno()
+            start = self._end
+            # Whole blocks, because parts of one cannot be released.
+            room = -(-size // _BLOCK_BYTES) * _BLOCK_BYTES
+            self._end += room
+            region = _Region(self, descriptor, start, size)
+        weakref.finalize(region, self._release, descriptor, start, room).atexit = False
         return region
 
-    def _release(self) -> None:
+    def _release(self, descriptor: int, start: int, room: int) -> None:
         with self._lock:
             self._live -= 1
-            if not self._live and self._file is not None:
+            if self._live:
+                release_space(descriptor, start, room)
+            else:
                 self._end = 0
-                os.ftruncate(self._file.fileno(), 0)
+                os.ftruncate(descriptor, 0)
 
 
 class _Region:

@@ -148,7 +148,8 @@ def hold(array: Array) -> Array:
     Raises:
         ValueError: as in `view`.
     """
-    return array if isinstance(array, HeldArray) else pack(view(array))
+    # The values of a subclass are in memory only while they are used.
+    return array if type(array) is HeldArray else pack(view(array))
 
 
 def make_record(named: Mapping[str, Array]) -> ArrayRecord:

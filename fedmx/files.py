@@ -1,14 +1,19 @@
 """Files that are written completely or not at all, and disk errors in one line."""
 
+import ctypes
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import IO
 
 from fedmx.errors import DataError
+
+# FALLOC_FL_KEEP_SIZE and FALLOC_FL_PUNCH_HOLE of <linux/falloc.h>.
+_PUNCH_HOLE = 1 | 2
 
 
 @contextmanager
@@ -58,6 +63,24 @@ def fsync_directory(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def release_space(descriptor: int, start: int, size: int) -> None:
+    """Release the disk space of a part of an open file, which then reads as zeros.
+
+    Nothing happens where the system or the file system cannot do this.
+    """
+    _find_fallocate()(descriptor, _PUNCH_HOLE, ctypes.c_int64(start), ctypes.c_int64(size))
+
+
+@cache
+def _find_fallocate() -> Callable[..., object]:
+    try:
+        function: Callable[..., object] = ctypes.CDLL(None).fallocate
+    except AttributeError:
+        # The C library is not that of Linux.
+        return lambda *_: None
+    return function
 
 
 class NotRegularError(OSError):

@@ -251,4 +251,5 @@ def _check_initial(
             f"nodes {list_names(others)} built different initial arrays than node {first} from"
             f" SEED={settings.seed}; expected the same task, pretrained weights and packages on every node"
         )
-    return arrays.make_record({name: initial[name] for name in layout.arrays})
+    # Frozen arrays stay for the whole run: in the file of the updates, they would keep it from being emptied.
+    return arrays.make_record({name: arrays.hold(initial[name]) for name in layout.arrays})

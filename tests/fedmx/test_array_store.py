@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import os
 import random
 import signal
 import threading
@@ -19,6 +20,7 @@ from fedmx.errors import DataError
 from tests.fedmx.processes import run, start
 from tests.fedmx.test_arrays import Values, assert_same, by_numpy, numbers
 
+BLOCK = 4096
 KILOBYTE = np.arange(250, dtype=np.float32)
 
 
@@ -38,13 +40,17 @@ def is_spooled(array: Array) -> bool:
 
 def find_files(folder: Path) -> list[int]:
     """Return the sizes of this process's open files without a name in a folder."""
-    sizes = []
+    return [status.st_size for status in _find_unnamed(folder)]
+
+
+def _find_unnamed(folder: Path) -> list[os.stat_result]:
+    found = []
     for each in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
             target = each.readlink()
             if target.parent == folder and target.name.endswith("(deleted)"):
-                sizes.append(each.stat().st_size)
-    return sizes
+                found.append(each.stat())
+    return found
 
 
 @pytest.fixture
@@ -111,7 +117,7 @@ def test_what_does_not_fit_into_the_budget_goes_to_the_file(folder: Path) -> Non
     assert [is_spooled(array) for array in held] == [False, False, True, True]
     # A small one still fits.
     assert not is_spooled(put(store, np.zeros(100, np.float32)))
-    assert find_files(folder) == [2000]
+    assert find_files(folder) == [BLOCK + 1000]
 
 
 def test_without_a_folder_everything_stays_in_memory() -> None:
@@ -150,12 +156,26 @@ def test_the_file_has_no_name_and_is_empty_once_nothing_is_stored(folder: Path) 
     assert find_files(folder) == [], "it is created when it is needed"
     one, other = put(store, KILOBYTE), store.open("float32", (250,))
     other.write(KILOBYTE.data.cast("B"))
-    assert (list(folder.iterdir()), find_files(folder)) == ([], [2000])
+    assert (list(folder.iterdir()), find_files(folder)) == ([], [BLOCK + 1000])
     del one
-    assert find_files(folder) == [2000]
+    assert find_files(folder) == [BLOCK + 1000]
     other.discard()
     assert find_files(folder) == [0]
     assert_same(arrays.view(put(store, KILOBYTE)), KILOBYTE)
+
+
+def test_the_disk_space_of_what_is_gone_is_free_while_other_arrays_stay(folder: Path) -> None:
+    store = ArrayStore(0, folder)
+    first = put(store, KILOBYTE)
+    for _ in range(5):
+        put(store, np.zeros(100_001, np.float32))
+        put(store, KILOBYTE)
+    last = put(store, KILOBYTE)
+    (status,) = _find_unnamed(folder)
+    # In units of 512 bytes.
+    assert 512 * status.st_blocks < 50_000
+    assert_same(arrays.view(first), KILOBYTE)
+    assert_same(arrays.view(last), KILOBYTE)
 
 
 def test_the_file_is_closed_with_the_store_and_its_last_array(folder: Path) -> None:

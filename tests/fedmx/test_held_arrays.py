@@ -16,6 +16,7 @@ from hypothesis import given
 
 from fedmx import arrays
 from fedmx.array_store import ArrayStore
+from tests.fedmx.test_array_store import find_files
 from tests.fedmx.test_arrays import Values, assert_same, by_numpy, numbers
 
 VALUES = np.arange(2000, dtype=np.float32).reshape(40, 50)
@@ -125,3 +126,13 @@ def test_flowers_engines_carry_them_like_its_own(where: str, tmp_path: Path) -> 
     assert isinstance(record, ArrayRecord)
     assert [type(each) for each in record.values()] == [Array, Array]
     assert_same(record["a"].numpy(), VALUES)
+
+
+def test_what_is_held_is_in_memory(tmp_path: Path) -> None:
+    store = ArrayStore(0, tmp_path)
+    array = store.copy(VALUES)
+    held = arrays.hold(array)
+    del array
+    assert find_files(tmp_path) == [0]
+    assert_same(arrays.view(held), VALUES)
+    assert arrays.hold(held) is held

@@ -34,6 +34,7 @@ from server.collect import Collector
 from server.compatibility import find_difference
 from server.engine import adapt
 from server.layout import Layout
+from server.memory import open_store
 from server.model import GlobalModel
 from server.nodes import Nodes
 from server.record.resume import choose_run
@@ -243,7 +244,11 @@ class Federation:
         start = choose_run(chosen)
         roster = Roster(lambda one, other: find_difference(one, other, is_shared=chosen.partition.is_shared))
         server = LinkServer(
-            chosen.listen_address, roster, max_model_bytes=2**20, lease_grace_s=chosen.lease_grace
+            chosen.listen_address,
+            roster,
+            max_model_bytes=2**20,
+            lease_grace_s=chosen.lease_grace,
+            store=open_store(chosen),
         )
         server.start()
         started = [_start(name, node, chosen.listen_address, roster) for name, node in nodes.items()]

@@ -11,6 +11,7 @@ from fedmx.link.member import NodeView
 from server.frozen_arrays import FrozenArrays
 from server.layout import Layout
 from server.record import checkpoint
+from tests.fedmx.test_array_store import find_files
 from tests.server.nodes import GOOD, Config, Federation, Metrics, NullNode, Values, pack
 
 START: Values = {
@@ -131,3 +132,19 @@ def test_the_newest_description_of_a_node_decides_whether_it_has_the_frozen_arra
 def test_no_node_is_a_holder_if_nothing_is_frozen() -> None:
     assert FrozenArrays().find_holders([view("a", frozen_sha256="")]) == set()
     assert FrozenArrays().config == {}
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "fedmedian", "krum"])
+def test_the_file_of_the_updates_is_empty_after_each_aggregation(
+    federation: Federation, strategy: str
+) -> None:
+    """An array that stayed in it would keep the file from ever being emptied."""
+    sizes = []
+
+    def look(_: Values, __: Config) -> Metrics:
+        sizes.append(find_files(federation.runs_dir))
+        return GOOD
+
+    nodes = {"a": make_node(evaluate=look), "b": make_node(), "c": make_node()}
+    federation.run(nodes, num_rounds=3, update_memory=0, strategy=strategy)
+    assert sizes == [[0]] * 3
