@@ -55,7 +55,7 @@ class Request:
         reply_arrived: array bytes of the reply that arrived.
         reply_total: array bytes of the reply; 0 before it begins.
         absence: why the node was given up.
-        reply_arrays: the complete arrays of a reply whose stream broke.
+        reply_arrays: the complete arrays of a reply whose stream broke, until one of them is looked for.
     """
 
     node_id: int
@@ -71,6 +71,7 @@ class Request:
     reply_total: int = 0
     absence: Absence | None = None
     reply_arrays: list[Array] = field(default_factory=list)
+    _by_digest: dict[bytes, Array] = field(default_factory=dict, init=False)
 
     @property
     def request_id(self) -> str:
@@ -101,6 +102,19 @@ class Request:
         """Note that nothing of the request is left to be sent, or that its stream is gone."""
         self.is_written = False
         self.travel.go(Where.AT_REST)
+
+    def keep(self, received: Iterable[Array]) -> None:
+        """Keep the complete arrays of a reply whose stream broke, instead of those that were kept before."""
+        self.reply_arrays = list(received)
+        self._by_digest = {}
+
+    def find_kept(self, digest: bytes) -> Array | None:
+        """Return the array of a digest among those that were kept."""
+        # To compute their digests takes a while, and the node may never come back.
+        while self.reply_arrays:
+            array = self.reply_arrays.pop()
+            self._by_digest[arrays.digest(array)] = array
+        return self._by_digest.get(digest)
 
     def settle(self, answer: Answer) -> None:
         """End the wait with an answer."""
@@ -186,15 +200,13 @@ class Requests:
         if request is None:
             return None
         sent = request.message.arrays.find(digest)
-        if sent is not None:
-            return sent
-        return next((array for array in request.reply_arrays if arrays.digest(array) == digest), None)
+        return request.find_kept(digest) if sent is None else sent
 
     def keep_arrived(self, node_id: int, request_id: str, received: Iterable[Array]) -> None:
         """Keep the complete arrays of a reply whose stream broke, so that they are not sent again."""
         request = self.find(node_id, request_id)
         if request is not None:
-            request.reply_arrays.extend(received)
+            request.keep(received)
 
     def depart(self, node_id: int, request_id: str) -> None:
         """Note that a request waits for its turn to be written, so that its node has nothing to do yet."""
@@ -220,6 +232,9 @@ class Requests:
                 request.write(len(frame))
             yield frame
         for request in equal:
+            if request.travel.where is not Where.DOWN:
+                # The reply has begun to arrive before this was noted.
+                continue
             # The kernel takes this much at once, so it is not worth a look at what it has sent.
             if request.bytes_sent <= _SMALL_BYTES:
                 request.rest()

@@ -89,9 +89,9 @@ class Body:
         return content
 
     def take_complete(self) -> list[Array]:
-        """Return the arrays that have arrived, and release the one that has not."""
+        """Return the arrays that have arrived or are left out, and release the one that is incomplete."""
         self.discard()
-        return self._received
+        return [*self._known.values(), *self._received]
 
     def discard(self) -> None:
         """Release the array that is incomplete."""

@@ -171,7 +171,7 @@ class Assembler:
             self._body = None
 
     def take_complete(self) -> tuple[str, list[Array]]:
-        """Release the current message; return its request id and those of its arrays that are complete."""
+        """Release the current message; return its request id and its arrays that are complete or left out."""
         body, self._body = self._body, None
         return ("", []) if body is None else (body.header.request_id, body.take_complete())
 

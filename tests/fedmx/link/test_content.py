@@ -146,6 +146,16 @@ def test_the_arrays_of_a_reply_that_arrived_before_a_break_are_not_sent_again(hu
     assert MODEL <= cable.carried["up"] < 1.5 * MODEL
 
 
+def test_what_arrived_before_one_break_is_not_sent_again_after_the_next(hub: Hub, cable: Cable) -> None:
+    hub.start(address=cable.address, worker=Worker(change))
+    cable.after("up", MODEL // 2, cable.cut)
+    cable.after("up", MODEL * 9 // 10, cable.cut)
+    (reply,) = hub.ask(hub.message(model(1)))
+    values = [int(arrays.view(array)[-1]) for array in reply.content.array_records["arrays"].values()]
+    assert values == [21 + 2 * i for i in range(COUNT)]
+    assert MODEL <= cable.carried["up"] < 1.9 * MODEL
+
+
 def test_a_restarted_server_is_told_what_its_nodes_have(open_hub: Callable[..., Hub]) -> None:
     first = open_hub()
     cable = first.lay_cable()

@@ -10,6 +10,7 @@ from flwr.app import Error, RecordDict
 from fedmx import arrays
 from fedmx.errors import DataError
 from fedmx.link.requests import Answer, Request, Requests, Transfer
+from fedmx.link.travel import Where
 from fedmx.link.turns import MOST_AT_ONCE
 from fedmx.protocol.encode import EncodedMessage, parse_frame
 from tests.fedmx.protocol.wire import encode, pack
@@ -112,6 +113,32 @@ def test_a_request_that_is_withdrawn_before_its_turn_is_not_sent(book: Book) -> 
     frames = book.requests.frames(2, "a")
     assert book.requests.withdraw(request)
     assert list(frames) == []
+
+
+def test_a_reply_that_has_begun_travels_although_its_request_was_just_written(book: Book) -> None:
+    request = book.ask(2, "a")
+    frames = book.requests.frames(2, "a")
+    assert len([next(frames), next(frames)]) == 2
+    book.requests.note_arrival(2, "a", 0, 9)
+    assert list(frames) == []
+    assert request.travel.where is Where.UP
+
+
+def test_of_replies_that_broke_the_arrays_of_the_newest_are_kept(book: Book) -> None:
+    """A node that breaks its stream over and over must not fill the memory or the disk."""
+    request = book.ask(2, "a")
+    arrived = [[arrays.pack(np.array([first, second])) for second in (1.0, 2.0)] for first in (3.0, 4.0)]
+    digests = [[arrays.digest(array) for array in reply] for reply in arrived]
+    for reply in arrived:
+        book.requests.keep_arrived(2, "a", reply)
+        assert [book.requests.find_array(2, "a", digest) for digest in map(arrays.digest, reply)] == reply
+    assert [book.requests.find_array(2, "a", digest) for digest in digests[0]] == [None, None]
+    first = weakref.ref(arrived[0][0])
+    del arrived, reply
+    assert first() is None
+    (sent, _) = request.message.arrays.arrays
+    assert book.requests.find_array(2, "a", arrays.digest(sent)) is sent
+    assert book.requests.find_array(3, "a", digests[1][0]) is None
 
 
 def test_queued_frames_keep_no_model_alive(book: Book) -> None:
