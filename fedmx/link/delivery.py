@@ -2,6 +2,8 @@
 
 from collections.abc import Collection, Iterator
 
+from fedmx.errors import SettingsError
+from fedmx.link.flower import error_of
 from fedmx.link.outbox import Outbox
 from fedmx.link.quota import Quota
 from fedmx.link.requests import Request, Requests
@@ -20,9 +22,13 @@ class Delivery:
         requests: what is asked and still awaited.
         outbox: writes to the node's stream.
         quota: limits what the node may ask for.
+
+    Attributes:
+        max_model_bytes: the largest set of arrays that the node accepts.
     """
 
     def __init__(self, requests: Requests, outbox: Outbox, quota: Quota) -> None:
+        self.max_model_bytes = 0
         self._requests = requests
         self._outbox = outbox
         self._quota = quota
@@ -37,7 +43,12 @@ class Delivery:
         self._holding = holding
 
     def ask(self, request: Request) -> None:
-        """Send a request, or only its id if the node has it."""
+        """Send a request, or only its id if the node has it; one that is too large for the node fails."""
+        size, limit = request.message.arrays.size, self.max_model_bytes
+        if size > limit:
+            error = SettingsError(f"MAX_MODEL_BYTES={limit} on this node: the arrays have {size} bytes")
+            self._requests.settle(request.node_id, request.request_id, error_of(error), 0)
+            return
         self._quota.count_request(request.request_id)
         if request.request_id in self._holding.request_ids:
             self._outbox.send([control.build_repeat(request.request_id)])
@@ -77,11 +88,11 @@ class Delivery:
         else:
             sent_id, left_out = self._sent
             left_out = left_out - set(missing) if sent_id == request_id else frozenset()
-        self._sent = request_id, left_out
-        if encoded.arrays:
-            self._sent_digests = encoded.all_digests
+        digests = encoded.all_digests if encoded.arrays else self._sent_digests
         del awaited, encoded
-        yield from self._requests.frames(node_id, request_id, left_out)
+        if (yield from self._requests.frames(node_id, request_id, left_out)):
+            self._sent = request_id, left_out
+            self._sent_digests = digests
 
     def _find_held(self, run_id: int) -> frozenset[bytes]:
         """Return the digests of the arrays that the node has and that a message of this run may leave out."""

@@ -15,13 +15,17 @@ class Inbox:
         # Those of a stream that broke, until the server repeats or withdraws them.
         self._suspended: dict[str, Received] = {}
         self._working_on: str | None = None
+        # Whether the reply to it is awaited.
+        self._is_awaited = True
         self._is_over = False
         self._error: FederationError | None = None
 
     def put(self, request: Received) -> None:
         """Queue a request, unless it is queued or worked on already."""
         with self._changed:
-            if request.request_id != self._working_on:
+            if request.request_id == self._working_on:
+                self._is_awaited = True
+            else:
                 self._waiting[request.request_id] = request
                 self._changed.notify()
 
@@ -37,11 +41,16 @@ class Inbox:
             if request_id in self._suspended:
                 self._waiting[request_id] = self._suspended.pop(request_id)
                 self._changed.notify()
-            return request_id == self._working_on or request_id in self._waiting
+            if request_id == self._working_on:
+                self._is_awaited = True
+                return True
+            return request_id in self._waiting
 
     def withdraw(self, request_id: str) -> None:
-        """Remove a request that is no longer awaited; one that is worked on is finished."""
+        """Remove a request that is no longer awaited; one that is worked on is finished, but not answered."""
         with self._changed:
+            if request_id == self._working_on:
+                self._is_awaited = False
             self._waiting.pop(request_id, None)
             self._suspended.pop(request_id, None)
 
@@ -78,9 +87,15 @@ class Inbox:
             if self._is_over:
                 return None
             self._working_on = next(iter(self._waiting))
+            self._is_awaited = True
             return self._waiting.pop(self._working_on)
 
-    def finish(self) -> None:
-        """Note that the work on the request is done: from now on it may be repeated."""
+    def finish(self) -> bool:
+        """Note that the work on the request is done: from now on it may be repeated.
+
+        Returns:
+            Whether its reply is awaited.
+        """
         with self._changed:
             self._working_on = None
+            return self._is_awaited

@@ -129,12 +129,13 @@ class NodeLink:
         reply, is_new = answer(app, request, self._welcome, self._reply_cache)
         # The order matters: a repeated request that arrives before `finish()` is answered by the frames sent
         # below, on the newest stream; one that arrives later is answered from the cache.
-        self._inbox.finish()
+        is_awaited = self._inbox.finish()
         with self._lock:
             # If there is no stream, the server repeats the request on the next one.
-            if self._stream is not None:
+            if self._stream is not None and is_awaited:
                 self._stream.send(reply.frames())
-        return Exchange(request.round, request.frame_bytes, reply.wire_bytes) if is_new else None
+        bytes_up = reply.wire_bytes if is_awaited else 0
+        return Exchange(request.round, request.frame_bytes, bytes_up) if is_new else None
 
     def _stay_joined(self) -> None:
         """Reconnect until the membership ends, then notify the inbox of the end or the error."""
@@ -242,8 +243,10 @@ class NodeLink:
         elif kind == "missing":
             stream.send(self._reply_cache.send_again(frame.missing))
         elif kind == "withdraw":
+            if not assembler.is_idle:
+                assembler.abort()
             self._inbox.withdraw(frame.withdraw.request_id)
-            assembler.forget(frame.withdraw.request_id)
+            self._reply_cache.withdraw(frame.withdraw.request_id)
         elif kind == "goodbye":
             self.result = frame.goodbye.result
             stream.let_end()

@@ -62,15 +62,19 @@ class NodeStream:
     def frames(self) -> Iterator[bytes]:
         """Yield what is to be written; gRPC iterates on a thread of its own."""
         while (frames := self._next()) is not None:
-            for frame in frames:
-                if frame is not encode.WAIT:
-                    yield frame
-                    continue
-                while not self._may_go.wait(silence.SIGN_AFTER_S):
-                    yield control.ALIVE
-                self._may_go.clear()
+            yield from self._pace(frames)
             # A reply is a model: release it before waiting for the next.
-            del frames, frame
+            del frames
+
+    def _pace(self, frames: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield frames, with a wait for the server in each of their placeholders."""
+        for frame in frames:
+            if frame is not encode.WAIT:
+                yield frame
+                continue
+            while not self._may_go.wait(silence.SIGN_AFTER_S):
+                yield control.ALIVE
+            self._may_go.clear()
 
     def _next(self) -> Iterable[bytes] | None:
         try:

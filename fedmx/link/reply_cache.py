@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from flwr.app import MessageType
 
+from fedmx.protocol import control
 from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.encode import EncodedMessage
 
@@ -19,16 +20,27 @@ class Reply:
         message: the reply.
         left_out: the places of the arrays that the server has.
         waits: whether its arrays are sent once the server is ready for them.
+        is_withdrawn: whether the rest of it is not sent.
     """
 
     request: pb.Header
     message: EncodedMessage
     left_out: frozenset[int] = frozenset()
     waits: bool = False
+    is_withdrawn: bool = False
 
     def frames(self) -> Iterator[bytes]:
-        """Yield the frames without the arrays that the server has."""
-        return self.message.frames(self.left_out, waits=self.waits)
+        """Return the frames, without the arrays that the server has; they end early if it is withdrawn."""
+        self.is_withdrawn = False
+        return self._cut()
+
+    def _cut(self) -> Iterator[bytes]:
+        for number, frame in enumerate(self.message.frames(self.left_out, waits=self.waits)):
+            if self.is_withdrawn:
+                if number:
+                    yield control.build_withdraw(self.request.request_id)
+                return
+            yield frame
 
     @property
     def wire_bytes(self) -> int:
@@ -74,6 +86,12 @@ class ReplyCache:
             return iter(())
         reply.left_out -= set(missing.arrays)
         return reply.frames()
+
+    def withdraw(self, request_id: str) -> None:
+        """Stop sending the reply to a request that is no longer awaited."""
+        reply = self.find(request_id)
+        if reply is not None:
+            reply.is_withdrawn = True
 
     def list_requests(self) -> list[str]:
         """Return the ids of the requests whose replies are cached."""

@@ -5,7 +5,7 @@ Only the futures may be touched by more than one thread.
 
 import concurrent.futures
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable
 from dataclasses import dataclass, field
 
 from flwr.app import Array, Error, RecordDict
@@ -15,6 +15,7 @@ from fedmx.errors import FederationError
 from fedmx.link.quorum import Absence, Cause
 from fedmx.link.travel import Travel, Where
 from fedmx.link.turns import MOST_AT_ONCE
+from fedmx.protocol import control
 from fedmx.protocol.encode import EncodedMessage
 from fedmx.sizes import show_megabytes
 
@@ -213,8 +214,10 @@ class Requests:
         for request in self._equal(node_id, request_id):
             request.depart(request.message.count_bytes())
 
-    def frames(self, node_id: int, request_id: str, left_out: Collection[int] = ()) -> Iterator[bytes]:
-        """Yield a request's frames; none if it is not awaited.
+    def frames(
+        self, node_id: int, request_id: str, left_out: Collection[int] = ()
+    ) -> Generator[bytes, None, bool]:
+        """Yield a request's frames while it is awaited; return whether these were all.
 
         Args:
             node_id: the node's.
@@ -223,11 +226,14 @@ class Requests:
         """
         equal = self._equal(node_id, request_id)
         if not equal:
-            return
+            return False
         for request in equal:
             request.depart(request.message.count_bytes(left_out))
         reply_waits = len(self._waiting) > MOST_AT_ONCE
         for frame in equal[0].message.frames(left_out, reply_waits=reply_waits):
+            if self._equal(node_id, request_id) is not equal:
+                yield control.build_withdraw(request_id)
+                return False
             for request in equal:
                 request.write(len(frame))
             yield frame
@@ -240,6 +246,7 @@ class Requests:
                 request.rest()
             else:
                 request.is_written = True
+        return True
 
     def note_arrival(self, node_id: int, request_id: str, arrived: int, total: int) -> None:
         """Note how many of an answer's array bytes have arrived."""

@@ -5,12 +5,11 @@ from collections.abc import Callable
 
 import grpc.aio
 
-from fedmx.errors import DataError, FederationError, ProtocolError, RefusedError, SettingsError
+from fedmx.errors import DataError, FederationError, ProtocolError, RefusedError
 from fedmx.link import silence
 from fedmx.link.channel import ServicerContext
 from fedmx.link.connections import Connections, parse_peer
 from fedmx.link.delivery import Delivery
-from fedmx.link.flower import error_of
 from fedmx.link.loan import Loan
 from fedmx.link.member import Member
 from fedmx.link.outbox import Outbox
@@ -63,7 +62,6 @@ class Session:
         self._site: Site | None = None
         # The owner of its certificate, even if the certificate was then refused.
         self._claimed: Site | None = None
-        self._node_max_model_bytes = 0
         self.is_greeting = True
         self.is_ready = False
         self._is_expelled = False
@@ -96,17 +94,11 @@ class Session:
                     logger.error("a bug in serving a stream", exc_info=result)
 
     def ask(self, request: Request) -> None:
-        """Send a request to the node, or fail it at once if its arrays are larger than the node accepts."""
-        size = request.message.arrays.size
-        limit = self._node_max_model_bytes
-        if size > limit:
-            error = SettingsError(f"MAX_MODEL_BYTES={limit} on this node: the arrays have {size} bytes")
-            self._shared.requests.settle(request.node_id, request.request_id, error_of(error), 0)
-            return
+        """Send a request to the node."""
         self._delivery.ask(request)
 
     def withdraw(self, request_id: str) -> None:
-        """Notify the node that a request is no longer awaited, and drop what has arrived of the reply."""
+        """Drop what has arrived of the reply to a request, and notify the node, which sends no more of it."""
         if self._assembler is not None:
             self._assembler.forget(request_id)
         self._outbox.send([control.build_withdraw(request_id)])
@@ -193,6 +185,9 @@ class Session:
             self._take(member, assembler, assembler.begin(frame.begin, is_kept=is_kept))
             if assembler.waits:
                 self._loan.begin()
+        elif kind == "withdraw" and self.is_ready:
+            assembler.abort()
+            self._take(member, assembler, None)
         elif kind == "missing" and self.is_ready:
             self._delivery.ask_again(member.node_id, frame.missing)
         elif kind == "alive":
@@ -219,7 +214,7 @@ class Session:
             replaced.drop()
             shared.requests.rest(member.node_id)
         self._member = member
-        self._node_max_model_bytes = hello.max_model_bytes
+        self._delivery.max_model_bytes = hello.max_model_bytes
         welcome = Welcome(member.name, member.node_id, shared.max_model_bytes, shared.task_options)
         self._outbox.send([control.build_welcome(welcome)])
         event("node joined", node=member.name, **hello.log_fields())

@@ -241,7 +241,7 @@ def build_missing(request_id: str, places: Iterable[int]) -> bytes:
 
 
 def build_withdraw(request_id: str) -> bytes:
-    """Build the notice that a request is no longer awaited."""
+    """Build the notice that a request is no longer awaited, or that the rest of a message is not sent."""
     return pb.Frame(withdraw=pb.Withdraw(request_id=request_id)).SerializeToString()
 
 

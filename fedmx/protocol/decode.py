@@ -170,6 +170,19 @@ class Assembler:
             self._body.discard()
             self._body = None
 
+    def abort(self) -> None:
+        """Release the current message, the rest of which is not sent.
+
+        Raises:
+            ProtocolError: no message is incomplete.
+        """
+        if self.is_idle:
+            raise ProtocolError("a withdrawal outside a message")
+        if self._body is not None:
+            self._body.discard()
+        self._body = self._header = None
+        self._left = 0
+
     def take_complete(self) -> tuple[str, list[Array]]:
         """Release the current message; return its request id and its arrays that are complete or left out."""
         body, self._body = self._body, None

@@ -10,6 +10,7 @@ from fedmx.link.inbox import Inbox
 from fedmx.link.reply_cache import Reply, ReplyCache
 from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.decode import Received
+from fedmx.protocol.encode import parse_frame
 from tests.bounds import HANG_S
 from tests.fedmx.link.test_requests import make_message
 
@@ -65,6 +66,33 @@ def test_a_withdrawn_request_is_not_begun() -> None:
     inbox.withdraw("b")
     inbox.put(received("b"))
     assert take(inbox) == "c"
+
+
+def test_the_reply_to_a_request_that_was_withdrawn_is_awaited_only_if_it_was_repeated() -> None:
+    inbox = Inbox()
+    ends = []
+    for again in (lambda: None, lambda: inbox.put(received("a")), lambda: inbox.repeat("a")):
+        inbox.put(received("a"))
+        take(inbox)
+        inbox.withdraw("a")
+        again()
+        ends.append(inbox.finish())
+    assert ends == [False, True, True]
+
+
+def test_a_reply_that_is_withdrawn_ends_early_and_is_sent_whole_if_it_is_asked_for_again() -> None:
+    message = make_message("a")
+    whole = list(message.frames())
+    cache = ReplyCache()
+    cache.add(reply := Reply(pb.Header(request_id="a"), message))
+    frames = reply.frames()
+    assert next(frames) == whole[0]
+    cache.withdraw("a")
+    assert [parse_frame(frame).withdraw.request_id for frame in frames] == ["a"]
+    assert list(reply.frames()) == whole
+    frames = reply.frames()
+    cache.withdraw("a")
+    assert list(frames) == [], "it was not begun"
 
 
 def test_requests_that_are_queued_at_the_end_are_not_begun() -> None:

@@ -141,6 +141,15 @@ def test_of_replies_that_broke_the_arrays_of_the_newest_are_kept(book: Book) -> 
     assert book.requests.find_array(3, "a", digests[1][0]) is None
 
 
+def test_a_request_that_is_withdrawn_while_it_is_written_ends_early(book: Book) -> None:
+    request = book.ask(2, "a")
+    frames = book.requests.frames(2, "a")
+    next(frames)
+    book.requests.withdraw(request)
+    assert [parse_frame(frame).withdraw.request_id for frame in frames] == ["a"]
+    assert not request.bytes_down >= request.message.count_bytes()
+
+
 def test_queued_frames_keep_no_model_alive(book: Book) -> None:
     request = book.ask(2, "a")
     model = weakref.ref(request.message)
