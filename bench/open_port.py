@@ -27,7 +27,8 @@ from bench.flower_app.null_app.model import make_arrays
 from bench.flower_app.null_app.rounds import NODES
 from bench.processes import Children, free_port, wait_for_port, wait_until
 from fedmx.link.grid import LinkGrid
-from fedmx.link.node import LinkOptions, NodeLink
+from fedmx.link.node import NodeLink
+from fedmx.link.node_stream import LinkOptions
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.memory import share_heap

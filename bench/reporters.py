@@ -26,7 +26,8 @@ from rich.table import Table
 from bench.flower_app.null_app.model import make_arrays
 from bench.flower_app.null_app.rounds import NODES
 from bench.processes import Children, MeasurementError, free_port, wait_for_port, wait_until
-from fedmx.link.node import LinkOptions, NodeLink
+from fedmx.link.node import NodeLink
+from fedmx.link.node_stream import LinkOptions
 from fedmx.memory import share_heap
 from fedmx.program import run_program
 from fedmx.protocol.control import Hello

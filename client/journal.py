@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from client.metrics import COUNT
-from fedmx.link.node import Exchange
+from fedmx.link.handler import Exchange
 from fedmx.log import event
 from fedmx.round_news import Result, RoundNews
 

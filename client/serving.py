@@ -9,7 +9,8 @@ from client import cpu
 from client.app import app
 from client.settings import load_settings
 from fedmx import log, parsing
-from fedmx.link.node import LinkOptions, NodeLink
+from fedmx.link.node import NodeLink
+from fedmx.link.node_stream import LinkOptions
 from fedmx.log import event
 from fedmx.pki.certificates import SITE
 from fedmx.pki.credentials import load_credentials

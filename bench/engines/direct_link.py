@@ -18,7 +18,8 @@ from bench.flower_app.null_app.stopwatch import Stopwatch
 from bench.outcome import Job, Outcome
 from fedmx import log
 from fedmx.deployment_settings import PkiSettings
-from fedmx.link.node import LinkOptions, NodeLink
+from fedmx.link.node import NodeLink
+from fedmx.link.node_stream import LinkOptions
 from fedmx.memory import share_heap
 from fedmx.pki.authority import LOCAL_SITE, Authority
 from fedmx.pki.certificates import SITE

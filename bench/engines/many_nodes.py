@@ -15,7 +15,8 @@ from flwr.clientapp import ClientApp
 from client.app import app
 from client.settings import load_settings
 from fedmx import log
-from fedmx.link.node import LinkOptions, NodeLink
+from fedmx.link.node import NodeLink
+from fedmx.link.node_stream import LinkOptions
 from fedmx.memory import share_heap
 from fedmx.protocol.control import Hello
 from fedmx.values import Address

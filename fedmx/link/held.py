@@ -1,12 +1,13 @@
-"""The arrays of the newest message that a node received, to which the next one may refer."""
+"""The arrays of the newest messages that a node received, to which the next one may refer."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from flwr.app import Array, Error
 
 from fedmx import arrays
 from fedmx.protocol import control
+from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.control import Holding
 from fedmx.protocol.decode import Received
 
@@ -17,12 +18,14 @@ class Held:
 
     Attributes:
         run_id: the run's.
-        arrays: the arrays. They are also those of the request, so they need no memory of their own while the
-            app works on it.
+        arrays: those of the newest request. They are also the request's, so they need no memory of their own
+            while the app works on it.
+        parts: those that are complete of a newer one, whose stream broke.
     """
 
     run_id: int = 0
     arrays: Mapping[bytes, Array] = field(default_factory=dict)
+    parts: Mapping[bytes, Array] = field(default_factory=dict)
 
     @classmethod
     def of(cls, request: Received) -> "Held | None":
@@ -37,9 +40,25 @@ class Held:
                 held[head.digest] = array
         return cls(request.header.run_id, held) if held else None
 
+    def with_parts(self, header: pb.Header, arrived: Collection[tuple[pb.Array, Array]]) -> "Held":
+        """Return these arrays with those that have arrived of a message whose stream broke.
+
+        Args:
+            header: the message's.
+            arrived: the arrays, with what the header says of each.
+        """
+        if not arrived:
+            return self
+        for head, array in arrived:
+            arrays.set_digest(array, head.digest)
+        parts = {head.digest: array for head, array in arrived}
+        return Held(header.run_id, self.arrays if header.run_id == self.run_id else {}, parts)
+
     def find(self, run_id: int, digest: bytes) -> Array | None:
         """Return the array of a digest, if it belongs to this run."""
-        return self.arrays.get(digest) if run_id == self.run_id else None
+        if run_id != self.run_id:
+            return None
+        return self.arrays.get(digest, self.parts.get(digest))
 
     def build_frame(self, request_ids: Iterable[str]) -> bytes:
         """Build the frame that reports what this node has to a server that it reconnects to.
@@ -47,5 +66,5 @@ class Held:
         Args:
             request_ids: the requests that the node has.
         """
-        digests = frozenset(self.arrays)
-        return control.build_holding(Holding(self.run_id, frozenset(request_ids), digests))
+        digests = self.arrays.keys() | self.parts.keys()
+        return control.build_holding(Holding(self.run_id, frozenset(request_ids), frozenset(digests)))

@@ -35,8 +35,6 @@ from fedmx.protocol.decode import Assembler, Lacking, Received
 _WELCOME_TIMEOUT_S = 10.0
 _NOT_WELCOMED = Welcome(name="", node_id=0, max_model_bytes=0)
 
-__all__ = ["Exchange", "LinkOptions", "NodeLink"]
-
 
 class NodeLink:
     """A node's membership, from its first hello to the server's goodbye.
@@ -54,11 +52,10 @@ class NodeLink:
         self._inbox = Inbox()
         self._tls_patience = TlsPatience()
         self._reply_cache = ReplyCache()
-        # The arrays of the newest request, which the link's thread alone uses.
+        # The arrays of the newest requests, which the link's thread alone uses.
         self._held = Held()
         self._store = ArrayStore()
-        # Of the request that is arriving: its bytes, and whether its reply waits. Used by the link's thread
-        # alone.
+        # Of the request that is arriving: its bytes, and whether its reply waits. Also used by it alone.
         self._bytes_down = 0
         self._reply_waits = False
         # Shared with the link's thread. The lock guards the stream and everything that is sent on it.
@@ -214,16 +211,19 @@ class NodeLink:
             self._store.open,
             find_array=lambda header, digest: self._held.find(header.run_id, digest),
         )
-        with stream.open(patience_s) as frames:
-            for data in frames:
-                chunk = encode.read_chunk(data)
-                if chunk is not None:
-                    self._bytes_down += len(data)
-                    self._take(stream, assembler.feed(chunk))
-                elif self._handle(encode.parse_frame(data), stream, assembler):
-                    return True
-                # A chunk is up to 1 MiB: release it before waiting for the next.
-                del data, chunk
+        try:
+            with stream.open(patience_s) as frames:
+                for data in frames:
+                    chunk = encode.read_chunk(data)
+                    if chunk is not None:
+                        self._bytes_down += len(data)
+                        self._take(stream, assembler.feed(chunk))
+                    elif self._handle(encode.parse_frame(data), stream, assembler):
+                        return True
+                    # A chunk is up to 1 MiB: release it before waiting for the next.
+                    del data, chunk
+        finally:
+            self._held = self._held.with_parts(*assembler.take_complete())
         return False
 
     def _handle(self, frame: pb.Frame, stream: NodeStream, assembler: Assembler) -> bool:

@@ -168,7 +168,8 @@ class Session:
                 # A chunk is up to 1 MiB: release it before waiting for the next.
                 del data, chunk
         finally:
-            requests.keep_arrived(member.node_id, *assembler.take_complete())
+            header, arrived = assembler.take_complete()
+            requests.keep_arrived(member.node_id, header.request_id, [array for _, array in arrived])
 
     def _handle(self, member: Member, assembler: Assembler, frame: pb.Frame) -> None:
         """Handle a frame that is not a chunk."""

@@ -50,7 +50,7 @@ class Body:
         self._known = known
         self._open_slot = open_slot
         self._records: dict[str, dict[str, Array]] = {record.name: {} for record in header.array_records}
-        self._received: list[Array] = []
+        self._received: list[tuple[pb.Array, Array]] = []
         self._heads = enumerate(list_heads(header))
         self._current: tuple[str, pb.Array] = ("", pb.Array())
         self._slot: Slot | None = None
@@ -88,10 +88,14 @@ class Body:
             content[message.name] = decode_config(message)
         return content
 
-    def take_complete(self) -> list[Array]:
-        """Return the arrays that have arrived or are left out, and release the one that is incomplete."""
+    def take_complete(self) -> list[tuple[pb.Array, Array]]:
+        """Return the arrays that have arrived or are left out, with what the header says of each.
+
+        The one that is incomplete is released.
+        """
         self.discard()
-        return [*self._known.values(), *self._received]
+        heads = [head for _, head in list_heads(self.header)]
+        return [*((heads[place], array) for place, array in self._known.items()), *self._received]
 
     def discard(self) -> None:
         """Release the array that is incomplete."""
@@ -124,7 +128,7 @@ class Body:
         array = self._slot.close()
         self._slot = None
         self._records[record_name][head.name] = array
-        self._received.append(array)
+        self._received.append((head, array))
 
 
 def list_heads(header: pb.Header) -> Iterator[tuple[str, pb.Array]]:

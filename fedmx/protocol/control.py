@@ -193,7 +193,7 @@ class Holding:
     Attributes:
         run_id: the run that it belongs to.
         request_ids: the requests that it works on, is going to work on, or has a reply to.
-        digests: of the arrays of the newest message that it received.
+        digests: of the arrays of the newest message that it received, and of a newer one whose stream broke.
     """
 
     run_id: int = 0
@@ -206,7 +206,7 @@ def build_holding(holding: Holding) -> bytes:
     message = pb.Holding(
         run_id=holding.run_id,
         request_ids=sorted(holding.request_ids),
-        digests=sorted(holding.digests),
+        digests=sorted(holding.digests)[:MAX_ARRAYS],
     )
     return pb.Frame(holding=message).SerializeToString()
 

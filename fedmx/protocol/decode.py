@@ -183,10 +183,10 @@ class Assembler:
         self._body = self._header = None
         self._left = 0
 
-    def take_complete(self) -> tuple[str, list[Array]]:
-        """Release the current message; return its request id and its arrays that are complete or left out."""
+    def take_complete(self) -> tuple[pb.Header, list[tuple[pb.Array, Array]]]:
+        """Release the current message; return its header and those of its arrays that are complete."""
         body, self._body = self._body, None
-        return ("", []) if body is None else (body.header.request_id, body.take_complete())
+        return (pb.Header(), []) if body is None else (body.header, body.take_complete())
 
     def _end_header(self) -> Received | Lacking | None:
         data, self._header = self._header, None

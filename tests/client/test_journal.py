@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from client.journal import Journal
-from fedmx.link.node import Exchange
+from fedmx.link.handler import Exchange
 from fedmx.log import configure, logger
 from fedmx.round_news import Result, RoundNews
 

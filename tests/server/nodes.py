@@ -23,7 +23,8 @@ from fedmx.array_store import ArrayStore
 from fedmx.class_counts import RECORD
 from fedmx.errors import FederationError
 from fedmx.link.flower import assign_id, empty_run, set_identity
-from fedmx.link.node import LinkOptions, NodeLink
+from fedmx.link.node import NodeLink
+from fedmx.link.node_stream import LinkOptions
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.protocol.control import Hello

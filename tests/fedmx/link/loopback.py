@@ -17,7 +17,8 @@ from fedmx import arrays
 from fedmx.errors import FederationError
 from fedmx.link import channel
 from fedmx.link.grid import LinkGrid
-from fedmx.link.node import LinkOptions, NodeLink
+from fedmx.link.node import NodeLink
+from fedmx.link.node_stream import LinkOptions
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.protocol import control, encode

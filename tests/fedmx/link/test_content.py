@@ -120,6 +120,18 @@ def test_a_node_that_reconnects_while_it_works_is_sent_nothing_that_it_has(hub: 
     assert node.worker.asked == ["1"]
 
 
+def test_what_had_arrived_of_a_model_when_its_stream_broke_is_not_sent_again(hub: Hub, cable: Cable) -> None:
+    node = hub.start(address=cable.address, worker=Worker(evaluate))
+    assert len(hub.ask(hub.message(model(1)))) == 1
+    start = cable.carried["down"]
+    for count in (4, 8):
+        cable.after("down", count * SIZE, cable.cut)
+    asked = hub.ask_in_background(hub.message(model(2), number=2))
+    assert len(asked.get()) == 1
+    assert node.worker.asked == ["1", "2"]
+    assert MODEL < cable.carried["down"] - start < MODEL + 6 * SIZE, "22 MB without it"
+
+
 def test_a_queued_request_survives_a_broken_stream(hub: Hub, cable: Cable) -> None:
     node = hub.start(address=cable.address)
     node.worker.gate.clear()
