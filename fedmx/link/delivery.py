@@ -65,7 +65,7 @@ class Delivery:
         self._send(node_id, missing.request_id, missing.arrays)
 
     def _send(self, node_id: int, request_id: str, missing: Collection[int] | None = None) -> None:
-        self._requests.depart(node_id, request_id)
+        self._requests.queue(node_id, request_id)
         self._outbox.send(self._cut(node_id, request_id, missing))
 
     def _cut(self, node_id: int, request_id: str, missing: Collection[int] | None) -> Iterator[bytes]:

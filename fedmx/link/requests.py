@@ -87,12 +87,20 @@ class Request:
             return f"{_show(self.bytes_sent, self.bytes_to_send)} of the request had been sent"
         return ""
 
+    def queue(self) -> None:
+        """Note that the request waits for its turn to be written, so that its node has nothing to do yet."""
+        self._prepare(self.message.count_bytes())
+        self.travel.go(Where.DOWN)
+
     def depart(self, size: int) -> None:
         """Note that the request is on its way to the node: `size` bytes, of which none is written yet."""
+        self._prepare(size)
+        self.travel.go(Where.DOWN, size)
+
+    def _prepare(self, size: int) -> None:
         self.bytes_to_send = size
         self.bytes_sent = 0
         self.is_written = False
-        self.travel.go(Where.DOWN)
 
     def write(self, count: int) -> None:
         """Note that `count` bytes were written."""
@@ -100,9 +108,14 @@ class Request:
         self.bytes_sent += count
 
     def rest(self) -> None:
-        """Note that nothing of the request is left to be sent, or that its stream is gone."""
+        """Note that nothing of the request is left to be sent."""
         self.is_written = False
         self.travel.go(Where.AT_REST)
+
+    def break_off(self) -> None:
+        """Note that its stream is gone."""
+        self.is_written = False
+        self.travel.break_off()
 
     def keep(self, received: Iterable[Array]) -> None:
         """Keep the complete arrays of a reply whose stream broke, instead of those that were kept before."""
@@ -209,10 +222,10 @@ class Requests:
         if request is not None:
             request.keep(received)
 
-    def depart(self, node_id: int, request_id: str) -> None:
-        """Note that a request waits for its turn to be written, so that its node has nothing to do yet."""
+    def queue(self, node_id: int, request_id: str) -> None:
+        """Note that a request waits for its turn to be written."""
         for request in self._equal(node_id, request_id):
-            request.depart(request.message.count_bytes())
+            request.queue()
 
     def frames(
         self, node_id: int, request_id: str, left_out: Collection[int] = ()
@@ -255,13 +268,13 @@ class Requests:
             request.reply_total = total
             request.is_written = False
             if request.travel.where is not Where.UP:
-                request.travel.go(Where.UP)
+                request.travel.go(Where.UP, total)
 
-    def rest(self, node_id: int) -> None:
+    def break_off(self, node_id: int) -> None:
         """Note that a node's stream is gone: nothing of its requests is on its way any more."""
         for equal in self._waiting.get(node_id, {}).values():
             for request in equal:
-                request.rest()
+                request.break_off()
 
     def settle(self, node_id: int, request_id: str, content: RecordDict | Error, bytes_up: int) -> bool:
         """Pass an answer to all requests that await it; return whether there was any."""

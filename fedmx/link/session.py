@@ -213,7 +213,7 @@ class Session:
         member, replaced = shared.join(hello, self._site, self)
         if replaced is not None:
             replaced.drop()
-            shared.requests.rest(member.node_id)
+            shared.requests.break_off(member.node_id)
         self._member = member
         self._delivery.max_model_bytes = hello.max_model_bytes
         welcome = Welcome(member.name, member.node_id, shared.max_model_bytes, shared.task_options)
@@ -283,7 +283,7 @@ class Session:
         member = self._member
         if member is None or not self._shared.roster.leave(member, self, is_for_good=self._is_expelled):
             return
-        self._shared.requests.rest(member.node_id)
+        self._shared.requests.break_off(member.node_id)
         self._shared.note("node left", self._peer, self._site, member, cause=self._cause)
         if self.is_ready or self._outbox.is_ending:
             event("node left", node=member.name, cause=self._cause)
