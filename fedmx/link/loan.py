@@ -20,28 +20,25 @@ class Loan:
         self._turns = turns
         self._progress = progress
         self._go = go
-        self._is_returned = asyncio.Event()
         self._lending: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
         """Let the node go when its turn comes."""
-        # A node that did not wait for an earlier turn has no use for it any more.
-        self.cancel()
         self._lending = asyncio.create_task(self._lend())
 
     def end(self) -> None:
-        """Note that the reply is complete."""
-        self._is_returned.set()
-
-    def cancel(self) -> None:
-        """Note that the stream has ended."""
+        """Note that the reply is complete or does not follow, or that the stream has ended."""
+        # That may be before the turn comes: a later `go` would be taken for that of the next reply.
         if self._lending is not None:
             self._lending.cancel()
+            self._lending = None
 
     async def _lend(self) -> None:
-        self._is_returned.clear()
         self._progress.is_held = True
-        async with self._turns.take():
+        try:
+            async with self._turns.take():
+                self._progress.is_held = False
+                self._go()
+                await asyncio.get_running_loop().create_future()
+        finally:
             self._progress.is_held = False
-            self._go()
-            await self._is_returned.wait()

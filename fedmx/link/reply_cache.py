@@ -32,10 +32,11 @@ class Reply:
     def frames(self) -> Iterator[bytes]:
         """Return the frames, without the arrays that the server has; they end early if it is withdrawn."""
         self.is_withdrawn = False
-        return self._cut()
+        # Made now: what is left out may change before the first frame is written.
+        return self._cut(self.message.frames(self.left_out, waits=self.waits))
 
-    def _cut(self) -> Iterator[bytes]:
-        for number, frame in enumerate(self.message.frames(self.left_out, waits=self.waits)):
+    def _cut(self, frames: Iterator[bytes]) -> Iterator[bytes]:
+        for number, frame in enumerate(frames):
             if self.is_withdrawn:
                 if number:
                     yield control.build_withdraw(self.request.request_id)

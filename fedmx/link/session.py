@@ -87,7 +87,7 @@ class Session:
         finally:
             reading.cancel()
             writing.cancel()
-            self._loan.cancel()
+            self._loan.end()
             self._leave()
             for result in await asyncio.gather(reading, writing, return_exceptions=True):
                 if not isinstance(result, _EXPECTED):

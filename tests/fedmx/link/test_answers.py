@@ -95,6 +95,16 @@ def test_a_reply_that_is_withdrawn_ends_early_and_is_sent_whole_if_it_is_asked_f
     assert list(frames) == [], "it was not begun"
 
 
+def test_a_reply_that_is_to_be_sent_is_not_changed_by_a_repeat() -> None:
+    message = make_message("a")
+    cache = ReplyCache()
+    cache.add(reply := Reply(pb.Header(request_id="a"), message))
+    frames = reply.frames()
+    repeated = cache.repeat("a")
+    assert list(frames) == list(message.frames())
+    assert [list(parse_frame(frame).begin.left_out) for frame in repeated or ()] == [[0, 1]]
+
+
 def test_requests_that_are_queued_at_the_end_are_not_begun() -> None:
     inbox = Inbox()
     inbox.put(received("a"))

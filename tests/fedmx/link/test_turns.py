@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import numpy as np
 from flwr.app import RecordDict
 
 from fedmx import arrays
+from fedmx.link.loan import Loan
+from fedmx.link.progress import Progress
 from fedmx.link.turns import MOST_AT_ONCE, Turns
 from tests.bounds import HANG_S
 from tests.fedmx.link.loopback import Hub, Worker, change
@@ -79,6 +82,25 @@ def test_a_turn_is_given_back_when_its_stream_ends() -> None:
         working.cancel()
         async with turns.take():
             pass
+
+    run(act)
+
+
+def test_a_reply_that_is_over_before_its_turn_comes_has_none() -> None:
+    async def act() -> None:
+        turns = Turns(places=1, patience_s=HANG_S)
+        progress = Progress(("192.0.2.1", 5000), HANG_S)
+        went: list[str] = []
+        first, second = (Loan(turns, progress, partial(went.append, name)) for name in ("first", "second"))
+        first.begin()
+        await asyncio.sleep(0)
+        second.begin()
+        await asyncio.sleep(0)
+        assert (went, progress.is_held) == (["first"], True)
+        second.end()
+        first.end()
+        async with turns.take():
+            assert (went, progress.is_held) == (["first"], False)
 
     run(act)
 
