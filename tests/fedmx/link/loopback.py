@@ -153,6 +153,16 @@ class Hub:
     def await_gone(self, name: str) -> None:
         self.wait_until(lambda: all(n.name != name or not n.is_present for n in self.roster.nodes()))
 
+    def await_return(self, name: str, leave: Callable[[], None]) -> None:
+        """Let a node lose its stream, and wait until it is ready on another one."""
+
+        def list_joins() -> list[float]:
+            return [node.since for node in self.roster.nodes() if node.name == name and node.is_ready]
+
+        before = list_joins()
+        leave()
+        self.wait_until(lambda: list_joins() not in ([], before))
+
     def wait_until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while not condition():

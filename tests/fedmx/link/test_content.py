@@ -110,9 +110,7 @@ def test_a_node_that_reconnects_while_it_works_is_sent_nothing_that_it_has(hub: 
     for _ in range(3):
         assert node.worker.begun.wait(HANG_S)
         before = cable.carried["down"]
-        cable.cut()
-        hub.await_gone("node")
-        hub.await_ready("node")
+        hub.await_return("node", cable.cut)
         assert cable.carried["down"] - before < REST
     node.worker.gate.set()
     (reply,) = asked.get()
@@ -138,9 +136,7 @@ def test_a_queued_request_survives_a_broken_stream(hub: Hub, cable: Cable) -> No
     asked = hub.ask_in_background(hub.message(model(1)), hub.message(model(2), number=2))
     hub.wait_until(lambda: node.waiting == ["2"])
     before = cable.carried["down"]
-    cable.cut()
-    hub.await_gone("node")
-    hub.await_ready("node")
+    hub.await_return("node", cable.cut)
     hub.wait_until(lambda: node.waiting == ["2"])
     assert cable.carried["down"] - before < REST
     node.worker.gate.set()
