@@ -1,7 +1,7 @@
 """The part `scale`: rounds of the direct link with more and more nodes, which are threads in a few processes.
 
-With the large model, the nodes are in one process and begin to send their updates at one moment. The server
-may keep two models of updates in memory, so that a row shows what grows with the nodes and what does not.
+The server may keep two models of updates in memory, so that a row shows what grows with the nodes and what
+does not. With the large model, the nodes are in one process and begin to send their updates at one moment.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from bench.flower_app.null_app.model import model_bytes
 from bench.outcome import Job, Outcome
 
 UPDATE_MODELS = 2
-"""The server's budget for the updates of the large model, in models."""
+"""The server's budget for updates, in models."""
 
 _LIMIT_S = 240.0
 
@@ -41,7 +41,5 @@ def measure() -> Iterator[Outcome]:
     """Yield the outcome of each row."""
     for row in _ROWS:
         job = Job("link", row.size, row.rounds, _LIMIT_S, nodes=row.nodes)
-        env = {}
-        if row.size == "large":
-            env["UPDATE_MEMORY"] = str(UPDATE_MODELS * model_bytes(row.size))
+        env = {"UPDATE_MEMORY": str(UPDATE_MODELS * model_bytes(row.size))}
         yield pair.measure(job, direct_link.plain(env=env, node_processes=min(row.processes, row.nodes)))
