@@ -6,22 +6,17 @@ again once nothing refers to the array.
 """
 
 import math
-import os
-import tempfile
 import threading
 import weakref
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from flwr.app import Array
 from numpy.typing import NDArray
 
 from fedmx.arrays import HeldArray, byte_count, view
-from fedmx.files import disk_errors, release_space
-
-# Of file systems.
-_BLOCK_BYTES = 4_096
+from fedmx.spool import Region, Spool
 
 
 class ArrayStore:
@@ -132,7 +127,7 @@ class StoredArray(HeldArray):
     # As that of its base class.
     __qualname__ = "Array"
 
-    def __init__(self, region: "_Region", dtype: str, shape: tuple[int, ...]) -> None:
+    def __init__(self, region: Region, dtype: str, shape: tuple[int, ...]) -> None:
         self.__dict__["_region"] = region
         self.dtype = dtype
         self.shape = shape
@@ -155,86 +150,9 @@ class StoredArray(HeldArray):
 
     def _read(self, start: int, stop: int) -> NDArray[np.generic]:
         values: NDArray[np.generic] = np.empty(stop - start, self.dtype)
-        region: _Region = self.__dict__["_region"]
+        region: Region = self.__dict__["_region"]
         region.read(start * values.itemsize, _bytes_of(values))
         return values
-
-
-class Spool:
-    """One file for all arrays that are not in memory.
-
-    It has no name in the folder, so that nothing remains of it after a crash. Places are given out from its
-    start to its end, and the disk space of an array that is gone is free. Once nothing is stored, the file is
-    empty again.
-
-    Args:
-        folder: where it is created when it is needed first.
-        lock: of its store; reentrant.
-    """
-
-    def __init__(self, folder: Path, lock: "threading.RLock") -> None:
-        self.folder = folder
-        self._file: IO[bytes] | None = None
-        self._lock = lock
-        self._live = 0
-        self._end = 0
-
-    def reserve(self, size: int) -> "_Region":
-        """Reserve space.
-
-        Raises:
-            DataError: the file cannot be created.
-        """
-        with self._lock:
-            if self._file is None:
-                with disk_errors(self.folder):
-                    self._file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115 - stays open
-                weakref.finalize(self, self._file.close)
-            # Counted first: the garbage collector may release the last region before the new one exists.
-            self._live += 1
-            descriptor = self._file.fileno()
-            start = self._end
-            # Whole blocks, because parts of one cannot be released.
-            room = -(-size // _BLOCK_BYTES) * _BLOCK_BYTES
-            self._end += room
-            region = _Region(self, descriptor, start, size)
-        weakref.finalize(region, self._release, descriptor, start, room).atexit = False
-        return region
-
-    def _release(self, descriptor: int, start: int, room: int) -> None:
-        with self._lock:
-            self._live -= 1
-            if self._live:
-                release_space(descriptor, start, room)
-            else:
-                self._end = 0
-                os.ftruncate(descriptor, 0)
-
-
-class _Region:
-    """A part of the spool file."""
-
-    def __init__(self, spool: Spool, descriptor: int, start: int, size: int) -> None:
-        self._spool = spool
-        self._descriptor = descriptor
-        self._start = start
-        self.size = size
-
-    def write(self, offset: int, data: memoryview) -> None:
-        with disk_errors(self._spool.folder):
-            while data.nbytes:
-                written = os.pwrite(self._descriptor, data, self._start + offset)
-                offset += written
-                data = data[written:]
-
-    def read(self, offset: int, buffer: memoryview) -> None:
-        with disk_errors(self._spool.folder):
-            while buffer.nbytes:
-                count = os.preadv(self._descriptor, [buffer], self._start + offset)
-                if not count:
-                    raise OSError("the spool file is shorter than what was written to it")
-                offset += count
-                buffer = buffer[count:]
 
 
 class _SpooledSpace:
