@@ -130,7 +130,8 @@ class Totals:
         examples: how many it trained on, counted once per round.
         bytes_up: bytes that it sent; None where they are not measured, as in a simulation.
         bytes_down: bytes that it received; None likewise.
-        rejected: how many of its replies were rejected.
+        lost: what the run did without -> how often: replies that were rejected, and rounds in which it was
+            missing or in which a quorum left it out.
     """
 
     name: str
@@ -138,7 +139,7 @@ class Totals:
     examples: float
     bytes_up: int | None
     bytes_down: int | None
-    rejected: int
+    lost: Mapping[str, int]
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> "Totals":
@@ -146,7 +147,8 @@ class Totals:
         return cls(
             name=values["name"].removeprefix(f"{LOCAL_SITE}."),
             examples=values["examples_total"],
-            **{name: values[name] for name in ("rounds", "bytes_up", "bytes_down", "rejected")},
+            lost={what.replace("_", " "): values[what] for what in ("rejected", "missing", "left_out")},
+            **{name: values[name] for name in ("rounds", "bytes_up", "bytes_down")},
         )
 
 

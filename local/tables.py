@@ -55,19 +55,19 @@ def make_node_table(nodes: Nodes) -> Table:
 
 
 def make_totals_table(nodes: Sequence[Totals]) -> Table:
-    """Build a table of what nodes contributed over all rounds; those with rejected replies come first."""
+    """Build a table of what nodes contributed over all rounds; those of which most was lost come first."""
     # Not in a simulation.
     is_measured = any(node.bytes_down for node in nodes)
+    losses = [what for what in nodes[0].lost if what == "rejected" or any(node.lost[what] for node in nodes)]
     table = Table(box=box.SIMPLE)
     table.add_column("node")
-    for heading in ("rounds", "examples", *(("MB up", "MB down") if is_measured else ()), "rejected"):
+    for heading in ("rounds", "examples", *(("MB up", "MB down") if is_measured else ()), *losses):
         table.add_column(heading, justify="right")
-    for node in sorted(nodes, key=lambda node: -node.rejected)[:_MOST_NODES]:
+    for node in sorted(nodes, key=lambda node: -sum(node.lost.values()))[:_MOST_NODES]:
         measured = (node.bytes_up, node.bytes_down) if is_measured else ()
         sizes = ("-" if size is None else f"{size / 1e6:.1f}" for size in measured)
-        table.add_row(
-            Text(node.name), str(node.rounds), _show_count(node.examples), *sizes, str(node.rejected)
-        )
+        lost = (str(node.lost[what]) for what in losses)
+        table.add_row(Text(node.name), str(node.rounds), _show_count(node.examples), *sizes, *lost)
     return table
 
 

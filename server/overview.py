@@ -210,6 +210,8 @@ def _list_values(line: Line, entries: Sequence[Line]) -> dict[str, float | None]
     values: dict[str, float | None] = {
         "learning_rate": line.get("learning_rate"),
         "nodes": len(line["nodes"]),
+        "missing": len(line["missing"]),
+        "left_out": len(line.get("left_out", ())),
         "bytes_up": _add(entry["bytes_up"] for entry in entries),
         "bytes_down": _add(entry["bytes_down"] for entry in entries),
     }

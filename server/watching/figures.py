@@ -28,6 +28,11 @@ def show_seconds(value: float | None) -> str:
     return f"{value:.{digits}f}"
 
 
+def show_nodes(count: int) -> str:
+    """Show how many nodes there are."""
+    return f"{count} node{'' if count == 1 else 's'}"
+
+
 def show_duration(seconds: float) -> str:
     """Show hours, minutes and seconds."""
     minutes, rest = divmod(max(0, int(seconds)), 60)

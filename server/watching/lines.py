@@ -4,7 +4,7 @@ import signal
 from collections.abc import Iterator
 
 from fedmx.errors import StopSignal
-from server.watching.figures import show_duration, show_figure, show_seconds
+from server.watching.figures import show_duration, show_figure, show_nodes, show_seconds
 from server.watching.metrics import order
 from server.watching.snapshot import FAILED, Round, Snapshot
 
@@ -57,9 +57,11 @@ def _count(snapshot: Snapshot) -> str:
 
 def _describe(row: Round, total: int) -> str:
     metrics = row.evaluate or row.train
+    absent = {"left out": row.left_out, "missing": row.missing}
     parts = [
         *(f"{name} {show_figure(metrics[name])}" for name in order(metrics)),
-        f"{row.nodes} nodes",
+        show_nodes(row.nodes),
+        *(f"{count} {what}" for what, count in absent.items() if count),
         f"{show_seconds(row.seconds)} s",
     ]
     return f"round {row.number}{f' of {total}' if total else ''}: {', '.join(parts)}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from server.watching.columns import Column, make_lines
-from server.watching.figures import show_figure
+from server.watching.figures import show_figure, show_nodes
 from server.watching.metrics import order
 from server.watching.snapshot import Node, Snapshot
 
@@ -64,7 +64,7 @@ class Nodes:
         rejected = sum(1 for node in self._nodes if node.rejected)
         if rejected:
             parts.append(f"{rejected} with rejected updates")
-        total = f"{len(self._nodes)} nodes" + (f" ({hidden} not shown)" if hidden else "")
+        total = show_nodes(len(self._nodes)) + (f" ({hidden} not shown)" if hidden else "")
         return f"{total}: {', '.join(parts)}" if parts else total
 
     def _make_columns(self, nodes: Sequence[Node]) -> list[Column]:

@@ -18,6 +18,9 @@ class Round:
     """A finished round.
 
     Attributes:
+        nodes: how many nodes had an update that was admitted.
+        missing: how many did not answer.
+        left_out: how many a quorum did not wait for.
         train: metrics of the training.
         evaluate: metrics of the evaluation; empty if there was none.
         seconds: how long it took; None if that is not known.
@@ -28,6 +31,8 @@ class Round:
     train: Mapping[str, float | None]
     evaluate: Mapping[str, float | None]
     seconds: float | None
+    missing: int = 0
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -201,11 +206,11 @@ def _parse_activity(activity: Fields) -> Activity:
 def _parse_rounds(curves: Fields) -> list[Round]:
     train, evaluate = curves.curves("train"), curves.curves("evaluate")
     seconds = (curves.part("seconds") or Fields({})).curve("total")
-    nodes = curves.curve("nodes")
+    counts = {name: curves.curve(name) for name in ("nodes", "missing", "left_out")}
     return [
         Round(
             number=int(number or 0),
-            nodes=int(_at(nodes, at) or 0),
+            **{name: int(_at(values, at) or 0) for name, values in counts.items()},
             train={name: _at(values, at) for name, values in train.items()},
             evaluate={name: _at(values, at) for name, values in evaluate.items()},
             seconds=_at(seconds, at),

@@ -35,10 +35,10 @@ def contribute(name: str) -> dict[str, Any]:
     return {**node(name), "site": "local", "seconds": 1.0, "bytes_up": 1_500_000, "bytes_down": 200_000}
 
 
-def write_rounds(folder: Path, *names: str) -> Path:
+def write_rounds(folder: Path, *names: str, **others: Any) -> Path:
     """Write two rounds of some nodes, in each of which a reply of the last one was rejected."""
     nodes = [contribute(name) for name in names]
-    line = {"nodes": nodes, "missing": [], "seconds": {"total": 1.0}, "round": 1}
+    line = {"nodes": nodes, "missing": [], "seconds": {"total": 1.0}, "round": 1, **others}
     line["rejected"] = [{"name": names[-1], "step": "train", "reason": "not finite"}]
     lines = [{**line, "round": number} for number in (1, 2)]
     (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -46,7 +46,7 @@ def write_rounds(folder: Path, *names: str) -> Path:
     return folder
 
 
-def test_totals_over_all_rounds_are_shown_by_node_those_with_rejected_replies_first(tmp_path: Path) -> None:
+def test_totals_over_all_rounds_are_shown_by_node_those_with_most_lost_first(tmp_path: Path) -> None:
     totals = read_totals(write_rounds(tmp_path, "local.client-1", "local.[client-2]"))
     console = Console(file=io.StringIO(), width=40)
     print_table(console, make_totals_table(totals))
@@ -54,6 +54,27 @@ def test_totals_over_all_rounds_are_shown_by_node_those_with_rejected_replies_fi
     rows = [line.split() for line in text.splitlines() if "client" in line]
     assert rows == [["[client-2]", "2", "60", "3.0", "0.4", "2"], ["client-1", "2", "60", "3.0", "0.4", "0"]]
     assert describe_totals(totals * 20).endswith("20 more are in history.jsonl")
+
+
+def show_totals(folder: Path, *nodes: str, **others: Any) -> list[str]:
+    """Return the lines of the table of totals, spaces between words reduced to one."""
+    console = Console(file=io.StringIO(), width=80)
+    print_table(console, make_totals_table(read_totals(write_rounds(folder, *nodes, **others))))
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    lines = (" ".join(line.split()) for line in text.splitlines())
+    return [line for line in lines if line and "─" not in line]
+
+
+def test_totals_name_the_nodes_that_were_left_out_or_missing_first(tmp_path: Path) -> None:
+    nodes = ("local.a", "local.b", "local.c")
+    assert show_totals(tmp_path, *nodes, left_out=["local.b"], missing=["local.b"]) == [
+        "node rounds examples MB up MB down rejected missing left out",
+        "b 2 60 3.0 0.4 0 2 2",
+        "c 2 60 3.0 0.4 2 0 0",
+        "a 2 60 3.0 0.4 0 0 0",
+    ]
+    [heading, *_] = show_totals(tmp_path, *nodes, left_out=["local.a"])
+    assert heading == "node rounds examples MB up MB down rejected left out"
 
 
 def test_a_run_of_one_node_or_without_a_record_has_no_totals(tmp_path: Path) -> None:

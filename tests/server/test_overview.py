@@ -71,8 +71,8 @@ def test_a_run_without_rounds_is_described_by_its_facts() -> None:
 def test_a_curve_has_a_value_or_a_gap_for_each_round() -> None:
     document = describe(
         line(1, [entry("a")]),
-        line(2, [entry("a")], evaluate=None),
-        line(4, [entry("a")], privacy={"epsilon": 1.5, "delta": 1e-5}),
+        line(2, [entry("a")], evaluate=None, left_out=["b", "c"]),
+        line(4, [entry("a")], privacy={"epsilon": 1.5, "delta": 1e-5}, missing=["b"]),
     )
     curves = document["curves"]
     assert curves["rounds"] == [1, 2, 4]
@@ -80,6 +80,7 @@ def test_a_curve_has_a_value_or_a_gap_for_each_round() -> None:
     assert curves["epsilon"] == [None, None, 1.5]
     assert curves["seconds"]["total"] == [1.5, 1.5, 1.5]
     assert (curves["nodes"], curves["bytes_up"], curves["bytes_down"]) == ([1] * 3, [10] * 3, [20] * 3)
+    assert (curves["missing"], curves["left_out"]) == ([0, 0, 1], [0, 2, 0])
     assert document["privacy"] == {"epsilon": 1.5, "delta": 1e-5}
 
 

@@ -85,6 +85,23 @@ def test_there_is_one_line_for_the_run_each_round_and_the_end() -> None:
     assert end.startswith("finished, round 3 of 10")
 
 
+@pytest.mark.parametrize(
+    ("counts", "described"),
+    [
+        ({"nodes": [3], "left_out": [1], "missing": [0]}, "3 nodes, 1 left out, 2.50 s"),
+        ({"nodes": [1], "left_out": [0], "missing": [2]}, "1 node, 2 missing, 2.50 s"),
+    ],
+    ids=["left out", "missing"],
+)
+def test_the_line_of_a_round_counts_the_nodes_that_it_did_without(
+    counts: dict[str, list[int]], described: str
+) -> None:
+    document = make_document(1)
+    document["run"]["curves"] |= counts
+    [_, line] = Lines().describe(Snapshot.parse(document))
+    assert line == f"round 1 of 10: loss 1.0000, accuracy 0.5100, {described}"
+
+
 def test_of_many_earlier_rounds_the_newest_ten_have_lines() -> None:
     [_, *rounds] = Lines().describe(make_snapshot(300))
     assert [line.split()[1] for line in rounds] == [str(number) for number in range(291, 301)]
