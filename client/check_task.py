@@ -37,8 +37,6 @@ _NODES = 2
 # Enough to time, and few enough for a slow network.
 _STEPS = 20
 _TIMES, _ENOUGH_S = 3, 2.0
-# A node is sent arrays to train, and arrays to evaluate.
-_MESSAGES = 2
 
 
 def run(arguments: argparse.Namespace, output: TextIO) -> None:
@@ -188,14 +186,16 @@ class _Check:
         frozen = {name: array for name, array in initial.items() if name not in average}
         model_bytes = _count_bytes(initial)
         updated_bytes = model_bytes - _count_bytes(frozen)
-        # The server sends frozen arrays with every message to nodes that do not have them.
+        # The link sends an array once: frozen ones in round 1, unless the nodes have them, and the average of
+        # a round to evaluate it, not to train on it in the next one.
         has_frozen = bool(self._trainer.description()["frozen-sha256"])
         return {
             "arrays": len(initial),
             "parameters": _count_numbers(initial),
             "frozen_parameters": _count_numbers(frozen),
             "model_bytes": model_bytes,
-            "bytes_down": _MESSAGES * (updated_bytes if has_frozen else model_bytes),
+            "bytes_down": updated_bytes,
+            "bytes_down_in_round_1": updated_bytes + (updated_bytes if has_frozen else model_bytes),
             "bytes_up": updated_bytes,
             "train_examples": self._train_examples,
             "test_examples": self._test_examples,

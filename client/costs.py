@@ -16,7 +16,8 @@ class Costs:
         parameters: numbers in all of them.
         frozen_parameters: numbers in the arrays that no node trains, included in `parameters`.
         model_bytes: size of all arrays.
-        bytes_down: arrays that a node receives in each round, to train and to evaluate.
+        bytes_down: arrays that a node receives in each round after the first.
+        bytes_down_in_round_1: arrays that a node receives in the first round.
         bytes_up: arrays that a node sends in each round.
         train_examples: number of examples in the training set.
         test_examples: number of examples in the test set.
@@ -36,6 +37,7 @@ class Costs:
     frozen_parameters: int
     model_bytes: int
     bytes_down: int
+    bytes_down_in_round_1: int
     bytes_up: int
     train_examples: int
     test_examples: int
@@ -54,8 +56,8 @@ class Costs:
         rows = {
             "parameters": f"{self.parameters} in {self.arrays} arrays{frozen}",
             "data": f"{self.train_examples} training examples, {self.test_examples} test examples",
-            "bytes per round": f"{_show_bytes(self.bytes_down)} to a node,"
-            f" {_show_bytes(self.bytes_up)} from it",
+            "bytes per round": f"{_show_bytes(self.bytes_down)} to a node"
+            f" ({_show_bytes(self.bytes_down_in_round_1)} in round 1), {_show_bytes(self.bytes_up)} from it",
             "seconds per epoch": f"{self.seconds_per_epoch:.3g} on {self.device}, estimated from"
             f" {self.timed_examples} examples",
             "memory": f"{_show_bytes(self.memory_bytes)} with all of this data, in addition to"

@@ -61,8 +61,8 @@ def test_sizes_follow_from_the_network(workplace: Workplace, capsys: pytest.Capt
     found = check(capsys, workplace.write_task("plain", PLAIN))
     numbers = 12 * 4 + 4 + 4 + 1
     assert (found["parameters"], found["frozen_parameters"], found["arrays"]) == (numbers, 0, 4)
-    assert found["model_bytes"] == found["bytes_up"] == 4 * numbers
-    assert found["bytes_down"] == 2 * 4 * numbers
+    assert found["model_bytes"] == found["bytes_up"] == found["bytes_down"] == 4 * numbers
+    assert found["bytes_down_in_round_1"] == 2 * 4 * numbers
     assert (found["train_examples"], found["test_examples"], found["timed_examples"]) == (60, 30, 30)
     assert found["train"].keys() == found["evaluate"].keys() == {"loss"}
     assert found["is_repeatable"]
@@ -72,21 +72,29 @@ def test_sizes_follow_from_the_network(workplace: Workplace, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize(
-    ("build", "down"),
+    ("build", "first"),
     [
         ("    net[0].initialize()\n    return net", 2 * 4 * 5),
-        # Drawn from the run's seed, so the server sends them with both messages.
-        ("    return net", 2 * 4 * 57),
+        # Drawn from the run's seed, so the server sends them with the first message.
+        ("    return net", 4 * 57 + 4 * 5),
     ],
 )
 def test_frozen_arrays_count_in_a_round_only_if_they_are_sent(
-    workplace: Workplace, capsys: pytest.CaptureFixture[str], build: str, down: int
+    workplace: Workplace, capsys: pytest.CaptureFixture[str], build: str, first: int
 ) -> None:
     plain = PLAIN.replace("Dense(4)", "Dense(4, in_units=12)").replace("    return net", build, 1)
     source = f'FROZEN = ["0.*"]\n{plain}'
-    found = check(capsys, workplace.write_task(f"frozen_{down}", source))
+    found = check(capsys, workplace.write_task(f"frozen_{first}", source))
     assert (found["parameters"], found["frozen_parameters"]) == (57, 52)
-    assert (found["bytes_up"], found["bytes_down"]) == (4 * 5, down)
+    assert (found["bytes_up"], found["bytes_down"], found["bytes_down_in_round_1"]) == (4 * 5, 4 * 5, first)
+
+
+def test_the_table_has_the_bytes_of_round_1_beside_those_of_the_others(
+    workplace: Workplace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["check-task", workplace.write_task("tabled", PLAIN), "."])
+    line = "  bytes per round    228 bytes to a node (456 bytes in round 1), 228 bytes from it"
+    assert line in capsys.readouterr().out.splitlines()
 
 
 def test_own_loops_run_on_a_share_and_their_arrays_are_averaged(

@@ -1,14 +1,18 @@
 """Tasks that use more than two functions, over real processes."""
 
+import json
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.bounds import HANG_S
 from tests.federation.chaos.killing import Kill
 from tests.federation.chaos.stage import Stage
-from tests.federation.programs import Federation
+from tests.federation.programs import Federation, make_environment
 from tests.federation.tasks.frozen_task import WIDTH
 
 FROZEN = {"TASK": "frozen_task"}
@@ -39,6 +43,28 @@ def test_frozen_arrays_keep_their_initial_values_and_are_never_sent_in_a_round(
     assert (found["body.1.running_mean"] == 0).all()
     assert (found["body.1.running_var"] == 0.25).all()
     assert federation.history[-1]["evaluate"]["metrics"]["accuracy"] > 0.9
+
+
+@pytest.mark.parametrize("options", ['{"drawn": 0}', '{"drawn": 1}'])
+def test_each_round_sends_a_node_the_bytes_that_a_check_predicts(
+    federation: Federation, options: str
+) -> None:
+    code = federation.run(client_settings=FROZEN, NUM_ROUNDS=3, TASK_OPTIONS=options)
+    assert code == 0, federation.logs
+    done = subprocess.run(
+        [sys.executable, "-m", "client", "check-task", FROZEN["TASK"], str(federation.folder), "--json"],
+        env=make_environment({"TASK_OPTIONS": options}),
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+        check=True,
+    )
+    costs = json.loads(done.stdout)
+    for line in federation.history:
+        arrays = costs["bytes_down_in_round_1" if line["round"] == 1 else "bytes_down"]
+        for node in line["nodes"]:
+            # A message has names and numbers beside its arrays.
+            assert arrays < node["bytes_down"] < arrays + 10_000
 
 
 def test_options_of_the_server_change_the_model_of_every_client(federation: Federation) -> None:
