@@ -154,7 +154,9 @@ def _call(plan: Plan, strategy: Any, number: int, replies: list[Message]) -> Nam
     """Yield the arrays that a strategy computes from replies, which it may change."""
     with _naming_failures(plan):
         try:
-            trained, _ = strategy.aggregate_train(number, replies)
+            returned, _ = strategy.aggregate_train(number, replies)
+            # It may be the record of a reply, which is emptied below.
+            trained = dict(returned) if isinstance(returned, Mapping) else returned
         finally:
             # Flower's strategies leave reference cycles behind, which would keep every update until Python's
             # garbage collector runs.

@@ -1,18 +1,21 @@
 """Every strategy through the real round loop, against its paper's arithmetic written out with numpy."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from flwr.app import ArrayRecord, Message
+from flwr.serverapp.strategy import FedAvg
 from numpy.typing import NDArray
 
 from fedmx.settings import ServerSettings
 from server import strategies
 from server.federation import federate
 from server.record.resume import Start
-from tests.server.nodes import GOOD, Config, Federation, LocalGrid, Metrics, NullNode, Values
+from tests.fedmx.test_array_store import find_files
+from tests.server.nodes import GOOD, Config, Federation, LocalGrid, Metrics, NullNode, Values, shift
 
 Vector = NDArray[np.float64]
 
@@ -191,3 +194,27 @@ def test_the_order_of_replies_does_not_change_a_bit(tmp_path: Path, strategy: st
         federate(LocalGrid(nodes, reverse=reverse), settings, Start("run"))
         digests.append((tmp_path / str(reverse) / "run" / "model.npz").read_bytes())
     assert digests[0] == digests[1]
+
+
+class Last(FedAvg):
+    """A user's own strategy, which chooses one update and returns its record itself."""
+
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord, None]:
+        """Return the last update."""
+        assert server_round
+        *_, last = replies
+        return last.content.array_records["arrays"], None
+
+
+@pytest.mark.parametrize("budget", [0, 2**20], ids=["file", "memory"])
+def test_a_strategy_may_return_the_arrays_of_an_update(federation: Federation, budget: int) -> None:
+    sizes = []
+
+    def look(_: Values, __: Config) -> Metrics:
+        sizes.append(find_files(federation.runs_dir))
+        return GOOD
+
+    nodes = {"a": NullNode(shift(1.0)), "b": NullNode(shift(5.0), look)}
+    federation.run(nodes, num_rounds=3, update_memory=budget, strategy=f"{__name__}:Last")
+    assert np.unique(federation.model["0.weight"]).tolist() == [15.0]
+    assert sizes == [[] if budget else [0]] * 3
