@@ -49,7 +49,7 @@ def federate(console: Console, plan: Plan, room: Mapping[str, str]) -> None:
         settle(plan.runs_dir)
         # If the command was rejected, the folder has an older run, which is not its result.
         if federation.run_dir and federation.has_worked_on_run(exit_code):
-            show_results(console, federation.run_dir, plan.root, room.get("RUNS_DIR", ""))
+            show_results(console, federation.run_dir, plan, room.get("RUNS_DIR", ""))
 
 
 def issue_certificates(console: Console, settings: PkiSettings) -> None:
@@ -68,8 +68,9 @@ def issue_certificates(console: Console, settings: PkiSettings) -> None:
         print_line(console, one.describe(authority.folder_of(one.role, one.name)))
 
 
-def show_results(console: Console, run_dir: Path, root: Path, chosen_folder: str) -> None:
+def show_results(console: Console, run_dir: Path, plan: Plan, chosen_folder: str) -> None:
     """Show the rounds, the newest one's nodes, totals, and the model, or else how to resume the run."""
+    root = plan.root
     if rounds := read_rounds(run_dir):
         print_table(console, make_table(rounds))
     if nodes := read_nodes(run_dir):
@@ -87,15 +88,24 @@ def show_results(console: Console, run_dir: Path, root: Path, chosen_folder: str
         print_line(console, f"model_sha256: {facts['model_sha256']}")
         print_line(console, f"details: {_make_command(run_dir.parent, root)}")
     elif rounds:
-        # A folder that the user has set is part of the same command.
-        setting = f" with RUNS_DIR={chosen_folder}" if chosen_folder not in ("", FIRST_FOLDER) else ""
+        command = _name_command(plan, chosen_folder)
         print_line(
             console,
-            f"unfinished: {_shorten(run_dir, root)}; the same command{setting} resumes it after round"
-            f" {rounds[-1].number}; RESUME=never starts a new run",
+            f"unfinished: {_shorten(run_dir, root)}; {command} resumes it after round {rounds[-1].number};"
+            " RESUME=never starts a new run",
         )
     elif was_interrupted(run_dir):
-        print_line(console, "no round was finished; the same command begins the run again")
+        command = _name_command(plan, chosen_folder)
+        print_line(console, f"no round was finished; {command} begins the run again")
+
+
+def _name_command(plan: Plan, chosen_folder: str) -> str:
+    """Return how the command that resumes a run differs from the one that started it."""
+    # A folder that the user has set is part of the same command.
+    changes = [f"RUNS_DIR={chosen_folder}"] if chosen_folder not in ("", FIRST_FOLDER) else []
+    if plan.server.get("RESUME", "").strip() == "never":
+        changes.append("RESUME=auto")
+    return f"the same command with {' '.join(changes)}" if changes else "the same command"
 
 
 def _make_command(runs_dir: Path, root: Path) -> str:

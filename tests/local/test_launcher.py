@@ -120,9 +120,9 @@ class Launcher:
         return process.returncode, output.splitlines()
 
     def start_and_await_programs(
-        self, server_does: str = "wait()"
+        self, server_does: str = "wait()", **environment: str
     ) -> tuple["subprocess.Popen[str]", list[psutil.Process]]:
-        process = self.start({"SERVER_DOES": server_does, "CLIENT_DOES": "wait()"})
+        process = self.start({"SERVER_DOES": server_does, "CLIENT_DOES": "wait()", **environment})
         assert process.stdout
         waiting = 0
         while waiting < 3:
@@ -202,10 +202,20 @@ def test_the_exit_code_is_the_servers_and_its_error_is_the_final_line(launcher: 
     assert any(line.split()[:1] == ["1"] for line in lines)  # the round that was finished is in the table
 
 
-def test_an_unfinished_run_is_shown_with_how_to_resume_it(launcher: Launcher) -> None:
+@pytest.mark.parametrize(
+    ("resume", "command"),
+    [
+        ("", "the same command"),
+        ("force", "the same command"),
+        ("never", "the same command with RESUME=auto"),
+    ],
+)
+def test_an_unfinished_run_is_shown_with_how_to_resume_it(
+    launcher: Launcher, resume: str, command: str
+) -> None:
     does = "train(2); (runs / 'run-1' / 'model.npz').unlink(); sys.exit(4)"
-    _, lines = launcher.run(SERVER_DOES=does)
-    hint = "the same command resumes it after round 2; RESUME=never starts a new run"
+    _, lines = launcher.run(SERVER_DOES=does, RESUME=resume)
+    hint = f"{command} resumes it after round 2; RESUME=never starts a new run"
     assert f"unfinished: runs/run-1; {hint}" in lines
 
 
@@ -215,10 +225,10 @@ def test_an_unfinished_run_in_a_second_folder_is_shown_with_the_setting_that_res
     does = "train(2); (runs / 'run-1' / 'model.npz').unlink(); sys.exit(4)"
     (launcher.root / "runs").mkdir()
     with run_state.open_lock(launcher.root / "runs", ".launcher"):
-        _, lines = launcher.run(SERVER_DOES=does)
+        _, lines = launcher.run(SERVER_DOES=does, RESUME="never")
     assert lines[0] == "runs is in use by another run; this run is written to runs-2"
     assert lines[-2].startswith("unfinished: runs-2/run-1; ")
-    assert " RUNS_DIR=runs-2 " in lines[-2]
+    assert "the same command with RUNS_DIR=runs-2 RESUME=auto resumes it" in lines[-2]
 
 
 def test_clients_dial_where_the_server_reports_that_it_listens(launcher: Launcher) -> None:
@@ -473,19 +483,22 @@ def test_a_signal_ends_everything_with_the_rounds_so_far(launcher: Launcher, num
     assert not [child for child in children if child.is_running()]
 
 
-def test_a_signal_before_the_end_of_round_1_is_followed_by_what_the_same_command_does(
-    launcher: Launcher,
+@pytest.mark.parametrize(
+    ("resume", "command"), [("", "the same command"), ("never", "the same command with RESUME=auto")]
+)
+def test_a_signal_before_the_end_of_round_1_is_followed_by_the_command_that_begins_again(
+    launcher: Launcher, resume: str, command: str
 ) -> None:
     record = json.dumps({"format": run_state.FORMAT, "status": "running"})
     does = "train(0); pathlib.Path(runs, 'run-1/model.npz').unlink()"
     does += f"; pathlib.Path(runs, 'run-1/run.json').write_text({record!r}); wait()"
-    process, _ = launcher.start_and_await_programs(does)
+    process, _ = launcher.start_and_await_programs(does, RESUME=resume)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=HANG_S)
     assert process.returncode == 130
     stopped, line = output.splitlines()
     assert stopped == "stopped: ending all programs"
-    assert "the same command begins the run again" in line
+    assert line == f"no round was finished; {command} begins the run again"
 
 
 def test_a_client_does_not_repeat_the_federations_result(launcher: Launcher) -> None:
