@@ -101,7 +101,8 @@ class ContainerSettings:
     server_memory: str = setting(
         "2g",
         str,
-        "memory of the server: 165 MB + (5 + 1.5 x clients) x model size; more for some strategies",
+        "memory of the server: 165 MB + 3.5 MB x clients + 5 x model size + UPDATE_MEMORY; more for some"
+        " strategies",
     )
     client_cpus: str = setting("1", str, "cores of each client")
     client_memory: str = setting("2g", str, "memory of each client: its data and a few models")

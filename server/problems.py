@@ -72,6 +72,6 @@ def _find_problems_in_quorum(settings: ServerSettings) -> Iterator[str]:
         name = "MIN_UPDATES" if settings.min_updates else "MIN_CLIENTS"
         yield (
             f"QUORUM={settings.quorum:g}: {count} of NUM_PARTITIONS={nodes} nodes, but a round needs"
-            f" {name}={least} updates; expected at least {math.ceil(100 * least / nodes) / 100:g}, or a"
-            " smaller MIN_UPDATES"
+            f" {name}={least} updates; expected at least {math.ceil(100 * least / nodes) / 100:g}, or"
+            f" MIN_UPDATES={count}"
         )

@@ -61,7 +61,7 @@ class Metrics:
         self._rejected = self._count("updates_rejected", "Replies of nodes that were rejected.", "reason")
         self._missing = self._count("updates_missing", "Replies of nodes that did not come.")
         self._left_out = self._count(
-            "updates_left_out", "Replies that a quorum of the other nodes did not wait for."
+            "updates_left_out", "Nodes that a quorum of the others did not wait for, once for each round."
         )
         self._evaluation = self._gauge("evaluation", "Metrics of the newest evaluation.", "metric")
         self._training = self._gauge("training", "Metrics of the newest training.", "metric")

@@ -181,11 +181,11 @@ def test_a_node_that_is_left_out_and_then_admitted_is_no_longer_left_out() -> No
     [
         (
             {"quorum": 0.5, "num_partitions": 10, "min_updates": 6},
-            "MIN_UPDATES=6 updates; expected at least 0.6",
+            "MIN_UPDATES=6 updates; expected at least 0.6, or MIN_UPDATES=5",
         ),
         (
             {"quorum": 0.5, "num_partitions": 3, "min_clients": 3},
-            "MIN_CLIENTS=3 updates; expected at least 1",
+            "MIN_CLIENTS=3 updates; expected at least 1, or MIN_UPDATES=2",
         ),
         ({"quorum": 0.55, "num_partitions": 100, "min_updates": 55}, None),
         ({"quorum": 0.5, "min_clients": 3}, None),
