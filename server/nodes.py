@@ -18,6 +18,7 @@ from server.record.runs import NEW_RUN
 from server.waiting import Wait
 
 _POLL_S = 1.0
+_NOTABLE_S = 1.0
 
 
 class Nodes:
@@ -141,11 +142,12 @@ class Nodes:
                 f"{absence.progress or 'its request was on the way'}, and nothing moved for"
                 f" LINK_STALL_TIMEOUT={self._settings.link_stall_timeout:g}"
             )
+        reason = f"{absence.progress or 'no reply'} within ROUND_TIMEOUT={self._settings.round_timeout:g}"
+        # Without them, the time that has passed would not fit the limit.
+        if absence.transfer_s >= _NOTABLE_S:
+            reason += f", not counting {absence.transfer_s:.0f} s of transfers"
         is_present = node is not None and node.is_present
-        return (
-            f"{absence.progress or 'no reply'} within ROUND_TIMEOUT={self._settings.round_timeout:g}"
-            f"{'' if is_present else ', and it is not connected'}"
-        )
+        return reason if is_present else f"{reason}, and it is not connected"
 
     def _list_sites(self) -> list[Participant]:
         return leases.participants_of_sites(

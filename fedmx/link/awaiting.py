@@ -79,7 +79,7 @@ class Awaiting:
         absences = {}
         for request in self._requests:
             if not request.done.done():
-                absences[request.node_id] = Absence(cause, request.progress())
+                absences[request.node_id] = Absence(cause, request.progress(), request.travel.seconds)
             elif request.absence is not None:
                 absences[request.node_id] = request.absence
         return absences

@@ -73,7 +73,9 @@ class Absence:
     Attributes:
         cause: why.
         progress: how far the request or the reply got; empty if that is not known.
+        transfer_s: how long they travelled, which does not count towards the node's time.
     """
 
     cause: Cause
     progress: str = ""
+    transfer_s: float = 0.0

@@ -61,6 +61,26 @@ def test_the_reason_for_a_node_that_is_present_is_the_timeout(hub: Hub) -> None:
     raw.hang_up()
 
 
+def test_the_reason_has_the_seconds_of_the_transfers_that_the_timeout_does_not_count(hub: Hub) -> None:
+    raw = RawNode(hub.address, reads=False)
+    raw.send_hello()
+    raw.send(ready={})
+    hub.await_ready("raw")
+    content = RecordDict({"arrays": pack({"a": np.zeros(50_000_000, np.uint8)})})
+    asked = hub.ask_in_background(hub.message(content, name="raw"), timeout=1.0)
+    hub.wait_until(lambda: bool(hub.grid.deadlines))
+    (began,) = hub.grid.deadlines.values()
+    # As long as the request travels, the end of the wait moves.
+    hub.wait_until(lambda: min(hub.grid.deadlines.values()) > began + 2)
+    raw.read()
+    assert asked.get() == []
+    reason = r"no reply within ROUND_TIMEOUT=12, not counting (\d+) s of transfers"
+    found = re.fullmatch(reason, explain(hub))
+    assert found
+    assert int(found[1]) >= 2
+    raw.hang_up()
+
+
 def test_the_reason_names_both_the_timeout_and_the_lost_connection(hub: Hub) -> None:
     raw = RawNode(hub.address)
     raw.get_ready()
