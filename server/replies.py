@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fedmx.link.requests import Transfer
-from fedmx.listing import list_names
+from fedmx.listing import list_names, shorten
 from server.leases import Participant
 from server.report import NodeReport, Rejection, Undefined
 from server.update import Update
@@ -107,7 +107,7 @@ class Replies:
             update.arrays.clear()
 
     def explain(self) -> str:
-        """Return why replies were not admitted: each reason once, with its nodes."""
+        """Return why replies were not admitted: the first reasons, each once with its nodes."""
         nodes: dict[str, list[str]] = {}
         left_out = dict.fromkeys(self.left_out, "no reply by the end of QUORUM_GRACE")
         for kind in (self.rejected, self.missing, left_out):
@@ -117,7 +117,7 @@ class Replies:
             f"node{'s' if len(names) > 1 else ''} {list_names(names)}: {reason}"
             for reason, names in nodes.items()
         ]
-        return "; ".join(reasons) or f"nodes present: {self.present}"
+        return "; ".join(shorten(reasons)) or f"nodes present: {self.present}"
 
     def list_rejections(self, step: str) -> list[Rejection]:
         """List the rejected replies by node name, for the report."""

@@ -165,11 +165,6 @@ def test_only_errors_of_what_was_lost_may_differ(code: int) -> None:
     assert not may_differ(Error(APP_RAISED, "ZeroDivisionError"))
 
 
-def test_nodes_with_one_reason_are_named_with_it_once() -> None:
-    replies = Replies(rejected={"b": "odd", "a": "odd", "c": "new"}, missing=dict.fromkeys("de", "no reply"))
-    assert replies.explain() == "nodes a, b: odd; node c: new; nodes d, e: no reply"
-
-
 def test_a_node_without_an_answer_is_missing_even_when_it_cannot_be_asked_again() -> None:
     table: Table
 
