@@ -129,7 +129,8 @@ class Collector:
     ) -> None:
         """Note and log the nodes that did not reply, and those that a quorum went on without."""
         left_out = {who: None for who in absent if self._is_left_out(who)}
-        missing = self._nodes.explain_missing([who for who in absent if who not in left_out])
+        missing = [who for who in absent if who not in left_out]
+        reasons = self._nodes.explain_missing(missing)
         replies.leave_out(left_out)
         if left_out:
             warn(
@@ -141,9 +142,9 @@ class Collector:
                 QUORUM_GRACE=self._settings.quorum_grace,
             )
         lines = FewLines("no answer", number=number, step=step)
-        for name, reason in missing.items():
-            replies.miss(name, reason)
-            lines.warn(node=name, elapsed_s=elapsed_s, reason=reason)
+        for who in missing:
+            replies.miss(who, reasons[who.name])
+            lines.warn(node=who.name, elapsed_s=elapsed_s, reason=reasons[who.name])
         lines.end()
 
     def _is_left_out(self, who: Participant) -> bool:

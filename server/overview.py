@@ -19,7 +19,8 @@ _MOST_NODE_VALUES = 40_000
 _MOST_REJECTIONS = 100
 _ABOUT = ("run_id", "status", "reason", "exit_code", "started", "finished", "resumed", "best", "stopped")
 _ABOUT_MODEL = ("format", "model_sha256", "model_bytes", "partitions", "settings", "versions")
-_KINDS = {"round": int, "nodes": list, "rejected": list, "missing": list, "seconds": dict}
+_NODES = ("nodes", "rejected", "missing", "left_out")
+_KINDS = {"round": int, "seconds": dict, **dict.fromkeys(_NODES, list)}
 # Of a 64-bit integer.
 _MOST_ROUNDS = 2**63
 
@@ -47,8 +48,6 @@ class _Node:
 
     def add(self, entry: Line) -> None:
         """Add the node's entry of one round."""
-        self.site = entry.get("site")
-        self.partition = entry.get("partition")
         self.bytes_up = _add([self.bytes_up, entry["bytes_up"]])
         self.bytes_down = _add([self.bytes_down, entry["bytes_down"]])
         if entry.get("examples") is not None:
@@ -89,17 +88,17 @@ class Overview:
         self._privacy = line.get("privacy")
         self._curves.add(number, _list_values(line, entries), text={"time": line.get("time", "")})
         for entry in entries:
-            name = entry["name"]
-            self._node(name).add(entry)
+            self._find_node(entry).add(entry)
             if entry.get("evaluate"):
-                self._node_curves.setdefault(name, Curves()).add(number, entry["evaluate"]["metrics"])
+                curves = self._node_curves.setdefault(entry["name"], Curves())
+                curves.add(number, entry["evaluate"]["metrics"])
         for rejection in line["rejected"]:
-            self._node(rejection["name"]).rejected += 1
+            self._find_node(rejection).rejected += 1
             self._rejections.append({"round": number, **rejection})
-        for name in line["missing"]:
-            self._node(name).missing += 1
-        for name in line.get("left_out", ()):
-            self._node(name).left_out += 1
+        for entry in line["missing"]:
+            self._find_node(entry).missing += 1
+        for entry in line["left_out"]:
+            self._find_node(entry).left_out += 1
 
     def describe(self, facts: Line) -> dict[str, Any]:
         """Return the document.
@@ -125,8 +124,11 @@ class Overview:
             "rejections": list(self._rejections),
         }
 
-    def _node(self, name: str) -> _Node:
-        return self._nodes.setdefault(name, _Node(name))
+    def _find_node(self, entry: Line) -> _Node:
+        """Return the node of an entry, with the site and the partition that the entry has."""
+        node = self._nodes.setdefault(entry["name"], _Node(entry["name"]))
+        node.site, node.partition = entry.get("site"), entry.get("partition")
+        return node
 
     def _describe_curves(self) -> dict[str, Any]:
         curves = self._curves
@@ -189,10 +191,8 @@ def _is_round(line: object) -> bool:
         isinstance(line, dict)
         and all(isinstance(line.get(name), kind) for name, kind in _KINDS.items())
         and 0 <= line["round"] < _MOST_ROUNDS
-        and all(map(_is_entry, (*line["nodes"], *line["rejected"])))
+        and all(_is_entry(entry) for name in _NODES for entry in line[name])
         and all(isinstance(one.get("reason"), str) for one in line["rejected"])
-        and isinstance(line.get("left_out", []), list)
-        and all(isinstance(name, str) for name in (*line["missing"], *line.get("left_out", ())))
     )
 
 
@@ -211,7 +211,7 @@ def _list_values(line: Line, entries: Sequence[Line]) -> dict[str, float | None]
         "learning_rate": line.get("learning_rate"),
         "nodes": len(line["nodes"]),
         "missing": len(line["missing"]),
-        "left_out": len(line.get("left_out", ())),
+        "left_out": len(line["left_out"]),
         "bytes_up": _add(entry["bytes_up"] for entry in entries),
         "bytes_down": _add(entry["bytes_down"] for entry in entries),
     }

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from fedmx.link.requests import Transfer
 from fedmx.listing import list_names, shorten
 from server.leases import Participant
-from server.report import NodeReport, Rejection, Undefined
+from server.report import AskedNode, NodeReport, Rejection, Undefined
 from server.update import Update
 
 
@@ -38,6 +38,8 @@ class Replies:
     transfers: dict[str, list[Transfer]] = field(default_factory=dict)
     learning_rate: float | None = None
     _partitions: set[int] = field(default_factory=set)
+    # By name: a node that reconnects may have another number.
+    _asked: dict[str, Participant] = field(default_factory=dict)
 
     def in_order(self) -> list[Update]:
         """Return the updates by partition, then node name, whichever node replied first."""
@@ -62,7 +64,7 @@ class Replies:
     def admit(self, update: Update) -> None:
         """Add an update; what was held against its node before is settled."""
         who = update.participant
-        self._settle(who.name)
+        self._settle(who)
         self.admitted[who] = update
         if who.partition is not None:
             self._partitions.add(who.partition)
@@ -75,27 +77,28 @@ class Replies:
             reason: why.
             is_final: whether the node would send the same reply again.
         """
-        self._settle(who.name)
+        self._settle(who)
         self.rejected[who.name] = reason
         if is_final:
             self.failed.add(who.name)
 
-    def miss(self, name: str, reason: str) -> None:
+    def miss(self, who: Participant, reason: str) -> None:
         """Note why there is no reply of a node."""
-        self._settle(name)
-        self.missing[name] = reason
+        self._settle(who)
+        self.missing[who.name] = reason
 
     def leave_out(self, nodes: Iterable[Participant]) -> None:
         """Note nodes that a quorum went on without."""
         for who in nodes:
-            self._settle(who.name)
+            self._settle(who)
             self.left_out.add(who.name)
 
-    def _settle(self, name: str) -> None:
+    def _settle(self, who: Participant) -> None:
         """Forget how an earlier attempt ended for a node."""
-        self.missing.pop(name, None)
-        self.rejected.pop(name, None)
-        self.left_out.discard(name)
+        self._asked[who.name] = who
+        self.missing.pop(who.name, None)
+        self.rejected.pop(who.name, None)
+        self.left_out.discard(who.name)
 
     def are_complete(self, partitions: int) -> bool:
         """Whether every partition was admitted; with data of the sites' own, every site."""
@@ -121,7 +124,22 @@ class Replies:
 
     def list_rejections(self, step: str) -> list[Rejection]:
         """List the rejected replies by node name, for the report."""
-        return [Rejection(name, step, reason) for name, reason in sorted(self.rejected.items())]
+        return [
+            Rejection(name, self._asked[name].site, self._asked[name].partition, step, reason)
+            for name, reason in sorted(self.rejected.items())
+        ]
+
+    def list_missing(self) -> list[AskedNode]:
+        """List the nodes without a reply, for the report."""
+        return self._describe(self.missing)
+
+    def list_left_out(self) -> list[AskedNode]:
+        """List the nodes that a quorum went on without, for the report."""
+        return self._describe(self.left_out)
+
+    def _describe(self, names: Iterable[str]) -> list[AskedNode]:
+        asked = [self._asked[name] for name in names]
+        return [AskedNode(who.name, who.site, who.partition) for who in asked]
 
     def list_undefined(self, step: str) -> list[Undefined]:
         """List the undefined metrics of admitted replies, for the report."""

@@ -150,10 +150,24 @@ def _describe_evaluation(evaluated: Update) -> StepReport | None:
 
 
 @dataclass(frozen=True)
-class Rejection:
-    """The newest reply of a node that was rejected in a step."""
+class AskedNode:
+    """A node that was asked in a round.
+
+    Attributes:
+        name: its name.
+        site: the owner of its certificate; None on a link without certificates.
+        partition: the partition that it works on; None if each site has its own data.
+    """
 
     name: str
+    site: str | None
+    partition: int | None
+
+
+@dataclass(frozen=True)
+class Rejection(AskedNode):
+    """The newest reply of a node that was rejected in a step."""
+
     step: str
     reason: str
 
@@ -192,8 +206,8 @@ class RoundReport:
         only_evaluated: the other nodes with an admitted evaluation, in the same order.
         rejected: the replies that were rejected, with their nodes and reasons.
         undefined: metrics without a finite value.
-        missing: names of nodes that did not reply.
-        left_out: names of nodes that a quorum went on without.
+        missing: the nodes that did not reply, sorted by name.
+        left_out: the nodes that a quorum went on without, sorted by name.
         privacy: epsilon and delta spent so far; None without differential privacy.
         seconds: how long its parts took.
         is_complete: whether the evaluation covers every partition, or every site.
@@ -211,8 +225,8 @@ class RoundReport:
     only_evaluated: list[NodeReport]
     rejected: list[Rejection]
     undefined: list[Undefined]
-    missing: list[str]
-    left_out: list[str]
+    missing: list[AskedNode]
+    left_out: list[AskedNode]
     privacy: Mapping[str, float] | None
     seconds: Seconds
     is_complete: bool

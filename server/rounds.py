@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -17,7 +18,7 @@ from server.model import GlobalModel
 from server.nodes import Nodes
 from server.record.run import RunRecord
 from server.replies import Replies
-from server.report import RoundReport, Seconds, StepReport
+from server.report import AskedNode, RoundReport, Seconds, StepReport
 from server.reporting.reporter import Reporter
 from server.stopping import EPSILON
 from server.strategies import Plan
@@ -112,8 +113,8 @@ class RoundLoop:
             only_evaluated=only_evaluated,
             rejected=[*trained.list_rejections("train"), *evaluated.list_rejections("evaluate")],
             undefined=[*trained.list_undefined("train"), *evaluated.list_undefined("evaluate")],
-            missing=sorted(trained.missing.keys() | evaluated.missing.keys()),
-            left_out=sorted(trained.left_out | evaluated.left_out),
+            missing=_merge(trained.list_missing(), evaluated.list_missing()),
+            left_out=_merge(trained.list_left_out(), evaluated.list_left_out()),
             privacy=privacy,
             seconds=Seconds(
                 train=round(trained.seconds, 4),
@@ -226,3 +227,9 @@ class _Failure:
             warn("round failed for the same cause, retrying", round=self.round, attempt=self.attempts)
         else:
             warn("round failed, retrying", round=self.round, attempt=self.attempts, cause=self.cause)
+
+
+def _merge(trained: Iterable[AskedNode], evaluated: Iterable[AskedNode]) -> list[AskedNode]:
+    """Return the nodes of both steps, each once, sorted by name."""
+    nodes = {node.name: node for node in (*trained, *evaluated)}
+    return sorted(nodes.values(), key=lambda node: node.name)

@@ -144,7 +144,7 @@ class Metrics:
         for rejection in line["rejected"]:
             self._rejected.labels(categorize(rejection["reason"])).inc()
         self._missing.inc(len(line["missing"]))
-        self._left_out.inc(len(line.get("left_out", ())))
+        self._left_out.inc(len(line["left_out"]))
         # A round without an evaluation keeps the metrics of an earlier one.
         for step, gauge in (("evaluate", self._evaluation), ("train", self._training)):
             if line.get(step):

@@ -158,6 +158,11 @@ class Federation:
         return [json.loads(line) for line in lines]
 
     @property
+    def missing(self) -> list[list[str]]:
+        """The names of the nodes that were missing, by round."""
+        return [[node["name"] for node in line["missing"]] for line in self.history]
+
+    @property
     def logs(self) -> str:
         return "\n".join(program.log for program in self.programs)
 

@@ -35,7 +35,7 @@ def end(stage: Stage, programs: list[Program], reference: Reference) -> list[int
     assert [program.wait() for program in programs] == [0, 0, 0], stage.logs
     assert stage.facts["model_sha256"] == reference.digest(PLAN)
     assert stage.trainings == PLAN.trainings
-    assert [line["missing"] for line in stage.history] == [[], []]
+    assert stage.missing == [[], []]
     assert "Traceback" not in stage.logs
     return [program.log.count("lost the server") for program in programs[1:]]
 

@@ -48,11 +48,11 @@ def test_invalid_updates_are_rejected_one_by_one_and_change_nothing(stage: Stage
 
 def test_a_node_that_never_sends_an_update_is_missing_in_every_round(stage: Stage) -> None:
     federate(stage, Hostile((hostile.say_nothing,)), NUM_ROUNDS=2, ROUND_TIMEOUT=4)
-    assert [line["missing"] for line in stage.history] == [["local.hostile"], ["local.hostile"]]
+    assert stage.missing == [["local.hostile"], ["local.hostile"]]
     assert [line["evaluate"] is not None for line in stage.history] == [True, True]
 
 
 def test_a_node_that_never_replies_is_missing_from_the_query_on(stage: Stage) -> None:
     federate(stage, Mute(), NUM_ROUNDS=2, ROUND_TIMEOUT=4)
     assert "no answer step=query node=local.hostile" in stage.programs[0].log
-    assert [line["missing"] for line in stage.history] == [["local.hostile"], ["local.hostile"]]
+    assert stage.missing == [["local.hostile"], ["local.hostile"]]

@@ -238,7 +238,7 @@ def test_a_site_revoked_during_a_run_is_disconnected_and_a_waiting_node_takes_it
     gate.touch()
     assert doomed.wait() == 5
     assert words_of(last_line(doomed)) == f"the server refused this node: {reason}"
-    assert [line["missing"] for line in stage.history] == [[], ["a.x"], [], []]
+    assert stage.missing == [[], ["a.x"], [], []]
     held = [{node["partition"]: node["name"] for node in line["nodes"]} for line in stage.history]
     assert held == [
         {0: "a.x", 1: "b.x"},

@@ -26,6 +26,7 @@ ROUND = {
     "evaluate": {"num_examples": 20, "metrics": {"loss": 0.25, "accuracy": 0.9125, "f1": 0.75}},
     "nodes": [{"name": "local.client-1", **NODE}, {"name": "local.client-2", **NODE}],
     "missing": [],
+    "left_out": [],
     "rejected": [],
     "seconds": {"total": 1.5},
 }

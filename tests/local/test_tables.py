@@ -38,7 +38,7 @@ def contribute(name: str) -> dict[str, Any]:
 def write_rounds(folder: Path, *names: str, **others: Any) -> Path:
     """Write two rounds of some nodes, in each of which a reply of the last one was rejected."""
     nodes = [contribute(name) for name in names]
-    line = {"nodes": nodes, "missing": [], "seconds": {"total": 1.0}, "round": 1, **others}
+    line = {"nodes": nodes, "missing": [], "left_out": [], "seconds": {"total": 1.0}, "round": 1, **others}
     line["rejected"] = [{"name": names[-1], "step": "train", "reason": "not finite"}]
     lines = [{**line, "round": number} for number in (1, 2)]
     (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -67,13 +67,13 @@ def show_totals(folder: Path, *nodes: str, **others: Any) -> list[str]:
 
 def test_totals_name_the_nodes_that_were_left_out_or_missing_first(tmp_path: Path) -> None:
     nodes = ("local.a", "local.b", "local.c")
-    assert show_totals(tmp_path, *nodes, left_out=["local.b"], missing=["local.b"]) == [
+    assert show_totals(tmp_path, *nodes, left_out=[{"name": "local.b"}], missing=[{"name": "local.b"}]) == [
         "node rounds examples MB up MB down rejected missing left out",
         "b 2 60 3.0 0.4 0 2 2",
         "c 2 60 3.0 0.4 2 0 0",
         "a 2 60 3.0 0.4 0 0 0",
     ]
-    [heading, *_] = show_totals(tmp_path, *nodes, left_out=["local.a"])
+    [heading, *_] = show_totals(tmp_path, *nodes, left_out=[{"name": "local.a"}])
     assert heading == "node rounds examples MB up MB down rejected left out"
 
 

@@ -275,6 +275,11 @@ class Federation:
         return [json.loads(line) for line in (self.folder / "history.jsonl").read_text().splitlines()]
 
     @property
+    def missing(self) -> list[list[str]]:
+        """The names of the nodes that were missing, by round."""
+        return [[node["name"] for node in line["missing"]] for line in self.history]
+
+    @property
     def model(self) -> Values:
         return self.read("model")
 

@@ -13,7 +13,7 @@ from tests.server.nodes import GOOD, Config, Federation, Metrics, NullNode, Valu
 def test_a_run_continues_without_a_node_that_died_and_names_it(federation: Federation) -> None:
     nodes = {"a": NullNode(shift(1.0)), "b": NullNode(shift(1.0)), "doomed": None}
     federation.run(nodes, min_clients=2, num_rounds=3)
-    assert [line["missing"] for line in federation.history] == [[], ["doomed"], []]
+    assert federation.missing == [[], ["doomed"], []]
     assert [len(line["nodes"]) for line in federation.history] == [3, 2, 2]
     assert federation.facts["best"] == {"round": 1, "metric": "loss", "value": 0.5}, (
         "later rounds lack a partition"
@@ -31,7 +31,7 @@ def test_a_waiting_node_takes_the_partition_of_one_that_died(federation: Federat
     )
     held = [{node["name"]: node["partition"] for node in line["nodes"]} for line in federation.history]
     assert held == [{"a": 0, "doomed": 1}, {"a": 0, "waiting": 1}, {"a": 0, "waiting": 1}]
-    assert [line["missing"] for line in federation.history] == [[], ["doomed"], []]
+    assert federation.missing == [[], ["doomed"], []]
 
 
 def test_a_run_without_any_node_left_ends_within_its_timeouts(federation: Federation) -> None:
@@ -76,7 +76,7 @@ def test_a_round_closes_at_its_timeout_without_a_node_that_stalls(
 
     nodes = {"a": NullNode(release), "slow": NullNode(stall)}
     federation.run(nodes, min_clients=1, num_rounds=3, round_timeout=5.0)
-    assert [line["missing"] for line in federation.history] == [["slow"], [], []]
+    assert federation.missing == [["slow"], [], []]
     assert "node=slow" in caplog.text
     assert 'reason="no reply within ROUND_TIMEOUT=5"' in caplog.text
     assert [len(line["nodes"]) for line in federation.history] == [1, 2, 2]

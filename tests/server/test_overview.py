@@ -38,6 +38,10 @@ def entry(
     }
 
 
+def absent(name: str, site: str | None = None, partition: int | None = None) -> dict[str, Any]:
+    return {"name": name, "site": site, "partition": partition}
+
+
 def line(number: int, nodes: list[dict[str, Any]], **values: Any) -> dict[str, Any]:
     return {
         "round": number,
@@ -47,6 +51,7 @@ def line(number: int, nodes: list[dict[str, Any]], **values: Any) -> dict[str, A
         "nodes": nodes,
         "rejected": [],
         "missing": [],
+        "left_out": [],
         "seconds": {"train": 1.0, "total": 1.5},
         "time": "2026-01-02T03:04:05+00:00",
         **values,
@@ -71,8 +76,8 @@ def test_a_run_without_rounds_is_described_by_its_facts() -> None:
 def test_a_curve_has_a_value_or_a_gap_for_each_round() -> None:
     document = describe(
         line(1, [entry("a")]),
-        line(2, [entry("a")], evaluate=None, left_out=["b", "c"]),
-        line(4, [entry("a")], privacy={"epsilon": 1.5, "delta": 1e-5}, missing=["b"]),
+        line(2, [entry("a")], evaluate=None, left_out=[absent("b"), absent("c")]),
+        line(4, [entry("a")], privacy={"epsilon": 1.5, "delta": 1e-5}, missing=[absent("b")]),
     )
     curves = document["curves"]
     assert curves["rounds"] == [1, 2, 4]
@@ -85,10 +90,16 @@ def test_a_curve_has_a_value_or_a_gap_for_each_round() -> None:
 
 
 def test_a_node_and_its_site_have_totals_over_all_rounds() -> None:
-    rejection = {"name": "b", "step": "train", "reason": "NaN in w"}
+    rejection = {**absent("b", "east"), "step": "train", "reason": "NaN in w"}
     document = describe(
         line(1, [entry("a", "east"), entry("b", "east")]),
-        line(2, [entry("a", "east", 50.0)], rejected=[rejection], missing=["c"], left_out=["a"]),
+        line(
+            2,
+            [entry("a", "east", 50.0)],
+            rejected=[rejection],
+            missing=[absent("c")],
+            left_out=[absent("a", "east")],
+        ),
     )
     a, b, c = document["nodes"]
     assert (a["rounds"], a["examples"], a["examples_total"]) == (2, 50.0, 150.0)
@@ -102,6 +113,22 @@ def test_a_node_and_its_site_have_totals_over_all_rounds() -> None:
     assert (east["site"], east["nodes"], east["rounds"], east["rejected"]) == ("east", 2, 2, 1)
     assert (east["bytes_up"], east["bytes_down"]) == (30, 60)
     assert document["rejections"] == [{"round": 2, **rejection}]
+
+
+def test_a_node_that_was_never_admitted_belongs_to_its_site_and_partition() -> None:
+    document = describe(
+        line(
+            1,
+            [entry("east.a", "east", partition=0)],
+            left_out=[absent("east.b", "east", 1)],
+            missing=[absent("east.c", "east", 2)],
+            rejected=[{**absent("east.d", "east", 3), "step": "train", "reason": "NaN in w"}],
+        )
+    )
+    nodes = [(node["name"], node["site"], node["partition"]) for node in document["nodes"]]
+    assert nodes == [(f"east.{name}", "east", partition) for partition, name in enumerate("abcd")]
+    [site] = document["sites"]
+    assert (site["site"], site["nodes"], site["rounds"], site["rejected"]) == ("east", 4, 1, 1)
 
 
 def test_bytes_that_are_not_measured_are_unknown_and_not_none_at_all() -> None:
@@ -145,7 +172,9 @@ def test_lines_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
         {"nodes": [{**entry("a"), "name": 5}]},
         {"rejected": [{"name": "a", "reason": 5}]},
         {"missing": [5]},
+        {"missing": ["a"]},
         {"left_out": [5]},
+        {"left_out": [{"name": "a", "site": 5}]},
         {"seconds": None},
     ],
 )

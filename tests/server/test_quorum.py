@@ -98,8 +98,13 @@ def test_a_straggler_is_left_out_named_and_takes_part_again_in_the_next_round(
     nodes = {"a": NullNode(), "b": NullNode(stall.release), "slow": NullNode(stall.train)}
     federation.run(nodes, num_rounds=3, min_updates=2, quorum=0.6, quorum_grace=3.0)
     first, second, third = federation.history
-    assert (first["left_out"], second["left_out"], third["left_out"]) == (["slow"], [], [])
-    assert [line["missing"] for line in federation.history] == [[], [], []]
+    (partition,) = (node["partition"] for node in second["nodes"] if node["name"] == "slow")
+    assert (first["left_out"], second["left_out"], third["left_out"]) == (
+        [{"name": "slow", "site": None, "partition": partition}],
+        [],
+        [],
+    )
+    assert federation.missing == [[], [], []]
     assert [[node["name"] for node in line["nodes"]] for line in federation.history] == [
         ["a", "b"],
         ["a", "b", "slow"],

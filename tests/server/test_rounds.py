@@ -64,7 +64,8 @@ def test_one_node_without_examples_among_three_is_harmless(federation: Federatio
     nodes = {"a": NullNode(shift(2.0)), "b": NullNode(NO_EXAMPLES), "c": NullNode(shift(4.0))}
     federation.run(nodes, min_clients=2)
     assert federation.model["0.weight"].tolist() == [[3.0] * 3] * 2
-    assert federation.history[0]["rejected"] == [{"name": "b", "step": "train", "reason": REJECTED}]
+    [rejection] = federation.history[0]["rejected"]
+    assert (rejection["name"], rejection["step"], rejection["reason"]) == ("b", "train", REJECTED)
     assert [node["name"] for node in federation.history[0]["nodes"]] == ["a", "c"]
     assert len(nodes["b"].asked_to("train")) == 1
 
@@ -118,8 +119,10 @@ def test_a_bad_update_is_rejected_by_name_and_the_model_stays_finite(
     federation: Federation, bad: NullNode, reason: str
 ) -> None:
     federation.run({"good": NullNode(shift(1.0)), "bad": bad}, min_clients=1, num_rounds=2)
+    (partition,) = {node["partition"] for line in federation.history for node in line["nodes"]} ^ {0, 1}
+    about = {"name": "bad", "site": None, "partition": partition}
     for line in federation.history:
-        assert line["rejected"] == [{"name": "bad", "step": "train", "reason": reason}]
+        assert line["rejected"] == [{**about, "step": "train", "reason": reason}]
     assert federation.model["0.weight"].tolist() == [[2.0] * 3] * 2
 
 
@@ -128,7 +131,8 @@ def test_evaluations_are_checked_like_updates(federation: Federation) -> None:
     federation.run(nodes)
     line = federation.history[0]
     reason = "metric 'loss' is inf, expected a finite number"
-    assert line["rejected"] == [{"name": "bad", "step": "evaluate", "reason": reason}]
+    [rejection] = line["rejected"]
+    assert (rejection["name"], rejection["step"], rejection["reason"]) == ("bad", "evaluate", reason)
     assert line["evaluate"] == {"num_examples": 10, "metrics": {"loss": 0.5, "accuracy": 0.75}}
     assert federation.facts["best"] is None, "not all partitions were evaluated"
 

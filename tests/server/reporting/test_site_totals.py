@@ -8,7 +8,7 @@ from typing import Any
 from fedmx import log
 from fedmx.settings import ServerSettings
 from server.nodes import Nodes
-from server.report import NodeReport, Opening, Outcome, Rejection
+from server.report import AskedNode, NodeReport, Opening, Outcome, Rejection
 from server.reporting.reporters import Reporters
 from server.reporting.site_totals import make
 from tests.server.reports import make_report
@@ -34,7 +34,7 @@ def report_lines(folder: Path, nodes: list[NodeReport], **others: Any) -> list[d
 
 def test_each_site_has_one_line_with_totals_over_all_rounds(tmp_path: Path) -> None:
     nodes = [node("a.x", "a"), node("a.y", "a"), node("b.x", "b")]
-    rejected = [Rejection("b.x", "train", "not finite")]
+    rejected = [Rejection("b.x", "b", None, "train", "not finite")]
     first, second = report_lines(tmp_path, nodes, rejected=rejected)
     for line, expected in (
         (first, {"site": "a", "nodes": 2, "rounds": 2, "bytes_up": 400, "bytes_down": 800, "rejected": 0}),
@@ -46,3 +46,8 @@ def test_each_site_has_one_line_with_totals_over_all_rounds(tmp_path: Path) -> N
 
 def test_a_run_of_one_site_has_none(tmp_path: Path) -> None:
     assert report_lines(tmp_path, [node("a.x", "a"), node("a.y", "a")]) == []
+
+
+def test_a_node_that_was_always_left_out_is_not_a_site_of_its_own(tmp_path: Path) -> None:
+    left_out = [AskedNode("a.slow", "a", None)]
+    assert report_lines(tmp_path, [node("a.x", "a")], left_out=left_out) == []

@@ -35,13 +35,19 @@ def build_line(number: int, nodes: int) -> dict[str, Any]:
         "evaluate": {"num_examples": 10_000.0, "metrics": metrics},
         "nodes": entries,
         "only_evaluated": [],
-        "rejected": [{"name": entries[0]["name"], "step": "train", "reason": "array 'w' is missing"}],
+        "rejected": [{**_pick(entries[0]), "step": "train", "reason": "array 'w' is missing"}],
         "undefined": [],
-        "missing": [entries[-1]["name"]],
+        "missing": [_pick(entries[-1])],
+        "left_out": [],
         "privacy": {"epsilon": 0.01 * number, "delta": 1e-5},
         "seconds": {"train": 12.3, "aggregate": 0.4, "evaluate": 3.2, "checkpoint": 0.1, "total": 16.0},
         "time": f"2026-01-02T03:{number // 60 % 60:02}:{number % 60:02}+00:00",
     }
+
+
+def _pick(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a round knows of a node without a reply."""
+    return {name: entry[name] for name in ("name", "site", "partition")}
 
 
 def write_run(folder: Path, rounds: int, nodes: int, settings: Mapping[str, object]) -> None:
