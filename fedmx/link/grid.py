@@ -22,9 +22,11 @@ from fedmx.link.quorum import Absence, Cause, Quorum
 from fedmx.link.requests import Answer, Request, Transfer
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
+from fedmx.link.turns import MOST_AT_ONCE
 from fedmx.protocol import encode
 from fedmx.protocol import link_pb2 as pb
 
+_ENCODED_AT_ONCE = 16
 # The names and identities of a message's array records. All messages that carry the same share one encoding.
 _Arrays = tuple[tuple[str, int], ...]
 
@@ -83,15 +85,25 @@ class LinkGrid(Grid):
         """Send messages; arrays that several of them share are encoded once.
 
         Raises:
-            ValueError: a message cannot be sent; then none is.
+            ValueError: a message cannot be sent; then none is awaited.
         """
         # The list keeps all records alive, so that each has an `id` of its own.
         messages = list(messages)
+        reply_waits = len(messages) > MOST_AT_ONCE
         encoded: dict[_Arrays, encode.EncodedArrays] = {}
-        requests = [_make_request(message, encoded) for message in messages]
+        requests: list[Request] = []
+        try:
+            # The first nodes begin while the messages to others are encoded.
+            for start in range(0, len(messages), _ENCODED_AT_ONCE):
+                batch = messages[start : start + _ENCODED_AT_ONCE]
+                made = [_make_request(message, encoded, reply_waits=reply_waits) for message in batch]
+                self._server.submit(made)
+                requests += made
+        except ValueError:
+            self._server.withdraw(requests)
+            raise
         message_ids = [assign_id(message) for message in messages]
         self._open.update(zip(message_ids, zip(messages, requests, strict=True), strict=True))
-        self._server.submit(requests)
         return message_ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
@@ -124,7 +136,7 @@ class LinkGrid(Grid):
             watch: called while replies are awaited, again after at most the seconds that it returns.
 
         Raises:
-            ValueError: a message cannot be sent; then none is.
+            ValueError: a message cannot be sent; then none is awaited.
         """
         self._transfers.clear()
         self._awaiting = Awaiting()
@@ -178,10 +190,12 @@ class LinkGrid(Grid):
         return reply
 
 
-def _make_request(message: Message, encoded: dict[_Arrays, encode.EncodedArrays]) -> Request:
+def _make_request(
+    message: Message, encoded: dict[_Arrays, encode.EncodedArrays], *, reply_waits: bool
+) -> Request:
     key = tuple((name, id(record)) for name, record in message.content.array_records.items())
     if key not in encoded:
         encoded[key] = encode.encode_arrays(message.content)
     metadata = message.metadata
     header = pb.Header(message_type=metadata.message_type, group_id=metadata.group_id, run_id=metadata.run_id)
-    return Request(metadata.dst_node_id, encode.encode(header, message.content, encoded[key]))
+    return Request(metadata.dst_node_id, encode.encode(header, message.content, encoded[key]), reply_waits)

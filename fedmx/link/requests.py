@@ -14,7 +14,6 @@ from fedmx import arrays
 from fedmx.errors import FederationError
 from fedmx.link.quorum import Absence, Cause
 from fedmx.link.travel import Travel, Where
-from fedmx.link.turns import MOST_AT_ONCE
 from fedmx.protocol import control
 from fedmx.protocol.encode import EncodedMessage
 from fedmx.sizes import show_megabytes
@@ -46,6 +45,7 @@ class Request:
     Attributes:
         node_id: the node's.
         message: what it is sent.
+        reply_waits: whether the reply waits for its turn, because many nodes are asked.
         done: receives the answer; None if the node was given up.
         asked_at: monotonic seconds.
         bytes_down: bytes of frames that were written, to all streams together.
@@ -61,6 +61,7 @@ class Request:
 
     node_id: int
     message: EncodedMessage
+    reply_waits: bool = False
     done: "concurrent.futures.Future[Answer | None]" = field(default_factory=concurrent.futures.Future)
     asked_at: float = 0.0
     bytes_down: int = 0
@@ -242,8 +243,7 @@ class Requests:
             return False
         for request in equal:
             request.depart(request.message.count_bytes(left_out))
-        reply_waits = len(self._waiting) > MOST_AT_ONCE
-        for frame in equal[0].message.frames(left_out, reply_waits=reply_waits):
+        for frame in equal[0].message.frames(left_out, reply_waits=equal[0].reply_waits):
             if self._equal(node_id, request_id) is not equal:
                 yield control.build_withdraw(request_id)
                 return False

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-# If more nodes than this have requests, their replies wait for a turn.
+# If more nodes than this are asked together, their replies wait for a turn.
 MOST_AT_ONCE = 64
 _PLACES = 8
 _PATIENCE_S = 0.25

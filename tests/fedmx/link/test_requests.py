@@ -11,7 +11,6 @@ from fedmx import arrays
 from fedmx.errors import DataError
 from fedmx.link.requests import Answer, Request, Requests, Transfer
 from fedmx.link.travel import Where
-from fedmx.link.turns import MOST_AT_ONCE
 from fedmx.protocol.encode import EncodedMessage, parse_frame
 from tests.fedmx.protocol.wire import encode, pack
 
@@ -76,22 +75,10 @@ def test_requests_to_a_node_are_sent_in_order(book: Book) -> None:
     assert list(book.requests.frames(2, "a", {0})) == list(make_message("a").frames({0}))
 
 
-def test_replies_wait_for_their_turn_if_many_nodes_are_asked(book: Book) -> None:
-    waits = []
-    for node_id in range(MOST_AT_ONCE + 1):
-        book.ask(node_id, "a")
-        waits.append(parse_frame(next(book.requests.frames(0, "a"))).begin.reply_waits)
-    assert waits == [False] * MOST_AT_ONCE + [True]
-
-
-def test_replies_do_not_wait_once_most_nodes_have_answered_or_are_not_asked_any_longer(book: Book) -> None:
-    withdrawn = book.ask(1, "a")
-    for node_id in range(2, MOST_AT_ONCE + 2):
-        book.ask(node_id, "a")
-        book.requests.settle(node_id, "a", RecordDict(), 0)
-    book.requests.withdraw(withdrawn)
-    book.ask(1, "b")
-    assert not parse_frame(next(book.requests.frames(1, "b"))).begin.reply_waits
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_request_tells_whether_its_reply_waits(book: Book, waits: bool) -> None:
+    book.requests.add(Request(2, make_message("a"), waits))
+    assert parse_frame(next(book.requests.frames(2, "a"))).begin.reply_waits == waits
 
 
 def test_the_travels_of_equal_requests_end_together(book: Book) -> None:
