@@ -18,9 +18,13 @@ class Outbox:
     Args:
         context: of the stream.
         turns: of all streams, to write something that is more than a frame or two.
+
+    Attributes:
+        is_writing: whether a frame is being written, which the connection has not taken yet.
     """
 
     def __init__(self, context: ServicerContext, turns: Turns) -> None:
+        self.is_writing = False
         self._context = context
         self._turns = turns
         self._queue: asyncio.Queue[Iterable[bytes] | None] = asyncio.Queue()
@@ -57,7 +61,9 @@ class Outbox:
         for frame in frames:
             if self._is_ending.is_set():
                 break
+            self.is_writing = True
             await self._context.write(frame)
+            self.is_writing = False
 
     async def _next(self) -> Iterable[bytes] | None:
         """Wait for the next frames; return a sign of life if there are none for a while."""

@@ -36,7 +36,12 @@ class Progress:
         self._up = _Direction()
 
     def check(
-        self, requests: Collection[Request], passed_s: float, measure: Callable[[], Connections]
+        self,
+        requests: Collection[Request],
+        passed_s: float,
+        measure: Callable[[], Connections],
+        *,
+        is_writing: bool = False,
     ) -> bool:
         """Return whether a transfer stalls; note the requests that have left this machine.
 
@@ -44,6 +49,7 @@ class Progress:
             requests: those of the stream's node.
             passed_s: seconds since the previous check.
             measure: asks the kernel; called only if bytes are on their way.
+            is_writing: whether a frame is being written.
         """
         connection = measure().get(self._peer) if any(one.travel.is_on for one in requests) else None
         for request in requests:
@@ -51,6 +57,8 @@ class Progress:
                 request.rest()
         # A request that waits for its turn to be written does not stall.
         is_down = any(one.travel.where is Where.DOWN and one.bytes_sent for one in requests)
+        # Unless the rest of one that is no longer awaited is in its way.
+        is_down = is_down or (is_writing and connection is not None)
         is_up = any(one.travel.where is Where.UP for one in requests) and not self.is_held
         # Systems other than Linux have no such counters: frames are counted instead.
         sent = connection.acknowledged if connection else sum(one.bytes_sent for one in requests)

@@ -129,7 +129,8 @@ class Session:
         if member is None:
             return
         requests = self._shared.requests
-        if self._progress.check(requests.of_node(member.node_id), passed_s, measure):
+        awaited = requests.of_node(member.node_id)
+        if self._progress.check(awaited, passed_s, measure, is_writing=self._outbox.is_writing):
             requests.give_up(member.node_id, Cause.STALLED)
             self._cause = f"a transfer made no progress for LINK_STALL_TIMEOUT={self._progress.limit_s:g}"
             self.drop()

@@ -212,6 +212,20 @@ def test_a_node_that_does_not_read_its_request_is_given_up(strict_hub: Hub) -> N
     raw.hang_up()
 
 
+def test_a_request_behind_one_that_a_node_did_not_read_is_given_up(strict_hub: Hub) -> None:
+    """The first one is no longer awaited, and still in the way of the second."""
+    raw = RawNode(strict_hub.address, reads=False)
+    raw.send_hello()
+    raw.send(ready={})
+    strict_hub.await_ready("raw")
+    strict_hub.start(worker=Worker(change))
+    messages = [strict_hub.message(), strict_hub.message(large(50_000_000), "raw")]
+    assert len([*strict_hub.grid.send_and_receive(messages, quorum=Quorum(1, 0.0))]) == 1
+    assert strict_hub.ask(strict_hub.message(name="raw", number=2), timeout=FOREVER_S) == []
+    assert strict_hub.grid.find_absence(strict_hub.node_id("raw")).cause is Cause.STALLED
+    raw.hang_up()
+
+
 def test_a_node_that_computes_for_longer_than_a_transfer_may_stall_is_not_given_up(
     strict_hub: Hub, log: io.StringIO
 ) -> None:
