@@ -64,6 +64,12 @@ def test_of_many_nodes_those_with_troubles_come_first_with_a_count_of_all() -> N
     assert find(lines, "client-101").split()[-2:] == ["3", "0"]
 
 
+def test_a_node_alone_is_not_counted_as_nodes() -> None:
+    document = make_document(nodes=1)
+    document["nodes"][0]["state"] = "loading"
+    assert find(show(document), "1 node") == "1 node: 1 loading"
+
+
 def test_nodes_that_fit_are_in_the_order_of_their_numbers() -> None:
     document = make_document(nodes=12)
     document["nodes"][11]["state"] = "gone"
