@@ -14,9 +14,9 @@ class NodeTables {
 
   update(run, roster) {
     const rows = joinRoster(asList(run.nodes), roster);
-    const optional = (column) => (rows.some((row) => column.sort(row) !== null) ? [column] : []);
     const all = [...nodeColumns(), ...metricColumns(rows), ...effortColumns()];
-    const columns = all.flatMap((column) => (column.isOptional ? optional(column) : [column]));
+    // A column that needs a value is shown only if a row has one.
+    const columns = all.filter(({ needs, sort }) => !needs || rows.some((row) => needs(sort(row))));
     this.nodes.setCaption(`Nodes (${formatCount(rows.length)})`);
     this.nodes.update(columns, rows, (row) => row.name);
     const sites = asList(run.sites);
@@ -41,16 +41,17 @@ function column(id, label, format, { read = (row) => row[id], ...others } = {}) 
   return { id, label, sort, text: (row) => format(sort(row)), isNumeric: true, ...others };
 }
 
+const isKnown = (value) => value !== null;
 const asText = (value) => (value === null || value === "" ? NOTHING : String(value));
 const text = (id, label, others = {}) => column(id, label, asText, { isNumeric: false, ...others });
 
 function nodeColumns() {
   return [
     text("name", "Node", { isHeader: true }),
-    text("site", "Site", { isOptional: true }),
-    column("partition", "Partition", formatCount, { isOptional: true }),
-    text("device", "Device", { isOptional: true }),
-    text("state", "State", { isOptional: true, text: (row) => NODE_STATES[row.state] ?? asText(row.state ?? null) }),
+    text("site", "Site", { needs: isKnown }),
+    column("partition", "Partition", formatCount, { needs: isKnown }),
+    text("device", "Device", { needs: isKnown }),
+    text("state", "State", { needs: isKnown, text: (row) => NODE_STATES[row.state] ?? asText(row.state ?? null) }),
   ];
 }
 
@@ -64,7 +65,7 @@ function effortColumns() {
     column("bytes_down", "To node", formatBytes),
     column("rejected", "Rejected", formatCount),
     column("missing", "Missing", formatCount),
-    column("left_out", "Left out", formatCount, { isOptional: true, read: (row) => row.left_out || null }),
+    column("left_out", "Left out", formatCount, { needs: Boolean }),
   ];
 }
 

@@ -137,6 +137,7 @@ def _make_node(name: str, index: int, rounds: int) -> dict[str, Any]:
         "bytes_down": 1_745_387 * rounds,
         "rejected": 0,
         "missing": 0,
+        "left_out": 0,
         "metrics": {metric: _compute(metric, rounds, index) for metric in _METRICS},
         "train": {metric: _compute(metric, rounds, index + 1) for metric in _METRICS},
     }

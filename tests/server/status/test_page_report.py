@@ -150,6 +150,16 @@ def test_settings_that_differ_from_their_defaults_come_first(open_report: Opener
     ]
 
 
+def test_nodes_that_were_never_left_out_show_0_beside_one_that_was(open_report: Opener) -> None:
+    document = make_document(2, 2)
+    heading = 'table:has(caption:text-is("Nodes (2)")) th:has-text("Left out")'
+    assert open_report(build_report(document)).locator(heading).count() == 0
+    document["nodes"][0]["left_out"] = 6
+    page = open_report(build_report(document))
+    assert page.locator(heading).count() == 1
+    assert [row[-1] for row in read_rows(page, "Nodes (2)")] == ["6", "0"]
+
+
 def test_on_a_phone_nothing_but_tables_scrolls_sideways(open_report: Opener) -> None:
     one, other = make_pair()
     rejected = [{"round": 3, "step": "train", "name": "n" * 64, "reason": "not finite: " + "w" * 300}]
