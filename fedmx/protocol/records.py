@@ -27,6 +27,7 @@ _KINDS = (
     (str, "text", "texts"),
     (bytes, "octets", "octets_list"),
 )
+_FIELDS = {kind: one for kind, one, _ in _KINDS}
 
 
 def find_problem(header: pb.Header) -> str | None:
@@ -117,6 +118,9 @@ def _count_items(entry: pb.Entry) -> int:
 
 
 def _encode_entry(key: str, value: Any) -> pb.Entry:
+    # Of the usual values, the exact type is known: every message has dozens.
+    if (field := _FIELDS.get(type(value))) is not None:
+        return pb.Entry(key=key, **{field: value})
     items = value if isinstance(value, list) else [value]
     for kind, one, many in _KINDS:
         if all(isinstance(item, kind) for item in items):
