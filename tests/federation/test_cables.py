@@ -44,7 +44,7 @@ def test_streams_that_are_cut_during_uploads_and_downloads_are_resumed(
     stage: Stage, cables: tuple[Cable, Cable], reference: Reference
 ) -> None:
     for way, cable in zip(("up", "down"), cables, strict=True):
-        for models in (0.5, 1.5, 3.5):
+        for models in (0.5, 1.5, 2.5):
             cable.after(way, int(models * MODEL), cable.cut)
     lost_up, lost_down = end(stage, start(stage, cables), reference)
     assert lost_up == 3
