@@ -76,4 +76,6 @@ def _copy(descriptor: int) -> socket.socket:
 def parse_peer(name: str) -> Peer:
     """Parse gRPC's name of a peer, such as `ipv6:%5B::1%5D:50000`; the port is 0 if it has none."""
     host, _, port = unquote(name.partition(":")[2]).rpartition(":")
-    return host.strip("[]"), int(port) if port.isdecimal() else 0
+    # The kernel names a link-local address without the zone that gRPC adds: `fe80::1%2`.
+    host = host.strip("[]").partition("%")[0]
+    return host, int(port) if port.isdecimal() else 0

@@ -118,6 +118,7 @@ def test_asking_the_kernel_leaves_all_descriptors_unchanged(
         ("ipv4:10.1.2.3:50000", ("10.1.2.3", 50000)),
         ("ipv6:%5B::1%5D:50000", ("::1", 50000)),
         ("ipv6:[fe80::1]:7", ("fe80::1", 7)),
+        ("ipv6:%5Bfe80::1%252%5D:7", ("fe80::1", 7)),
         ("unix:", ("", 0)),
         ("nonsense", ("", 0)),
     ],
