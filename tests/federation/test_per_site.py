@@ -75,14 +75,19 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Rows]:
-    return write_sites(tmp_path_factory.getbasetemp() / "per-site" / "data", "east", "north", "south")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("per-site")
 
 
 @pytest.fixture(scope="module")
-def run(rows: dict[str, Rows], tmp_path_factory: pytest.TempPathFactory) -> Run:
+def rows(folder: Path) -> dict[str, Rows]:
+    return write_sites(folder / "data", "east", "north", "south")
+
+
+@pytest.fixture(scope="module")
+def run(rows: dict[str, Rows], folder: Path) -> Run:
     assert rows
-    return Run(tmp_path_factory.getbasetemp() / "per-site")
+    return Run(folder)
 
 
 def list_nodes(run: Run) -> dict[str, dict[str, Any]]:
