@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.bounds import HANG_S
-from tests.server.status.browser import Visit, list_arguments
+from tests.server.status.browser import Visit, Windows, list_arguments
 from tests.tools import find_browser
 
 # What `make test ARGS=...` passes on would change what the tests' own `make` commands print and do.
@@ -40,23 +40,23 @@ def _no_ignored_hangup() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def windows() -> Iterator[Windows]:
     """A real browser. Playwright keeps an event loop running, in which tests of other modules cannot run."""
     path = find_browser()
     expect.set_options(timeout=HANG_S * 1000)
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=list_arguments())
-        yield started
-        started.close()
+        browser = playwright.chromium.launch(executable_path=path, args=list_arguments())
+        yield Windows(browser, HANG_S)
+        browser.close()
 
 
 @pytest.fixture
-def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+def open_page(windows: Windows) -> Iterator[Callable[..., Page]]:
     """Return a function that opens an address; the pages may not have logged an error at the end."""
     visits: list[Visit] = []
 
     def open_one(address: str, *, ignored: str = "", **options: object) -> Page:
-        visits.append(Visit(browser, HANG_S, ignored, options))
+        visits.append(Visit(windows, ignored, options))
         visits[-1].page.goto(address)
         return visits[-1].page
 
