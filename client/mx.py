@@ -7,6 +7,7 @@ instructions have to be fixed before MXNet's library is loaded, whichever engine
 A task may fork after this: MXNet stops its threads before a fork and starts them again in both processes.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,12 +29,28 @@ def _naming_missing_libraries() -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def _hiding(name: str) -> Iterator[None]:
+    """Let imports of a module fail, unless it has been imported before."""
+    if name in sys.modules:
+        yield
+        return
+    # With None for a module, Python raises the error of one that is not installed.
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
 set_omp_threads(load_settings().client_threads)
 set_cpu_isa(load_settings().cpu_isa)
 restore_names()
 driver = load_driver()
 
-with _naming_missing_libraries():
+# MXNet imports scipy.stats if it is installed, as it is where a server is, and hardly uses it. That takes
+# two thirds of the time of MXNet's own import.
+with _naming_missing_libraries(), _hiding("scipy.stats"):
     # All of the lines above must have run before MXNet's library is loaded.
     import mxnet as mx
     from mxnet import autograd, gluon

@@ -44,7 +44,9 @@ ACTS_ON_IMPORT = {
         "set_omp_threads(load_settings().client_threads)",
         "set_cpu_isa(load_settings().cpu_isa)",
         "restore_names()",
-        "with _naming_missing_libraries():\n    import mxnet as mx\n    from mxnet import autograd, gluon",
+        """with _naming_missing_libraries(), _hiding('scipy.stats'):
+    import mxnet as mx
+    from mxnet import autograd, gluon""",
     },
 }
 DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)

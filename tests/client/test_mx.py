@@ -1,5 +1,6 @@
 """MXNet in a process of its own: threads, digests, memory, restored names of numpy, and no forks."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from client.mx import _hiding
 from client.numpy_names import restore_names
 from fedmx.pki.authority import LOCAL_SITE
 from tests.bounds import HANG_S
@@ -53,6 +55,21 @@ def test_client_threads_wins_over_what_the_shell_exported(processes: list[dict[s
 
 def test_mxnet_finds_the_name_that_numpy_removed(processes: list[dict[str, Any]]) -> None:
     assert all(facts["numpy.bool is a boolean type"] for facts in processes)
+
+
+def test_mxnet_is_imported_without_the_statistics_of_scipy(processes: list[dict[str, Any]]) -> None:
+    assert not any(facts["scipy.stats is imported"] for facts in processes)
+
+
+def test_a_hidden_module_can_be_imported_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "costly.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with _hiding("costly"), pytest.raises(ImportError):
+        importlib.import_module("costly")
+    costly = importlib.import_module("costly")
+    with _hiding("costly"):
+        assert importlib.import_module("costly") is costly
+    monkeypatch.delitem(sys.modules, "costly")
 
 
 @pytest.mark.skipif(IS_NUMPY_2, reason="the documentation's line is for numpy 1.26")

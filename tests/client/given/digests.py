@@ -43,6 +43,7 @@ def main() -> None:
         "OMP_NUM_THREADS": os.environ["OMP_NUM_THREADS"],
         "omp_get_max_threads": ctypes.CDLL("libgomp.so.1").omp_get_max_threads(),
         "numpy.bool is a boolean type": getattr(np, "bool", None) in (bool, np.bool_),
+        "scipy.stats is imported": "scipy.stats" in sys.modules,
         "dense": compute_digests(mnist.build_model(), task),
         "convolution": compute_digests(build_convolution(), task),
     }

@@ -19,7 +19,7 @@ def list_arguments() -> list[str]:
 
 
 class Windows:
-    """The windows of a browser. One that a test has left shows the pages of later tests: a new one costs more.
+    """The windows of a browser. One that a test has left shows pages of later tests: a new one costs more.
 
     Args:
         browser: shows them.
