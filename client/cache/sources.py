@@ -1,6 +1,7 @@
 """The digest of the code that reads a dataset."""
 
 import hashlib
+import os
 import sys
 import sysconfig
 from functools import cache
@@ -22,23 +23,25 @@ def digest_sources(task_name: str) -> str:
     return digest.hexdigest()
 
 
-def _list_modules() -> list[tuple[str, Path]]:
+def _list_modules() -> list[tuple[str, str]]:
     modules = [(name, getattr(module, "__file__", None)) for name, module in list(sys.modules.items())]
-    return [(name, Path(path)) for name, path in modules if isinstance(path, str)]
+    return [(name, path) for name, path in modules if isinstance(path, str)]
 
 
 @cache
-def _find_installed() -> tuple[Path, ...]:
-    return tuple({Path(sysconfig.get_path(name)) for name in _INSTALLED})
+def _find_installed() -> tuple[str, ...]:
+    """Return the folders of installed packages, with a separator at the end of each."""
+    return tuple({f"{sysconfig.get_path(name)}{os.sep}" for name in _INSTALLED})
 
 
-def _is_installed(path: Path) -> bool:
-    return any(path.is_relative_to(folder) for folder in _find_installed())
+def _is_installed(path: str) -> bool:
+    # There are thousands of modules: `Path.is_relative_to` would take 40 ms of a start.
+    return path.startswith(_find_installed())
 
 
-def _read(path: Path) -> bytes:
+def _read(path: str) -> bytes:
     try:
-        return path.read_bytes()
+        return Path(path).read_bytes()
     # A module in a zip file, whose archive is not read for each of them.
     except OSError:
-        return str(path).encode()
+        return path.encode()
