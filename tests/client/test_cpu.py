@@ -62,13 +62,13 @@ def find_isa_of_onednn(**settings: str) -> str:
     return line.partition("isa:")[2]
 
 
-@pytest.mark.parametrize("isa", NAMES)
+@pytest.mark.parametrize("isa", ["sse41", "avx"])
 def test_cpu_isa_reaches_onednn_whatever_the_shell_exported(isa: str) -> None:
     assert find_isa_of_onednn(CPU_ISA=isa, DNNL_MAX_CPU_ISA="ALL") == NAMES[isa]
 
 
 def test_avx2_is_the_default_and_native_is_no_limit() -> None:
-    assert find_isa_of_onednn() == NAMES["avx2"]
+    assert find_isa_of_onednn(DNNL_MAX_CPU_ISA="ALL") == NAMES["avx2"]
     assert load(ClientSettings, environ={}).cpu_isa == "avx2"
     native = find_isa_of_onednn(CPU_ISA="native", DNNL_MAX_CPU_ISA="SSE41")
     assert native != NAMES["sse41"]

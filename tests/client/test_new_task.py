@@ -41,20 +41,16 @@ def find_arguments(printed: str, program: str) -> Sequence[str]:
     return line.partition(sys.executable)[2].split()
 
 
-@pytest.mark.parametrize("like", TEMPLATES)
-def test_the_test_that_is_written_passes_as_a_script(tmp_path: Path, like: str) -> None:
+@pytest.mark.parametrize(("like", "runner"), [("mnist", "-m pytest"), ("tabular", ""), ("images", "")])
+def test_the_test_that_is_written_passes_as_a_script_and_by_pytest(
+    tmp_path: Path, like: str, runner: str
+) -> None:
     done = new_task(tmp_path, "my_task", "--like", like)
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["my_task.py", "test_my_task.py"]
-    tested = run(tmp_path, *find_arguments(done.stdout, " test_my_task.py"))
-    assert tested.returncode == 0, tested.stderr
+    tested = run(tmp_path, *runner.split(), *find_arguments(done.stdout, " test_my_task.py"))
+    assert tested.returncode == 0, tested.stdout + tested.stderr
     assert f"client.tasks.{like}" not in (tmp_path / "test_my_task.py").read_text()
-
-
-def test_the_test_that_is_written_passes_by_pytest(tmp_path: Path) -> None:
-    new_task(tmp_path, "my_task")
-    tested = run(tmp_path, "-m", "pytest", "test_my_task.py")
-    assert tested.returncode == 0, tested.stdout
 
 
 @pytest.mark.parametrize("like", TEMPLATES)

