@@ -5,6 +5,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import fields
 from typing import Any
 
@@ -196,14 +197,20 @@ class Hub:
 
 
 class Background:
-    """A call on another thread, and its result."""
+    """A call on another thread, and its result or its exception, such as that of a server that has ended."""
 
     def __init__(self, do: Callable[[], list[Message]]) -> None:
-        self._results: queue.SimpleQueue[list[Message]] = queue.SimpleQueue()
-        threading.Thread(target=lambda: self._results.put(do()), daemon=True).start()
+        self._done: Future[list[Message]] = Future()
+        threading.Thread(target=self._run, args=(do,), daemon=True).start()
 
     def get(self) -> list[Message]:
-        return self._results.get(timeout=PATIENCE_S)
+        return self._done.result(PATIENCE_S)
+
+    def _run(self, do: Callable[[], list[Message]]) -> None:
+        try:
+            self._done.set_result(do())
+        except Exception as error:  # noqa: BLE001 - `get` raises it
+            self._done.set_exception(error)
 
 
 class RawNode:
