@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
+from blake3 import blake3
 from flwr.app import Array, ArrayRecord
 from numpy.typing import NDArray
 
@@ -161,13 +162,11 @@ def make_record(named: Mapping[str, Array]) -> ArrayRecord:
 
 
 def digest(array: Array) -> bytes:
-    """Return an array's digest: SHA-256 over dtype, shape and bytes. A `HeldArray` keeps it."""
+    """Return an array's digest: BLAKE3 over dtype, shape and bytes. A `HeldArray` keeps it."""
     known: bytes | None = array.__dict__.get("_digest")
     if known is None:
         values = view(array)
-        computed = hashlib.sha256(f"{values.dtype.name}\0{values.shape}\0".encode())
-        computed.update(_as_sent(values))
-        known = computed.digest()
+        known = blake3(f"{values.dtype.name}\0{values.shape}\0".encode()).update(_as_sent(values)).digest()
         if isinstance(array, HeldArray):
             set_digest(array, known)
     return known

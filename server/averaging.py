@@ -20,6 +20,8 @@ from server.update import Update
 SLICE = 1 << 18
 """Values of each update that are in memory at a time, where all updates have to be."""
 
+_CACHED = 1 << 16
+
 
 def average(updates: Sequence[Update], name: str, weights: Sequence[float]) -> NDArray[Any]:
     """Return the weighted mean of one array of all updates.
@@ -34,10 +36,17 @@ def average(updates: Sequence[Update], name: str, weights: Sequence[float]) -> N
     for update, weight in zip(updates, weights, strict=True):
         values: NDArray[Any] = arrays.view(update.arrays[name])
         if mean is None:
-            mean = values * (weight / total)
+            mean = np.asarray(values * (weight / total), order="C")
         else:
-            mean += values * (weight / total)
+            _add_product(mean, values, weight / total)
     return np.asarray(mean)
+
+
+def _add_product(mean: NDArray[Any], values: NDArray[Any], share: float) -> None:
+    """Add each value times a share, in slices whose products stay in the processor's cache."""
+    sums, terms = mean.reshape(-1), values.reshape(-1)
+    for start in range(0, sums.size, _CACHED):
+        sums[start : start + _CACHED] += terms[start : start + _CACHED] * share
 
 
 def cut(updates: Sequence[Update], name: str) -> Iterator[list[Array]]:

@@ -11,7 +11,7 @@ from fedmx.protocol import link_pb2 as pb
 
 # Of a record, an entry or an array, and of the header's request id, message type and group id.
 LONGEST_NAME = 256
-# Of an array: SHA-256.
+# Of an array: BLAKE3.
 DIGEST_BYTES = 32
 # Of one message, in all its records. Even an empty array costs a kilobyte of memory.
 MAX_RECORDS = 1_024

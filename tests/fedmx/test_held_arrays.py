@@ -1,7 +1,6 @@
 """Arrays that stay in memory as numpy: to Flower they are its own, and their bytes decide what is equal."""
 
 import copy
-import hashlib
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from blake3 import blake3
 from flwr.app import Array, ArrayRecord, RecordDict
 from flwr.supercore.inflatable.inflatable_object import InflatableObject
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
@@ -74,7 +74,7 @@ def test_nan_equals_itself() -> None:
 
 
 def test_the_digest_is_over_dtype_shape_and_bytes() -> None:
-    by_hand = hashlib.sha256(b"float32\0(1, 2)\0" + bytes.fromhex("0000c03f 000000c0")).digest()
+    by_hand = blake3(b"float32\0(1, 2)\0" + bytes.fromhex("0000c03f 000000c0")).digest()
     assert arrays.digest(arrays.pack(np.array([[1.5, -2.0]], np.float32))) == by_hand
 
 
