@@ -13,6 +13,7 @@ import concurrent.futures
 import contextlib
 import math
 import threading
+import time
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import replace
 from typing import Any
@@ -23,8 +24,9 @@ import grpc.aio
 from fedmx.array_store import ArrayStore
 from fedmx.errors import SettingsError
 from fedmx.event_log import EventLog
-from fedmx.link import channel, session
+from fedmx.link import channel, farewell, session
 from fedmx.link.channel import ServicerContext
+from fedmx.link.farewell import Farewell
 from fedmx.link.quorum import Cause
 from fedmx.link.requests import Request
 from fedmx.link.roster import Roster
@@ -90,8 +92,9 @@ class LinkServer:
         self._watch = Watch(self._sessions, self._shared)
         self._is_stopping = False
         self._goodbye: bytes | None = None
+        self._farewell = Farewell(session.GOODBYE_TIMEOUT_S)
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="link", daemon=True)
+        self._thread = threading.Thread(target=self._run_loop, name="link", daemon=True)
         self._grpc: grpc.aio.Server
         self._watching: asyncio.Task[None]
 
@@ -106,7 +109,8 @@ class LinkServer:
             channel.check_listening(self.address)
             self._call(self._start())
         except SettingsError:
-            self._end_thread()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
             raise
 
     def stop(
@@ -119,6 +123,8 @@ class LinkServer:
     ) -> None:
         """Send every node a goodbye, if there is an outcome to announce, and close all streams.
 
+        A node on a slow line may have to receive some megabytes before its goodbye, for which there is time.
+
         Args:
             outcome: of the run.
             reason: of a failure.
@@ -126,9 +132,10 @@ class LinkServer:
             linger_s: how long to stay, for nodes that connect only now.
         """
         goodbye = None if outcome is None else control.build_goodbye(outcome, reason, result)
+        limit_s = linger_s + farewell.LIMIT_S + session.GOODBYE_TIMEOUT_S + 1
         with contextlib.suppress(concurrent.futures.TimeoutError):
-            self._call(self._stop(goodbye, linger_s), timeout_s=linger_s + session.GOODBYE_TIMEOUT_S + 1)
-        self._end_thread()
+            self._call(self._stop(goodbye, linger_s), timeout_s=limit_s)
+        self._thread.join(_LAST_TASKS_TIMEOUT_S)
 
     def submit(self, requests: list[Request]) -> None:
         """Send requests to their nodes; each request's future receives the answer."""
@@ -141,11 +148,9 @@ class LinkServer:
     def _call(self, coroutine: Coroutine[Any, Any, None], timeout_s: float | None = None) -> None:
         asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout_s)
 
-    def _end_thread(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(1)
-        if not self._thread.is_alive():
-            self._loop.close()
+    def _run_loop(self) -> None:
+        self._loop.run_forever()
+        self._loop.close()
 
     async def _start(self) -> None:
         channel.quiet_broken_streams()
@@ -171,15 +176,24 @@ class LinkServer:
     async def _stop(self, goodbye: bytes | None, linger_s: float) -> None:
         self._is_stopping = True
         self._goodbye = goodbye
+        if goodbye is not None:
+            self._farewell.find_slow(each.peer for each in self._sessions)
         for each in self._sessions:
             each.end_with(goodbye)
         await asyncio.sleep(linger_s)
+        began = time.monotonic()
+        await self._farewell.wait()
         self._watching.cancel()
         self._watch.report_now()
-        await self._grpc.stop(session.GOODBYE_TIMEOUT_S)
+        left_s = max(0.0, session.GOODBYE_TIMEOUT_S - (time.monotonic() - began))
+        stopping = asyncio.create_task(self._grpc.stop(left_s))
+        # On a line that stalls, gRPC goes on waiting although it has cancelled the stream.
+        await asyncio.wait({stopping}, timeout=left_s + _LAST_TASKS_TIMEOUT_S)
         rest = asyncio.all_tasks() - {asyncio.current_task()}
-        if rest:
+        if stopping.done() and rest:
             await asyncio.wait(rest, timeout=_LAST_TASKS_TIMEOUT_S)
+        # Until then, gRPC uses the loop.
+        stopping.add_done_callback(lambda _: self._loop.call_soon(self._loop.stop))
 
     async def _join(self, _: AsyncIterator[bytes], context: ServicerContext) -> None:
         """Serve one stream; gRPC calls this for each."""
@@ -192,6 +206,7 @@ class LinkServer:
             opened.end_with(self._goodbye)
         try:
             await opened.serve()
+            await self._farewell.hold(opened.peer)
         finally:
             del self._sessions[opened]
             self._greeting.pop(opened, None)

@@ -43,6 +43,7 @@ class Session:
     All methods run on the thread of the server's event loop.
 
     Attributes:
+        peer: the other end of its connection.
         is_greeting: whether the node's hello is still awaited.
         is_ready: whether the node can be sent work.
     """
@@ -50,10 +51,10 @@ class Session:
     def __init__(self, context: ServicerContext, shared: Shared) -> None:
         self._context = context
         self._shared = shared
-        self._peer = str(context.peer())
-        address = parse_peer(self._peer)
-        self._silence = Silence(lambda found: silence.find_age(found, address))
-        self._progress = Progress(address, shared.stall_timeout_s)
+        self._peer_name = str(context.peer())
+        self.peer = parse_peer(self._peer_name)
+        self._silence = Silence(lambda found: silence.find_age(found, self.peer))
+        self._progress = Progress(self.peer, shared.stall_timeout_s)
         self._outbox = Outbox(context, shared.sending)
         self._reading: asyncio.Task[None] | None = None
         self._loan = Loan(shared.receiving, self._progress, lambda: self._outbox.send([control.GO]))
@@ -220,7 +221,7 @@ class Session:
         welcome = Welcome(member.name, member.node_id, shared.max_model_bytes, shared.task_options)
         self._outbox.send([control.build_welcome(welcome)])
         event("node joined", node=member.name, **hello.log_fields())
-        shared.note("node joined", self._peer, self._site, member, **hello.log_fields())
+        shared.note("node joined", self._peer_name, self._site, member, **hello.log_fields())
         return member
 
     async def _read(self, at_most: int = encode.FRAME_BYTES) -> bytes | None:
@@ -272,8 +273,8 @@ class Session:
     def _refuse(self, error: FederationError) -> None:
         """Log why the node is refused, and end the stream with a goodbye that gives the same reason."""
         reason = printable(str(error))
-        self._shared.log_refusal(self._peer, self._member, reason)
-        self._shared.note("node refused", self._peer, self._claimed, self._member, reason=reason)
+        self._shared.log_refusal(self._peer_name, self._member, reason)
+        self._shared.note("node refused", self._peer_name, self._claimed, self._member, reason=reason)
         # A peer that sent nothing gets no goodbye: it may be a node on a slow line, which then dials again.
         is_silent = isinstance(error, _NoHelloError)
         self._outbox.end_with(None if is_silent else control.build_goodbye(pb.Goodbye.REFUSED, reason))
@@ -285,7 +286,7 @@ class Session:
         if member is None or not self._shared.roster.leave(member, self, is_for_good=self._is_expelled):
             return
         self._shared.requests.break_off(member.node_id)
-        self._shared.note("node left", self._peer, self._site, member, cause=self._cause)
+        self._shared.note("node left", self._peer_name, self._site, member, cause=self._cause)
         if self.is_ready or self._outbox.is_ending:
             event("node left", node=member.name, cause=self._cause)
         else:
