@@ -48,6 +48,10 @@ def _list_fields(activity: Activity, prefix: str) -> list[str]:
                 for each in names
             )
             parts.append(f"{name}: {list_names(shown, _NAMES_SHOWN)}")
+    transfers = str(fields.get("transfers", ""))
+    if transfers.isdecimal():
+        # While there are any, the time that is left stands still.
+        parts.append(f"transfers: {transfers}")
     return parts
 
 

@@ -87,6 +87,15 @@ def test_a_node_that_is_awaited_although_it_left_is_marked() -> None:
     assert find(lines, "client-2").split()[1] == "gone"
 
 
+def test_a_deadline_that_stands_still_has_its_reason_in_front() -> None:
+    document = make_document()
+    fields = document["activity"]["waiting"]["fields"]
+    fields["transfers"] = None
+    assert "transfers" not in " ".join(show(document))
+    fields["transfers"] = 12
+    assert "awaited: client-2; transfers: 12; 0:01:00 left (ROUND_TIMEOUT)" in " ".join(show(document))
+
+
 def test_a_wait_for_nodes_shows_how_many_are_there_and_what_to_do() -> None:
     document = make_document(rounds=0, nodes=1, state="waiting")
     document["activity"] = {
