@@ -137,6 +137,7 @@ def test_fedmx_needs_flower_numpy_and_what_flower_needs() -> None:
         "fedmx",
         "flwr",
         "numpy",
+        "blake3",
         "grpc",
         "google.protobuf",
         "cryptography",
