@@ -26,7 +26,7 @@ def run(data: bytes) -> None:
     assembler = Assembler(
         MAX_MODEL_BYTES,
         ArrayStore().open,
-        lambda header: header.request_id not in withdrawn,
+        lambda header, _: header.request_id not in withdrawn,
         lambda header, digest: _HELD if header.run_id and digest[:1] == b"h" else None,
     )
     try:

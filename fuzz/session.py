@@ -17,7 +17,7 @@ from cryptography import x509
 from flwr.app import ConfigRecord, RecordDict
 
 from fedmx import log
-from fedmx.link.requests import Request
+from fedmx.link.request import Request
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.pki.access import PeerVerifier, Site

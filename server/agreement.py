@@ -1,6 +1,7 @@
 """Before round 1: agree on columns of the data and on the model, and fetch its initial arrays."""
 
 import contextlib
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -132,15 +133,20 @@ class _Query:
                     warn("summaries of columns are not covered by differential privacy")
 
     def _reject_excess(self, nodes: int) -> None:
-        """Check that rounds fit into memory, before any arrays arrive.
+        """Check that rounds fit into memory, before any arrays arrive."""
+        if layout := self._find_described():
+            memory.reject_excess(layout, nodes, self.settings)
+
+    def _find_described(self) -> Layout | None:
+        """Return the layout that a node has described when it joined; None if none has.
 
         On Flower's engines, the server does not know the descriptions before its first query.
         """
         described = next((node.description for node in self.nodes.all() if node.description), None)
         # If the description is not that of a model, `_agree_on_layout` reports it later.
         with contextlib.suppress(ValueError):
-            if described:
-                memory.reject_excess(Layout.from_description(described), nodes, self.settings)
+            return Layout.from_description(described) if described else None
+        return None
 
     def _await_start(self, deadline: float) -> None:
         try:
@@ -155,8 +161,14 @@ class _Query:
         then = (
             f"the run starts if {self.settings.least_updates} nodes reply (MIN_UPDATES), otherwise it fails"
         )
+        layout = self._find_described()
         question = Question(
-            0, MessageType.QUERY, then, self.settings.round_timeout, self.settings.lease_grace
+            0,
+            MessageType.QUERY,
+            then,
+            self.settings.round_timeout,
+            self.settings.lease_grace,
+            array_bytes=layout.size if layout else math.inf,
         )
         by_id = {who.node_id: who for who in asked}
         replies = ask(self.engine, queries, by_id, question, self.nodes.activity)

@@ -103,6 +103,8 @@ class Collector:
             settings.round_timeout,
             settings.lease_grace,
             self._choose_quorum(step, len(messages), replies),
+            # A mistake in which arrays are frozen is reported by array, too.
+            self._model.layout.size if step == MessageType.TRAIN else 0,
         )
         rejections = FewLines("rejected a reply", number=number, step=step)
         for reply in ask(self._engine, messages, asked, question, self._nodes.activity):

@@ -17,7 +17,7 @@ from fedmx.array_store import ArrayStore
 from fedmx.link.flower import make_error_reply
 from fedmx.link.member import NodeView
 from fedmx.link.quorum import Absence, Cause, Grace, Quorum
-from fedmx.link.requests import Transfer
+from fedmx.link.request import Transfer
 from server.flower_nodes import FlowerNodes
 
 # Between two looks for replies at first. The pauses grow, so as to be no burden for a SuperLink.
@@ -55,6 +55,7 @@ class Engine(Protocol):
         *,
         timeout: float | None = None,
         quorum: Quorum | None = None,
+        most_reply_bytes: float = math.inf,
         watch: Callable[[], float] = lambda: math.inf,
     ) -> Iterable[Message]:
         """Send messages and wait for their replies.
@@ -63,6 +64,8 @@ class Engine(Protocol):
             messages: one for each node.
             timeout: seconds that each node has.
             quorum: how many replies are enough; None: all.
+            most_reply_bytes: the most bytes of arrays in a reply; on the direct link, a reply with more is
+                dropped, and becomes an error.
             watch: called while replies are awaited, again after at most the seconds that it returns.
         """
 
@@ -128,6 +131,7 @@ class FlowerEngine:
         *,
         timeout: float | None = None,
         quorum: Quorum | None = None,
+        most_reply_bytes: float = math.inf,  # noqa: ARG002 - Flower receives a reply as a whole
         watch: Callable[[], float] = lambda: math.inf,
     ) -> Iterable[Message]:
         """Send messages and wait for their replies, at most `timeout` seconds.

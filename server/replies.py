@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from fedmx.link.requests import Transfer
+from fedmx.link.request import Transfer
 from fedmx.listing import list_names, shorten
 from server.leases import Participant
 from server.report import AskedNode, NodeReport, Rejection, Undefined

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fedmx.class_counts import add_all, measure_all
-from fedmx.link.requests import Transfer
+from fedmx.link.request import Transfer
 from server.leases import Membership
 from server.nodes import Nodes
 from server.update import LOSS, Update, weighted_means

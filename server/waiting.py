@@ -1,6 +1,7 @@
 """Logs every wait of the server: what it waits for, since when, until when, and what happens then."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from server.outlook import Outlook
 
 _REPORT_S = 30.0
 _LOOK_S = 1.0
+# Replies may have more arrays than they should, so that a task's mistake is reported by array: twice as many
+# bytes, which is another dtype, and some more.
+_SPARE_BYTES = 1_048_576
 
 
 class Wait:
@@ -98,6 +102,7 @@ class Question:
         timeout_s: how long each node has (ROUND_TIMEOUT).
         lease_grace_s: how long the server waits for a node that is gone (LEASE_GRACE).
         quorum: how many replies are enough (QUORUM); None: all.
+        array_bytes: bytes of the arrays of a reply, or more; infinity if they are not known.
     """
 
     round: int
@@ -106,6 +111,7 @@ class Question:
     timeout_s: float
     lease_grace_s: float
     quorum: Quorum | None = None
+    array_bytes: float = math.inf
 
 
 def ask(
@@ -127,7 +133,13 @@ def ask(
     activity.begin(question.step, question.round)
     replies = _Awaited(engine, asked, question, time.monotonic() + question.timeout_s)
     watch = Wait("waiting for replies", activity, quiet_s=_REPORT_S).watch(replies.look)
-    return engine.send_and_receive(messages, timeout=question.timeout_s, quorum=question.quorum, watch=watch)
+    return engine.send_and_receive(
+        messages,
+        timeout=question.timeout_s,
+        quorum=question.quorum,
+        most_reply_bytes=2 * question.array_bytes + _SPARE_BYTES,
+        watch=watch,
+    )
 
 
 @dataclass(frozen=True)

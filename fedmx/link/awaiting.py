@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from flwr.app import Error
 
 from fedmx.link.quorum import Absence, Cause, Grace, Quorum
-from fedmx.link.requests import Answer, Request
+from fedmx.link.request import Answer, Request
 
 _SHORTEST_S = 0.05
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Collection, Iterator
 
-from fedmx.errors import SettingsError
+from fedmx.errors import ProtocolError, SettingsError
 from fedmx.link.flower import error_of
 from fedmx.link.outbox import Outbox
 from fedmx.link.quota import Quota
-from fedmx.link.requests import Request, Requests
+from fedmx.link.request import Request
+from fedmx.link.requests import Requests
 from fedmx.protocol import control
 from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.control import Holding
@@ -63,6 +64,18 @@ class Delivery:
         """
         self._quota.count_missing(missing.request_id)
         self._send(node_id, missing.request_id, missing.arrays)
+
+    def expects(self, node_id: int, request_id: str, array_bytes: int) -> bool:
+        """Return whether a reply is awaited; the request fails if the reply has too many bytes of arrays."""
+        request = self._requests.find(node_id, request_id)
+        if request is None or array_bytes <= request.most_reply_bytes:
+            return request is not None
+        error = ProtocolError(
+            f"a reply with arrays of {array_bytes} bytes, expected at most {request.most_reply_bytes}"
+        )
+        self._requests.settle(node_id, request_id, error_of(error), 0)
+        self._outbox.send([control.build_withdraw(request_id)])
+        return False
 
     def _send(self, node_id: int, request_id: str, missing: Collection[int] | None = None) -> None:
         self._requests.queue(node_id, request_id)

@@ -19,7 +19,7 @@ from fedmx.link.flower import (
     set_identity,
 )
 from fedmx.link.quorum import Absence, Cause, Quorum
-from fedmx.link.requests import Answer, Request, Transfer
+from fedmx.link.request import Answer, Request, Transfer
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.link.turns import MOST_AT_ONCE
@@ -81,8 +81,12 @@ class LinkGrid(Grid):
         """Return the ids of the nodes that can be sent work now."""
         return [node.node_id for node in self.roster.nodes() if node.is_ready]
 
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+    def push_messages(self, messages: Iterable[Message], most_reply_bytes: float = math.inf) -> Iterable[str]:
         """Send messages; arrays that several of them share are encoded once.
+
+        Args:
+            messages: to nodes.
+            most_reply_bytes: the most bytes of arrays in a reply; a reply with more becomes an error.
 
         Raises:
             ValueError: a message cannot be sent; then none is awaited.
@@ -96,7 +100,10 @@ class LinkGrid(Grid):
             # The first nodes begin while the messages to others are encoded.
             for start in range(0, len(messages), _ENCODED_AT_ONCE):
                 batch = messages[start : start + _ENCODED_AT_ONCE]
-                made = [_make_request(message, encoded, reply_waits=reply_waits) for message in batch]
+                made = [_make_request(message, encoded) for message in batch]
+                for request in made:
+                    request.reply_waits = reply_waits
+                    request.most_reply_bytes = most_reply_bytes
                 self._server.submit(made)
                 requests += made
         except ValueError:
@@ -125,6 +132,7 @@ class LinkGrid(Grid):
         *,
         timeout: float | None = None,
         quorum: Quorum | None = None,
+        most_reply_bytes: float = math.inf,
         watch: Callable[[], float] = lambda: math.inf,
     ) -> Iterable[Message]:
         """Send messages and wait until each is answered or its node is given up.
@@ -133,6 +141,7 @@ class LinkGrid(Grid):
             messages: one for each node.
             timeout: seconds that each node has; None: no limit.
             quorum: how many replies are enough; None: all.
+            most_reply_bytes: the most bytes of arrays in a reply; a reply with more becomes an error.
             watch: called while replies are awaited, again after at most the seconds that it returns.
 
         Raises:
@@ -140,7 +149,7 @@ class LinkGrid(Grid):
         """
         self._transfers.clear()
         self._awaiting = Awaiting()
-        message_ids = list(self.push_messages(messages))
+        message_ids = list(self.push_messages(messages, most_reply_bytes))
         requests = [self._open[message_id][1] for message_id in message_ids]
         self._awaiting = Awaiting(requests, math.inf if timeout is None else timeout, quorum)
         try:
@@ -190,12 +199,10 @@ class LinkGrid(Grid):
         return reply
 
 
-def _make_request(
-    message: Message, encoded: dict[_Arrays, encode.EncodedArrays], *, reply_waits: bool
-) -> Request:
+def _make_request(message: Message, encoded: dict[_Arrays, encode.EncodedArrays]) -> Request:
     key = tuple((name, id(record)) for name, record in message.content.array_records.items())
     if key not in encoded:
         encoded[key] = encode.encode_arrays(message.content)
     metadata = message.metadata
     header = pb.Header(message_type=metadata.message_type, group_id=metadata.group_id, run_id=metadata.run_id)
-    return Request(metadata.dst_node_id, encode.encode(header, message.content, encoded[key]), reply_waits)
+    return Request(metadata.dst_node_id, encode.encode(header, message.content, encoded[key]))

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from flwr.app import ConfigRecord
 
-from fedmx.link.requests import Request
+from fedmx.link.request import Request
 from fedmx.pki.access import Site
 
 

@@ -7,7 +7,7 @@ Signs of life and gRPC's pings are bytes too, but far fewer than those of any li
 from collections.abc import Callable, Collection
 
 from fedmx.link.connections import Connections, Peer
-from fedmx.link.requests import Request
+from fedmx.link.request import Request
 from fedmx.link.travel import Where
 
 _LEAST_BYTES_PER_S = 512

@@ -28,7 +28,7 @@ from fedmx.link import channel, farewell, session
 from fedmx.link.channel import ServicerContext
 from fedmx.link.farewell import Farewell
 from fedmx.link.quorum import Cause
-from fedmx.link.requests import Request
+from fedmx.link.request import Request
 from fedmx.link.roster import Roster
 from fedmx.link.session import Session
 from fedmx.link.shared import Shared

@@ -16,7 +16,7 @@ from fedmx.link.outbox import Outbox
 from fedmx.link.progress import Progress
 from fedmx.link.quorum import Cause
 from fedmx.link.quota import Quota
-from fedmx.link.requests import Request
+from fedmx.link.request import Request
 from fedmx.link.shared import Shared
 from fedmx.link.silence import Silence
 from fedmx.log import event, logger, printable, warn
@@ -155,7 +155,7 @@ class Session:
         assembler = self._assembler = Assembler(
             self._shared.max_model_bytes,
             self._shared.store.open,
-            lambda header: requests.is_waiting(member.node_id, header.request_id),
+            lambda header, size: self._delivery.expects(member.node_id, header.request_id, size),
             lambda header, digest: requests.find_array(member.node_id, header.request_id, digest),
         )
         try:

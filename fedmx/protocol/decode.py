@@ -59,7 +59,7 @@ class Lacking:
     places: list[int]
 
 
-def _want_all(_header: pb.Header) -> bool:
+def _want_all(_header: pb.Header, _array_bytes: int) -> bool:
     return True
 
 
@@ -73,8 +73,8 @@ class Assembler:
     Args:
         max_model_bytes: the largest set of arrays accepted.
         open_slot: opens a slot for each array.
-        is_wanted: is called with the header before any array is received; if it returns False, the message is
-            read and dropped.
+        is_wanted: is called with the header and the bytes of the arrays that follow, before any of them is
+            received; if it returns False, the message is read and dropped.
         find_array: finds an array that a message leaves out.
     """
 
@@ -82,7 +82,7 @@ class Assembler:
         self,
         max_model_bytes: int,
         open_slot: OpenSlot,
-        is_wanted: Callable[[pb.Header], bool] = _want_all,
+        is_wanted: Callable[[pb.Header, int], bool] = _want_all,
         find_array: FindArray = _find_none,
     ) -> None:
         self._limit = max_model_bytes
@@ -197,7 +197,7 @@ class Assembler:
             return None
         header = parse(pb.Header, bytes(data))
         left_out = _check(header, self._begin)
-        if not self._is_wanted(header):
+        if not self._is_wanted(header, self._begin.array_bytes):
             return None
         found = ((place, self._find_array(header, head.digest)) for place, head in left_out.items())
         known = {place: array for place, array in found if array is not None}

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from flwr.app import Error, Message, RecordDict
 
+from fedmx.array_store import ArrayStore, Slot
 from fedmx.settings import environment
 from tests.bounds import HANG_S
 from tests.fedmx.link.loopback import Hub, Node, Worker
@@ -99,3 +100,26 @@ def test_a_node_needs_the_model_and_its_reply(large: dict[str, float]) -> None:
 
 def test_a_node_keeps_the_newest_arrays_and_no_old_reply(large: dict[str, float]) -> None:
     assert large["node_after"] < (600 + 50) * MB
+
+
+def test_a_reply_with_more_arrays_than_were_asked_for_is_not_received(open_hub: Callable[..., Hub]) -> None:
+    opened: list[int] = []
+    store = ArrayStore()
+
+    def note(dtype: str, shape: tuple[int, ...]) -> Slot:
+        opened.append(shape[0])
+        return ArrayStore.open(store, dtype, shape)
+
+    store.open = note  # type: ignore[method-assign]
+    hub = open_hub(store=store)
+    node = hub.start(worker=Worker(lambda message: of_bytes(20 * MB + int(message.metadata.group_id))))
+
+    def ask(number: int) -> list[Message]:
+        message = hub.message(RecordDict(), number=number)
+        return list(hub.grid.send_and_receive([message], most_reply_bytes=20 * MB + 1))
+
+    reason = "a reply with arrays of 20000002 bytes, expected at most 20000001"
+    assert error_of(ask(2)).reason == reason
+    assert not ask(1)[0].has_error()
+    assert opened == [20 * MB + 1]
+    assert node.worker.asked == ["2", "1"]

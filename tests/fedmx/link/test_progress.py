@@ -13,7 +13,7 @@ from fedmx.link import watch
 from fedmx.link.connections import Connection, Connections
 from fedmx.link.progress import Progress
 from fedmx.link.quorum import Cause, Quorum
-from fedmx.link.requests import Request
+from fedmx.link.request import Request
 from fedmx.link.travel import Where
 from tests.bounds import HANG_S
 from tests.federation.chaos.cable import Cable

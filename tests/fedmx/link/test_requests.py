@@ -9,7 +9,8 @@ from flwr.app import Error, RecordDict
 
 from fedmx import arrays
 from fedmx.errors import DataError
-from fedmx.link.requests import Answer, Request, Requests, Transfer
+from fedmx.link.request import Answer, Request, Transfer
+from fedmx.link.requests import Requests
 from fedmx.link.travel import Where
 from fedmx.protocol.encode import EncodedMessage, parse_frame
 from tests.fedmx.protocol.wire import encode, pack
@@ -150,7 +151,7 @@ def test_queued_frames_keep_no_model_alive(book: Book) -> None:
 def test_an_answer_that_is_not_awaited_is_recognized(book: Book) -> None:
     request = book.ask(2, "a")
     book.requests.withdraw(request)
-    assert not book.requests.is_waiting(2, "a")
+    assert not book.requests.find(2, "a")
     assert not book.requests.settle(2, "a", RecordDict(), 0)
     assert not book.requests.settle(3, "never asked", RecordDict(), 0)
     assert not request.done.done()
@@ -160,7 +161,7 @@ def test_withdrawing_one_of_two_equal_requests_leaves_the_other(book: Book) -> N
     first = book.ask(2, "a")
     second = book.ask(2, "a")
     assert not book.requests.withdraw(first)
-    assert book.requests.is_waiting(2, "a")
+    assert book.requests.find(2, "a")
     assert book.requests.withdraw(second)
     assert not book.requests.withdraw(second)
 
@@ -170,7 +171,7 @@ def test_a_late_withdrawal_leaves_a_repeated_request_alone(book: Book) -> None:
     book.requests.settle(2, "a", RecordDict(), 0)
     book.ask(2, "a")
     assert not book.requests.withdraw(first)
-    assert book.requests.is_waiting(2, "a")
+    assert book.requests.find(2, "a")
 
 
 def test_the_requests_of_a_node_that_is_given_up_end_without_an_answer(book: Book) -> None:

@@ -420,4 +420,4 @@ def test_an_unwanted_message_needs_no_memory_for_its_arrays() -> None:
     config = ConfigRecord({"partition": 1})
     content = RecordDict({"arrays": pack({"a": np.ones(8 * MIB, np.uint8)}), "config": config})
     frames = list(encode(content).frames())
-    assert peak_of(lambda: feed(open_assembler(GIGABYTE, is_wanted=lambda _: False), frames)) < 3 * MIB
+    assert peak_of(lambda: feed(open_assembler(GIGABYTE, is_wanted=lambda *_: False), frames)) < 3 * MIB

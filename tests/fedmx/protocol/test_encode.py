@@ -132,7 +132,7 @@ def test_an_unwanted_message_is_read_to_its_end_and_not_stored() -> None:
     wanted = encode(RecordDict({"arrays": pack({"a": np.ones(MIB, np.uint8)})}), request_id="wanted")
     other = encode(RecordDict({"arrays": pack({"a": np.zeros(3 * MIB, np.uint8)})}), request_id="other")
     empty = encode(RecordDict(), request_id="empty")
-    assembler = open_assembler(10 * MIB, is_wanted=lambda header: header.request_id == "wanted")
+    assembler = open_assembler(10 * MIB, is_wanted=lambda header, _: header.request_id == "wanted")
     results = feed(assembler, itertools.chain(other.frames(), empty.frames(), wanted.frames()))
     assert [r.request_id for r in results if isinstance(r, Received)] == ["wanted"]
     assert len(results) == 5 + 1 + 3
