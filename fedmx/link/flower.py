@@ -12,8 +12,8 @@ Flower also keeps models in memory for longer than necessary. There are three re
   that they convert to numpy. Objects that exist since the imports are left out of it, which makes it cheap.
 """
 
+import random
 import time
-import uuid
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,6 +52,9 @@ APP_RAISED = 2
 _LOST = frozenset((0, 3, 4, 5, 8))
 # The grid has deadlines of its own. A step that takes days must still be answerable.
 _REQUEST_TTL_S = 30 * 24 * 3600.0
+# Its own, since strategies seed the one of the module. The kernel's, which uuid4 asks, costs a wait for the
+# interpreter's lock.
+_random = random.Random()  # noqa: S311 - ids of messages, not secrets
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,12 @@ def assign_id(message: Message) -> str:
     Flower's own grids write the attribute in the same way.
     """
     if not message.metadata.message_id:
-        message.metadata.__dict__["_message_id"] = uuid.uuid4().hex
+        message.metadata.__dict__["_message_id"] = _draw_id()
     return message.metadata.message_id
+
+
+def _draw_id() -> str:
+    return f"{_random.getrandbits(128):032x}"
 
 
 def error_of(error: FederationError) -> Error:
@@ -145,7 +152,7 @@ def make_error_reply(node_id: int, reply: Message) -> Message:
 def _metadata(envelope: Envelope, source: int, destination: int, *, reply_to: str) -> Metadata:
     metadata = Metadata(
         run_id=envelope.run_id,
-        message_id=uuid.uuid4().hex,
+        message_id=_draw_id(),
         src_node_id=source,
         dst_node_id=destination,
         reply_to_message_id=reply_to,

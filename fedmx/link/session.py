@@ -120,7 +120,7 @@ class Session:
         self.drop()
 
     def check_connection(self, passed_s: float, measure: Callable[[], Connections]) -> None:
-        """Drop the stream of a node from which nothing arrives, or whose transfer makes no progress.
+        """Send a sign of life; drop a stream on which nothing arrives, or a transfer makes no progress.
 
         Args:
             passed_s: seconds since the previous check.
@@ -129,6 +129,7 @@ class Session:
         member = self._member
         if member is None:
             return
+        self._outbox.show_life(passed_s)
         requests = self._shared.requests
         awaited = requests.of_node(member.node_id)
         if self._progress.check(awaited, passed_s, measure, is_writing=self._outbox.is_writing):

@@ -5,8 +5,6 @@ is complete. With hundreds of nodes, that would be hundreds of models.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 
 # If more nodes than this are asked together, their replies wait for a turn.
 MOST_AT_ONCE = 64
@@ -27,20 +25,37 @@ class Turns:
         self._free = asyncio.Semaphore(places)
         self._patience_s = patience_s
 
-    @asynccontextmanager
-    async def take(self) -> AsyncIterator[None]:
-        """Wait for a turn, in the order of the calls; it ends with the block, or after a while."""
+    def take(self) -> "Turn":
+        """Return a context that waits for a turn, in the order of the waits."""
+        return Turn(self._free, self._patience_s)
+
+
+class Turn:
+    """One turn; it ends with its block, or after a while.
+
+    Args:
+        free: the turns that are free.
+        patience_s: seconds after which it no longer counts.
+    """
+
+    def __init__(self, free: asyncio.Semaphore, patience_s: float) -> None:
+        self._free = free
+        self._patience_s = patience_s
+        self._counts = False
+        self._timer: asyncio.TimerHandle
+
+    async def __aenter__(self) -> None:
+        """Wait for the turn."""
         await self._free.acquire()
-        release = _once(self._free.release)
-        timer = asyncio.get_running_loop().call_later(self._patience_s, release)
-        try:
-            yield
-        finally:
-            timer.cancel()
-            release()
+        self._counts = True
+        self._timer = asyncio.get_running_loop().call_later(self._patience_s, self._release)
 
+    async def __aexit__(self, *_: object) -> None:
+        """End it."""
+        self._timer.cancel()
+        self._release()
 
-def _once(act: Callable[[], None]) -> Callable[[], None]:
-    """Return a function that acts at its first call only."""
-    left = [act]
-    return lambda: left.pop()() if left else None
+    def _release(self) -> None:
+        if self._counts:
+            self._counts = False
+            self._free.release()

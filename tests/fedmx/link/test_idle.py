@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from flwr.app import Message, RecordDict
 
-from fedmx.link import channel, silence
+from fedmx.link import channel, silence, watch
 from tests.bounds import HANG_S
 from tests.federation.chaos.cable import Cable
 from tests.fedmx.link.loopback import Hub, Worker
@@ -25,6 +25,8 @@ def signs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     """Signs of life come as much sooner as connections are cut, and gRPC sends no pings."""
     period_s = getattr(request, "param", silence.SIGN_AFTER_S / 40)
     monkeypatch.setattr(silence, "SIGN_AFTER_S", period_s)
+    # The server looks every so often whether a sign is due.
+    monkeypatch.setattr(watch, "PERIOD_S", watch.PERIOD_S / 40)
     monkeypatch.setattr(channel, "KEEPALIVE", (_NO_PINGS, *channel.KEEPALIVE[1:]))
 
 
