@@ -1,12 +1,10 @@
 """The gRPC connection: method and options of both ends, how a node dials, and why a connection failed."""
 
-import contextlib
 import logging
 import re
 import socket
-import threading
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -20,12 +18,12 @@ SERVICE = "fedmx.link.Link"
 METHOD_NAME = "Join"
 METHOD = f"/{SERVICE}/{METHOD_NAME}"
 
-_END_TIMEOUT_S = 1.0
 _IDLE_MS = 10_000
 
 Option = tuple[str, int | str]
-# What a handler of gRPC's reads is bytes, or EOF; what it writes is bytes.
+# What either end of a stream reads is bytes, or EOF; what it writes is bytes.
 ServicerContext = grpc.aio.ServicerContext[Any, bytes]
+Call = grpc.aio.StreamStreamCall[Any, bytes]
 
 # gRPC: errors resolving a:1: [field:hostname lookup error:address lookup failed for a:1: no such name]
 _RESOLVING = re.compile(r"errors resolving .*? error:(.*)\]")
@@ -51,15 +49,6 @@ _SERVER_WINDOW: tuple[Option, ...] = (
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 5 * 256 * 1024),
 )
-
-
-class Call(Protocol):
-    """The node's end of a stream, a class of gRPC without a public name: the frames that arrive."""
-
-    def __iter__(self) -> Iterator[bytes]: ...
-
-    def cancel(self) -> bool:
-        """End it from this side."""
 
 
 def options(frame_bytes: int) -> list[Option]:
@@ -110,7 +99,7 @@ def check_listening(address: Address) -> None:
 
 def dial(
     address: Address, frame_bytes: int, proxy: Address | None, credentials: grpc.ChannelCredentials | None
-) -> grpc.Channel:
+) -> grpc.aio.Channel:
     """Open a channel to a server.
 
     Args:
@@ -119,6 +108,14 @@ def dial(
         proxy: an HTTP proxy; None disables proxies, whatever the environment sets.
         credentials: TLS; None is plain text.
     """
+    chosen = node_options(frame_bytes, proxy)
+    if credentials is None:
+        return grpc.aio.insecure_channel(str(address), chosen)
+    return grpc.aio.secure_channel(str(address), credentials, chosen)
+
+
+def node_options(frame_bytes: int, proxy: Address | None) -> list[Option]:
+    """Return the options of a node's channel, as in `dial`."""
     chosen: list[Option] = [
         *options(frame_bytes),
         ("grpc.enable_http_proxy", int(proxy is not None)),
@@ -127,26 +124,7 @@ def dial(
     ]
     if proxy is not None:
         chosen.append(("grpc.http_proxy", f"http://{proxy}"))
-    if credentials is None:
-        return grpc.insecure_channel(str(address), chosen)
-    return grpc.secure_channel(str(address), credentials, chosen)
-
-
-def cancel_after(seconds: float, call: Call) -> threading.Timer:
-    """Cancel a call after this time, unless the returned timer is cancelled before."""
-    timer = threading.Timer(seconds, call.cancel)
-    timer.daemon = True
-    timer.start()
-    return timer
-
-
-def let_end(call: Call) -> None:
-    """Wait for the server to end a stream after its goodbye: cancelling it would break the stream instead."""
-    timer = cancel_after(_END_TIMEOUT_S, call)
-    with contextlib.suppress(grpc.RpcError):
-        for _ in call:
-            pass
-    timer.cancel()
+    return chosen
 
 
 def quiet_broken_streams() -> None:

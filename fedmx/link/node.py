@@ -1,9 +1,10 @@
 """The node's end of the link: serves one ClientApp over one stream, and reconnects after a break.
 
-The stream is read on a thread of its own, so that the node stays joined while the app trains on the main
-thread. `server.py` explains why the server's end is built differently.
+The stream is served on another thread, so that the node stays joined while the app trains on the main thread.
+A third thread, the link's, dials and waits between attempts.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from fedmx.link.flower import break_record_cycles
 from fedmx.link.handler import Exchange, answer
 from fedmx.link.held import Held
 from fedmx.link.inbox import Inbox
-from fedmx.link.node_stream import LinkOptions, NodeStream
+from fedmx.link.node_stream import LinkOptions, NodeStream, NoWelcomeError
 from fedmx.link.reply_cache import ReplyCache
 from fedmx.log import event, logger, warn
 from fedmx.pki import tls_diagnosis
@@ -52,13 +53,13 @@ class NodeLink:
         self._inbox = Inbox()
         self._tls_patience = TlsPatience()
         self._reply_cache = ReplyCache()
-        # The arrays of the newest requests, which the link's thread alone uses.
+        # The arrays of the newest requests, which only the thread of the stream uses.
         self._held = Held()
         self._store = ArrayStore()
         # Of the request that is arriving: its bytes, and whether its reply waits. Also used by it alone.
         self._bytes_down = 0
         self._reply_waits = False
-        # Shared with the link's thread. The lock guards the stream and everything that is sent on it.
+        # Shared with the thread of the stream. The lock guards the stream and everything that is sent on it.
         self._lock = threading.Lock()
         self._stream: NodeStream | None = None
         self._ready: list[bytes] = []
@@ -166,16 +167,18 @@ class NodeLink:
 
     def _dial(self, wait: Wait) -> bool:
         """Serve one stream; return whether the run is finished. If it is not, `wait.cause` has the reason."""
-        patience_s = min(_WELCOME_TIMEOUT_S, wait.left_s)
-        began = time.monotonic()
+        # If no welcome arrives, the reason is still that of the attempt before.
+        with contextlib.suppress(NoWelcomeError):
+            return self._try_stream(wait)
+        return False
+
+    def _try_stream(self, wait: Wait) -> bool:
         try:
-            if self._serve_stream(patience_s):
+            if self._serve_stream(min(_WELCOME_TIMEOUT_S, wait.left_s)):
                 return True
             wait.cause = "the stream ended"
         except grpc.RpcError as error:
-            was_cancelled_here = self._stream is None and time.monotonic() - began >= patience_s
-            if not was_cancelled_here:
-                wait.cause = channel.explain(error)
+            wait.cause = channel.explain(error)
         except TimeoutError as error:
             wait.cause = str(error)
         except ProtocolError as error:
@@ -211,20 +214,19 @@ class NodeLink:
             self._store.open,
             find_array=lambda header, digest: self._held.find(header.run_id, digest),
         )
+
+        def handle(data: bytes) -> bool:
+            chunk = encode.read_chunk(data)
+            if chunk is None:
+                return self._handle(encode.parse_frame(data), stream, assembler)
+            self._bytes_down += len(data)
+            self._take(stream, assembler.feed(chunk))
+            return False
+
         try:
-            with stream.open(patience_s) as frames:
-                for data in frames:
-                    chunk = encode.read_chunk(data)
-                    if chunk is not None:
-                        self._bytes_down += len(data)
-                        self._take(stream, assembler.feed(chunk))
-                    elif self._handle(encode.parse_frame(data), stream, assembler):
-                        return True
-                    # A chunk is up to 1 MiB: release it before waiting for the next.
-                    del data, chunk
+            return stream.serve(handle, patience_s)
         finally:
             self._held = self._held.with_parts(*assembler.take_complete())
-        return False
 
     def _handle(self, frame: pb.Frame, stream: NodeStream, assembler: Assembler) -> bool:
         """Handle a frame that is not a chunk; return whether it ends the membership."""

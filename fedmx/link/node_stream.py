@@ -1,19 +1,24 @@
-"""The node's end of one stream: frames out through a queue, frames in through an iterator."""
+"""The node's end of one stream: frames out through a queue, frames in through a function."""
 
+import asyncio
 import contextlib
-import queue
-import threading
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import grpc
+import grpc.aio
 
-from fedmx.link import channel, silence
+from fedmx.link import channel, node_loop, silence
 from fedmx.link.silence import Silence, Watchdog
 from fedmx.pki.credentials import Credentials
 from fedmx.protocol import control, encode
 from fedmx.protocol.control import Hello
 from fedmx.values import Address
+
+_END_TIMEOUT_S = 1.0
+# What a write raises once its stream is gone, besides the reason that a read raises.
+_BROKEN = (grpc.RpcError, asyncio.InvalidStateError, asyncio.CancelledError)
 
 
 @dataclass(frozen=True)
@@ -40,92 +45,148 @@ class LinkOptions:
         return self.proxy or self.address
 
 
+class NoWelcomeError(Exception):
+    """The server did not answer in time."""
+
+
 class NodeStream:
-    """One stream to the server, while it lasts."""
+    """One stream to the server, while it lasts; the event loop of this process's nodes serves it.
+
+    Args:
+        options: how to reach the server.
+    """
 
     def __init__(self, options: LinkOptions) -> None:
         self._options = options
+        self._loop = node_loop.get()
         self._silence = Silence(lambda found: silence.find_age_of_host(found, options.nearest))
-        self._outbox: queue.SimpleQueue[Iterable[bytes] | None] = queue.SimpleQueue()
-        self._may_go = threading.Event()
-        self._timer: threading.Timer
+        self._queue: deque[Iterable[bytes]] = deque()
+        self._has_work = asyncio.Event()
+        self._may_go = asyncio.Event()
+        self._is_confirmed = False
+        self._is_over = False
         self._call: channel.Call
 
     def send(self, frames: Iterable[bytes]) -> None:
         """Write frames after those that are queued; any thread may call this."""
-        self._outbox.put(frames)
+        if node_loop.is_current(self._loop):
+            self._put(frames)
+        else:
+            self._loop.call_soon_threadsafe(self._put, frames)
 
     def go(self) -> None:
-        """Write the arrays of the reply that waits: the server is ready for them."""
+        """Write the next chunk of the reply that waits: the server is ready for it."""
         self._may_go.set()
-
-    def frames(self) -> Iterator[bytes]:
-        """Yield what is to be written; gRPC iterates on a thread of its own."""
-        while (frames := self._next()) is not None:
-            yield from self._pace(frames)
-            # A reply is a model: release it before waiting for the next.
-            del frames
-
-    def _pace(self, frames: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield frames, with a wait for the server in each of their placeholders."""
-        for frame in frames:
-            if frame is not encode.WAIT:
-                yield frame
-                continue
-            while not self._may_go.wait(silence.SIGN_AFTER_S):
-                yield control.ALIVE
-            self._may_go.clear()
-
-    def _next(self) -> Iterable[bytes] | None:
-        try:
-            return self._outbox.get(timeout=silence.SIGN_AFTER_S)
-        except queue.Empty:
-            return [control.ALIVE]
-
-    @contextlib.contextmanager
-    def open(self, patience_s: float) -> Iterator[Iterator[bytes]]:
-        """Dial, and yield the frames that arrive.
-
-        Args:
-            patience_s: the stream is cancelled unless `confirm` is called within this time.
-
-        Raises:
-            grpc.RpcError: there is no server, or the stream broke.
-            TimeoutError: nothing arrived for too long.
-        """
-        options = self._options
-        credentials = options.credentials.for_node() if options.credentials else None
-        with channel.dial(options.address, encode.FRAME_BYTES, options.proxy, credentials) as dialled:
-            join: grpc.StreamStreamMultiCallable[bytes, bytes] = dialled.stream_stream(channel.METHOD)
-            self._call = join(self.frames())
-            self._timer = channel.cancel_after(patience_s, self._call)
-            watchdog = Watchdog(self._silence, self._call.cancel)
-            watchdog.start()
-            try:
-                yield self._read()
-            except grpc.RpcError:
-                if not watchdog.has_fired:
-                    raise
-                raise TimeoutError(f"nothing arrived for {silence.LIMIT_S:g} s") from None
-            finally:
-                watchdog.stop()
-                self._timer.cancel()
-                # First, so that a reply that waits is not sent any further.
-                self._call.cancel()
-                self._outbox.put(None)
-                self._may_go.set()
 
     def confirm(self) -> None:
         """Keep the stream open: the server has answered."""
-        self._timer.cancel()
+        self._is_confirmed = True
 
     def let_end(self) -> None:
-        """Let the server end the stream after its goodbye."""
-        channel.let_end(self._call)
+        """Let the server end the stream after its goodbye: to cancel it would break it instead."""
+        self._is_over = True
 
-    def _read(self) -> Iterator[bytes]:
-        for data in self._call:
+    def serve(self, handle: Callable[[bytes], bool], patience_s: float) -> bool:
+        """Dial, and pass on the frames that arrive until the stream ends.
+
+        Args:
+            handle: is called with each frame, on the loop's thread; returns whether it was the last.
+            patience_s: the stream is cancelled unless `confirm` is called within this time.
+
+        Returns:
+            Whether there was a last frame.
+
+        Raises:
+            grpc.RpcError: there is no server, or the stream broke.
+            NoWelcomeError: `confirm` was not called in time.
+            TimeoutError: nothing arrived for too long.
+        """
+        return asyncio.run_coroutine_threadsafe(self._serve(handle, patience_s), self._loop).result()
+
+    async def _serve(self, handle: Callable[[bytes], bool], patience_s: float) -> bool:
+        options = self._options
+        credentials = options.credentials.for_node() if options.credentials else None
+        async with channel.dial(options.address, encode.FRAME_BYTES, options.proxy, credentials) as dialled:
+            join: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = dialled.stream_stream(channel.METHOD)
+            self._call = join()
+            timer = self._loop.call_later(patience_s, self._give_up)
+            watchdog = Watchdog(self._silence, lambda: self._loop.call_soon_threadsafe(self._call.cancel))
+            watchdog.start()
+            try:
+                return await self._exchange(handle)
+            except asyncio.CancelledError:
+                if watchdog.has_fired:
+                    raise TimeoutError(f"nothing arrived for {silence.LIMIT_S:g} s") from None
+                raise NoWelcomeError from None
+            finally:
+                watchdog.stop()
+                timer.cancel()
+
+    def _give_up(self) -> None:
+        if not self._is_confirmed:
+            self._call.cancel()
+
+    async def _exchange(self, handle: Callable[[bytes], bool]) -> bool:
+        """Read and write until the stream ends; return whether there was a last frame."""
+        reading = asyncio.create_task(self._read_all(handle))
+        writing = asyncio.create_task(self._write_all())
+        try:
+            await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
+            if writing.done() and (error := writing.exception()) and not isinstance(error, _BROKEN):
+                raise error
+            # If the stream broke, this raises the reason.
+            return await reading
+        finally:
+            reading.cancel()
+            # A reply that waits is not sent any further.
+            writing.cancel()
+            await asyncio.wait({reading, writing})
+            if self._is_over:
+                await self._await_end()
+            self._call.cancel()
+
+    async def _read_all(self, handle: Callable[[bytes], bool]) -> bool:
+        # At its end, it is no bytes.
+        while isinstance(data := await self._call.read(), bytes):
             self._silence.end()
-            yield data
+            if handle(data):
+                return True
             # A chunk is up to 1 MiB: release it before waiting for the next.
             del data
+        return False
+
+    async def _await_end(self) -> None:
+        with contextlib.suppress(grpc.RpcError, TimeoutError, asyncio.CancelledError):
+            async with asyncio.timeout(_END_TIMEOUT_S):
+                while await self._call.read() is not grpc.aio.EOF:
+                    pass
+
+    async def _write_all(self) -> None:
+        while True:
+            if self._queue:
+                await self._write(self._queue.popleft())
+            else:
+                self._has_work.clear()
+                await self._wait(self._has_work)
+
+    async def _write(self, frames: Iterable[bytes]) -> None:
+        """Write frames, with a wait for the server in each of their placeholders."""
+        for frame in frames:
+            if frame is not encode.WAIT:
+                await self._call.write(frame)
+                continue
+            await self._wait(self._may_go)
+            self._may_go.clear()
+
+    async def _wait(self, event: asyncio.Event) -> None:
+        """Wait for an event; meanwhile, write signs of life."""
+        while not event.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(silence.SIGN_AFTER_S):
+                    await event.wait()
+                    return
+            await self._call.write(control.ALIVE)
+
+    def _put(self, frames: Iterable[bytes]) -> None:
+        self._queue.append(frames)
+        self._has_work.set()

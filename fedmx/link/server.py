@@ -1,9 +1,8 @@
 """The server's end of the link: a gRPC server on a thread of its own, and the sessions that it serves.
 
-The two ends are threaded differently on purpose. The server has hundreds of streams and no work of its own
-between frames, so one asyncio loop serves them all on one thread, and their state needs no locks. A node has
-one stream, and an app that blocks for minutes in MXNet: its stream is read on a thread by gRPC's synchronous
-client (`node.py`), so that it stays joined while the app trains on the main thread.
+The server has hundreds of streams and no work of its own between frames, so one asyncio loop serves them all
+on one thread, and their state needs no locks. A node has an app that blocks for minutes in MXNet, so a loop
+on another thread serves its stream (`node_loop.py`).
 
 Only the roster and the requests' futures are shared with the server program's main thread.
 """

@@ -78,7 +78,7 @@ OF_CLIENT = (
     Kill("after", _TRAIN),
     # its update: begun, and half written
     Kill("after", "fedmx.link.handler:encode_reply"),
-    Kill(4, "fedmx.link.node_stream:NodeStream.frames"),
+    Kill(1, "fedmx.link.reply_cache:Reply._cut", call=2),
     # evaluating
     Kill("before", _EVALUATE),
     Kill("after", _EVALUATE),

@@ -219,12 +219,20 @@ class RawNode:
     Args:
         address: the server's.
         reads: whether it reads what the server sends.
+        tls: None is plain text.
     """
 
-    def __init__(self, address: Address, *, reads: bool = True) -> None:
+    def __init__(
+        self, address: Address, *, reads: bool = True, tls: grpc.ChannelCredentials | None = None
+    ) -> None:
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._received: queue.SimpleQueue[pb.Frame | None] = queue.SimpleQueue()
-        self._channel = channel.dial(address, encode.FRAME_BYTES, None, None)
+        options = channel.node_options(encode.FRAME_BYTES, None)
+        self._channel = (
+            grpc.secure_channel(str(address), tls, options)
+            if tls
+            else grpc.insecure_channel(str(address), options)
+        )
         join: grpc.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(channel.METHOD)
         self._call = join(iter(self._outbox.get, None))
         if reads:

@@ -48,7 +48,7 @@ def test_both_ends_ping_and_tolerate_pings(
     open_hub: Callable[..., Hub], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of_server = spy(monkeypatch, grpc.aio, "server")
-    of_node = spy(monkeypatch, grpc, "insecure_channel")
+    of_node = spy(monkeypatch, grpc.aio, "insecure_channel")
     open_hub().start()
     assert [EXPECTED | options for options in of_server] == of_server
     assert of_node == [EXPECTED | {"grpc.enable_http_proxy": 0, "grpc.use_local_subchannel_pool": 1}]

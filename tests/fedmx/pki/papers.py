@@ -1,6 +1,5 @@
 """Authorities and credentials for tests: valid ones, and invalid ones that no command would write."""
 
-import functools
 import shutil
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -8,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import pytest
 from cryptography import x509
 
 from fedmx.deployment_settings import PkiSettings
-from fedmx.link import channel
 from fedmx.pki import certificates
 from fedmx.pki.access import PeerVerifier
 from fedmx.pki.authority import Authority
@@ -109,10 +106,7 @@ class SecureRawNode(RawNode):
         reads: bool = True,
     ) -> None:
         tls = credentials.for_node() if credentials else grpc.ssl_channel_credentials(authority)
-        dial = functools.partial(channel.dial, credentials=tls)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(channel, "dial", lambda *given: dial(*given[:3]))
-            super().__init__(address, reads=reads)
+        super().__init__(address, reads=reads, tls=tls)
 
 
 def start_node(
