@@ -3,6 +3,11 @@
 import os
 
 
+def is_set(variable: str) -> bool:
+    """Return whether the user has set a library's variable."""
+    return variable in os.environ
+
+
 def silence() -> None:
     """Turn off what libraries send and print on their own.
 

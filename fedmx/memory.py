@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedmx import cgroups
+from fedmx.libraries import is_set
 
 # Version 1 of control groups writes "unlimited" as the largest multiple of a page.
 _UNLIMITED = 2**62
@@ -99,5 +100,5 @@ def share_heap() -> None:
     except AttributeError:
         return
     for variable, option, value in _HEAP:
-        if variable not in os.environ:
+        if not is_set(variable):
             mallopt(option, value)
