@@ -2,7 +2,6 @@
 
 import pytest
 
-from fedmx.errors import UnreachableError
 from fedmx.link import farewell
 from tests.bounds import HANG_S
 from tests.federation.chaos.cable import Cable
@@ -37,8 +36,9 @@ def test_a_line_that_stalls_does_not_hold_up_the_end(
     carried = dict(cable.carried)
     hub.stop()
     assert cable.carried == carried
+    cable.cut()
     cable.flow()
-    assert isinstance(slow.join(), UnreachableError)
+    slow.join()
 
 
 def test_a_line_that_moves_for_too_long_is_given_up(
@@ -48,4 +48,7 @@ def test_a_line_that_moves_for_too_long_is_given_up(
     cable.bytes_per_s = BYTES_PER_S
     leave_out_slow(hub, large())
     hub.stop()
-    assert isinstance(slow.join(), UnreachableError)
+    carried = cable.carried["down"]
+    # Here it may still arrive, since gRPC goes on in the test's process.
+    slow.join()
+    assert cable.carried["down"] > carried + 100_000
