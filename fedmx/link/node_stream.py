@@ -132,8 +132,8 @@ class NodeStream:
         writing = asyncio.create_task(self._write_all())
         try:
             await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
-            if writing.done() and (error := writing.exception()) and not isinstance(error, _BROKEN):
-                raise error
+            if writing.done() and not isinstance(writing.exception(), _BROKEN):
+                writing.result()
             # If the stream broke, this raises the reason.
             return await reading
         finally:
@@ -144,9 +144,12 @@ class NodeStream:
             if self._is_over:
                 await self._await_end()
             self._call.cancel()
+            # The traceback of a task's error refers to this frame. If the frame referred to the task, what
+            # was still to be written would stay in memory until the garbage collector runs.
+            del reading, writing
 
     async def _read_all(self, handle: Callable[[bytes], bool]) -> bool:
-        # At its end, it is no bytes.
+        # At the end of the stream, `read` returns EOF, which is not bytes.
         while isinstance(data := await self._call.read(), bytes):
             self._silence.end()
             if handle(data):

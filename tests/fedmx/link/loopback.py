@@ -19,7 +19,7 @@ from fedmx.errors import FederationError
 from fedmx.link import channel
 from fedmx.link.grid import LinkGrid
 from fedmx.link.node import NodeLink
-from fedmx.link.node_stream import LinkOptions
+from fedmx.link.node_stream import LinkOptions, NodeStream
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
 from fedmx.protocol import control, encode
@@ -103,6 +103,12 @@ class Node:
         self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
         return self.outcome
+
+    @property
+    def stream(self) -> NodeStream:
+        """The stream on which it was welcomed."""
+        assert self._link._stream is not None
+        return self._link._stream
 
     @property
     def waiting(self) -> list[str]:

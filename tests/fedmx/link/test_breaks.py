@@ -1,7 +1,9 @@
 """Broken streams, repeated requests and late answers."""
 
+import gc
 import io
 import re
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -104,6 +106,18 @@ def test_a_message_that_was_cut_off_halfway_is_sent_again(
     assert reply.content == large(2)
     assert node.worker.asked == ["1"]
     assert count_of("node left", log) == 1
+
+
+def test_a_broken_stream_is_released_at_once(hub: Hub, cable: Cable) -> None:
+    """Without Python's collector of cycles, since the frames of a reply may wait in it."""
+    node = hub.start(address=cable.address)
+    broken = weakref.ref(node.stream)
+    gc.disable()
+    try:
+        hub.await_return("node", cable.cut)
+        hub.wait_until(lambda: broken() is None)
+    finally:
+        gc.enable()
 
 
 def test_a_request_that_is_repeated_after_its_reply_is_answered_from_the_cache(hub: Hub) -> None:
