@@ -4,7 +4,6 @@ The stream is served on another thread, so that the node stays joined while the 
 A third thread, the link's, dials and waits between attempts.
 """
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -53,7 +52,7 @@ class NodeLink:
         self._inbox = Inbox()
         self._tls_patience = TlsPatience()
         self._reply_cache = ReplyCache()
-        # The arrays of the newest requests, which only the thread of the stream uses.
+        # The arrays of the newest requests. Only the thread of the stream uses them while there is a stream.
         self._held = Held()
         self._store = ArrayStore()
         # Of the request that is arriving: its bytes, and whether its reply waits. Also used by it alone.
@@ -167,16 +166,13 @@ class NodeLink:
 
     def _dial(self, wait: Wait) -> bool:
         """Serve one stream; return whether the run is finished. If it is not, `wait.cause` has the reason."""
-        # If no welcome arrives, the reason is still that of the attempt before.
-        with contextlib.suppress(NoWelcomeError):
-            return self._try_stream(wait)
-        return False
-
-    def _try_stream(self, wait: Wait) -> bool:
         try:
             if self._serve_stream(min(_WELCOME_TIMEOUT_S, wait.left_s)):
                 return True
             wait.cause = "the stream ended"
+        except NoWelcomeError:
+            # The reason is still that of the attempt before.
+            pass
         except grpc.RpcError as error:
             wait.cause = channel.explain(error)
         except TimeoutError as error:
