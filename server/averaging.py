@@ -20,6 +20,7 @@ from server.update import Update
 SLICE = 1 << 18
 """Values of each update that are in memory at a time, where all updates have to be."""
 
+# Values at a time, whose products fit into the processor's cache.
 _CACHED = 1 << 16
 
 

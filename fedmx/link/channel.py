@@ -21,9 +21,10 @@ METHOD = f"/{SERVICE}/{METHOD_NAME}"
 _IDLE_MS = 10_000
 
 Option = tuple[str, int | str]
-# What either end of a stream reads is bytes, or EOF; what it writes is bytes.
+# What a handler of gRPC's reads is bytes, or EOF; what it writes is bytes.
 ServicerContext = grpc.aio.ServicerContext[Any, bytes]
-Call = grpc.aio.StreamStreamCall[Any, bytes]
+# The node's end of a stream.
+Call = grpc.aio.StreamStreamCall[bytes, bytes]
 
 # gRPC: errors resolving a:1: [field:hostname lookup error:address lookup failed for a:1: no such name]
 _RESOLVING = re.compile(r"errors resolving .*? error:(.*)\]")

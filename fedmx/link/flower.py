@@ -52,8 +52,8 @@ APP_RAISED = 2
 _LOST = frozenset((0, 3, 4, 5, 8))
 # The grid has deadlines of its own. A step that takes days must still be answerable.
 _REQUEST_TTL_S = 30 * 24 * 3600.0
-# Its own, since strategies seed the one of the module. The kernel's, which uuid4 asks, costs a wait for the
-# interpreter's lock.
+# A generator of its own, since strategies seed the module's. uuid4 asks the kernel, for which it releases the
+# interpreter's lock, and then waits for it.
 _random = random.Random()  # noqa: S311 - ids of messages, not secrets
 
 

@@ -59,7 +59,7 @@ class ReplyCache:
 
     A server that was restarted first queries each node, then repeats the requests whose replies it lost. So a
     query releases nothing but the reply to the query before it. One of the replies is an update, as large as
-    the model; the others are small. The main thread adds replies, and the link's thread sends them again.
+    the model; the others are small. The main thread adds replies, and the stream's thread sends them again.
     """
 
     def __init__(self) -> None:

@@ -120,7 +120,7 @@ class Session:
         self.drop()
 
     def check_connection(self, passed_s: float, measure: Callable[[], Connections]) -> None:
-        """Send a sign of life; drop a stream on which nothing arrives, or a transfer makes no progress.
+        """Send a sign of life if one is due; drop the stream if nothing arrives, or a transfer stalls.
 
         Args:
             passed_s: seconds since the previous check.

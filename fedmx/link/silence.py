@@ -1,10 +1,11 @@
 """Detects that the other end of a stream is gone, because nothing arrives from it.
 
-Each end sends something at least every SIGN_AFTER_S seconds, and considers the other gone after LIMIT_S
-seconds without a single byte. gRPC's keepalive cannot decide this: it waits for the answer to a ping, and on
-a slow line that answer queues behind all data that is already on its way. So its timeout is off
-(`channel.py`), and any byte counts, whatever it belongs to: the end that receives a model keeps receiving
-bytes, and the end that sends one receives the other's signs of life, which nothing delays.
+Each end sends something when it has sent nothing for SIGN_AFTER_S seconds, the server up to two seconds
+later (`watch.py`), and considers the other gone after LIMIT_S seconds without a single byte. gRPC's keepalive
+cannot decide this: it waits for the answer to a ping, and on a slow line that answer queues behind all data
+that is already on its way. So its timeout is off (`channel.py`), and any byte counts, whatever it belongs to:
+the end that receives a model keeps receiving bytes, and the end that sends one receives the other's signs of
+life, which nothing delays.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What a server checks every two seconds: silent nodes, stalled transfers, sites that lost their access."""
+"""What a server does every two seconds: signs of life, and checks of nodes, transfers and sites' access."""
 
 import asyncio
 import functools
@@ -15,7 +15,7 @@ PERIOD_S = 2.0
 
 
 class Watch:
-    """Ends the sessions whose node is gone or has lost its access.
+    """Sends signs of life, and ends the sessions whose node is gone or has lost its access.
 
     Args:
         sessions: those that are open; its owner adds and removes them.
