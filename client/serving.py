@@ -12,7 +12,6 @@ from fedmx import log, parsing
 from fedmx.link.node import NodeLink
 from fedmx.link.node_stream import LinkOptions
 from fedmx.log import event
-from fedmx.memory import release_heap
 from fedmx.pki.certificates import SITE
 from fedmx.pki.credentials import load_credentials
 from fedmx.protocol.control import Hello
@@ -56,8 +55,6 @@ def main() -> None:
         dataset_test_examples=description.get("test-examples"),
     )
     messages.journal.is_transfer_measured = True
-    # Decoding files may have needed several times what their examples need.
-    release_heap()
     try:
         # The device may depend on a partition or a schema that is not known yet: then report the setting.
         link.serve(app, description, device or settings.device, messages.journal.add_exchange)

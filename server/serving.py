@@ -15,6 +15,7 @@ from fedmx.link.grid import LinkGrid
 from fedmx.link.roster import MAX_PRESENT, Roster
 from fedmx.link.server import LinkServer
 from fedmx.log import event
+from fedmx.memory import keep_heap
 from fedmx.pki.access import PeerVerifier
 from fedmx.pki.certificates import REVOKED_FILE, SERVER
 from fedmx.pki.credentials import load_credentials
@@ -44,6 +45,7 @@ def main() -> None:
     log.configure(settings.log_level, settings.log_format)
     # Some of Flower's strategies collect garbage for every reply: not among all that was imported.
     gc.freeze()
+    keep_heap()
     # Reporters are closed last: the status page waits for those who read the outcome.
     with RunsFolder(settings.runs_dir) as runs, build(settings) as reporters:
         if finished := resume.find_unannounced(runs, settings):

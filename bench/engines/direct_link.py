@@ -20,7 +20,7 @@ from fedmx import log
 from fedmx.deployment_settings import PkiSettings
 from fedmx.link.node import NodeLink
 from fedmx.link.node_stream import LinkOptions
-from fedmx.memory import share_heap
+from fedmx.memory import keep_heap, share_heap
 from fedmx.pki.authority import LOCAL_SITE, Authority
 from fedmx.pki.certificates import SITE
 from fedmx.pki.credentials import Credentials, read_credentials
@@ -130,6 +130,7 @@ def serve(arguments: Sequence[str]) -> None:
     }
     settings = load(ServerSettings, find_problems, environ=environment() | own)
     gc.freeze()
+    keep_heap()
     with Stopwatch(path) as stopwatch:
         start = resume.choose_run(settings)
         run_to_goodbye(listen(settings, start), settings, start, _Timer(stopwatch))
