@@ -9,14 +9,16 @@ def is_set(variable: str) -> bool:
 
 
 def silence() -> None:
-    """Turn off what libraries send and print on their own.
+    """Turn off what libraries send, print and do at forks on their own.
 
     Flower has telemetry and a check for updates. gRPC prints a line for every handshake that fails, so that
-    anyone who reaches an open port could fill the log.
+    anyone who reaches an open port could fill the log. At a fork, gRPC restarts its threads in the child,
+    which aborts if a stream was in use: a task's workers would end at random (grpc/grpc#43055).
     """
     os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
     os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
     os.environ["GRPC_VERBOSITY"] = "ERROR"
+    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 
 def set_omp_threads(count: int) -> None:

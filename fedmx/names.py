@@ -14,7 +14,10 @@ from fedmx.errors import SettingsError
 from fedmx.fields import list_names, parse
 from fedmx.settings import ClientSettings, ServerSettings
 
-_ENGINE_NAMES = re.compile(r"HOME|HOSTNAME|PATH|TERM|LC_CTYPE|GRPC_VERBOSITY|container|\w+_proxy|\w+_PROXY")
+# Set by the engine, and by this program for its libraries.
+_FOREIGN_NAMES = re.compile(
+    r"HOME|HOSTNAME|PATH|TERM|LC_CTYPE|GRPC_(VERBOSITY|ENABLE_FORK_SUPPORT)|container|\w+_proxy|\w+_PROXY"
+)
 _OTHER_NAMES = re.compile(r"(X|COMPOSE|DOCKER|BUILDKIT)_.*")
 
 
@@ -31,7 +34,7 @@ def check_container(environ: Mapping[str, str]) -> None:
         SettingsError: some are not settings; wrong values of settings are reported with them.
     """
     of_image = image.list_names()
-    others = [name for name in environ if name not in of_image and not _ENGINE_NAMES.fullmatch(name)]
+    others = [name for name in environ if name not in of_image and not _FOREIGN_NAMES.fullmatch(name)]
     problems = find_problems(others)
     if problems:
         raise SettingsError([*problems, *find_wrong_values(environ)])

@@ -207,7 +207,8 @@ print(threading.active_count(), "mxnet" in sys.modules, changed)
         [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
     # Flower sets GRPC_VERBOSITY, and tensorboardX CRC32C_SW_MODE, for a package that it may use.
-    names = ["CRC32C_SW_MODE", "FLWR_DISABLE_UPDATE_CHECK", "FLWR_TELEMETRY_ENABLED", "GRPC_VERBOSITY"]
+    names = ["CRC32C_SW_MODE", "FLWR_DISABLE_UPDATE_CHECK", "FLWR_TELEMETRY_ENABLED"]
+    names += ["GRPC_ENABLE_FORK_SUPPORT", "GRPC_VERBOSITY"]
     assert done.stdout == f"1 False {names}\n"
     assert done.stderr == ""
 
