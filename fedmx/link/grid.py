@@ -22,7 +22,7 @@ from fedmx.link.quorum import Absence, Cause, Quorum
 from fedmx.link.request import Answer, Request, Transfer
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
-from fedmx.link.turns import MOST_AT_ONCE
+from fedmx.link.turns import PLACES
 from fedmx.protocol import encode
 from fedmx.protocol import link_pb2 as pb
 
@@ -93,7 +93,7 @@ class LinkGrid(Grid):
         """
         # The list keeps all records alive, so that each has an `id` of its own.
         messages = list(messages)
-        reply_waits = len(messages) > MOST_AT_ONCE
+        reply_waits = len(messages) > PLACES
         encoded: dict[_Arrays, encode.EncodedArrays] = {}
         requests: list[Request] = []
         try:

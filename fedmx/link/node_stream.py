@@ -18,7 +18,7 @@ from fedmx.values import Address
 
 _END_TIMEOUT_S = 1.0
 # What a write raises once its stream is gone, besides the reason that a read raises.
-_BROKEN = (grpc.RpcError, asyncio.InvalidStateError, asyncio.CancelledError)
+_BROKEN = (grpc.RpcError, asyncio.InvalidStateError)
 
 
 @dataclass(frozen=True)

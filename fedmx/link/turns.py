@@ -7,8 +7,7 @@ is complete. With hundreds of nodes, that would be hundreds of models.
 import asyncio
 
 # If more nodes than this are asked together, their replies wait for a turn.
-MOST_AT_ONCE = 64
-_PLACES = 8
+PLACES = 8
 _PATIENCE_S = 0.25
 
 
@@ -21,7 +20,7 @@ class Turns:
             others.
     """
 
-    def __init__(self, places: int = _PLACES, patience_s: float = _PATIENCE_S) -> None:
+    def __init__(self, places: int = PLACES, patience_s: float = _PATIENCE_S) -> None:
         self._free = asyncio.Semaphore(places)
         self._patience_s = patience_s
 

@@ -10,7 +10,7 @@ from flwr.app import RecordDict
 from fedmx import arrays
 from fedmx.link.loan import Loan
 from fedmx.link.progress import Progress
-from fedmx.link.turns import MOST_AT_ONCE, Turns
+from fedmx.link.turns import PLACES, Turns
 from tests.bounds import HANG_S
 from tests.fedmx.link.loopback import Hub, Worker, change
 from tests.fedmx.protocol.wire import pack
@@ -106,7 +106,7 @@ def test_a_reply_that_is_over_before_its_turn_comes_has_none() -> None:
 
 
 def test_replies_that_wait_for_their_turn_arrive_whole(hub: Hub) -> None:
-    count = MOST_AT_ONCE + 6
+    count = 3 * PLACES
     names = [f"node-{number}" for number in range(count)]
     for name in names:
         hub.start(name, Worker(change))
