@@ -137,6 +137,7 @@ class LinkServer:
         limit_s = linger_s + farewell.LIMIT_S + session.GOODBYE_TIMEOUT_S + 1
         with contextlib.suppress(concurrent.futures.TimeoutError):
             self._call(self._stop(goodbye, linger_s), timeout_s=limit_s)
+        self._thread.join(_LAST_TASKS_TIMEOUT_S)
 
     def submit(self, requests: list[Request]) -> None:
         """Send requests to their nodes; each request's future receives the answer."""

@@ -279,4 +279,4 @@ def test_a_server_stops_in_time_although_a_node_reads_nothing(
     ((_, request),) = hub.grid._open.values()
     hub.wait_until(lambda: request.bytes_sent > 0)
     hub.stop()
-    hub.wait_until(lambda: not hub.server._thread.is_alive())
+    assert not hub.server._thread.is_alive()
