@@ -4,6 +4,7 @@ gRPC's synchronous client needs three threads for each stream, and passes every 
 """
 
 import asyncio
+import logging
 import threading
 from functools import cache
 
@@ -27,5 +28,16 @@ def is_current(loop: asyncio.AbstractEventLoop) -> bool:
 @cache
 def _start() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
+    logging.getLogger("asyncio").addFilter(_is_worth_logging)
     threading.Thread(target=loop.run_forever, name="streams", daemon=True).start()
     return loop
+
+
+def _is_worth_logging(record: logging.LogRecord) -> bool:
+    """Return whether a record of asyncio is not about an event of gRPC for a loop that a task has closed.
+
+    Each loop takes events of gRPC for the others. If a task's own loop ends before its calls do, what is left
+    of them cannot be passed on.
+    """
+    is_closed = record.exc_info is not None and str(record.exc_info[1]) == "Event loop is closed"
+    return not (is_closed and "PollerCompletionQueue" in record.getMessage())
