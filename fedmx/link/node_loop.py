@@ -34,10 +34,10 @@ def _start() -> asyncio.AbstractEventLoop:
 
 
 def _is_worth_logging(record: logging.LogRecord) -> bool:
-    """Return whether a record of asyncio is not about an event of gRPC for a loop that a task has closed.
+    """Return whether a record of asyncio is not about an event of gRPC for a loop that is closed.
 
-    Each loop takes events of gRPC for the others. If a task's own loop ends before its calls do, what is left
-    of them cannot be passed on.
+    Each loop takes events of gRPC for the others. If a loop ends before its calls do, that of a task for
+    example, what is left of them cannot be passed on.
     """
     is_closed = record.exc_info is not None and str(record.exc_info[1]) == "Event loop is closed"
     return not (is_closed and "PollerCompletionQueue" in record.getMessage())

@@ -41,9 +41,6 @@ from fedmx.values import Address
 _MAX_GREETING = 64
 # gRPC's own tasks outlive its stop by a moment.
 _LAST_TASKS_TIMEOUT_S = 0.5
-# In a process with several loops, each takes events of gRPC for the others and passes them on. What one has
-# taken may arrive after the stop.
-_LAST_EVENTS_S = 0.1
 
 
 class LinkServer:
@@ -195,7 +192,7 @@ class LinkServer:
         if stopping.done() and rest:
             await asyncio.wait(rest, timeout=_LAST_TASKS_TIMEOUT_S)
         # Until then, gRPC uses the loop.
-        stopping.add_done_callback(lambda _: self._loop.call_later(_LAST_EVENTS_S, self._loop.stop))
+        stopping.add_done_callback(lambda _: self._loop.call_soon(self._loop.stop))
 
     async def _join(self, _: AsyncIterator[bytes], context: ServicerContext) -> None:
         """Serve one stream; gRPC calls this for each."""
