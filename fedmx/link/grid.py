@@ -22,7 +22,7 @@ from fedmx.link.quorum import Absence, Cause, Quorum
 from fedmx.link.request import Answer, Request, Transfer
 from fedmx.link.roster import Roster
 from fedmx.link.server import LinkServer
-from fedmx.link.turns import PLACES
+from fedmx.link.turns import must_wait
 from fedmx.protocol import encode
 from fedmx.protocol import link_pb2 as pb
 
@@ -93,7 +93,6 @@ class LinkGrid(Grid):
         """
         # The list keeps all records alive, so that each has an `id` of its own.
         messages = list(messages)
-        reply_waits = len(messages) > PLACES
         encoded: dict[_Arrays, encode.EncodedArrays] = {}
         requests: list[Request] = []
         try:
@@ -101,6 +100,7 @@ class LinkGrid(Grid):
             for start in range(0, len(messages), _ENCODED_AT_ONCE):
                 batch = messages[start : start + _ENCODED_AT_ONCE]
                 made = [_make_request(message, encoded) for message in batch]
+                reply_waits = must_wait(len(messages), made[0].message.arrays.size)
                 for request in made:
                     request.reply_waits = reply_waits
                     request.most_reply_bytes = most_reply_bytes

@@ -63,6 +63,7 @@ class NodeStream:
         self._queue: deque[Iterable[bytes]] = deque()
         self._has_work = asyncio.Event()
         self._may_go = asyncio.Event()
+        self._chunks_allowed = 0
         self._is_confirmed = False
         self._is_over = False
         self._call: channel.Call
@@ -75,7 +76,8 @@ class NodeStream:
             self._loop.call_soon_threadsafe(self._put, frames)
 
     def go(self) -> None:
-        """Write the next chunk of the reply that waits: the server is ready for it."""
+        """Write one more chunk of the reply that waits: the server is ready for it."""
+        self._chunks_allowed += 1
         self._may_go.set()
 
     def confirm(self) -> None:
@@ -174,12 +176,15 @@ class NodeStream:
 
     async def _write(self, frames: Iterable[bytes]) -> None:
         """Write frames, with a wait for the server in each of their placeholders."""
+        self._chunks_allowed = 0
         for frame in frames:
             if frame is not encode.WAIT:
                 await self._call.write(frame)
                 continue
-            await self._wait(self._may_go)
-            self._may_go.clear()
+            if not self._chunks_allowed:
+                self._may_go.clear()
+                await self._wait(self._may_go)
+            self._chunks_allowed -= 1
 
     async def _wait(self, event: asyncio.Event) -> None:
         """Wait for an event; meanwhile, write signs of life."""

@@ -57,7 +57,7 @@ class Session:
         self._progress = Progress(self.peer, shared.stall_timeout_s)
         self._outbox = Outbox(context, shared.sending)
         self._reading: asyncio.Task[None] | None = None
-        self._loan = Loan(shared.receiving, self._progress, lambda: self._outbox.send([control.GO]))
+        self._loan = Loan(shared.receiving, self._progress, lambda n: self._outbox.send([control.GO] * n))
         self._assembler: Assembler | None = None
         self._member: Member | None = None
         self._site: Site | None = None
@@ -164,8 +164,7 @@ class Session:
                 chunk = encode.read_chunk(data)
                 if chunk is not None:
                     self._take(member, assembler, assembler.feed(chunk))
-                    if assembler.waits:
-                        self._outbox.send([control.GO])
+                    self._loan.note(assembler.bytes_that_wait)
                 else:
                     self._handle(member, assembler, encode.parse_frame(data))
                 # A chunk is up to 1 MiB: release it before waiting for the next.
@@ -187,8 +186,7 @@ class Session:
             self._quota.count_reply()
             is_kept = self._shared.requests.awaits(member.node_id)
             self._take(member, assembler, assembler.begin(frame.begin, is_kept=is_kept))
-            if assembler.waits:
-                self._loan.begin()
+            self._loan.note(assembler.bytes_that_wait)
         elif kind == "withdraw" and self.is_ready:
             assembler.abort()
             self._take(member, assembler, None)

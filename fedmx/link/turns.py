@@ -6,9 +6,16 @@ is complete. With hundreds of nodes, that would be hundreds of models.
 
 import asyncio
 
-# If more nodes than this are asked together, their replies wait for a turn.
-PLACES = 8
+_PLACES = 8
+# Bytes that replies may have on their way together without waiting for a turn, and that one has at most.
+_MOST_ON_THEIR_WAY = 64 * 1024 * 1024
+_MOST_OF_ONE = 8 * 1024 * 1024
 _PATIENCE_S = 0.25
+
+
+def must_wait(replies: int, array_bytes: int) -> bool:
+    """Return whether replies with arrays of about so many bytes each wait for their turn."""
+    return replies * min(array_bytes, _MOST_OF_ONE) > _MOST_ON_THEIR_WAY
 
 
 class Turns:
@@ -18,15 +25,18 @@ class Turns:
         places: how many streams have a turn at a time.
         patience_s: seconds after which a turn no longer counts, so that a slow line does not hold up the
             others.
+
+    Attributes:
+        patience_s: the same.
     """
 
-    def __init__(self, places: int = PLACES, patience_s: float = _PATIENCE_S) -> None:
+    def __init__(self, places: int = _PLACES, patience_s: float = _PATIENCE_S) -> None:
+        self.patience_s = patience_s
         self._free = asyncio.Semaphore(places)
-        self._patience_s = patience_s
 
     def take(self) -> "Turn":
         """Return a context that waits for a turn, in the order of the waits."""
-        return Turn(self._free, self._patience_s)
+        return Turn(self._free, self.patience_s)
 
 
 class Turn:

@@ -101,9 +101,10 @@ class Assembler:
         return not self._left
 
     @property
-    def waits(self) -> bool:
-        """Whether the other end waits before the next chunk of the current message."""
-        return self._begin.waits and not self.is_idle
+    def bytes_that_wait(self) -> int:
+        """The bytes of the current message that the other end sends only when it may."""
+        is_array = not self._begin.header_bytes
+        return self._left if self._begin.waits and is_array else 0
 
     @property
     def arrived(self) -> tuple[str, int, int] | None:

@@ -5,12 +5,15 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 import numpy as np
+import pytest
 from flwr.app import RecordDict
 
 from fedmx import arrays
+from fedmx.link import turns
 from fedmx.link.loan import Loan
 from fedmx.link.progress import Progress
-from fedmx.link.turns import PLACES, Turns
+from fedmx.link.turns import Turns, must_wait
+from fedmx.protocol.encode import WAITING_CHUNK_BYTES
 from tests.bounds import HANG_S
 from tests.fedmx.link.loopback import Hub, Worker, change
 from tests.fedmx.protocol.wire import pack
@@ -90,23 +93,55 @@ def test_a_reply_that_is_over_before_its_turn_comes_has_none() -> None:
     async def act() -> None:
         turns = Turns(places=1, patience_s=HANG_S)
         progress = Progress(("192.0.2.1", 5000), HANG_S)
-        went: list[str] = []
-        first, second = (Loan(turns, progress, partial(went.append, name)) for name in ("first", "second"))
-        first.begin()
+        went: list[tuple[str, int]] = []
+        first, second = (Loan(turns, progress, partial(note, went, name)) for name in ("first", "second"))
+        first.note(100)
         await asyncio.sleep(0)
-        second.begin()
+        second.note(100)
         await asyncio.sleep(0)
-        assert (went, progress.is_held) == (["first"], True)
+        assert (went, progress.is_held) == ([("first", 1)], True)
         second.end()
         first.end()
         async with turns.take():
-            assert (went, progress.is_held) == (["first"], False)
+            assert (went, progress.is_held) == ([("first", 1)], False)
 
     run(act)
 
 
-def test_replies_that_wait_for_their_turn_arrive_whole(hub: Hub) -> None:
-    count = 3 * PLACES
+def test_a_reply_has_one_chunk_at_a_time_on_its_way_and_more_once_it_takes_long() -> None:
+    async def act() -> None:
+        allowed: asyncio.Queue[int] = asyncio.Queue()
+        progress = Progress(("192.0.2.1", 5000), HANG_S)
+        loan = Loan(Turns(places=1, patience_s=0.05), progress, allowed.put_nowait)
+        sizes = [WAITING_CHUNK_BYTES] * 11 + [1]
+        loan.note(sum(sizes))
+        assert await allowed.get() == 1
+        loan.note(sum(sizes[1:]))
+        assert await allowed.get() == 1
+        # One is on its way; seven follow without another that arrives.
+        assert await allowed.get() == 7
+        for place in range(2, len(sizes) + 1):
+            loan.note(sum(sizes[place:]))
+        rest = [allowed.get_nowait() for _ in range(allowed.qsize())]
+        assert rest == [1, 1, 1]
+
+    run(act)
+
+
+def test_replies_wait_where_together_they_would_take_much_memory() -> None:
+    mb = 1_000_000
+    assert [must_wait(count, 0) for count in (1, 10_000)] == [False, False]
+    assert [must_wait(count, mb) for count in (2, 67, 68)] == [False, False, True]
+    assert [must_wait(count, 1000 * mb) for count in (8, 9)] == [False, True]
+
+
+def note(went: list[tuple[str, int]], name: str, chunks: int) -> None:
+    went.append((name, chunks))
+
+
+def test_replies_that_wait_for_their_turn_arrive_whole(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "_MOST_ON_THEIR_WAY", 1)
+    count = 20
     names = [f"node-{number}" for number in range(count)]
     for name in names:
         hub.start(name, Worker(change))
