@@ -98,7 +98,7 @@ def share_heap() -> None:
 def keep_heap() -> None:
     """Keep freed memory for the next round, instead of returning it to the kernel, if the C library is glibc.
 
-    Fresh pages are slow, above all in virtual machines: a round of a 2 GB model takes 10 s with them, and 4 s
+    Fresh pages are slow, above all in virtual machines: a round of a 2 GB model takes 10 s with them, and 5 s
     without. It is for a process that needs blocks of the same sizes over and over; with others, as in
     training, a heap of large blocks has gaps.
     """
