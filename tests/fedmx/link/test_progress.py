@@ -218,7 +218,17 @@ def test_a_request_behind_one_that_a_node_did_not_read_is_given_up(strict_hub: H
     raw.send_hello()
     raw.send(ready={})
     strict_hub.await_ready("raw")
-    strict_hub.start(worker=Worker(change))
+
+    def reply_later(message: Message) -> RecordDict:
+        """Reply once the frame that is in the way is being written."""
+        (request,) = strict_hub.server._shared.requests.of_node(strict_hub.node_id("raw"))
+        sent = 0
+        while not sent or sent != request.bytes_sent:
+            sent = request.bytes_sent
+            time.sleep(0.2)
+        return change(message)
+
+    strict_hub.start(worker=Worker(reply_later))
     messages = [strict_hub.message(), strict_hub.message(large(50_000_000), "raw")]
     assert len([*strict_hub.grid.send_and_receive(messages, quorum=Quorum(1, 0.0))]) == 1
     assert strict_hub.ask(strict_hub.message(name="raw", number=2), timeout=FOREVER_S) == []
