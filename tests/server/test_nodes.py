@@ -18,7 +18,8 @@ from server.engine import adapt
 from server.leases import Membership, Participant
 from server.nodes import Nodes
 from tests.bounds import HANG_S
-from tests.fedmx.link.loopback import FOREVER_S, Hub, RawNode
+from tests.fedmx.link.loopback import FOREVER_S, Hub
+from tests.fedmx.link.raw_node import RawNode
 from tests.fedmx.protocol.wire import pack
 from tests.server.nodes import LocalGrid, NullNode
 

@@ -15,7 +15,8 @@ from fedmx.link import session
 from fedmx.link.quorum import Cause
 from fedmx.protocol import link_pb2 as pb
 from tests.federation.chaos.cable import Cable
-from tests.fedmx.link.loopback import FOREVER_S, PATIENCE_S, Hub, RawNode, Worker, change
+from tests.fedmx.link.loopback import FOREVER_S, PATIENCE_S, Hub, Worker, change
+from tests.fedmx.link.raw_node import RawNode
 from tests.fedmx.protocol.wire import encode, pack
 
 # Bytes: more than the sockets' buffers hold.

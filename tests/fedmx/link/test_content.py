@@ -12,7 +12,8 @@ from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.control import Holding
 from tests.bounds import HANG_S
 from tests.federation.chaos.cable import Cable
-from tests.fedmx.link.loopback import RUN_ID, Hub, RawNode, Worker, change
+from tests.fedmx.link.loopback import RUN_ID, Hub, Worker, change
+from tests.fedmx.link.raw_node import RawNode
 from tests.fedmx.protocol.wire import pack
 
 COUNT = 10

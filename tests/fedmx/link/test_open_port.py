@@ -15,7 +15,8 @@ from fedmx.protocol import encode as codec
 from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.decode import Assembler
 from tests.fedmx.link.crowd import Crowd
-from tests.fedmx.link.loopback import Hub, RawNode
+from tests.fedmx.link.loopback import Hub
+from tests.fedmx.link.raw_node import RawNode
 from tests.fedmx.pki.papers import credentials_of, make_pki, verifier_of
 from tests.fedmx.protocol.wire import encode, pack
 

@@ -17,7 +17,8 @@ from fedmx.link.request import Request
 from fedmx.link.travel import Where
 from tests.bounds import HANG_S
 from tests.federation.chaos.cable import Cable
-from tests.fedmx.link.loopback import FOREVER_S, Background, Hub, RawNode, Worker, change
+from tests.fedmx.link.loopback import FOREVER_S, Background, Hub, Worker, change
+from tests.fedmx.link.raw_node import RawNode
 from tests.fedmx.link.test_requests import make_request
 from tests.fedmx.protocol.wire import pack
 
@@ -219,8 +220,7 @@ def test_a_request_behind_one_that_a_node_did_not_read_is_given_up(strict_hub: H
     raw.send(ready={})
     strict_hub.await_ready("raw")
 
-    def reply_later(message: Message) -> RecordDict:
-        """Reply once the frame that is in the way is being written."""
+    def reply_once_it_is_in_the_way(message: Message) -> RecordDict:
         (request,) = strict_hub.server._shared.requests.of_node(strict_hub.node_id("raw"))
         sent = 0
         while not sent or sent != request.bytes_sent:
@@ -228,7 +228,7 @@ def test_a_request_behind_one_that_a_node_did_not_read_is_given_up(strict_hub: H
             time.sleep(0.2)
         return change(message)
 
-    strict_hub.start(worker=Worker(reply_later))
+    strict_hub.start(worker=Worker(reply_once_it_is_in_the_way))
     messages = [strict_hub.message(), strict_hub.message(large(50_000_000), "raw")]
     assert len([*strict_hub.grid.send_and_receive(messages, quorum=Quorum(1, 0.0))]) == 1
     assert strict_hub.ask(strict_hub.message(name="raw", number=2), timeout=FOREVER_S) == []

@@ -20,7 +20,8 @@ from fedmx.settings import ClientSettings, ServerSettings
 from fedmx.values import Address
 from tests.extremes import list_accepted
 from tests.federation.chaos.cable import Cable
-from tests.fedmx.link.loopback import Hub, Node, RawNode
+from tests.fedmx.link.loopback import Hub, Node
+from tests.fedmx.link.raw_node import RawNode
 from tests.ports import find_free_port
 
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY", "HTTPS_PROXY")

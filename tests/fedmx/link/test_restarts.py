@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from tests.fedmx.link.loopback import Hub, Node, RawNode
+from tests.fedmx.link.loopback import Hub, Node
+from tests.fedmx.link.raw_node import RawNode
 
 
 def test_a_restarted_server_is_answered_from_the_cache(open_hub: Callable[..., Hub]) -> None:

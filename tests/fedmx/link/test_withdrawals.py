@@ -10,7 +10,8 @@ from fedmx.link.quorum import Quorum
 from fedmx.protocol import link_pb2 as pb
 from tests.bounds import HANG_S
 from tests.federation.chaos.cable import Cable
-from tests.fedmx.link.loopback import FOREVER_S, Hub, RawNode, Worker, change
+from tests.fedmx.link.loopback import FOREVER_S, Hub, Worker, change
+from tests.fedmx.link.raw_node import RawNode
 from tests.fedmx.protocol.wire import encode, pack
 
 SIZE = 40_000_000

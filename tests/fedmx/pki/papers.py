@@ -16,7 +16,8 @@ from fedmx.pki.authority import Authority
 from fedmx.pki.certificates import SERVER, SITE
 from fedmx.pki.credentials import Credentials, read_credentials
 from fedmx.values import Address
-from tests.fedmx.link.loopback import Hub, Node, RawNode, Worker
+from tests.fedmx.link.loopback import Hub, Node, Worker
+from tests.fedmx.link.raw_node import RawNode
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=100)
 IN_A_YEAR = datetime.now(UTC) + timedelta(days=365)
