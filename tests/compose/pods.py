@@ -39,7 +39,7 @@ class Cluster:
     name: str
     objects: Sequence[Object]
     images: Mapping[str, str]
-    settings: Mapping[str, str]
+    settings: dict[str, str]
     hosts: dict[str, str] = field(default_factory=dict)
     _volumes: list[str] = field(default_factory=list)
     _containers: list[str] = field(default_factory=list)

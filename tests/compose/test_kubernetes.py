@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -24,7 +25,7 @@ SERVER = find_workload(OBJECTS, "Job/server")
 CLIENTS = {site: find_workload(OBJECTS, f"Deployment/client-{site}") for site in SITES}
 RUNS = find_workload(OBJECTS, "Deployment/runs")
 # What a kustomization of one's own adds to the ConfigMaps.
-SETTINGS = {"NUM_ROUNDS": "2", "LOCAL_EPOCHS": "1", "JOIN_WINDOW": "0"}
+SETTINGS = {"NUM_ROUNDS": "100000", "LOCAL_EPOCHS": "1", "JOIN_WINDOW": "0"}
 IMAGES = {f"fedmx-{program}:{__version__}": name_image(program) for program in ("server", "client")}
 
 
@@ -40,7 +41,7 @@ def cluster(images: None, tmp_path: Path) -> Iterator[Cluster]:
             check=True,
         )
     write_small_mnist(tmp_path / "data")
-    made = Cluster(f"{PROJECT}-pods", OBJECTS, IMAGES, SETTINGS)
+    made = Cluster(f"{PROJECT}-pods", OBJECTS, IMAGES, dict(SETTINGS))
     made.begin()
     try:
         made.add_secret("server-certificate", read_folder(tmp_path / "pki" / "server"), SERVER)
@@ -61,6 +62,11 @@ def wait_for(cluster: Cluster, pod: str, text: str) -> None:
         time.sleep(0.1)
 
 
+def show_run(cluster: Cluster) -> dict[str, Any]:
+    shown = cluster.run_in("runs", ["python", "-m", "server", "runs", "show", "latest", "--json"])
+    return cast("dict[str, Any]", json.loads(shown.stdout))
+
+
 def test_pods_with_kubernetes_mounts_train_and_a_replaced_server_resumes(cluster: Cluster) -> None:
     [container] = SERVER.containers
     # No name `server` exists yet, as in a cluster where no server is ready.
@@ -75,15 +81,18 @@ def test_pods_with_kubernetes_mounts_train_and_a_replaced_server_resumes(cluster
     assert cluster.run_in("server-1", container["livenessProbe"]["exec"]["command"]).returncode == 0
     wait_for(cluster, "server-1", "round finished")
     assert cluster.stop("server-1", SERVER) == 143, cluster.log("server-1")
-    # What a Job does next.
+    cluster.start("runs", RUNS)
+    stopped = show_run(cluster)
+    assert stopped["status"] == "interrupted", stopped
+    # What a Job does next, here with a ConfigMap that lets the run end.
+    rounds = stopped["rounds"] + 2
+    cluster.settings["NUM_ROUNDS"] = str(rounds)
     cluster.start("server-2", SERVER, "server")
     assert cluster.wait("server-2") == 0, cluster.log("server-2")
     for site in SITES:
         assert cluster.wait(site) == 0, cluster.log(site)
-    cluster.start("runs", RUNS)
-    shown = cluster.run_in("runs", ["python", "-m", "server", "runs", "show", "latest", "--json"])
-    run = json.loads(shown.stdout)
-    assert (run["status"], run["rounds"]) == ("finished", 2), run
+    run = show_run(cluster)
+    assert (run["status"], run["rounds"]) == ("finished", rounds), run
     assert {node["name"] for node in run["nodes"]} == {f"{site}.client" for site in SITES}
     copied = cluster.run_in("runs", ["test", "-s", "/runs/latest/model.params"])
     assert copied.returncode == 0
