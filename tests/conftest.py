@@ -23,8 +23,8 @@ sys.dont_write_bytecode = False
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return two processes for each core: most tests of federations wait for other programs."""
-    return 2 * len(os.sched_getaffinity(0))
+    """Return five processes for two cores: most tests of federations wait for other programs."""
+    return 5 * len(os.sched_getaffinity(0)) // 2
 
 
 def pytest_collection_finish() -> None:

@@ -279,6 +279,7 @@ def test_a_lock_that_does_not_exist_is_refused_with_those_that_do(
     assert all(name in line for name in ("run", "dev", "server", "client", *locks))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_interrupted", [False, True])
 def test_a_real_python_makes_a_venv_with_uv_and_installs_into_it(
     machine: Machine, *, is_interrupted: bool

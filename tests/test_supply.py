@@ -32,7 +32,6 @@ PACKAGE_OF = {
     "dp_accounting": "dp-accounting",
     "google": "protobuf",
     "grpc": "grpcio",
-    "kubernetes_validate": "kubernetes-validate",
     "prometheus_client": "prometheus-client",
     "tensorboardX": "tensorboardx",
     "yaml": "pyyaml",
@@ -257,12 +256,14 @@ def audit(corner: Path, url: str, **environment: str) -> "subprocess.CompletedPr
     )
 
 
+@pytest.mark.slow
 def test_an_audit_that_finds_nothing_names_each_lock(corner: Path, source: Source) -> None:
     done = audit(corner, source.url)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(done.stdout.splitlines()) == len(AUDITED)
 
 
+@pytest.mark.slow
 def test_a_known_vulnerability_is_named_with_its_lock(corner: Path, source: Source) -> None:
     source.vulnerable.add("only-gpu")
     done = audit(corner, source.url)
@@ -271,6 +272,7 @@ def test_a_known_vulnerability_is_named_with_its_lock(corner: Path, source: Sour
     assert [part for part in parts if part not in done.stdout] == [], done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "required", "code"), [("gone", "", 0), ("failing", "1", 3)])
 def test_no_answer_is_no_clean_audit(
     corner: Path, source: Source, fault: str, required: str, code: int

@@ -196,6 +196,7 @@ def check_in_own_process(workplace: Workplace, name: str) -> "subprocess.Complet
     )
 
 
+@pytest.mark.slow
 def test_the_memory_of_the_data_is_counted(workplace: Workplace) -> None:
     # Wide rows, since each batch takes time.
     source = PLAIN.replace("(90, 12)", "(50030, 120)").replace("[:60", "[:-30").replace("[60:", "[-30:")

@@ -143,6 +143,7 @@ def test_training_is_bit_identical_in_two_processes(processes: list[dict[str, An
     assert first[net]["trained"] == second[net]["trained"] != first[net]["initial-0"]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_from_message_to_message() -> None:
     resident = read(start("growth"))
     assert resident["after-20"] < 1.2 * resident["after-3"]

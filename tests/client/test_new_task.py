@@ -41,7 +41,14 @@ def find_arguments(printed: str, program: str) -> Sequence[str]:
     return line.partition(sys.executable)[2].split()
 
 
-@pytest.mark.parametrize(("like", "runner"), [("mnist", "-m pytest"), ("tabular", ""), ("images", "")])
+@pytest.mark.parametrize(
+    ("like", "runner"),
+    [
+        ("mnist", "-m pytest"),
+        pytest.param("tabular", "", marks=pytest.mark.slow),
+        pytest.param("images", "", marks=pytest.mark.slow),
+    ],
+)
 def test_the_test_that_is_written_passes_as_a_script_and_by_pytest(
     tmp_path: Path, like: str, runner: str
 ) -> None:
@@ -71,6 +78,7 @@ def test_the_written_test_fails_if_the_task_does_not_learn(tmp_path: Path) -> No
     assert "FAIL: test_examples_and_labels" in tested.stderr
 
 
+@pytest.mark.slow
 def test_the_commands_that_are_printed_check_the_task_and_run_it(tmp_path: Path) -> None:
     done = new_task(tmp_path, "my_task")
     checked = run(tmp_path, *find_arguments(done.stdout, " -m client check-task "))

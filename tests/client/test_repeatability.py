@@ -78,6 +78,7 @@ print([array.tobytes().hex() for array in values_of(net)])
 """
 
 
+@pytest.mark.slow
 def test_more_threads_of_the_engine_train_to_the_same_bits() -> None:
     # With more threads, images are decoded while a batch is computed, in an order that depends on timing.
     def run(threads: int) -> str:

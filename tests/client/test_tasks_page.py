@@ -84,6 +84,7 @@ def test_the_classifier_learns_what_its_script_learns(federate: Federate, tmp_pa
     assert after["accuracy"] > max(before["accuracy"], float(found[1]) - 0.1)
 
 
+@pytest.mark.slow
 def test_the_recommender_learns_and_its_width_is_an_option(federate: Federate) -> None:
     before, after = federate("recommender_task", {"width": 8}, local_epochs=10)
     assert after["squared_error"] < before["squared_error"] / 2
@@ -102,6 +103,7 @@ def test_fedprox_pulls_the_generator(federate: Federate) -> None:
     assert free["radius"] != held["radius"]
 
 
+@pytest.mark.slow
 def test_the_time_series_task_predicts_better_than_the_overall_distribution(federate: Federate) -> None:
     before, after = federate("series_task")
     # A sine wave's own distribution has a standard deviation of 0.71, and so a loss of about 0.15.

@@ -124,6 +124,7 @@ def test_nodes_with_streams_that_break_at_the_end_are_notified_that_the_run_fini
     assert [node.log.count("lost the server") for node in nodes] == [1, 1]
 
 
+@pytest.mark.slow
 def test_a_node_that_dies_at_every_request_does_not_stop_the_others(stage: Stage) -> None:
     server = stage.start_server(NUM_PARTITIONS=3, MIN_CLIENTS=2, NUM_ROUNDS=2, ROUND_TIMEOUT=4, LEASE_GRACE=5)
     rest = [stage.start_client(NODE_NAME=name, **TINY) for name in ("north", "south")]
@@ -196,7 +197,10 @@ def test_clients_of_a_server_that_never_returns_exit_with_5(stage: Stage) -> Non
         assert "Traceback" not in node.log
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+)
 def test_an_interrupted_run_resumes_at_its_next_round(
     number: int, code: int, stage: Stage, reference: Reference
 ) -> None:

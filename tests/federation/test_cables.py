@@ -51,6 +51,7 @@ def test_streams_that_are_cut_during_uploads_and_downloads_are_resumed(
     assert lost_down == 3
 
 
+@pytest.mark.slow
 def test_a_slow_stream_changes_nothing(
     stage: Stage, cables: tuple[Cable, Cable], reference: Reference
 ) -> None:
@@ -69,6 +70,7 @@ def stall_both(cables: tuple[Cable, Cable], seconds: float) -> None:
     downloading.after("down", MODEL // 2, begin)
 
 
+@pytest.mark.slow
 def test_streams_that_stall_for_five_seconds_during_a_transfer_do_not_break(
     stage: Stage, cables: tuple[Cable, Cable], reference: Reference
 ) -> None:

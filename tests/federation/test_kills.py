@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 from tests.federation.chaos import points
 from tests.federation.chaos.killing import Kill
@@ -13,7 +14,12 @@ from tests.ports import find_free_port
 TINY = {"TASK": "tiny_task"}
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+def mark(strategy: str) -> ParameterSet:
+    """Mark as slow all strategies but the default."""
+    return pytest.param(strategy, marks=[] if strategy == "fedavg" else [pytest.mark.slow])
+
+
+@pytest.mark.parametrize("strategy", [mark(strategy) for strategy in STRATEGIES])
 def test_a_server_that_is_killed_at_every_point_ends_with_the_same_model_and_trains_nothing_twice(
     strategy: str, stage: Stage, reference: Reference
 ) -> None:

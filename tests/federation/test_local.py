@@ -75,6 +75,7 @@ def test_a_federation_on_one_machine_trains_mnist_and_shows_the_path_of_the_mode
         assert sum(model[name].size for name in model) == 784 * 256 + 256 + 256 * 64 + 64 + 64 * 10 + 10
 
 
+@pytest.mark.slow
 def test_two_at_once_with_no_settings_train_the_same_model_in_separate_folders(tmp_path: Path) -> None:
     # The launcher finds its root from its own file.
     shutil.copytree(ROOT / "local", tmp_path / "local", ignore=shutil.ignore_patterns("__pycache__"))
@@ -135,6 +136,7 @@ def test_a_terminal_shows_what_is_awaited_the_rounds_and_the_page_and_ends_with_
     assert text.rstrip().splitlines()[-1].startswith("details: ")
 
 
+@pytest.mark.slow
 def test_a_client_that_is_killed_is_started_again_and_no_round_is_without_it(
     free_address: str, tmp_path: Path
 ) -> None:
@@ -186,6 +188,7 @@ def test_an_invalid_strategy_is_one_line(tmp_path: Path) -> None:
     assert "CLIENTS" in line
 
 
+@pytest.mark.slow
 def test_a_missing_data_folder_is_reported_with_exit_code_2(free_address: str, tmp_path: Path) -> None:
     done = launch(free_address, tmp_path, DATA_DIR=str(tmp_path / "nowhere"))
     assert done.returncode == 2

@@ -34,6 +34,7 @@ def test_a_network_of_the_model_zoo_learns_digits(folder: Path) -> None:
     assert trial.evaluation["num-examples"] == 1000
 
 
+@pytest.mark.slow
 def test_the_task_of_folders_starts_from_weights_that_stay_as_they_are(folder: Path) -> None:
     write_all(folder / "shapes", 1, FEW_IMAGES)
     site = folder / "shapes" / "sites" / "1"

@@ -138,6 +138,7 @@ def test_the_counts_of_all_sites_are_those_of_the_final_model_on_all_their_rows(
     assert found["metrics"]["auc"] == pytest.approx((own > others).mean(), abs=0.002)
 
 
+@pytest.mark.slow
 def test_auc_is_undefined_at_a_site_without_class_1_and_can_be_the_target(tmp_path: Path) -> None:
     write_sites(tmp_path / "data", "east", "west")
     run = Run(tmp_path, ROUNDS="20", TARGET="auc>=0.9", BEST_METRIC="f1:max")

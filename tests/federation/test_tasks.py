@@ -45,7 +45,7 @@ def test_frozen_arrays_keep_their_initial_values_and_are_never_sent_in_a_round(
     assert federation.history[-1]["evaluate"]["metrics"]["accuracy"] > 0.9
 
 
-@pytest.mark.parametrize("options", ['{"drawn": 0}', '{"drawn": 1}'])
+@pytest.mark.parametrize("options", [pytest.param('{"drawn": 0}', marks=pytest.mark.slow), '{"drawn": 1}'])
 def test_each_round_sends_a_node_the_bytes_that_a_check_predicts(
     federation: Federation, options: str
 ) -> None:

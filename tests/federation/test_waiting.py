@@ -3,11 +3,14 @@
 import re
 import time
 
+import pytest
+
 from tests.federation.programs import Federation
 
 TINY = {"TASK": "tiny_task"}
 
 
+@pytest.mark.slow
 def test_a_client_may_start_20_seconds_before_its_server(federation: Federation) -> None:
     client = federation.start_client(**TINY)
     # The claim is about a server that starts this much later.

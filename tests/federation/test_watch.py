@@ -72,6 +72,7 @@ def test_a_failed_run_ends_with_4_and_its_reason(federation: Federation, address
     assert server.wait() == 4
 
 
+@pytest.mark.slow
 def test_a_server_that_is_stopped_and_started_again_is_followed_to_the_end(
     federation: Federation, address: str
 ) -> None:

@@ -24,6 +24,7 @@ def await_end_of(worker: Path) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_forked_workers_load_data_and_the_model_is_the_same(cold_federation: Federation) -> None:
     digests = set()
     for task in ("tiny_task", "forking_task"):
@@ -39,7 +40,7 @@ def test_forked_workers_load_data_and_the_model_is_the_same(cold_federation: Fed
         await_end_of(find_worker(client))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
 def test_no_worker_outlives_a_client_that_is_ended(cold_federation: Federation, number: int) -> None:
     cold_federation.start_server(MIN_CLIENTS=1, NUM_PARTITIONS=1, NUM_ROUNDS=100_000)
     client = cold_federation.start_client(**FORKING)

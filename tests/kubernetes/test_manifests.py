@@ -1,10 +1,11 @@
 """The manifests of deploy/kubernetes: valid, and in agreement with the images and the settings."""
 
+import importlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from types import ModuleType
 
-import kubernetes_validate
 import pytest
 
 from fedmx import __version__
@@ -61,17 +62,25 @@ def test_a_rendered_file_is_what_kustomize_renders(name: str) -> None:
     )
 
 
-def test_every_object_passes_the_schema_of_the_newest_kubernetes(objects: list[Object]) -> None:
-    version = kubernetes_validate.latest_version()
+@pytest.fixture(scope="module")
+def schemas() -> ModuleType:
+    """`kubernetes_validate`. Its import takes a second, in every process that collects tests."""
+    return importlib.import_module("kubernetes_validate")
+
+
+def test_every_object_passes_the_schema_of_the_newest_kubernetes(
+    objects: list[Object], schemas: ModuleType
+) -> None:
+    version = schemas.latest_version()
     for each in objects:
         if each["apiVersion"] != _OTHERS:
-            kubernetes_validate.validate(each, version, strict=True)
+            schemas.validate(each, version, strict=True)
 
 
-def test_the_schema_refuses_a_field_that_does_not_exist() -> None:
+def test_the_schema_refuses_a_field_that_does_not_exist(schemas: ModuleType) -> None:
     job = {**find_workload(read_rendered("local"), "Job/server").facts, "retries": 1}
-    with pytest.raises(kubernetes_validate.ValidationError, match="retries"):
-        kubernetes_validate.validate(job, kubernetes_validate.latest_version(), strict=True)
+    with pytest.raises(schemas.ValidationError, match="retries"):
+        schemas.validate(job, schemas.latest_version(), strict=True)
 
 
 def test_objects_have_names_of_their_own(objects: list[Object]) -> None:

@@ -20,6 +20,7 @@ def stop_in_round_2(values: Values, config: Config) -> tuple[Values, Metrics]:
     return keep(values, config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list_numeric(ServerSettings))
 def test_a_run_works_or_fails_by_one_line_at_every_number_that_is_accepted(
     name: str, federation: Federation

@@ -200,11 +200,11 @@ def test_writers_at_the_same_time_leave_one_complete_entry(tmp_path: Path) -> No
         "import sys; from pathlib import Path; import numpy as np; from client.cache.entry import Entry;"
         "from client.data import Dataset; data = Dataset(np.arange(400_000.0), np.arange(400_000));"
         "entry = Entry(Path(sys.argv[1]), 'key');"
-        "[entry.write([data, data]) or entry.read() for _ in range(5)]"
+        "[entry.write([data, data]) or entry.read() for _ in range(2)]"
     )
     arguments = [sys.executable, "-c", script, str(tmp_path / "slot")]
-    writers = [subprocess.Popen(arguments, cwd=ROOT) for _ in range(3)]
-    assert [writer.wait(HANG_S) for writer in writers] == [0, 0, 0]
+    writers = [subprocess.Popen(arguments, cwd=ROOT) for _ in range(2)]
+    assert [writer.wait(HANG_S) for writer in writers] == [0, 0]
     kept = Entry(tmp_path / "slot", "key").read()
     assert kept is not None
     assert (kept[0].labels == np.arange(400_000)).all()

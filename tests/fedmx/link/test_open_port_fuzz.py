@@ -27,6 +27,7 @@ def run_all(run: Callable[[bytes], None], inputs: list[bytes]) -> None:
         run(data)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is not installed")
 def test_both_targets_run_and_find_nothing() -> None:
     done = subprocess.run(
