@@ -4,9 +4,10 @@ Updates wait in a store, partly on disk. They are aggregated array by array, so 
 array is in memory, or less; a strategy that compares whole updates with each other gets all of them.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,10 @@ from server.strategy_kinds import Aggregation, ByArray
 from server.update import LOSS, NUM_EXAMPLES, Update, records_of, weighted_means
 
 Named = Iterator[tuple[str, Array]]
-# From this many bytes on, hashing an array takes longer than passing it to another thread.
+Compute = Callable[[], Array]
+# From this many bytes on, an array takes longer to compute than to be passed to another thread.
 _LARGE_BYTES = 1 << 20
+_THREADS = 2
 
 
 def aggregate(plan: Plan, model: GlobalModel, number: int, updates: list[Update]) -> ArrayRecord:
@@ -42,58 +45,70 @@ def aggregate(plan: Plan, model: GlobalModel, number: int, updates: list[Update]
         ArithmeticError: likewise.
     """
     layout = model.layout
-    # The link needs the digest of every new array. While a large one is checked and hashed, which releases
-    # Python's lock, the next one is computed.
+    # Large arrays are averaged, checked and hashed in two threads: all of it releases Python's lock.
     finished: dict[str, Array] = {}
     pending: dict[str, Future[Array]] = {}
-    with ThreadPoolExecutor(2, "digest") as pool:
-        for name, array in _aggregate_arrays(plan, layout, number, updates):
+    with ThreadPoolExecutor(_THREADS, "aggregate") as pool:
+        for name, compute in _aggregate_arrays(plan, layout, number, updates):
             if layout.size_of(name) < _LARGE_BYTES:
-                finished[name] = _finish(layout, name, array)
+                finished[name] = _finish(layout, name, compute)
             else:
-                pending[name] = pool.submit(_finish, layout, name, array)
+                pending[name] = pool.submit(_finish, layout, name, compute)
         finished.update((name, future.result()) for name, future in pending.items())
     return layout.merge(finished, model.arrays)
 
 
-def _aggregate_arrays(plan: Plan, layout: Layout, number: int, updates: list[Update]) -> Named:
-    for name, array in _aggregate_trained(plan, layout, number, updates):
-        # A user's own strategy may return more than it was given.
-        if name in layout.trained:
-            yield name, array
+def _aggregate_arrays(
+    plan: Plan, layout: Layout, number: int, updates: list[Update]
+) -> Iterator[tuple[str, Compute]]:
+    """Yield what computes each array, in any thread, or returns it if it was computed in this one."""
+    names = [name for name in layout.arrays if name in layout.trained]
+    if plan.aggregation is Aggregation.PLAIN and plan.mechanism is None:
+        for name in names:
+            yield name, partial(_average, updates, name)
+    else:
+        for name, array in _aggregate_in_order(plan, layout, number, names, updates):
+            # A user's own strategy may return more than it was given.
+            if name in layout.trained:
+                yield name, partial(_return, array)
     weighted = [(update.arrays, update.num_examples) for update in updates]
     for name in layout.running:
-        yield name, average_running(layout, name, weighted)
+        yield name, partial(average_running, layout, name, weighted)
 
 
-def _finish(layout: Layout, name: str, array: Array) -> Array:
-    finished = layout.finish(name, array)
+def _return(array: Array) -> Array:
+    return array
+
+
+def _finish(layout: Layout, name: str, compute: Compute) -> Array:
+    """Compute an array, check it, and find its digest, which the link needs."""
+    finished = layout.finish(name, compute())
     arrays.digest(finished)
     return finished
 
 
-def _aggregate_trained(plan: Plan, layout: Layout, number: int, updates: list[Update]) -> Named:
-    names = [name for name in layout.arrays if name in layout.trained]
+def _average(updates: Sequence[Update], name: str) -> Array:
+    return arrays.pack(averaging.average(updates, name, _weigh(updates)))
+
+
+def _aggregate_in_order(
+    plan: Plan, layout: Layout, number: int, names: Sequence[str], updates: list[Update]
+) -> Named:
     if plan.aggregation is Aggregation.WHOLE:
         yield from _aggregate_whole(plan, layout, number, updates)
     elif plan.aggregation is Aggregation.BY_ELEMENT:
         for name in names:
             yield name, _aggregate_by_element(plan, number, name, updates)
-    elif plan.aggregation is Aggregation.PLAIN:
-        yield from _average(plan, names, updates)
+    elif plan.mechanism is not None:
+        yield from _average_privately(plan.mechanism, names, updates)
     elif isinstance(plan.strategy, ByArray):
         yield from _aggregate_by_array(plan.strategy, plan, number, names, updates)
     else:
         yield from _aggregate_mean(plan, number, names, updates)
 
 
-def _average(plan: Plan, names: Sequence[str], updates: list[Update]) -> Named:
-    """Yield the means; with differential privacy, those of updates that were clipped, with noise."""
-    mechanism = plan.mechanism
-    if mechanism is None:
-        for name in names:
-            yield name, arrays.pack(averaging.average(updates, name, _weigh(updates)))
-        return
+def _average_privately(mechanism: privacy.Mechanism, names: Sequence[str], updates: list[Update]) -> Named:
+    """Yield the means of updates that were clipped, with noise."""
     stddev = mechanism.start_release(len(updates), sum(update.was_clipped for update in updates))
     # Noise is calibrated to equal weights.
     weights = [1] * len(updates)
@@ -108,7 +123,7 @@ def _aggregate_by_array(
     """Yield what a strategy computes from the mean of each array."""
     parts = {}
     for name in names:
-        mean = arrays.make_record({name: arrays.pack(averaging.average(updates, name, _weigh(updates)))})
+        mean = arrays.make_record({name: _average(updates, name)})
         parts[name] = part = strategy.narrow(name)
         yield from _call(plan, part, number, [_make_reply(updates[0], number, mean)])
     strategy.widen(parts)
@@ -116,9 +131,7 @@ def _aggregate_by_array(
 
 def _aggregate_mean(plan: Plan, number: int, names: Sequence[str], updates: list[Update]) -> Named:
     """Yield what a user's strategy computes from the mean of all arrays."""
-    mean = arrays.make_record(
-        {name: arrays.pack(averaging.average(updates, name, _weigh(updates))) for name in names}
-    )
+    mean = arrays.make_record({name: _average(updates, name) for name in names})
     reply = _make_reply(updates[0], number, mean, weighted_means(updates))
     yield from _call(plan, plan.strategy, number, [reply])
 
