@@ -1,7 +1,7 @@
 """Updates -> the new global arrays: trained ones by Flower's strategy, running ones as a plain average.
 
-Updates wait in a store, partly on disk. They are aggregated array by array, so that of all of them only one
-array is in memory, or less; a strategy that compares whole updates with each other gets all of them.
+Updates wait in a store, partly on disk. They are aggregated array by array, so that of all of them at most
+two arrays are in memory; a strategy that compares whole updates with each other gets all of them.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

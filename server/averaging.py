@@ -33,14 +33,16 @@ def average(updates: Sequence[Update], name: str, weights: Sequence[float]) -> N
         weights: of the updates; they need not add up to 1.
     """
     total = sum(weights)
-    mean: NDArray[Any] | None = None
-    for update, weight in zip(updates, weights, strict=True):
-        values: NDArray[Any] = arrays.view(update.arrays[name])
-        if mean is None:
-            mean = np.asarray(values * (weight / total), order="C")
-        else:
-            _add_product(mean, values, weight / total)
-    return np.asarray(mean)
+    shares = [weight / total for weight in weights]
+    # The values of an update on disk are in memory while something refers to them: one update's at a time.
+    mean = np.asarray(_view(updates[0], name) * shares[0], order="C")
+    for update, share in zip(updates[1:], shares[1:], strict=True):
+        _add_product(mean, _view(update, name), share)
+    return mean
+
+
+def _view(update: Update, name: str) -> NDArray[Any]:
+    return arrays.view(update.arrays[name])
 
 
 def _add_product(mean: NDArray[Any], values: NDArray[Any], share: float) -> None:
