@@ -1,14 +1,8 @@
-"""Training and evaluation against arithmetic by hand: weights, losses, metrics and counts.
+"""Training and evaluation against arithmetic by hand: weights, losses and counts.
 
 For a network y = w * x with x = 1 and the label 0, L2 loss is w * w / 2 and its gradient w; a step of
 learning rate 0.5 halves w. All numbers are powers of two, which float32 represents exactly.
 """
-
-import re
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +10,8 @@ from numpy.typing import NDArray
 
 from client.batches import DeviceData
 from client.mx import gluon, mx
-from client.task import Task, load_task
 from client.training import evaluate, train
-from fedmx.errors import SettingsError, TrainingFailedError
+from fedmx.errors import TrainingFailedError
 from fedmx.hyperparameters import Hyperparameters
 from tests.client.given.small import (
     CLASSES,
@@ -34,7 +27,6 @@ from tests.client.given.small import (
     scores_of,
     values_of,
 )
-from tests.pages import ROOT, find_code
 
 Doubles = NDArray[np.float64]
 
@@ -207,132 +199,6 @@ def test_evaluation_changes_no_parameter() -> None:
     assert all((a == b).all() for a, b in zip(before, values_of(net), strict=True))
 
 
-# Metrics
-
-
-@pytest.mark.parametrize("batch_size", [1, 7, 60])
-def test_the_f1_that_the_docs_compute_from_means_is_that_of_the_whole_set(batch_size: int) -> None:
-    names: dict[str, Any] = {}
-    exec(find_code('"tp":'), names)  # noqa: S102 - code of the docs
-    labels = np.arange(60) % 3 == 0
-    data = put_data(np.where(np.arange(60) % 5 < 3, 1.0, -1.0)[:, None], labels)
-    means = evaluate(make_scale(), make_task(metrics=names["metrics"]), data, how(batch_size=batch_size))
-    f1 = 2 * means["tp"] / (2 * means["tp"] + means["fp"] + means["fn"])
-    guesses = np.arange(60) % 5 < 3
-    precision, recall = labels[guesses].mean(), guesses[labels].mean()
-    assert f1 == pytest.approx(2 * precision * recall / (precision + recall))
-
-
-def test_a_metric_may_be_rows_or_a_mean_of_any_type_of_number() -> None:
-    def metrics(outputs: mx.nd.NDArray, labels: mx.nd.NDArray) -> dict[str, object]:
-        hits = outputs.argmax(axis=1) == labels
-        rows = hits.asnumpy()
-        return {
-            "mxnet-rows": hits,
-            "mxnet-mean": hits.mean(),
-            "mxnet-half": hits.astype("float16"),
-            "numpy-rows": rows,
-            "numpy-mean": rows.mean(dtype=np.float32),
-            "numpy-many": np.stack([rows, rows], axis=1),
-            "double": np.float64(rows.mean()),
-            "float": float(rows.mean()),
-            "list": rows.tolist(),
-            "whole": np.int64(3),
-        }
-
-    net, data = make_mlp(), make_clusters(13)
-    hits = int((scores_of(net, data).argmax(axis=1) == data.labels.asnumpy()).sum())
-    means = evaluate(net, make_task(CLASSES.loss, metrics), data, how(batch_size=4))
-    assert means.pop("whole") == 3
-    del means["loss"], means["num-examples"]
-    assert len(means) == 9
-    assert means == {name: pytest.approx(hits / 13, abs=1e-6) for name in means}
-    assert all(type(value) is float for value in means.values())
-
-
-@pytest.mark.parametrize("name", ["loss", "num-examples"])
-def test_a_metric_with_a_name_that_is_always_measured_is_refused(name: str) -> None:
-    task = make_task(metrics=lambda *_: {name: 1.0})
-    with pytest.raises(SettingsError) as caught:
-        evaluate(make_scale(), task, make_ones(2), how(batch_size=2))
-    assert (
-        str(caught.value)
-        == f"TASK=by-hand: metrics() returned {name!r}, which is always measured; expected other names"
-    )
-
-
-def raise_it(*_: object) -> Any:
-    raise KeyError("columns")
-
-
-@pytest.mark.parametrize(
-    ("task", "part"),
-    [(make_task(raise_it), "the loss"), (make_task(metrics=raise_it), "metrics()")],
-)
-def test_an_exception_of_the_task_is_one_line_that_names_the_part(task: Task, part: str) -> None:
-    net, data = make_scale(), make_ones(2)
-    with pytest.raises(SettingsError) as trained:
-        train(net, task, data, how(), [0])
-    with pytest.raises(SettingsError) as evaluated:
-        evaluate(net, task, data, how(batch_size=2))
-    line = raise_it.__code__.co_firstlineno + 1
-    message = f"TASK=by-hand: {part} raised KeyError: 'columns' (test_training.py:{line})"
-    assert str(trained.value) == str(evaluated.value) == message
-
-
-def test_examples_that_do_not_fit_the_network_are_one_line() -> None:
-    with pytest.raises(SettingsError) as caught:
-        evaluate(make_mlp(hybridized=False), make_task(), make_ones(2), how(batch_size=2))
-    assert str(caught.value).startswith("TASK=by-hand: the network raised MXNetError: Shape inconsistent, ")
-
-
-@pytest.mark.parametrize("name", [3, "", "a b", "größe", "line\n", "x" * 65])
-def test_a_metric_with_a_name_that_a_history_cannot_have_is_refused(name: Any) -> None:
-    with pytest.raises(SettingsError, match=r"metrics\(\) returned the name .*expected at most 64 letters"):
-        evaluate(make_scale(), make_task(metrics=lambda *_: {name: 1.0}), make_ones(2), how())
-
-
-def test_metrics_that_return_none_are_refused() -> None:
-    nothing: Any = None
-    with pytest.raises(SettingsError) as caught:
-        evaluate(make_scale(), make_task(metrics=lambda *_: nothing), make_ones(2), how(batch_size=2))
-    assert str(caught.value) == "TASK=by-hand: metrics() returned None; expected a dict of values by name"
-
-
-def test_a_loss_or_metric_with_another_number_of_rows_is_refused() -> None:
-    message = "TASK=by-hand: {} has shape {} for a batch of 2; expected one row per example"
-    mean = make_task(lambda outputs, labels: (outputs - labels).mean())
-    with pytest.raises(SettingsError) as caught:
-        train(make_scale(), mean, make_ones(2), how(), [0])
-    assert str(caught.value) == message.format("loss", (1,))
-    with pytest.raises(SettingsError) as caught:
-        evaluate(make_scale(), mean, make_ones(2), how(batch_size=2))
-    assert str(caught.value) == message.format("loss", (1,))
-    task = make_task(metrics=lambda *_: {"odd": np.ones(3)})
-    with pytest.raises(SettingsError) as caught:
-        evaluate(make_scale(), task, make_ones(2), how(batch_size=2))
-    assert str(caught.value) == message.format("odd", (3,))
-
-
-@pytest.mark.parametrize("kind", ["ndarray", "list", "float", "NoneType"])
-def test_a_loss_that_is_not_an_mxnet_array_is_refused_by_its_type(kind: str) -> None:
-    values: dict[str, Any] = {"ndarray": np.ones(2), "list": [1.0, 1.0], "float": 1.0, "NoneType": None}
-    task = make_task(lambda *_: values[kind])
-    with pytest.raises(SettingsError) as trained:
-        train(make_scale(), task, make_ones(2), how(), [0])
-    with pytest.raises(SettingsError) as evaluated:
-        evaluate(make_scale(), task, make_ones(2), how(batch_size=2))
-    found = kind.replace("NoneType", "None")
-    assert str(trained.value) == str(evaluated.value)
-    assert re.match(f"TASK=by-hand: the loss returned .*{found}; expected an MXNet array", str(trained.value))
-
-
-def test_metrics_whose_names_change_between_batches_are_refused() -> None:
-    task = make_task(metrics=lambda _, labels: {"short": labels} if len(labels) == 1 else {"a": labels})
-    with pytest.raises(SettingsError, match="returned a, short for some batches only"):
-        evaluate(make_scale(), task, make_ones(3), how(batch_size=2))
-
-
 # Embeddings
 
 
@@ -357,36 +223,3 @@ def test_an_embedding_with_sparse_gradients_trains_to_the_same_bits_as_a_dense_o
     assert all((a == b).all() for a, b in zip(dense, sparse, strict=True))
     # MXNet's warning of a lazy update.
     assert "lazy" not in capfd.readouterr().err
-
-
-# The example of the documents
-
-
-EXAMPLES = ("# my_task.py, in this folder",)
-RUN_ALL = "import runpy, sys\nfor path in sys.argv[1:]: runpy.run_path(path, run_name='__main__')"
-
-
-def test_the_examples_of_the_documents_run_on_their_own(tmp_path: Path) -> None:
-    paths = [tmp_path / f"example_{number}.py" for number in range(len(EXAMPLES))]
-    for path, part in zip(paths, EXAMPLES, strict=True):
-        path.write_text(find_code(part))
-    command = [sys.executable, "-c", RUN_ALL, *map(str, paths)]
-    done = subprocess.run(command, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-@pytest.mark.parametrize("part", EXAMPLES)
-def test_an_example_of_the_documents_is_a_task(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
-) -> None:
-    (tmp_path / "my_task.py").write_text(find_code(part))
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "my_task", raising=False)
-    task = load_task("my_task")
-    net = task.build_model()
-    net.initialize()
-    outputs = net(mx.nd.ones((3, 4)))
-    labels = mx.nd.array([0, 1, 0])
-    assert outputs.shape == (3, 2)
-    assert task.loss(outputs, labels).shape == (3,)
-    assert list(task.metrics(outputs, labels)) == ["accuracy"]

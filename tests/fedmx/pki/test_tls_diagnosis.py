@@ -24,6 +24,7 @@ from fedmx.pki.credentials import Credentials
 from fedmx.values import Address
 from tests.fedmx.link.loopback import FOREVER_S, Hub, Node
 from tests.fedmx.pki.papers import LONG_AGO, credentials_of, make_pki, open_authority, verifier_of
+from tests.fedmx.pki.proxies import Answering, Endless, Relay
 from tests.ports import find_free_port
 
 
@@ -147,53 +148,6 @@ def test_a_tls_problem_ends_a_node_within_seconds_with_a_one_line_error(problem:
     assert hub.roster.nodes() == []
 
 
-class Relay:
-    """A relay to a server from another address, which accepts CONNECT if it is a proxy.
-
-    Attributes:
-        asked: the first line of each request to the proxy.
-    """
-
-    def __init__(self, host: str, port: int, *, is_proxy: bool = False) -> None:
-        self._target = port
-        self._is_proxy = is_proxy
-        self._listener = socket.create_server((host, 0))
-        self.address = Address(host, self._listener.getsockname()[1])
-        self.asked: list[str] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                threading.Thread(target=self._carry, args=(self._listener.accept()[0],), daemon=True).start()
-
-    def _carry(self, near: socket.socket) -> None:
-        with near, socket.create_connection(("127.0.0.1", self._target)) as far:
-            if self._is_proxy:
-                request = b""
-                while not request.endswith(b"\r\n\r\n"):
-                    request += near.recv(1)
-                self.asked.append(request.decode().splitlines()[0])
-                near.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            back = threading.Thread(target=_copy, args=(far, near), daemon=True)
-            back.start()
-            _copy(near, far)
-            back.join()
-
-
-def _copy(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-    for end in (source, sink):
-        with contextlib.suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
-
-
 @pytest.fixture
 def open_relay(stage: Stage) -> Iterator[Callable[..., Relay]]:
     """Opens relays to a server with certificates."""
@@ -243,17 +197,6 @@ def test_a_valid_server_behind_a_proxy_has_no_problem(open_relay: Callable[..., 
     assert tls_diagnosis.find_problem(Address("localhost", 8080), stage.site, proxy.address) is None
 
 
-class _Answering(socketserver.BaseRequestHandler):
-    """Sends the reply of the test and closes the connection."""
-
-    answer: bytes
-
-    def handle(self) -> None:
-        self.request.recv(4096)
-        with contextlib.suppress(OSError):
-            self.request.sendall(self.answer)
-
-
 @pytest.mark.parametrize(
     "answer",
     [
@@ -266,7 +209,7 @@ class _Answering(socketserver.BaseRequestHandler):
     ],
 )
 def test_a_proxy_that_does_not_connect_is_not_a_tls_problem(answer: bytes, stage: Stage) -> None:
-    handler = type("Handler", (_Answering,), {"answer": answer})
+    handler = type("Handler", (Answering,), {"answer": answer})
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as opened:
         threading.Thread(target=opened.serve_forever, args=(0.01,), daemon=True).start()
         near = Address("127.0.0.1", opened.server_address[1])
@@ -275,17 +218,8 @@ def test_a_proxy_that_does_not_connect_is_not_a_tls_problem(answer: bytes, stage
         opened.shutdown()
 
 
-class _Endless(socketserver.BaseRequestHandler):
-    """Sends an endless reply."""
-
-    def handle(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                self.request.sendall(b"x" * 4096)
-
-
 def test_an_endless_reply_of_a_proxy_is_not_a_tls_problem(stage: Stage) -> None:
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Endless) as opened:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Endless) as opened:
         threading.Thread(target=opened.serve_forever, args=(0.01,), daemon=True).start()
         near = Address("127.0.0.1", opened.server_address[1])
         assert tls_diagnosis.find_problem(Address("localhost", 8080), stage.site, near) is None

@@ -1,76 +1,16 @@
 """Whatever a peer sends is decoded or refused, within limits of memory and time."""
 
-import contextlib
-import math
 import time
-import tracemalloc
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from flwr.app import ConfigRecord, MetricRecord, RecordDict
-from hypothesis import given
-from hypothesis import strategies as st
 
-from bench.flower_app.null_app.stopwatch import read_memory
-from fedmx import arrays
 from fedmx.errors import ProtocolError
 from fedmx.protocol import encode as codec
 from fedmx.protocol import link_pb2 as pb
 from fedmx.protocol.decode import Assembler
 from fedmx.protocol.encode import CHUNK_BYTES
-from tests.fedmx.protocol.wire import GIGABYTE, contents, encode, feed, names, open_assembler, pack
-
-MIB = 1024 * 1024
-Send = Callable[[Assembler], object]
-
-
-def send(header: pb.Header, array_bytes: int) -> Send:
-    """Announce so many bytes of arrays and send a header."""
-
-    def act(assembler: Assembler) -> None:
-        data = header.SerializeToString()
-        assembler.begin(pb.Begin(header_bytes=len(data), array_bytes=array_bytes))
-        for chunk in cut(data):
-            assembler.feed(chunk)
-
-    return act
-
-
-def cut(data: bytes) -> list[memoryview]:
-    return [memoryview(data)[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)]
-
-
-def of_array(dtype: str, *shape: int, **header: Any) -> pb.Header:
-    record = pb.ArrayRecord(name="r", arrays=[pb.Array(name="a", dtype=dtype, shape=shape)])
-    return pb.Header(array_records=[record], **header)
-
-
-def problem_of(act: Send, limit: int = GIGABYTE) -> str:
-    with pytest.raises(ProtocolError) as caught:
-        act(open_assembler(limit))
-    return str(caught.value)
-
-
-def peak_of(act: Callable[[], object]) -> int:
-    """Return the most bytes that were allocated at a time."""
-    tracemalloc.start()
-    try:
-        act()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-
-
-def resident_peak_of(act: Callable[[], object]) -> int:
-    """Return by how many bytes this process grew at most, without memory that was reserved and never used."""
-    # Resets the kernel's peak, see /proc/PID/clear_refs in proc(5).
-    Path("/proc/self/clear_refs").write_text("5")
-    before = read_memory("VmRSS")
-    act()
-    return read_memory("VmHWM") - before
+from tests.fedmx.protocol.sending import MIB, cut, of_array, peak_of, problem_of, send
+from tests.fedmx.protocol.wire import GIGABYTE
 
 
 @pytest.mark.parametrize("size", [0, 4 * MIB + 1, 2**64 - 1])
@@ -84,62 +24,6 @@ def test_arrays_beyond_the_limit_are_refused_when_they_are_announced() -> None:
         assembler.begin(pb.Begin(header_bytes=10, array_bytes=1001))
 
     assert problem_of(announce, 1000) == "arrays of 1001 bytes; MAX_MODEL_BYTES=1000 is the limit here"
-
-
-def test_nothing_is_allocated_for_what_was_only_announced() -> None:
-    def announce() -> None:
-        assembler = open_assembler(64 * GIGABYTE)
-        assembler.begin(pb.Begin(header_bytes=4 * MIB, array_bytes=37 * GIGABYTE))
-
-    assert peak_of(announce) < 10_000
-
-
-@pytest.mark.parametrize("shape", [(GIGABYTE,), (1024, 1024, 1024)])
-def test_memory_grows_with_the_bytes_that_arrived(shape: tuple[int, ...]) -> None:
-    def begin_an_array() -> None:
-        assembler = open_assembler(GIGABYTE)
-        send(of_array("uint8", *shape), GIGABYTE)(assembler)
-        for _ in range(5):
-            assembler.feed(memoryview(bytes(CHUNK_BYTES)))
-
-    assert resident_peak_of(begin_an_array) < 12 * MIB
-
-
-def test_an_array_for_which_there_is_no_memory_is_refused() -> None:
-    problem = problem_of(send(of_array("uint8", 2**62), 2**62), 2**63)
-    assert problem == "array 'a': no memory for its 4611686018427387904 bytes"
-
-
-def test_a_message_that_is_no_longer_wanted_is_released_at_once() -> None:
-    count = 8 * MIB
-    content = RecordDict({"arrays": pack({"a": np.ones(count, np.uint8)})})
-    *frames, last = encode(content, request_id="withdrawn").frames()
-    assembler = open_assembler(GIGABYTE)
-    tracemalloc.start()
-    try:
-        feed(assembler, frames)
-        assembler.forget("another")
-        assert tracemalloc.get_traced_memory()[0] > 6 * MIB
-        assembler.forget("withdrawn")
-        assert tracemalloc.get_traced_memory()[0] < MIB
-    finally:
-        tracemalloc.stop()
-    assert feed(assembler, [last]) == [None]
-    assert assembler.is_idle
-    assert feed(assembler, encode(content).frames())[-1] is not None
-
-
-def test_a_message_that_is_dropped_may_contain_anything() -> None:
-    assembler = open_assembler(MIB)
-    assembler.begin(pb.Begin(header_bytes=2 * MIB, array_bytes=MIB), is_kept=False)
-
-    def read_it() -> None:
-        for chunk in [*cut(b"\xff" * 2 * MIB), *cut(bytes(MIB))]:
-            assert assembler.feed(chunk) is None
-
-    # The chunks that are built here.
-    assert peak_of(read_it) < 5 * MIB
-    assert assembler.is_idle
 
 
 @pytest.mark.parametrize(
@@ -323,101 +207,3 @@ def test_bytes_that_are_not_a_header_are_refused() -> None:
         assembler.feed(memoryview(b"\xff\xff\xff\xff"))
 
     assert problem_of(garbage) == "bytes that are not a Header"
-
-
-def read(frames: list[bytes]) -> None:
-    """Decode frames until one is refused; any other error than a ProtocolError fails the test."""
-    with contextlib.suppress(ProtocolError):
-        feed(open_assembler(MIB), frames)
-
-
-@given(
-    st.lists(
-        st.one_of(
-            st.binary(max_size=40), st.builds(lambda b: pb.Frame(chunk=b).SerializeToString(), st.binary())
-        )
-    )
-)
-def test_random_bytes_are_refused_without_side_effects(frames: list[bytes]) -> None:
-    read([pb.Frame(begin=pb.Begin(header_bytes=20, array_bytes=20)).SerializeToString(), *frames])
-
-
-@given(contents, st.data())
-def test_a_damaged_message_is_refused_or_decoded_without_side_effects(
-    content: RecordDict, data: st.DataObject
-) -> None:
-    frames = list(encode(content).frames())
-    for _ in range(data.draw(st.integers(1, 3))):
-        which = data.draw(st.integers(0, len(frames) - 1))
-        damaged = bytearray(frames[which])
-        at = data.draw(st.integers(0, len(damaged)))
-        damaged[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=2))
-        frames[which] = bytes(damaged)
-    read(frames)
-
-
-@given(st.lists(contents, min_size=1, max_size=3), st.data())
-def test_frames_lost_doubled_cut_or_out_of_order_are_refused_or_decoded_without_side_effects(
-    sent: list[RecordDict], data: st.DataObject
-) -> None:
-    frames = [frame for content in sent for frame in encode(content).frames()]
-    for _ in range(data.draw(st.integers(1, 3))):
-        one, other = (data.draw(st.integers(0, len(frames) - 1)) for _ in range(2))
-        what = data.draw(st.sampled_from(["lose", "double", "swap", "cut"]))
-        if what == "swap":
-            frames[one], frames[other] = frames[other], frames[one]
-        elif what == "cut":
-            frames[one] = frames[one][: data.draw(st.integers(0, len(frames[one])))]
-        elif what == "double" or len(frames) == 1:
-            frames.insert(other, frames[one])
-        else:
-            del frames[one]
-    read(frames)
-
-
-heads = st.builds(
-    pb.Array,
-    name=names,
-    dtype=st.sampled_from(sorted(arrays.DTYPES)),
-    shape=st.lists(st.one_of(st.integers(0, 8), st.integers(0, 2**34)), max_size=3),
-)
-headers = st.builds(
-    pb.Header,
-    array_records=st.lists(st.builds(pb.ArrayRecord, name=names, arrays=st.lists(heads, max_size=4))),
-)
-
-
-@given(headers, st.integers(0, 3))
-def test_memory_never_exceeds_a_multiple_of_what_was_sent(header: pb.Header, chunks: int) -> None:
-    sizes = [
-        math.prod(head.shape) * np.dtype(head.dtype).itemsize
-        for record in header.array_records
-        for head in record.arrays
-    ]
-    size = sum(sizes)
-    sent = [header.ByteSize()]
-
-    def receive() -> None:
-        assembler = open_assembler(2**64)
-        with contextlib.suppress(ProtocolError):
-            send(header, min(size, 2**64 - 1))(assembler)
-            for left in range(size, max(0, size - chunks * CHUNK_BYTES), -CHUNK_BYTES):
-                sent.append(min(left, CHUNK_BYTES))
-                assembler.feed(memoryview(bytes(sent[-1])))
-
-    peak = resident_peak_of(receive)
-    assert peak < 100 * sent[0] + 2 * sum(sent) + 8 * MIB
-
-
-def test_a_complete_message_needs_little_more_memory_than_its_arrays() -> None:
-    count = 8 * MIB
-    content = RecordDict({"arrays": pack({"a": np.ones(count, np.uint8)}), "m": MetricRecord({"loss": 1.0})})
-    frames = list(encode(content).frames())
-    assert peak_of(lambda: feed(open_assembler(GIGABYTE), frames)) < count + 3 * MIB
-
-
-def test_an_unwanted_message_needs_no_memory_for_its_arrays() -> None:
-    config = ConfigRecord({"partition": 1})
-    content = RecordDict({"arrays": pack({"a": np.ones(8 * MIB, np.uint8)}), "config": config})
-    frames = list(encode(content).frames())
-    assert peak_of(lambda: feed(open_assembler(GIGABYTE, is_wanted=lambda *_: False), frames)) < 3 * MIB
