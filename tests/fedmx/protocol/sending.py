@@ -16,7 +16,6 @@ from tests.fedmx.protocol.wire import GIGABYTE, open_assembler
 
 MIB = 1024 * 1024
 
-
 Send = Callable[[Assembler], object]
 
 
