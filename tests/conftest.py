@@ -6,11 +6,13 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.bounds import HANG_S
+from tests.machine import PYTHON, Machine
 from tests.server.status.browser import Visit, Windows, list_arguments
 from tests.tools import find_browser
 
@@ -99,3 +101,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"{run} commands run, {not_run.total()} not run")
         for reason, count in not_run.most_common():
             terminalreporter.write_line(f"  {count} not run: {reason}")
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+@pytest.fixture
+def machine_with_python(machine: Machine) -> Machine:
+    machine.put("python3.11", PYTHON)
+    return machine

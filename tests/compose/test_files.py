@@ -1,25 +1,19 @@
 """`.env` and the settings classes agree, and compose resolves both files as documented."""
 
 import dataclasses
-import io
 import itertools
-import json
 import os
 import re
 import shutil
 import subprocess
-import tarfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fedmx import __version__
 from fedmx.deployment_settings import PkiSettings
 from fedmx.settings import ClientSettings, ServerSettings, load
-from fedmx.values import Address
-from server.authority import bundle
-from tests.compose.conftest import find_fault
+from tests.compose.config import config, names_of
 from tests.compose.stack import ROOT
 
 # Defaults that differ in containers: SERVER_PUBLISH restricts access to the port, the server is a service,
@@ -46,10 +40,6 @@ OF_COMPOSE_ALONE = {
 def read_env() -> dict[str, str]:
     lines = (ROOT / ".env").read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
-
-
-def names_of(kind: type) -> set[str]:
-    return {field.name.upper() for field in dataclasses.fields(kind)}
 
 
 def test_env_has_every_setting_of_the_programs_and_nothing_else() -> None:
@@ -117,25 +107,6 @@ def test_make_reports_a_missing_variable_in_one_line(arguments: list[str], line:
     assert found.startswith(line)
     assert end.endswith("Error 2")
     assert made.returncode == 2
-
-
-def config(*options: str, folder: Path = ROOT, **variables: str) -> dict[str, Any]:
-    if fault := find_fault():
-        pytest.skip(fault)
-    printed = subprocess.run(
-        ["docker", "compose", *options, "config", "--format", "json"],
-        cwd=folder,
-        env={
-            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            "HOME": "/root",
-            **variables,
-        },
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    made: dict[str, Any] = json.loads(printed.stdout)
-    return made
 
 
 @pytest.mark.compose
@@ -249,79 +220,3 @@ class TestConfig:
         assert services["pki"]["network_mode"] == "none"
         assert not {"ports", "networks"} & services["pki"].keys()
         assert services["server"]["depends_on"]["pki"]["condition"] == "service_completed_successfully"
-
-
-SITE = bundle.Site(
-    name="hospital-a",
-    project="fedmx-hospital-a",
-    image="fedmx-client:7",
-    gpu_image="fedmx-client-gpu:7",
-    settings=ClientSettings(server_address=Address("fl.example.org", 8080), certs_dir=Path("/certs")),
-)
-
-
-@pytest.fixture(scope="class")
-def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An unpacked bundle, without certificates."""
-    folder, packed = tmp_path_factory.mktemp("bundle"), io.BytesIO()
-    bundle.write(folder, SITE, packed)
-    packed.seek(0)
-    with tarfile.open(fileobj=packed) as archive:
-        archive.extractall(folder, filter="data")
-    return folder / "hospital-a"
-
-
-@pytest.mark.compose
-class TestConfigOfABundle:
-    def test_it_passes_every_setting_to_the_clients(self, bundle_folder: Path) -> None:
-        services = config("--profile", "gpu", folder=bundle_folder)["services"]
-        for name in ("client", "client-gpu"):
-            given = services[name]["environment"]
-            assert given.keys() == names_of(ClientSettings)
-            assert load(ClientSettings, environ=given) == SITE.settings
-            assert services[name]["deploy"]["replicas"] == 1
-        assert {name: service["image"] for name, service in services.items()} == {
-            "certs": SITE.image,
-            "client": SITE.image,
-            "client-gpu": SITE.gpu_image,
-            "outcome": SITE.image,
-        }
-
-    def test_a_sites_own_env_file_takes_precedence(self, bundle_folder: Path) -> None:
-        own = {"TASK": "hospital.task", "SERVER_ADDRESS": "10.0.0.7:443", "MAX_MODEL_BYTES": "1000"}
-        of_compose = {"CLIENT_IMAGE": "mine:1", "CLIENTS": "3", "CLIENT_MEMORY": "512m"}
-        path = bundle_folder / ".env"
-        path.write_text("".join(f"{name}={value}\n" for name, value in (own | of_compose).items()))
-        try:
-            services = config(folder=bundle_folder)["services"]
-            given = config(folder=bundle_folder, TASK="shell.task")["services"]["client"]["environment"]
-        finally:
-            path.unlink()
-        assert {name: services["client"]["environment"][name] for name in own} == own
-        assert given["TASK"] == "shell.task"
-        assert {services[name]["image"] for name in ("certs", "client", "outcome")} == {"mine:1"}
-        assert services["client"]["deploy"]["replicas"] == 3
-        assert services["client"]["deploy"]["resources"]["limits"]["memory"] == str(512 * 1024**2)
-
-    def test_the_shell_can_set_another_address_for_one_command(self, bundle_folder: Path) -> None:
-        services = config(folder=bundle_folder, SERVER_ADDRESS="192.0.2.7:9000")["services"]
-        assert services["client"]["environment"]["SERVER_ADDRESS"] == "192.0.2.7:9000"
-
-    def test_its_services_are_as_restricted_as_those_of_the_federation(self, bundle_folder: Path) -> None:
-        for_sites = config("--profile", "gpu", folder=bundle_folder)["services"]
-        assert set(for_sites) == {"certs", "client", "client-gpu", "outcome"}
-        of_federation = config("--profile", "gpu")["services"]
-        for name in ("client", "client-gpu"):
-            one, other = for_sites[name], of_federation[name]
-            differing = {key for key in one if one[key] != other.get(key)}
-            assert differing == {"depends_on", "deploy", "environment", "image", "networks", "volumes"}
-            assert one["deploy"] == other["deploy"] | {"replicas": 1}
-        for name in ("certs", "outcome"):
-            assert for_sites[name]["read_only"], name
-            assert for_sites[name]["cap_drop"] == ["ALL"]
-            assert for_sites[name]["security_opt"] == ["no-new-privileges:true"]
-            assert for_sites[name]["network_mode"] == "none"
-            assert for_sites[name]["restart"] == "no"
-
-    def test_each_site_has_its_own_project(self, bundle_folder: Path) -> None:
-        assert config(folder=bundle_folder)["name"] == "fedmx-hospital-a"

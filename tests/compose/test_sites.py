@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from fedmx import __version__
-from tests.compose.conftest import make_stack
-from tests.compose.stack import PATIENCE_S, Stack, find_host_address, name_image
+from tests.compose.sites import USER, Federation, make_request
+from tests.compose.stack import PATIENCE_S, Stack, name_image
 from tests.pages import find_code
 
 pytestmark = [
@@ -21,8 +21,6 @@ pytestmark = [
     pytest.mark.skipif(os.getuid() != 0, reason="unpacks as another user, which root alone can"),
 ]
 
-# Unpacks the bundles; clients run as another user.
-USER = 1000
 FILES = {
     "docker-compose.yml",
     "README.md",
@@ -32,75 +30,6 @@ FILES = {
     "certs/site.key",
 }
 EVENTS = ("events", "FROM=containers", "ARGS=--json")
-QUICK = {"LOCAL_EPOCHS": 1, "JOIN_WINDOW": 0, "LEASE_GRACE": 5}
-
-
-class Federation:
-    """A server at this machine's address, and sites with bundles.
-
-    Attributes:
-        stack: the server's.
-        sites: the sites' stacks, by name.
-        messages: the output of `make bundle`, by site.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.stack = make_stack(folder)
-        host = find_host_address()
-        self.address = f"{host}:{self.stack.port}"
-        self.host = host
-        self.stack.environment.update(SERVER_PUBLISH=self.address, **as_text(QUICK))
-        self.sites: dict[str, Stack] = {}
-        self.messages: dict[str, str] = {}
-
-    def make(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        return self.stack.make(*arguments, folder=self.folder)
-
-    def make_or_fail(self, *arguments: str) -> str:
-        made = self.make(*arguments)
-        assert made.returncode == 0, made.stderr
-        return made.stdout
-
-    def bundle(self, site: str, *arguments: str) -> Path:
-        command = ("bundle", f"SITE={site}", f"SERVER_ADDRESS={self.address}", *arguments)
-        self.messages[site] = self.make_or_fail(*command)
-        return self.folder / f"{site}.tar.gz"
-
-    def unpack(self, site: str) -> Stack:
-        """Have another user unpack a site's archive, and return the stack there."""
-        stack = make_stack(self.folder / f"at-{site}")
-        stack.folder.mkdir(exist_ok=True)
-        os.chown(stack.folder, USER, USER)
-        self.extract(site, stack.folder)
-        stack.root = stack.folder / site
-        self.sites[site] = stack
-        return stack
-
-    def extract(self, site: str, folder: Path, *options: str) -> None:
-        """Have the other user unpack a site's archive in a folder."""
-        command = ["tar", "--extract", "--gzip", *options]
-        with (self.folder / f"{site}.tar.gz").open("rb") as archive:
-            subprocess.run(command, stdin=archive, cwd=folder, user=USER, group=USER, check=True)
-
-    def end(self) -> None:
-        for stack in (*self.sites.values(), self.stack):
-            stack.end()
-
-
-def as_text(settings: dict[str, object] | dict[str, int]) -> dict[str, str]:
-    return {name: str(value) for name, value in settings.items()}
-
-
-def make_request(folder: Path, site: str) -> None:
-    """Generate a site's key in a folder, with the client's image, as the site's user."""
-    folder.mkdir()
-    os.chown(folder, USER, USER)
-    options = ["--rm", "--user", str(USER), "--volume", f"{folder}:/certs", "--env", "CERTS_DIR=/certs"]
-    command = ["python", "-m", "client", "pki", "request", site]
-    subprocess.run(
-        ["docker", "run", *options, name_image("client"), *command], check=True, capture_output=True
-    )
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +82,7 @@ def test_two_sites_train_together_and_one_whose_certificate_is_revoked_does_not(
     server, a, b, c = federation.stack, *(federation.sites[f"hospital-{name}"] for name in "abc")
     key = (a.root / "certs" / "site.key").stat()
     assert (key.st_uid, stat.S_IMODE(key.st_mode)) == (USER, 0o600)
-    with server.begin("up", "server", NUM_ROUNDS=8) as up, a.begin("up") as at_a, b.begin("up") as at_b:
+    with server.begin("up", "server", NUM_ROUNDS=20) as up, a.begin("up") as at_a, b.begin("up") as at_b:
         server.wait_for("round finished round=1 ", "server")
         refused = c.up()
         assert refused.returncode != 0
@@ -167,7 +96,7 @@ def test_two_sites_train_together_and_one_whose_certificate_is_revoked_does_not(
     names = {f"hospital-{site}.{stack.container('client').host}" for site, stack in (("a", a), ("b", b))}
     assert server.read_run()["status"] == "finished"
     history = server.read_history()
-    assert [line["round"] for line in history] == list(range(1, 9))
+    assert [line["round"] for line in history] == list(range(1, 21))
     for line in history:
         assert {node["name"] for node in line["nodes"]} == names
     events = [json.loads(line) for line in federation.make_or_fail(*EVENTS).splitlines()]
