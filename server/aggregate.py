@@ -1,7 +1,7 @@
 """Updates -> the new global arrays: trained ones by Flower's strategy, running ones as a plain average.
 
-Updates wait in a store, partly on disk. They are aggregated array by array, so that of all of them at most
-two arrays are in memory; a strategy that compares whole updates with each other gets all of them.
+Updates wait in a store, partly on disk. They are aggregated array by array, so that at most two arrays at a
+time are read from disk; a strategy that compares whole updates with each other gets all of them.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from server.update import LOSS, NUM_EXAMPLES, Update, records_of, weighted_means
 
 Named = Iterator[tuple[str, Array]]
 Compute = Callable[[], Array]
-# From this many bytes on, an array takes longer to compute than to be passed to another thread.
+# Arrays of at least this many bytes take longer to compute than to hand to another thread.
 _LARGE_BYTES = 1 << 20
 _THREADS = 2
 
@@ -45,23 +45,32 @@ def aggregate(plan: Plan, model: GlobalModel, number: int, updates: list[Update]
         ArithmeticError: likewise.
     """
     layout = model.layout
-    # Large arrays are averaged, checked and hashed in two threads: all of it releases Python's lock.
+    # Large arrays are checked and hashed in two threads, and plain means are computed there: all of this
+    # releases Python's lock.
     finished: dict[str, Array] = {}
     pending: dict[str, Future[Array]] = {}
-    with ThreadPoolExecutor(_THREADS, "aggregate") as pool:
+    pool = ThreadPoolExecutor(_THREADS, "aggregate")
+    try:
         for name, compute in _aggregate_arrays(plan, layout, number, updates):
             if layout.size_of(name) < _LARGE_BYTES:
                 finished[name] = _finish(layout, name, compute)
             else:
                 pending[name] = pool.submit(_finish, layout, name, compute)
-        finished.update((name, future.result()) for name, future in pending.items())
+        for name in list(pending):
+            finished[name] = pending.pop(name).result()
+    finally:
+        # After a signal or an error, arrays that no thread has begun are not computed.
+        pool.shutdown(cancel_futures=True)
+        # A future refers to its error, and the error's traceback to this frame: a cycle, which would keep the
+        # new arrays until the garbage collector runs.
+        pending.clear()
     return layout.merge(finished, model.arrays)
 
 
 def _aggregate_arrays(
     plan: Plan, layout: Layout, number: int, updates: list[Update]
 ) -> Iterator[tuple[str, Compute]]:
-    """Yield what computes each array, in any thread, or returns it if it was computed in this one."""
+    """Yield each array's name and a function that returns the array, which any thread may call."""
     names = [name for name in layout.arrays if name in layout.trained]
     if plan.aggregation is Aggregation.PLAIN and plan.mechanism is None:
         for name in names:
@@ -73,7 +82,8 @@ def _aggregate_arrays(
                 yield name, partial(_return, array)
     weighted = [(update.arrays, update.num_examples) for update in updates]
     for name in layout.running:
-        yield name, partial(average_running, layout, name, weighted)
+        # It computes in double precision, for which two threads would need twice the memory.
+        yield name, partial(_return, average_running(layout, name, weighted))
 
 
 def _return(array: Array) -> Array:
@@ -81,7 +91,7 @@ def _return(array: Array) -> Array:
 
 
 def _finish(layout: Layout, name: str, compute: Compute) -> Array:
-    """Compute an array, check it, and find its digest, which the link needs."""
+    """Compute an array, check it and compute its digest, which the link needs."""
     finished = layout.finish(name, compute())
     arrays.digest(finished)
     return finished

@@ -34,7 +34,8 @@ def average(updates: Sequence[Update], name: str, weights: Sequence[float]) -> N
     """
     total = sum(weights)
     shares = [weight / total for weight in weights]
-    # The values of an update on disk are in memory while something refers to them: one update's at a time.
+    # The values of an update on disk stay in memory while something refers to them. They are not bound to a
+    # name here, since it would keep one update's values while the next update's are read.
     mean = np.asarray(_view(updates[0], name) * shares[0], order="C")
     for update, share in zip(updates[1:], shares[1:], strict=True):
         _add_product(mean, _view(update, name), share)

@@ -29,7 +29,7 @@ class _Need:
     Attributes:
         models: of the model's size, however many updates there are.
         models_per_update: of the size of its arrays that are not frozen.
-        largest: of the largest such array's, since at most two are aggregated at a time.
+        largest: of the size of the largest such array; at most two arrays are aggregated at a time.
         slices_per_update: of a slice of the largest array.
     """
 
@@ -39,7 +39,7 @@ class _Need:
     slices_per_update: float = 0.0
 
 
-# The old and the new model, and two arrays that are averaged.
+# The old and the new model, and what averaging two arrays at a time needs beside them.
 _OF_EVERY_ROUND = _Need(models=2.0, largest=2.5)
 # What strategies add: momentum or moments, those of the round before included, copies of all updates, or the
 # same slice of all updates.

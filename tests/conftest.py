@@ -1,4 +1,4 @@
-"""What applies to every test."""
+"""What applies to every test, and fixtures of several folders and files."""
 
 import gc
 import os
@@ -25,7 +25,7 @@ sys.dont_write_bytecode = False
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return five processes for two cores: most tests of federations wait for other programs."""
+    """Return five processes for every two cores: most tests of federations wait for other programs."""
     return 5 * len(os.sched_getaffinity(0)) // 2
 
 
@@ -77,6 +77,17 @@ def open_page(windows: Windows) -> Iterator[Callable[..., Page]]:
     assert errors == []
 
 
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+@pytest.fixture
+def machine_with_python(machine: Machine) -> Machine:
+    machine.put("python3.11", PYTHON)
+    return machine
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Escape lone surrogates in captured output: pytest-xdist sends reports as UTF-8, and fails on them."""
@@ -101,14 +112,3 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"{run} commands run, {not_run.total()} not run")
         for reason, count in not_run.most_common():
             terminalreporter.write_line(f"  {count} not run: {reason}")
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Machine:
-    return Machine(tmp_path)
-
-
-@pytest.fixture
-def machine_with_python(machine: Machine) -> Machine:
-    machine.put("python3.11", PYTHON)
-    return machine

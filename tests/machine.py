@@ -10,9 +10,7 @@ from pathlib import Path
 from tests.bounds import HANG_S
 
 ROOT = Path(__file__).resolve().parents[1]
-
 TOOLS = ("awk", "cat", "chmod", "cp", "dirname", "flock", "id", "mkdir", "rm", "sh", "sleep", "touch")
-
 LOCK = "# {name}\nuv==0.13.9 \\\n    --hash=sha256:00\nwheel==1 \\\n    --hash=sha256:01\n"
 
 
@@ -42,13 +40,9 @@ esac
 """
 
 LDCONFIG = '#!/bin/sh\necho "$LIBRARIES"\n'
-
 WRONG_VERSION = "#!/bin/sh\nexit 1\n"
-
 SHIM = "#!/bin/sh\necho 'pyenv: python3.11: command not found' >&2\nexit 127\n"
-
 BOTH_LIBRARIES = "libgomp.so.1 libquadmath.so.0"
-
 SYSTEMS = {
     "debian-12": 'ID=debian\nVERSION_ID="12"\n',
     "debian-13": 'ID=debian\nVERSION_ID="13"\n',

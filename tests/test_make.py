@@ -1,4 +1,4 @@
-"""The targets of the Makefile: what they need, pass on, refuse and say about themselves."""
+"""The Makefile's targets: what they require, pass on and reject, and their help."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""Set-up of a machine by requirements/venv.sh, and the variables that make passes on.
+"""Set-up of a machine by requirements/venv.sh: what it installs, what it repeats, and what it finds missing.
 
 The script runs in a copy of the few files that it needs. PATH contains only what a test puts there.
 """

@@ -1,4 +1,4 @@
-"""The examples of tasks in the documents: they run, and each is a task."""
+"""The task examples in the documentation run, and each is a valid task."""
 
 import subprocess
 import sys
@@ -11,8 +11,6 @@ from client.task import load_task
 from tests.pages import ROOT, find_code
 
 EXAMPLES = ("# my_task.py, in this folder",)
-
-
 RUN_ALL = "import runpy, sys\nfor path in sys.argv[1:]: runpy.run_path(path, run_name='__main__')"
 
 

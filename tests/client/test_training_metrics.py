@@ -1,4 +1,4 @@
-"""What a task may return as loss and metrics, and the line that names what it may not."""
+"""What a task may return as loss and metrics, and the error for anything else."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What `docker compose config` makes of a compose file."""
+"""What `docker compose config` resolves, and the variables of settings classes to compare with it."""
 
 import dataclasses
 import json
@@ -13,10 +13,12 @@ from tests.compose.stack import ROOT
 
 
 def names_of(kind: type) -> set[str]:
+    """Return the names of a settings class's variables."""
     return {field.name.upper() for field in dataclasses.fields(kind)}
 
 
 def config(*options: str, folder: Path = ROOT, **variables: str) -> dict[str, Any]:
+    """Return a compose file as `docker compose config` resolves it; skip the test without an engine."""
     if fault := find_fault():
         pytest.skip(fault)
     printed = subprocess.run(

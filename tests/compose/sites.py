@@ -9,8 +9,6 @@ from tests.compose.stack import Stack, find_host_address, name_image
 
 # Unpacks the bundles; clients run as another user.
 USER = 1000
-
-
 QUICK = {"LOCAL_EPOCHS": 1, "JOIN_WINDOW": 0, "LEASE_GRACE": 5}
 
 

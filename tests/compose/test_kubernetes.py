@@ -25,6 +25,7 @@ SERVER = find_workload(OBJECTS, "Job/server")
 CLIENTS = {site: find_workload(OBJECTS, f"Deployment/client-{site}") for site in SITES}
 RUNS = find_workload(OBJECTS, "Deployment/runs")
 # What a kustomization of one's own adds to the ConfigMaps.
+# The run does not end before the test stops its server.
 SETTINGS = {"NUM_ROUNDS": "100000", "LOCAL_EPOCHS": "1", "JOIN_WINDOW": "0"}
 IMAGES = {f"fedmx-{program}:{__version__}": name_image(program) for program in ("server", "client")}
 

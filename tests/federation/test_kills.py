@@ -15,7 +15,7 @@ TINY = {"TASK": "tiny_task"}
 
 
 def mark(strategy: str) -> ParameterSet:
-    """Mark as slow all strategies but the default."""
+    """Mark all strategies except the default as slow."""
     return pytest.param(strategy, marks=[] if strategy == "fedavg" else [pytest.mark.slow])
 
 

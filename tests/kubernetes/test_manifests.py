@@ -64,7 +64,7 @@ def test_a_rendered_file_is_what_kustomize_renders(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def schemas() -> ModuleType:
-    """`kubernetes_validate`. Its import takes a second, in every process that collects tests."""
+    """The module `kubernetes_validate`; at the top, it would cost each process that collects a second."""
     return importlib.import_module("kubernetes_validate")
 
 

@@ -1,4 +1,4 @@
-"""A launcher of real programs, which are short scripts."""
+"""A copy of the launcher that starts short scripts in place of the server and the client."""
 
 import json
 import os
@@ -14,9 +14,7 @@ from tests.bounds import HANG_S
 from tests.screens import Terminal
 
 ROOT = Path(__file__).resolve().parents[2]
-
 NODE = {"examples": 50, "seconds": 1.0, "bytes_up": 9, "bytes_down": 9, "partition": 0, "metrics": {}}
-
 ROUND = {
     "train": {"num_examples": 100, "metrics": {"loss": 0.5, "accuracy": 0.8}},
     "evaluate": {"num_examples": 20, "metrics": {"loss": 0.25, "accuracy": 0.9125, "f1": 0.75}},
@@ -87,7 +85,7 @@ class Launcher:
         }
 
     def be_patient(self) -> None:
-        """Have the launcher give programs more time to end by themselves than a test waits for it."""
+        """Have the launcher wait longer for programs to end by themselves than a test waits for it."""
         path = self.root / "local" / "federation.py"
         source = path.read_text()
         assert "\n_GRACE_S = 5.0\n" in source

@@ -1,4 +1,4 @@
-"""The launcher behind `make run`, with small programs standing for the server and the client."""
+"""The launcher behind `make run`, with scripts for programs: certificates, output and exit code."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Updates that are rejected or lost, and rounds that fail, are tried again or end the run."""
+"""Rejected and lost updates, and failed rounds: which are retried, and which end the run."""
 
 from typing import Any
 
@@ -19,8 +19,6 @@ from tests.server.nodes import (
 )
 
 NO_EXAMPLES = shift(1.0, **{"num-examples": 0})
-
-
 REJECTED = "num-examples is 0, expected a positive number up to 2**53"
 
 

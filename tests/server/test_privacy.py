@@ -258,7 +258,7 @@ def renyi_epsilon(multiplier: float, rounds: int, delta: float, orders: list[flo
 @pytest.mark.parametrize("multiplier", [0.5, 1.0, 4.0])
 def test_spent_privacy_is_that_of_the_gaussian_mechanism(multiplier: float) -> None:
     ledger = privacy.PrivacyAccountant(multiplier, delta=1e-5)
-    # Its import takes a second, in every process that collects tests.
+    # Not at the top: it takes a second, in every process that collects tests.
     accounting = importlib.import_module("dp_accounting")
     reference = importlib.import_module("dp_accounting.rdp").RdpAccountant()
     before = 0.0

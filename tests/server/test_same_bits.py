@@ -147,6 +147,9 @@ class Noise:
 @pytest.fixture(autouse=True)
 def _small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(averaging, "SLICE", SLICE)
+    monkeypatch.setattr(averaging, "_CACHED", SLICE)
+    # Some arrays are computed in other threads.
+    monkeypatch.setattr("server.aggregate._LARGE_BYTES", 200)
 
 
 each_case = pytest.mark.parametrize(("order", "budget"), CASES.values(), ids=CASES)

@@ -26,7 +26,7 @@ def rss() -> int:
 
 
 def peak() -> int:
-    # Not getrusage, which counts what the parent had when it started this process.
+    # Not getrusage: its peak includes the memory of the parent at the time of the fork.
     return read_memory("VmHWM")
 
 

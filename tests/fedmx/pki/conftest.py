@@ -1,4 +1,4 @@
-"""An authority of each test, and the clocks of a server that checks certificates."""
+"""Fixtures: an authority that a test may change, and the clocks of a server that checks certificates."""
 
 from pathlib import Path
 

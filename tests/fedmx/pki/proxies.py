@@ -1,4 +1,4 @@
-"""HTTP proxies between a node and its server: one that connects them, and ones that do not."""
+"""A relay between a node and its server, which may be an HTTP proxy, and proxies that never connect."""
 
 import contextlib
 import socket

@@ -1,4 +1,4 @@
-"""Which nodes a server with certificates accepts, and which it disconnects later, with the reason."""
+"""Which certificates a server accepts, and when and for which reason it refuses the others."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""The authority's files: repaired after crashes, reissued in time, and readable only by their owner."""
+"""The authority's files: repaired if damaged, reissued in time, and readable only by their owner."""
 
 import dataclasses
 import json

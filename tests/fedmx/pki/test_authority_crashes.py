@@ -1,4 +1,4 @@
-"""Commands of the authority that crash before any write: the next one completes or repeats what they did."""
+"""Commands of the authority that crash before each of their writes in turn: the next repairs the files."""
 
 import shutil
 from collections.abc import Callable, Iterator

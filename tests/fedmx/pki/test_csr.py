@@ -17,13 +17,7 @@ from fedmx.errors import DataError, SettingsError
 from fedmx.pki import certificates, credentials, csr
 from fedmx.pki.authority import Authority
 from fedmx.pki.certificates import SITE
-from tests.fedmx.pki.papers import credentials_of, load, make_pki, read_all
-
-
-@pytest.fixture
-def changing(tmp_path: Path) -> Authority:
-    """An authority that a test may change."""
-    return make_pki(tmp_path / "pki", "north")
+from tests.fedmx.pki.papers import credentials_of, load, read_all
 
 
 @pytest.mark.parametrize("name", ["a", "9", "hospital-a", "a" * 32])

@@ -10,13 +10,7 @@ from fedmx.errors import DataError
 from fedmx.pki.authority import Authority
 from fedmx.pki.certificates import SITE
 from fedmx.pki.register import Issued
-from tests.fedmx.pki.papers import load, make_pki, open_authority, own_serial, read_all, read_revoked
-
-
-@pytest.fixture
-def changing(tmp_path: Path) -> Authority:
-    """An authority that a test may change."""
-    return make_pki(tmp_path / "pki", "north")
+from tests.fedmx.pki.papers import load, open_authority, own_serial, read_all, read_revoked
 
 
 def test_revoking_a_site_revokes_all_its_certificates_and_no_others(changing: Authority) -> None:

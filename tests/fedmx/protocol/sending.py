@@ -15,7 +15,6 @@ from fedmx.protocol.encode import CHUNK_BYTES
 from tests.fedmx.protocol.wire import GIGABYTE, open_assembler
 
 MIB = 1024 * 1024
-
 Send = Callable[[Assembler], object]
 
 

@@ -1,4 +1,4 @@
-"""Whatever a peer sends is decoded or refused, within limits of memory and time."""
+"""Headers, chunks and frames that break the protocol or a limit are refused, with the reason."""
 
 import time
 

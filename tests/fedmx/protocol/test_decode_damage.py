@@ -1,4 +1,4 @@
-"""Whatever bytes and frames arrive: each is refused or decoded, without side effects."""
+"""Random, damaged, lost and reordered frames are refused or decoded, without side effects."""
 
 import contextlib
 

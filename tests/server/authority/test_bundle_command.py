@@ -14,8 +14,9 @@ from fedmx.pki import csr
 from fedmx.settings import ClientSettings, load
 from server.__main__ import main
 from tests.fedmx.pki.papers import read_all
+from tests.server.authority.conftest import Command
 
-Command = Callable[..., list[str]]
+Pack = Callable[..., dict[str, bytes]]
 
 
 def test_bundle_reports_on_standard_error_what_it_issued(
@@ -44,7 +45,7 @@ def unpack(data: bytes) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def pack(folder: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> Callable[..., dict[str, bytes]]:
+def pack(folder: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> Pack:
     """Writes a site's bundle and returns its certificates by name."""
 
     def do(name: str, *arguments: str) -> dict[str, bytes]:
@@ -56,9 +57,6 @@ def pack(folder: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> Callable[.
         return certs
 
     return do
-
-
-Pack = Callable[..., dict[str, bytes]]
 
 
 def test_a_bundle_contains_the_sites_key_and_the_next_one_the_same(

@@ -1,9 +1,8 @@
-"""`python -m server pki`: the output and the files of each command."""
+"""`python -m server pki`: the output and the files of each command; bundles are in test_bundle_command.py."""
 
 import io
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,8 @@ from server.__main__ import main
 from tests.bounds import HANG_S
 from tests.federation.programs import start_command
 from tests.fedmx.pki.papers import LONG_AGO, ask_python, open_authority, read_all
+from tests.server.authority.conftest import Command
 
-Command = Callable[..., list[str]]
 UNTIL = r"valid until \d{4}-\d\d-\d\d"
 
 

@@ -1,7 +1,6 @@
 """`python -m server pki fleet`: who may join a SuperLink fleet, and the files of its services."""
 
 import stat
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,19 +11,12 @@ from fedmx.pki.certificates import SITE
 from server.__main__ import main
 from server.authority.fleet import KEY_FILE, MEMBERS_FILE, SECRET_FILE
 from tests.fedmx.pki.papers import load, open_authority, read_all
-
-Command = Callable[..., list[str]]
+from tests.server.authority.conftest import Command
 
 
 def read_stable(folder: Path) -> dict[str, bytes]:
     """Read all files but the keys, whose form has a random number."""
     return {path: data for path, data in read_all(folder).items() if not path.endswith(KEY_FILE)}
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PKI_DIR", str(tmp_path / "pki"))
-    return tmp_path / "pki"
 
 
 @pytest.fixture
