@@ -1,6 +1,8 @@
 """Every strategy through the real round loop, against its paper's arithmetic written out with numpy."""
 
-from collections.abc import Callable, Iterable
+import gc
+import weakref
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,12 @@ from numpy.typing import NDArray
 
 from fedmx.settings import ServerSettings
 from server import strategies
+from server.aggregate import aggregate
 from server.federation import federate
 from server.record.resume import Start
+from server.update import Update
 from tests.fedmx.test_array_store import find_files
-from tests.server.nodes import GOOD, Config, Federation, LocalGrid, Metrics, NullNode, Values, shift
+from tests.server.nodes import GOOD, Config, Federation, LocalGrid, Metrics, NullNode, Table, Values, shift
 
 Vector = NDArray[np.float64]
 
@@ -218,3 +222,27 @@ def test_a_strategy_may_return_the_arrays_of_an_update(federation: Federation, b
     federation.run(nodes, num_rounds=3, update_memory=budget, strategy=f"{__name__}:Last")
     assert np.unique(federation.model["0.weight"]).tolist() == [15.0]
     assert sizes == [[] if budget else [0]] * 3
+
+
+def test_an_aggregation_that_fails_in_another_thread_keeps_no_array(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref[NDArray[Any]]] = []
+
+    def overflow(_: Sequence[Update], name: str, __: Sequence[float]) -> NDArray[Any]:
+        values = np.full(START[name].shape, np.inf, np.float32)
+        made.append(weakref.ref(values))
+        return values
+
+    monkeypatch.setattr("server.aggregate._LARGE_BYTES", 1)
+    monkeypatch.setattr("server.averaging.average", overflow)
+    table = Table(list(make_nodes().values()))
+    replies = table.collect("train")
+    message = ""
+    gc.disable()
+    try:
+        aggregate(table.plan, table.model, 1, replies.in_order())
+    except ValueError as error:
+        message = str(error)
+    finally:
+        gc.enable()
+    assert message == "aggregation gave values that are not finite in array 'w'"
+    assert [each() for each in made] == [None] * len(made)
