@@ -21,7 +21,7 @@ from tests.federation.programs import TASKS, Federation, Program
 from tests.ports import find_free_port
 
 # Longer than any test stops a run after.
-_MANY = 100
+_MANY = 100_000
 
 
 @pytest.fixture(scope="module")
