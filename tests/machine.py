@@ -53,6 +53,21 @@ SYSTEMS = {
 }
 
 
+def run_in(
+    folder: Path, command: list[str], environment: Mapping[str, str]
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command in a folder, with this environment alone."""
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=HANG_S,
+    )
+
+
 class Machine:
     """A folder with the script and small locks, a PATH of its own, and a system."""
 
@@ -100,15 +115,7 @@ class Machine:
         return self.run(self.command(*locks), self.environment(**environment))
 
     def run(self, command: list[str], environment: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            command,
-            cwd=self.root,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=HANG_S,
-        )
+        return run_in(self.root, command, environment)
 
     def list_syncs(self) -> list[str]:
         """Return the names of the locks that uv installed, in order."""

@@ -219,7 +219,7 @@ READS_BY_NUMPY = {
     "bench/larger_than_memory/sets.py",
     "client/cache/entry.py",
     "server/record/checkpoint.py",
-    "tests/server/nodes.py",
+    "tests/server/federation.py",
 }
 
 
@@ -227,7 +227,8 @@ def test_nodes_that_are_threads_do_not_parse_arrays_with_pythons_parser() -> Non
     # `Array.numpy()` and `numpy.load` parse a header by `ast`, in which two threads at once can fail before
     # Python 3.11.9; `fedmx.arrays.view` does not.
     of_link = sorted((ROOT / "tests" / "fedmx" / "link").glob("*.py"))
-    modules = [*MODULES, "tests/server/nodes.py", *(path.relative_to(ROOT).as_posix() for path in of_link)]
+    of_server = ("tests/server/federation.py", "tests/server/nodes.py")
+    modules = [*MODULES, *of_server, *(path.relative_to(ROOT).as_posix() for path in of_link)]
     found = {
         module
         for module in modules

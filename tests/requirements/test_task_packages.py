@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bounds import HANG_S
+from tests.machine import run_in
 
 ROOT = Path(__file__).parents[2]
 LOCKS = ("run", "export", "dev", "server", "client")
@@ -72,16 +72,7 @@ class Project:
             "HOME": str(self.root),
             "UV_CACHE_DIR": str(self.root / "cache"),
         }
-        command = ["requirements/venv.sh", lock]
-        return subprocess.run(
-            command,
-            cwd=self.root,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=HANG_S,
-        )
+        return run_in(self.root, ["requirements/venv.sh", lock], environment)
 
     def set_up_or_fail(self, lock: str) -> str:
         done = self.set_up(lock)

@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 
 from fedmx.log import logger
-from tests.server.nodes import Federation
+from tests.server.federation import Federation
 
 # Examples are not timed: another program on the machine must not fail a test.
 hypothesis.settings.register_profile("untimed", deadline=None)

@@ -13,7 +13,8 @@ from server.report import Opening
 from server.reporting.reporter import Reporter
 from server.reporting.reporters import Reporters
 from tests.bounds import HANG_S
-from tests.server.nodes import Config, Federation, Metrics, NullNode, Values, keep
+from tests.server.federation import Federation
+from tests.server.nodes import Config, Metrics, NullNode, Values, keep
 
 
 def test_what_begins_replaces_what_was_before_and_its_wait() -> None:

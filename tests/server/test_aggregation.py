@@ -19,7 +19,9 @@ from server.federation import federate
 from server.record.resume import Start
 from server.update import Update
 from tests.fedmx.test_array_store import find_files
-from tests.server.nodes import GOOD, Config, Federation, LocalGrid, Metrics, NullNode, Table, Values, shift
+from tests.server.federation import Federation
+from tests.server.local_grid import LocalGrid, Table
+from tests.server.nodes import GOOD, Config, Metrics, NullNode, Values, shift
 
 Vector = NDArray[np.float64]
 

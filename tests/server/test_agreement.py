@@ -13,7 +13,9 @@ from server.agreement import agree
 from server.engine import adapt
 from server.model import GlobalModel
 from server.nodes import Nodes
-from tests.server.nodes import Config, Federation, LocalGrid, NullNode, unpack
+from tests.server.federation import Federation
+from tests.server.local_grid import LocalGrid
+from tests.server.nodes import Config, NullNode, unpack
 
 
 def open_with(nodes: list[NullNode], **settings: Any) -> GlobalModel:

@@ -21,7 +21,8 @@ from server.record import resume
 from server.record.resume import Start
 from server.record.runs import RunsFolder
 from server.serving import run_number
-from tests.server.nodes import GOOD, Config, LocalGrid, Metrics, NullNode, Values, shift
+from tests.server.local_grid import LocalGrid
+from tests.server.nodes import GOOD, Config, Metrics, NullNode, Values, shift
 
 
 @pytest.fixture(autouse=True)

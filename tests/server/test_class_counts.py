@@ -17,7 +17,8 @@ from server.layout import Layout
 from server.leases import Participant
 from server.report import NodeReport, StepReport
 from server.update import Update
-from tests.server.nodes import GOOD, Config, Federation, Metrics, NullNode, Values, shift
+from tests.server.federation import Federation
+from tests.server.nodes import GOOD, Config, Metrics, NullNode, Values, shift
 
 LAYOUT = Layout(
     {"w": ("float32", (1,))},

@@ -24,7 +24,8 @@ from server.replies import Replies
 from server.reporting.reporter import Reporter
 from server.rounds import RoundLoop
 from server.update import Update, records_of
-from tests.server.nodes import GOOD, Config, LocalGrid, Metrics, NullNode, Table, Values, keep, lose, shift
+from tests.server.local_grid import LocalGrid, Table
+from tests.server.nodes import GOOD, Config, Metrics, NullNode, Values, keep, lose, shift
 
 
 def test_every_message_carries_hyperparameters_and_its_nodes_part() -> None:

@@ -12,7 +12,8 @@ from fedmx import arrays
 from fedmx.errors import SettingsError, TrainingFailedError
 from fedmx.settings import ServerSettings
 from server import strategies
-from tests.server.nodes import NullNode, Table, shift
+from tests.server.local_grid import Table
+from tests.server.nodes import NullNode, shift
 
 MODULE = """\
 import sys

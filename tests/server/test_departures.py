@@ -7,7 +7,8 @@ import pytest
 
 from fedmx.errors import TrainingFailedError
 from tests.bounds import HANG_S
-from tests.server.nodes import GOOD, Config, Federation, Metrics, NullNode, Values, keep, shift
+from tests.server.federation import Federation
+from tests.server.nodes import GOOD, Config, Metrics, NullNode, Values, keep, shift
 
 
 def test_a_run_continues_without_a_node_that_died_and_names_it(federation: Federation) -> None:

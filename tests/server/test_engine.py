@@ -11,7 +11,8 @@ from fedmx.link.quorum import Absence, Cause, Quorum
 from server.engine import Engine, FlowerEngine, adapt
 from tests.bounds import HANG_S
 from tests.fedmx.link.loopback import Hub
-from tests.server.nodes import LocalGrid, NullNode
+from tests.server.local_grid import LocalGrid
+from tests.server.nodes import NullNode
 
 
 def test_the_direct_link_needs_no_adapter() -> None:

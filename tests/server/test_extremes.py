@@ -11,7 +11,9 @@ from fedmx.settings import ServerSettings
 from server import strategies
 from server.strategy_arguments import NAMES
 from tests.extremes import list_accepted, list_numeric
-from tests.server.nodes import Config, Federation, Metrics, NullNode, Table, Values, keep, shift
+from tests.server.federation import Federation
+from tests.server.local_grid import Table
+from tests.server.nodes import Config, Metrics, NullNode, Values, keep, shift
 
 
 def stop_in_round_2(values: Values, config: Config) -> tuple[Values, Metrics]:

@@ -6,17 +6,8 @@ import numpy as np
 import pytest
 
 from fedmx.errors import TrainingFailedError
-from tests.server.nodes import (
-    GOOD,
-    Config,
-    Federation,
-    Metrics,
-    NullNode,
-    Values,
-    keep,
-    lose,
-    shift,
-)
+from tests.server.federation import Federation
+from tests.server.nodes import GOOD, Config, Metrics, NullNode, Values, keep, lose, shift
 
 NO_EXAMPLES = shift(1.0, **{"num-examples": 0})
 REJECTED = "num-examples is 0, expected a positive number up to 2**53"

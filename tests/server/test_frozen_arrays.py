@@ -12,7 +12,8 @@ from server.frozen_arrays import FrozenArrays
 from server.layout import Layout
 from server.record import checkpoint
 from tests.fedmx.test_array_store import find_files
-from tests.server.nodes import GOOD, Config, Federation, Metrics, NullNode, Values, pack
+from tests.server.federation import Federation
+from tests.server.nodes import GOOD, Config, Metrics, NullNode, Values, pack
 
 START: Values = {
     "head": np.zeros(3, np.float32),

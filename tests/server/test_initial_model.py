@@ -16,7 +16,9 @@ from server.initial_model import InitialModel
 from server.layout import Layout
 from server.record import mxnet_params, npz
 from server.record.resume import choose_run
-from tests.server.nodes import Config, Federation, LocalGrid, Metrics, NullNode, Values, measure, pack, shift
+from tests.server.federation import Federation
+from tests.server.local_grid import LocalGrid
+from tests.server.nodes import Config, Metrics, NullNode, Values, measure, pack, shift
 
 START: Values = {"0.weight": np.full((2, 3), 5, np.float32), "steps": np.array([7], np.int64)}
 LAYOUT = Layout(

@@ -17,7 +17,8 @@ from fedmx.sizes import parse_setting, show_setting
 from fedmx.values import PartitionRule
 from server import memory, strategies
 from server.layout import Layout
-from tests.server.nodes import NullNode, Table
+from tests.server.local_grid import Table
+from tests.server.nodes import NullNode
 
 MB = 1_000_000
 

@@ -21,7 +21,8 @@ from tests.bounds import HANG_S
 from tests.fedmx.link.loopback import FOREVER_S, Hub
 from tests.fedmx.link.raw_node import RawNode
 from tests.fedmx.protocol.wire import pack
-from tests.server.nodes import LocalGrid, NullNode
+from tests.server.local_grid import LocalGrid
+from tests.server.nodes import NullNode
 
 
 def test_waiting_for_any_node_ends_with_the_timeout() -> None:

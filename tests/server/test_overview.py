@@ -10,7 +10,8 @@ import pytest
 from server.curves import Curves, choose_rounds
 from server.overview import Overview, read_overview
 from server.watching.figures import show_figure
-from tests.server.nodes import Federation, NullNode, shift
+from tests.server.federation import Federation
+from tests.server.nodes import NullNode, shift
 
 FACTS = {
     "run_id": "one",

@@ -6,7 +6,6 @@ runs.
 
 import importlib
 import math
-import random
 from typing import Any
 
 import numpy as np
@@ -18,64 +17,11 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from fedmx import arrays
-from fedmx.errors import SettingsError
-from fedmx.settings import ServerSettings
-from server import privacy, strategies
+from server import privacy
 from server.layout import Layout
-from tests.server.nodes import GOOD, Federation, NullNode, Table, keep, pack, shift, unpack
-
-COUNT = 200_000
-
-
-def test_noise_has_the_moments_of_a_normal_distribution() -> None:
-    drawn = privacy.draw_gaussian(COUNT, 3.0) / 3.0
-    assert abs(drawn.mean()) < 6 / math.sqrt(COUNT)
-    assert abs(drawn.var() - 1) < 6 * math.sqrt(2 / COUNT)
-    assert abs((drawn**3).mean()) < 6 * math.sqrt(15 / COUNT)
-    assert abs((drawn**4).mean() - 3) < 6 * math.sqrt(96 / COUNT)
-    within = (np.abs(drawn) < 1).mean()
-    assert abs(within - 0.6826895) < 6 * math.sqrt(0.6827 * 0.3173 / COUNT)
-
-
-@pytest.mark.parametrize("count", [COUNT, COUNT - 1])
-def test_noise_has_the_distribution_function_of_a_normal_distribution(count: int) -> None:
-    drawn = np.sort(privacy.draw_gaussian(count, 3.0)) / 3.0
-    expected = np.array([math.erfc(-value / math.sqrt(2)) / 2 for value in drawn])
-    steps = np.arange(count + 1) / count
-    distance = max((steps[1:] - expected).max(), (expected - steps[:-1]).max())
-    # The Kolmogorov-Smirnov distance exceeds this at most once in a million runs (Massart 1990).
-    assert distance < math.sqrt(math.log(2 / 1e-6) / (2 * count))
-
-
-def test_values_of_one_draw_are_independent() -> None:
-    drawn = privacy.draw_gaussian(COUNT, 1.0)
-    halves, neighbours = drawn[: COUNT // 2] * drawn[COUNT // 2 :], drawn[1:] * drawn[:-1]
-    for products in (halves, neighbours):  # cosines beside their sines, and each beside the next
-        assert abs(products.mean()) < 6 / math.sqrt(len(products))
-
-
-def test_seeds_neither_repeat_the_noise_nor_are_used_up_by_it() -> None:
-    drawn = []
-    for _ in range(2):
-        np.random.seed(1)  # noqa: NPY002 - the global generator is what must not matter
-        random.seed(1)
-        drawn.append(privacy.draw_gaussian(8, 1.0))
-        after = (np.random.random(), random.random())  # noqa: NPY002, S311 - as above
-        np.random.seed(1)  # noqa: NPY002 - as above
-        random.seed(1)
-        assert after == (np.random.random(), random.random())  # noqa: NPY002, S311 - as above
-    assert not np.isin(drawn[0], drawn[1]).any()
-
-
-@pytest.mark.parametrize("count", [0, 1, 2, 7])
-def test_as_many_values_are_drawn_as_were_asked_for(count: int) -> None:
-    assert privacy.draw_gaussian(count, 1.0).shape == (count,)
-
-
-@pytest.mark.parametrize("byte", [b"\0", b"\xff"])
-def test_the_extremes_of_entropy_are_finite(monkeypatch: pytest.MonkeyPatch, byte: bytes) -> None:
-    monkeypatch.setattr("os.urandom", lambda count: byte * count)
-    assert np.isfinite(privacy.draw_gaussian(4, 1.0)).all()
+from tests.server.federation import Federation
+from tests.server.local_grid import Table
+from tests.server.nodes import GOOD, NullNode, keep, pack, shift, unpack
 
 
 def record(**values: Any) -> ArrayRecord:
@@ -283,79 +229,3 @@ def test_the_history_holds_what_was_spent_so_far(federation: Federation, mode: s
     ledger = privacy.PrivacyAccountant(0.5, 1e-4)
     assert spent == [ledger.spend() for _ in range(3)]
     assert spent[0]["epsilon"] < spent[1]["epsilon"] < spent[2]["epsilon"]
-
-
-def problems(**settings: Any) -> list[str]:
-    with pytest.raises(SettingsError) as caught:
-        strategies.build(ServerSettings(**settings))
-    assert caught.value.exit_code == 2
-    return caught.value.problems
-
-
-@pytest.mark.parametrize(
-    ("mode", "known"),
-    [
-        ("dp-fixed", "noise_multiplier, clipping_norm"),
-        (
-            "dp-adaptive",
-            (
-                "noise_multiplier, initial_clipping_norm, target_clipped_quantile, clip_norm_lr,"
-                " clipped_count_stddev"
-            ),
-        ),
-    ],
-)
-def test_an_unknown_argument_lists_the_known_ones(mode: str, known: str) -> None:
-    assert problems(dp_mode=mode, dp_args={"epsilon": 1}) == [
-        f"DP_ARGS: 'epsilon' is unknown; expected {known}"
-    ]
-
-
-@pytest.mark.parametrize(
-    ("value", "words"),
-    [
-        (0, "noise_multiplier=0: expected a number from 1e-6 to 1e6"),
-        (1e200, "noise_multiplier=1e+200: expected a number from 1e-6 to 1e6"),
-        ("1", "noise_multiplier='1': expected a number from 1e-6 to 1e6"),
-        (True, "noise_multiplier=True: expected a number from 1e-6 to 1e6"),
-    ],
-)
-def test_a_wrong_noise_multiplier_is_told(value: object, words: str) -> None:
-    assert problems(dp_mode="dp-fixed", dp_args={"noise_multiplier": value}) == [f"DP_ARGS: {words}"]
-
-
-@pytest.mark.parametrize("strategy", [name for name in strategies.NAMES if name not in ("fedavg", "fedprox")])
-def test_noise_is_refused_where_it_would_not_be_calibrated(strategy: str) -> None:
-    assert problems(min_clients=10, strategy=strategy, dp_mode="dp-fixed") == [
-        (
-            f"DP_MODE=dp-fixed: STRATEGY={strategy} is not a plain average, for which the noise is"
-            " calibrated; expected fedavg or fedprox"
-        )
-    ]
-
-
-def test_adaptive_clipping_with_too_few_nodes_is_refused_with_the_number() -> None:
-    (problem,) = problems(dp_mode="dp-adaptive", num_partitions=10, strategy_args={"fraction_train": 0.5})
-    assert problem.startswith("DP_ARGS with 5 nodes per round: noise_multiplier=0.5")
-    assert "at least 6 nodes per round" in problem
-    (problem,) = problems(dp_mode="dp-adaptive", num_partitions=10, dp_args={"noise_multiplier": 1.0})
-    assert problem.startswith("DP_ARGS with 10 nodes per round: noise_multiplier=1.0")
-    assert "at least 11 nodes per round" in problem
-
-
-@pytest.mark.parametrize(
-    ("nodes", "arguments"),
-    [
-        (6, {}),
-        (11, {"noise_multiplier": 1.0}),
-        (1, {"noise_multiplier": 1.0, "clipped_count_stddev": 0.51}),
-    ],
-)
-def test_adaptive_clipping_starts_with_enough_nodes_or_enough_noise_on_the_count(
-    nodes: int, arguments: dict[str, float]
-) -> None:
-    settings = ServerSettings(
-        dp_mode="dp-adaptive", num_partitions=nodes, min_clients=nodes, dp_args=arguments
-    )
-    assert strategies.find_problems(settings) == []
-    strategies.build(settings)

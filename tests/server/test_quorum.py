@@ -18,7 +18,9 @@ from server.outlook import Outlook
 from server.problems import find_problems
 from server.replies import Replies
 from tests.bounds import HANG_S
-from tests.server.nodes import Config, Federation, Metrics, NullNode, Table, Values, keep, shift
+from tests.server.federation import Federation
+from tests.server.local_grid import Table
+from tests.server.nodes import Config, Metrics, NullNode, Values, keep, shift
 from tests.server.test_engine import SlowGrid, ask
 
 

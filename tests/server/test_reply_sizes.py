@@ -8,7 +8,8 @@ from flwr.app import Context, Message
 
 from fedmx.errors import TrainingFailedError
 from server import waiting
-from tests.server.nodes import GOOD, Federation, NullNode, pack, shift
+from tests.server.federation import Federation
+from tests.server.nodes import GOOD, NullNode, pack, shift
 
 # float32, of which the others are many times as large.
 MODEL = {"0.weight": np.zeros(100, np.float32)}

@@ -8,7 +8,8 @@ import pytest
 
 from fedmx.errors import TrainingFailedError
 from server import strategies
-from tests.server.nodes import GOOD, Config, LostError, Metrics, NullNode, Table, Values, lose, shift, unpack
+from tests.server.local_grid import Table
+from tests.server.nodes import GOOD, Config, LostError, Metrics, NullNode, Values, lose, shift, unpack
 
 
 def make_table(strategy: str, **settings: Any) -> Table:

@@ -9,7 +9,8 @@ from flwr.app import ArrayRecord, Message
 from flwr.serverapp import strategy as flower
 
 from server import strategies
-from tests.server.nodes import GOOD, Config, Federation, Metrics, NullNode, Values
+from tests.server.federation import Federation
+from tests.server.nodes import GOOD, Config, Metrics, NullNode, Values
 
 START: Values = {
     "gamma": np.ones(2, np.float32),

@@ -18,7 +18,8 @@ from fedmx import arrays
 from fedmx.array_store import ArrayStore
 from server import averaging, privacy, strategies
 from server.update import records_of
-from tests.server.nodes import Config, Metrics, NullNode, Table, Values, pack
+from tests.server.local_grid import Table
+from tests.server.nodes import Config, Metrics, NullNode, Values, pack
 
 # Values that the server computes at a time, where it needs those of all updates.
 SLICE = 1000

@@ -14,7 +14,9 @@ from server.agreement import agree
 from server.engine import adapt
 from server.model import GlobalModel
 from server.nodes import Nodes
-from tests.server.nodes import Federation, LocalGrid, NullNode
+from tests.server.federation import Federation
+from tests.server.local_grid import LocalGrid
+from tests.server.nodes import NullNode
 
 NUMBERS = {"count": 10, "mean": 1.0, "variance": 4.0, "has_missing": False}
 SITES = PartitionRule("none")

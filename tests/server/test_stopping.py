@@ -16,7 +16,9 @@ from server.federation import federate
 from server.record.resume import choose_run
 from server.report import StepReport
 from server.stopping import Standing, find_reason
-from tests.server.nodes import GOOD, Config, Federation, LocalGrid, Metrics, NullNode, Values, shift
+from tests.server.federation import Federation
+from tests.server.local_grid import LocalGrid
+from tests.server.nodes import GOOD, Config, Metrics, NullNode, Values, shift
 from tests.server.reports import make_report
 
 ACCURACY = BestMetric("accuracy", is_higher_better=True)

@@ -15,7 +15,8 @@ from flwr.app import Array
 from fedmx import arrays
 from server import privacy, strategies
 from server.layout import Layout
-from tests.server.nodes import Config, Metrics, NullNode, Table, Values, pack
+from tests.server.local_grid import Table
+from tests.server.nodes import Config, Metrics, NullNode, Values, pack
 
 START: Values = {
     "0.weight": (np.arange(600, dtype=np.float32).reshape(20, 30) % 37 - 18) / np.float32(7),

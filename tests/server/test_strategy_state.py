@@ -12,7 +12,8 @@ from fedmx import arrays
 from fedmx.settings import ServerSettings
 from server import strategies
 from server.aggregate import aggregate
-from tests.server.nodes import NullNode, Table, shift
+from tests.server.local_grid import Table
+from tests.server.nodes import NullNode, shift
 
 # Arguments with which a strategy carries state, where its defaults carry none.
 ARGUMENTS: Mapping[str, Mapping[str, object]] = {"fedavgm": {"server_momentum": 0.9}, "qfedavg": {"q": 0.2}}

@@ -16,7 +16,8 @@ from server import waiting
 from server.activity import Activity
 from server.outlook import Outlook
 from server.waiting import Wait
-from tests.server.nodes import Config, Federation, Metrics, NullNode, Values, keep, shift
+from tests.server.federation import Federation
+from tests.server.nodes import Config, Metrics, NullNode, Values, keep, shift
 
 
 class Lines:

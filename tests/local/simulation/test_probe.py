@@ -6,7 +6,8 @@ from flwr.app import ConfigRecord
 from fedmx.settings import ServerSettings, load
 from local.simulation.probe import check_nodes
 from server.engine import adapt
-from tests.server.nodes import LocalGrid, NullNode
+from tests.server.local_grid import LocalGrid
+from tests.server.nodes import NullNode
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import pytest
 
 from fedmx.errors import TrainingFailedError
 from local.simulation.virtual_nodes import SimulationEngine
-from tests.server.nodes import LocalGrid, NullNode
+from tests.server.local_grid import LocalGrid
+from tests.server.nodes import NullNode
 from tests.server.test_engine import SlowGrid, ask
 
 

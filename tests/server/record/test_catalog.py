@@ -15,7 +15,8 @@ from server.record import summary
 from server.record.catalog import find_newest, list_runs, read_run
 from server.record.history import HistoryTail
 from server.record.summary import RunSummary
-from tests.server.nodes import Federation, NullNode
+from tests.server.federation import Federation
+from tests.server.nodes import NullNode
 from tests.strangers import run_as_stranger
 
 FACTS: dict[str, Any] = {

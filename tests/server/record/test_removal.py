@@ -12,7 +12,8 @@ from fedmx.event_log import read_events
 from server.record.catalog import find_newest, list_runs
 from server.record.removal import remove_old, remove_run
 from server.record.resume import choose_run
-from tests.server.nodes import Federation, NullNode
+from tests.server.federation import Federation
+from tests.server.nodes import NullNode
 
 
 def write(runs_dir: Path, run_id: str, status: str = "finished") -> Path:

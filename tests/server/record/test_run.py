@@ -14,7 +14,8 @@ from fedmx.settings import ServerSettings
 from server.record import checkpoint
 from server.record.run import RunRecord
 from server.report import Outcome
-from tests.server.nodes import Federation, NullNode, pack, shift
+from tests.server.federation import Federation
+from tests.server.nodes import NullNode, pack, shift
 from tests.server.reports import make_report
 
 MODEL = pack({"w": np.arange(3, dtype=np.float32)})

@@ -18,7 +18,8 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from fedmx.values import Address
-from tests.server.nodes import Federation, NullNode
+from tests.server.federation import Federation
+from tests.server.nodes import NullNode
 
 folder, status, *names = sys.argv[1:]
 federation = Federation(Path(folder))

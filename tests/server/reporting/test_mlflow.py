@@ -19,7 +19,8 @@ from server.trackers.http_client import Call, RequestError, WebAddress, send
 from server.trackers.mlflow_api import Tracker, as_parameter
 from tests.bounds import HANG_S
 from tests.ports import find_free_port
-from tests.server.nodes import Federation, NullNode, fail_in, shift
+from tests.server.federation import Federation
+from tests.server.nodes import NullNode, fail_in, shift
 from tests.tools import find_tool_python
 from tests.web import hanging_server, recording_server
 

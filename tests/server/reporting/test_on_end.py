@@ -13,7 +13,8 @@ from fedmx.errors import TrainingFailedError
 from server.report import Outcome
 from server.trackers.on_end import Limits, OnEnd, describe
 from tests.bounds import HANG_S
-from tests.server.nodes import GOOD, Config, Federation, Metrics, NullNode, Values, shift
+from tests.server.federation import Federation
+from tests.server.nodes import GOOD, Config, Metrics, NullNode, Values, shift
 from tests.web import hanging_server, recording_server
 
 QUICK = Limits(tries=3, try_s=HANG_S, back_off_s=0.0, command_s=HANG_S)

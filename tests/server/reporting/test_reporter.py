@@ -16,7 +16,8 @@ from server.reporting.reporters import Reporters, build
 from server.reporting.run_events import RunEvents
 from server.reporting.site_totals import SiteTotals
 from server.reporting.worst_node import WorstNode
-from tests.server.nodes import Config, Federation, Metrics, NullNode, Values, shift
+from tests.server.federation import Federation
+from tests.server.nodes import Config, Metrics, NullNode, Values, shift
 from tests.server.reports import make_report
 
 LINES = """

@@ -4,7 +4,8 @@ import pytest
 
 from fedmx.errors import FederationError
 from fedmx.event_log import read_events
-from tests.server.nodes import Federation, Metrics, NullNode, Values
+from tests.server.federation import Federation
+from tests.server.nodes import Metrics, NullNode, Values
 
 
 def fail(_: Values, __: object) -> tuple[Values, Metrics]:

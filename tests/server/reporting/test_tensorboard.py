@@ -13,7 +13,8 @@ from fedmx.errors import TrainingFailedError
 from server.record.series import list_node_values, list_values
 from server.trackers.event_files import EventFiles
 from tests.bounds import HANG_S
-from tests.server.nodes import Federation, NullNode, fail_in, shift
+from tests.server.federation import Federation
+from tests.server.nodes import NullNode, fail_in, shift
 from tests.tools import find_tool_python
 
 # Reads every run below a folder by TensorBoard's own module.

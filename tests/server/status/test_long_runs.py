@@ -11,7 +11,8 @@ from server.engine import adapt
 from server.nodes import Nodes
 from server.report import Opening
 from server.status.server import StatusServer
-from tests.server.nodes import LocalGrid, NullNode
+from tests.server.local_grid import LocalGrid
+from tests.server.nodes import NullNode
 from tests.server.reports import make_report
 from tests.server.status.conftest import ANY_PORT
 from tests.server.status.history import write_run

@@ -11,7 +11,8 @@ from server.overview import read_overview
 from server.status.page import build_report
 from tests.bounds import HANG_S
 from tests.ports import find_free_port
-from tests.server.nodes import Config, Federation, Metrics, NullNode, Values, shift
+from tests.server.federation import Federation
+from tests.server.nodes import Config, Metrics, NullNode, Values, shift
 from tests.server.status.browser import count_points, keep_screenshot, read_rows
 
 Opener = Callable[..., Page]

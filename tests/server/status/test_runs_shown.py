@@ -12,7 +12,9 @@ from fedmx.errors import TrainingFailedError
 from fedmx.values import Address
 from server.app import app
 from tests.ports import find_free_port
-from tests.server.nodes import Config, Federation, LocalGrid, Metrics, NullNode, Values, shift
+from tests.server.federation import Federation
+from tests.server.local_grid import LocalGrid
+from tests.server.nodes import Config, Metrics, NullNode, Values, shift
 from tests.server.status.web import Answer, fetch, read_metrics, wait_until
 
 _LATER_S = 1.0

@@ -1,4 +1,4 @@
-"""`python -m server runs`: what it prints of real runs, and one line for each mistake."""
+"""`python -m server runs`: what it prints of real runs."""
 
 import io
 import json
@@ -8,77 +8,19 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings, strategies
 
 from fedmx import __version__, run_state
-from fedmx.errors import DataError, FederationError, TooFewNodesError
+from fedmx.errors import DataError, FederationError
 from fedmx.goals import BestMetric
-from server.__main__ import main
 from server.run_commands import text
-from server.run_commands.comparing import compare_lines
-from server.run_commands.find import find_runs, read_document
-from server.run_commands.listing import list_lines
 from server.run_commands.settings_shown import list_changed, list_differing
-from server.run_commands.showing import show_lines
 from tests.bounds import HANG_S
-from tests.server.nodes import Config, Federation, Metrics, NullNode, Values
-
-Run = Callable[..., str]
-
-ROOT = Path(__file__).parents[2]
-
-
-def improve(by: float) -> Callable[[Values, Config], Metrics]:
-    """Return an evaluation whose accuracy rises and whose loss falls."""
-    asked = iter(range(1, 1000))
-
-    def evaluate(_: Values, __: Config) -> Metrics:
-        number = next(asked)
-        return {"loss": 2.0 - by * number, "accuracy": by * number, "num-examples": 10}
-
-    return evaluate
-
-
-def train(federation: Federation, by: float, **chosen: object) -> str:
-    nodes = {f"n{number}": NullNode(evaluate=improve(by)) for number in range(2)}
-    federation.run(nodes, **chosen)
-    return federation.folder.resolve().name
-
-
-@pytest.fixture(scope="module")
-def federation(tmp_path_factory: pytest.TempPathFactory) -> Federation:
-    return Federation(tmp_path_factory.mktemp("runs"))
-
-
-@pytest.fixture(scope="module")
-def runs(federation: Federation) -> list[str]:
-    """Two finished runs that differ, and one that no node joined, which is the newest."""
-    ids = [
-        train(
-            federation, 0.1, num_rounds=4, run_name="first try", run_tags=("mlp", "iid"), learning_rate=0.5
-        ),
-        train(federation, 0.2, num_rounds=3, run_notes="two\nlines"),
-    ]
-    with pytest.raises(TooFewNodesError):
-        federation.run({}, num_partitions=0, min_clients=1, client_wait_timeout=0.1)
-    return [*ids, federation.folder.resolve().name]
-
-
-@pytest.fixture
-def run(federation: Federation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return a function that carries out a command and returns what it printed."""
-    monkeypatch.setenv("RUNS_DIR", str(federation.runs_dir))
-
-    def carry_out(*arguments: str) -> str:
-        main(["runs", *arguments])
-        return capsys.readouterr().out
-
-    return carry_out
+from tests.server.federation import Federation
+from tests.server.run_commands.conftest import Run, train
+from tests.tools import ROOT
 
 
 def columns_of(line: str) -> list[str]:
@@ -232,47 +174,6 @@ def test_the_beginning_of_an_id_and_the_path_of_a_folder_are_enough(
         assert json.loads(run("show", way, "--json"))["run_id"] == runs[0]
 
 
-def test_a_report_is_one_file_with_the_runs_and_without_outside_resources(
-    run: Run, runs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert f"{runs[0]}.html" in run("report", *runs[:2])
-    assert [path.name for path in tmp_path.iterdir()] == [f"{runs[0]}.html"]
-    page = (tmp_path / f"{runs[0]}.html").read_text(encoding="utf-8")
-    assert page.lower().startswith("<!doctype html>")
-    for value in ("first try", *runs[:2]):
-        assert value in page
-    assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", page)
-
-
-def test_a_report_replaces_a_file_only_by_force(run: Run, runs: list[str], tmp_path: Path) -> None:
-    path = tmp_path / "report.html"
-    path.write_text("mine")
-    with pytest.raises(FederationError, match="exists already") as caught:
-        run("report", runs[0], "--output", str(path))
-    assert (caught.value.exit_code, path.read_text()) == (2, "mine")
-    run("report", runs[0], "--output", str(path), "--force")
-    assert runs[0] in path.read_text(encoding="utf-8")
-
-
-def test_a_report_that_cannot_be_written_is_one_line(run: Run, runs: list[str], tmp_path: Path) -> None:
-    with pytest.raises(FederationError, match=r"absent/report\.html: cannot be written") as caught:
-        run("report", runs[0], "--output", str(tmp_path / "absent" / "report.html"))
-    assert caught.value.exit_code == 2
-
-
-def test_a_report_can_go_to_standard_output(runs: list[str], federation: Federation) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "server", "runs", "report", "latest", "--output", "-"],
-        cwd=ROOT,
-        env={**os.environ, "RUNS_DIR": str(federation.runs_dir)},
-        capture_output=True,
-        check=True,
-    )
-    assert done.stdout.lower().startswith(b"<!doctype html>")
-    assert runs[2].encode() in done.stdout
-
-
 def test_an_interrupted_run_is_not_shown_as_running(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -352,126 +253,6 @@ def test_a_reader_that_stops_early_is_no_error(federation: Federation, runs: lis
         check=True,
     )
     assert (done.stdout, done.stderr) == ("{0\n", "")
-
-
-# What is wrong -> the arguments, and the line, in which `.*` stands for anything.
-MISTAKES = {
-    "unknown": (
-        ("show", "nope"),
-        "nope: not a run; expected the id of one in RUNS_DIR={folder}, such as {newest}",
-    ),
-    "mistyped": (
-        ("show", "{run}x"),
-        "{run}x: not a run; expected the id of one in RUNS_DIR={folder}, perhaps {run}.*",
-    ),
-    "ambiguous": (("show", "20"), "20: matches 3 runs; expected one of {newest}, .*"),
-    "empty": (("show", ""), ": not a run; expected the id of one in RUNS_DIR={folder}, such as {newest}"),
-    "elsewhere": (
-        ("show", "/{run}"),
-        "/{run}: not in RUNS_DIR={folder}; expected the id of a run, or another RUNS_DIR",
-    ),
-    "one": (("compare", "{run}"), "runs compare: {run}: expected 2 to 26 different runs"),
-    "twice": (("compare", "{run}", "{run}"), "runs compare: {run}: expected 2 to 26 different runs"),
-    "unconfirmed": (
-        ("remove", "{run}"),
-        "runs remove: {run}: not confirmed; expected --yes where input is not a terminal",
-    ),
-    "command": (("frob",), "python -m server runs: argument COMMAND: invalid choice: .*"),
-}
-
-
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_one_line_and_exit_code_2(
-    run: Run, runs: list[str], federation: Federation, mistake: str
-) -> None:
-    arguments, expected = MISTAKES[mistake]
-    newest = json.loads(run("--json"))[0]["run_id"]
-    names = {"run": runs[0], "newest": newest, "folder": federation.runs_dir}
-    with pytest.raises(FederationError) as caught:
-        run(*(argument.format(**names) for argument in arguments))
-    assert_line(caught.value, expected.format(**names))
-
-
-# What a folder of runs has -> the line; {folder} is RUNS_DIR.
-FAULTS = {
-    "file": "RUNS_DIR={folder}: not a folder; expected the folder of the runs",
-    "empty": "RUNS_DIR={folder}: has no runs; expected the folder of at least one",
-    "torn": "{folder}/run: run.json is not JSON; expected the record of a run",
-    "list": "{folder}/run: run.json is not the record of a run; expected the record of a run",
-    "damaged": "{folder}/run/run.json: cannot be read: .*; expected the record of a run",
-    "newer": (
-        "{folder}/run/run.json: a record of format 99, which fedmx 9.9.9 wrote; expected at most format .*,"
-        " which fedmx .* writes"
-    ),
-}
-CONTENTS = {
-    "torn": "{",
-    "list": "[]",
-    "damaged": '{"status": "finished", "settings": [1]}',
-    "newer": '{"status": "finished", "format": 99, "versions": {"fedmx": "9.9.9"}}',
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_folder_with_a_fault_is_one_line_and_exit_code_2(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
-) -> None:
-    folder = tmp_path / "runs"
-    monkeypatch.setenv("RUNS_DIR", str(folder))
-    if fault == "file":
-        folder.write_text("")
-    if fault in CONTENTS:
-        (folder / "run").mkdir(parents=True)
-        (folder / "run" / "run.json").write_text(CONTENTS[fault])
-        assert len(run("list").splitlines()) == 2
-    with pytest.raises(FederationError) as caught:
-        run("show", "latest")
-    assert_line(caught.value, FAULTS[fault].format(folder=folder))
-
-
-def assert_line(error: FederationError, expected: str) -> None:
-    assert error.exit_code == 2
-    assert re.fullmatch(re.escape(expected).replace(r"\.\*", ".*"), str(error)), str(error)
-
-
-JSON = strategies.recursive(
-    strategies.none()
-    | strategies.booleans()
-    | strategies.integers()
-    | strategies.floats()
-    | strategies.text(),
-    lambda inner: (
-        strategies.lists(inner, max_size=3) | strategies.dictionaries(strategies.text(), inner, max_size=3)
-    ),
-    max_leaves=5,
-)
-
-
-@given(strategies.data())
-@settings(max_examples=100, deadline=None)
-def test_whatever_a_record_contains_is_shown_or_is_one_line(
-    federation: Federation, runs: list[str], data: strategies.DataObject
-) -> None:
-    original = federation.runs_dir / runs[0]
-    facts = json.loads((original / "run.json").read_text())
-    lines = [json.loads(line) for line in (original / "history.jsonl").read_text().splitlines()]
-    damaged = data.draw(strategies.sampled_from([facts, *lines]))
-    names = strategies.sampled_from(sorted(damaged))
-    damaged |= data.draw(strategies.dictionaries(names, JSON, min_size=1, max_size=5))
-    with tempfile.TemporaryDirectory() as folder:
-        runs_dir = Path(folder)
-        (runs_dir / "run").mkdir()
-        (runs_dir / "run" / "run.json").write_text(json.dumps(facts))
-        (runs_dir / "run" / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        shutil.copytree(original, runs_dir / "other")
-        found = find_runs(runs_dir, ["run", "other"])
-        assert len(list(list_lines(found))) == 3
-        try:
-            documents = [read_document(runs_dir, one) for one in found]
-        except FederationError:
-            return
-        assert list(show_lines(documents[0], runs_dir / "run", found[0].seconds))
-        assert list(compare_lines(found, documents))
 
 
 def test_a_number_has_four_digits_and_a_size_its_unit() -> None:
