@@ -50,7 +50,7 @@ def test_a_run_shows_the_step_and_the_round_that_it_is_in(
     federation: Federation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looking = Looking()
-    monkeypatch.setattr("tests.server.nodes.build", lambda _: Reporters([looking]))
+    monkeypatch.setattr("tests.server.federation.build", lambda _: Reporters([looking]))
     seen = []
     both = threading.Barrier(2, timeout=HANG_S)
 

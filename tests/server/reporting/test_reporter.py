@@ -85,7 +85,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def watch(monkeypatch: pytest.MonkeyPatch) -> Watching:
     """A reporter of every run, behind one that fails."""
     watching = Watching()
-    monkeypatch.setattr("tests.server.nodes.build", lambda _: Reporters([Failing(), watching]))
+    monkeypatch.setattr("tests.server.federation.build", lambda _: Reporters([Failing(), watching]))
     return watching
 
 
